@@ -1,0 +1,103 @@
+"""The command line: `python -m ml --help`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import uuid
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml.errors import StageError
+from ml.forms import with_run_options
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+RunUri = Annotated[str, typer.Option("--run", help="The run folder, as open-run prints it.")]
+Attempt = Annotated[str | None, typer.Option(help="Name of the attempt; by default a new one.", hidden=True)]
+
+
+@app.command("sample-release")
+def sample_release(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must not exist or be empty.")],
+    scenes: Annotated[int, typer.Option(help="Scenes to draw.", min=10)] = 240,
+    seed: Annotated[int, typer.Option(help="Seed of the drawing.", min=0)] = 0,
+) -> None:
+    """Write a small release in the official layout, with drawn cartoon portraits."""
+    from ml.sample_release import write_sample_release
+
+    typer.echo(write_sample_release(directory, scenes, seed))
+
+
+@app.command("open-run")
+@with_run_options
+def open_run(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run; by default a new one.")] = None,
+) -> None:
+    """Validate parameters and release, write a run folder and print its URI."""
+    from ml import runs
+    from ml.config import load_deployment
+
+    run = runs.open_run(storage or load_deployment().storage, run_id or f"shell-{uuid.uuid4().hex[:8]}", values)
+    typer.echo(run.uri)
+
+
+@app.command()
+def train(run: RunUri, attempt: Attempt = None) -> None:
+    """Train the network of a run."""
+    _run_stage(run, "train", attempt)
+
+
+@app.command()
+def evaluate(run: RunUri, attempt: Attempt = None) -> None:
+    """Evaluate the model of a run on its test split and write the report."""
+    _run_stage(run, "evaluate", attempt)
+
+
+def _run_stage(run: str, name: str, attempt: str | None) -> None:
+    from ml.flow import STAGES
+    from ml.runs import load_run
+    from ml.stages import Context, Result, run_stage
+
+    def body(context: Context) -> Result:  # imports TensorFlow, so only when there is work to do
+        if name == "train":
+            from ml.train import train as work
+        else:
+            from ml.evaluate import evaluate as work
+        return work(context)
+
+    typer.echo(run_stage(load_run(run), STAGES[name], body, attempt).uri)
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photographs, JPEG or PNG.")],
+    out: Annotated[Path, typer.Option(help="Folder for the annotated photographs.")],
+    model: Annotated[
+        str | None, typer.Option(help="Attempt folder of stage train; by default that of the newest run.")
+    ] = None,
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+) -> None:
+    """Find faces, tell the gender presentation that annotators would perceive, and draw both on the photographs."""
+    from ml.config import load_deployment
+    from ml.predict import predict_photos
+
+    predict_photos(photos, out, model, storage or load_deployment().storage)
+
+
+def main() -> None:
+    """Run a command; a failure that is understood is one line, not a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        app()
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

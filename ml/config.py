@@ -1,0 +1,287 @@
+"""The parameters of a run: one flat model from which Airflow's form and the command line are generated."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ml.errors import ConfigurationError
+
+DEPLOYMENT_VARIABLE = "OPEN_IMAGES_CONFIG"
+StageName = Literal["extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate"]
+
+
+def _field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
+    return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
+
+
+class RunConfig(BaseModel):
+    """What one run does. Every field has a section, a title, a description, bounds and a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    release: str = _field(
+        "/data/open-images",
+        "Release",
+        "Release folder",
+        "Path or URI of a release in the official Open Images layout: annotation CSV files, and photographs as "
+        "{train,validation,test}/<ImageID>.jpg.",
+        min_length=1,
+    )
+    photographs: str | None = _field(
+        None,
+        "Release",
+        "Photographs elsewhere",
+        "Path, URI or http(s) address that holds the folders train, validation and test, where the photographs do not "
+        "lie in the release folder.",
+        min_length=1,
+    )
+    chip_class: str = _field(
+        "Human face", "Classes", "Class to chip", "Open Images class whose boxes are cut out as chips.", min_length=1
+    )
+    labels: dict[str, list[str]] = _field(
+        {"female": ["Woman", "Girl"], "male": ["Man", "Boy"]},
+        "Classes",
+        "Labels",
+        "Exactly two labels, each with the Open Images classes that give it. The labels' order is alphabetical. For "
+        "faces they mean gender presentation as perceived by annotators.",
+    )
+    label_strategy: Literal["box", "image"] = _field(
+        "box",
+        "Classes",
+        "Label strategy",
+        "box: a face takes the label of the person box that holds it. image: every face takes the label of its image "
+        "(the original notebook's way, for comparison).",
+    )
+    containment: float = _field(
+        0.9,
+        "Classes",
+        "Containment",
+        "Share of the face's area that a person box must hold to be a candidate (strategy box).",
+        ge=0.5,
+        le=1.0,
+    )
+    images_per_label: int | None = _field(
+        None,
+        "Classes",
+        "Images per label",
+        "At most this many images for each label, chosen by digest of ImageID (the notebook used 150); empty: all.",
+        ge=1,
+    )
+    max_fault_share: float = _field(
+        0.1,
+        "Classes",
+        "Largest share of faults",
+        "The run stops when more than this share of the boxes is invalid or of the photographs absent or unreadable.",
+        ge=0.0,
+        le=1.0,
+    )
+    min_face_size: int = _field(
+        32,
+        "Chips",
+        "Smallest face (pixels)",
+        "Faces whose box is narrower or lower than this, in pixels of the stored photograph, are dropped.",
+        ge=8,
+        le=1024,
+    )
+    margin: float = _field(
+        0.2,
+        "Chips",
+        "Margin",
+        "Added on each side of a face box, as a share of its longer side, before the square chip is cut.",
+        ge=0.0,
+        le=1.0,
+    )
+    chip_size: int = _field(
+        96,
+        "Chips",
+        "Chip size (pixels)",
+        "Width and height of the network's input. The notebook's network had 224.",
+        ge=32,
+        le=256,
+    )
+    split: Literal["official", "digest"] = _field(
+        "official",
+        "Split",
+        "Split",
+        "official: the release's own train, validation and test images. digest: by digest of ImageID, in the shares "
+        "below. Either way no image lies on two sides.",
+    )
+    validation_share: float = _field(
+        0.15, "Split", "Validation share", "Share of the images for validation (split digest).", ge=0.01, le=0.45
+    )
+    test_share: float = _field(
+        0.15, "Split", "Test share", "Share of the images for the test (split digest).", ge=0.01, le=0.45
+    )
+    network: Literal["compact", "notebook"] = _field(
+        "compact",
+        "Training",
+        "Network",
+        "compact: a small residual network for CPUs. notebook: the network of the original report.",
+    )
+    epochs: int = _field(30, "Training", "Epochs", "Passes over the training faces.", ge=1, le=1000)
+    batch_size: int = _field(64, "Training", "Batch size", "Faces a training step.", ge=2, le=4096)
+    learning_rate: float = _field(
+        0.001, "Training", "Learning rate", "Peak learning rate of the optimiser.", gt=0.0, le=1.0
+    )
+    augment: bool = _field(
+        True, "Training", "Augmentation", "Flip, turn, shift, shear, zoom and relight training chips at random."
+    )
+    balance: bool = _field(
+        True, "Training", "Class balance", "Weight the training faces so that both labels count the same."
+    )
+    min_faces: int = _field(
+        20,
+        "Training",
+        "Faces needed a label",
+        "Training refuses to start with fewer training faces of a label than this; validation and test need one each.",
+        ge=1,
+    )
+    seed: int = _field(42, "Training", "Seed", "Seed of shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1)
+    threshold: float = _field(
+        0.5,
+        "Evaluation",
+        "Decision threshold",
+        "A face is given the second label (male) when its probability is at least this.",
+        ge=0.01,
+        le=0.99,
+    )
+    force: StageName | None = _field(
+        None, "Run", "Redo from stage", "Redo this stage and all that follow it, although they are found done."
+    )
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _parse_labels(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"must be a JSON object such as {{\"female\": [\"Woman\"], ...}} ({error})") from error
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
+        if len(value) != 2 or not all(value.values()) or not all(name.strip() for name in value):
+            raise ValueError("must hold exactly two named labels, each with at least one class")
+        classes = [name for names in value.values() for name in names]
+        if twice := sorted({name for name in classes if classes.count(name) > 1}):
+            raise ValueError(f"must not name a class twice: {', '.join(twice)}")
+        return {label: value[label] for label in sorted(value)}
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.chip_class in self.label_classes:
+            raise ValueError(f"chip_class {self.chip_class!r} must not be one of the labels' classes")
+        if self.validation_share + self.test_share > 0.8:
+            raise ValueError("validation_share and test_share together must leave at least 0.2 for training")
+        return self
+
+    @property
+    def label_order(self) -> tuple[str, str]:
+        """The labels by index, alphabetical: index 0 is the first."""
+        first, second = self.labels
+        return first, second
+
+    @property
+    def label_classes(self) -> dict[str, str]:
+        """Class name to the label it gives."""
+        return {name: label for label, names in self.labels.items() for name in names}
+
+    def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
+        """The named fields as JSON values, for a stage's key."""
+        return self.model_dump(mode="json", include=set(fields))
+
+
+class Deployment(BaseModel):
+    """What a deployment sets once for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
+
+    The file's keys are `storage`, `spark_conf` and any field of `RunConfig`, whose value is then the default that
+    scheduled runs, Airflow's form and the command line start from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    storage: Annotated[str, Field(min_length=1)] = "/data/storage"
+    spark_conf: dict[str, str] = {}
+    defaults: RunConfig = RunConfig()
+
+
+def load_deployment() -> Deployment:
+    """Read the deployment's settings.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is no mapping, or holds a wrong value.
+    """
+    named = os.environ.get(DEPLOYMENT_VARIABLE)
+    if not named:
+        return Deployment()
+    try:
+        content = yaml.safe_load(Path(named).read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"{DEPLOYMENT_VARIABLE} names {named}, which cannot be read: {error}",
+            "Correct the variable or the file.",
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{named} must hold `name: value` lines.", "See README, 'Configuration'.")
+    own = {name: content.pop(name) for name in ("storage", "spark_conf") if name in content}
+    spark_conf = {str(key): _property(value) for key, value in (own.pop("spark_conf", None) or {}).items()}
+    try:
+        return Deployment(**own, spark_conf=spark_conf, defaults=RunConfig(**content))
+    except ValidationError as error:
+        raise ConfigurationError(f"{named}: {describe(error)}", "Correct the file.") from error
+
+
+def _property(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse_config(values: dict[str, Any], defaults: RunConfig | None = None) -> RunConfig:
+    """Validate `values` on top of a deployment's defaults.
+
+    Raises:
+        ConfigurationError: With the name, the value and what is allowed, for each wrong field.
+    """
+    merged = {**(defaults or load_deployment().defaults).model_dump(mode="json"), **values}
+    try:
+        return RunConfig(**merged)
+    except ValidationError as error:
+        raise ConfigurationError(describe(error), "Correct the parameter and start the run again.") from error
+
+
+def describe(error: ValidationError) -> str:
+    """One sentence for each wrong field: its name, the value given and what is allowed."""
+    sentences = []
+    for fault in error.errors():
+        name = str(fault["loc"][0]) if fault["loc"] else "parameters"
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"{name}: there is no such parameter (known: {', '.join(RunConfig.model_fields)}).")
+            continue
+        text = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        given = "" if not fault["loc"] else f" = {fault['input']!r}"
+        sentences.append(f"{name}{given}: {text}{_allowed(name)}.")
+    return " ".join(sentences)
+
+
+def _allowed(name: str) -> str:
+    schema = RunConfig.model_json_schema()["properties"].get(name, {})
+    options = schema.get("anyOf", [schema])
+    bounds = []
+    for option in options:
+        if "enum" in option:
+            bounds.append("one of " + ", ".join(map(str, option["enum"])))
+        low = option.get("minimum", option.get("exclusiveMinimum"))
+        high = option.get("maximum")
+        if low is not None:
+            above = "more than" if "exclusiveMinimum" in option else "at least"
+            bounds.append(f"{above} {low}" + (f" and at most {high}" if high is not None else ""))
+        if option.get("type") == "null":
+            bounds.append("empty")
+    return f" (allowed: {' or '.join(bounds)})" if bounds else ""

@@ -1,0 +1,53 @@
+"""The stages of the flow, in order, and what each depends on."""
+
+from __future__ import annotations
+
+from ml.stages import Stage
+
+_CLASSES = ("chip_class", "labels")
+
+STAGES: dict[str, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage("extract", 1, (*_CLASSES, "max_fault_share"), sources=("tables",)),
+        Stage("explore", 1, _CLASSES, inputs=("extract",), sources=("photographs",)),
+        Stage(
+            "join_labels",
+            1,
+            (*_CLASSES, "label_strategy", "containment", "images_per_label"),
+            inputs=("extract",),
+        ),
+        Stage(
+            "chip",
+            1,
+            ("min_face_size", "margin", "max_fault_share"),
+            inputs=("join_labels",),
+            sources=("photographs",),
+        ),
+        Stage(
+            "featurize",
+            1,
+            ("labels", "chip_size", "split", "validation_share", "test_share", "seed"),
+            inputs=("chip",),
+        ),
+        Stage(
+            "train",
+            1,
+            (
+                *("labels", "network", "epochs", "batch_size", "learning_rate"),
+                *("augment", "balance", "min_faces", "seed"),
+            ),
+            inputs=("featurize",),
+        ),
+        Stage("evaluate", 1, ("labels", "threshold"), inputs=("featurize", "train")),
+    )
+}
+
+
+def followers(name: str) -> set[str]:
+    """The stage and all that depend on it, directly or not."""
+    found = {name}
+    for stage in STAGES.values():  # in order, so that one pass is enough
+        if found & set(stage.inputs):
+            found.add(stage.name)
+    return found

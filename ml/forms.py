@@ -1,0 +1,101 @@
+"""From the run's configuration to Airflow's trigger form and to command line options: one converter for both."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from ml.config import RunConfig
+
+_KEPT = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "enum", "items")
+
+
+def form_fields(defaults: RunConfig) -> dict[str, dict[str, Any]]:
+    """The arguments of an Airflow `Param` for each field: default, and a flat JSON schema with its section.
+
+    Airflow's form wants `type: [x, "null"]` where pydantic writes `anyOf`, and knows no `$ref`.
+    """
+    values = defaults.model_dump(mode="json")
+    fields = {}
+    for name, schema in RunConfig.model_json_schema()["properties"].items():
+        options = schema.get("anyOf", [schema])
+        types = [option["type"] for option in options]
+        flat: dict[str, Any] = {k: v for option in options for k, v in option.items() if k in _KEPT}
+        if "enum" in flat and "null" in types:
+            flat["enum"] = [*flat["enum"], None]
+        fields[name] = {
+            "default": values[name],
+            "type": types if len(types) > 1 else types[0],
+            "title": schema["title"],
+            "description": schema["description"],
+            "section": schema["section"],
+            **flat,
+        }
+    return fields
+
+
+def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of the configuration, in panels by section.
+
+    The command receives the options that were given, as `values`, beside its own parameters. Types are left to the
+    configuration, so that a wrong value is refused in the same words everywhere.
+    """
+
+    def wrapped(**arguments: Any) -> None:
+        values = {name: arguments.pop(name) for name in RunConfig.model_fields}
+        command(**arguments, values={name: value for name, value in values.items() if value is not None})
+
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "values"]
+    options = [_option(name) for name in RunConfig.model_fields]
+    wrapped.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+    wrapped.__doc__ = command.__doc__
+    wrapped.__name__ = command.__name__
+    return wrapped
+
+
+def _option(name: str) -> inspect.Parameter:
+    field = RunConfig.model_fields[name]
+    schema = RunConfig.model_json_schema()["properties"][name]
+    default = schema.get("default")
+    shown = json.dumps(default) if isinstance(default, dict) else default
+    choices = [value for option in schema.get("anyOf", [schema]) for value in option.get("enum", [])]
+    flag = f"--{name.replace('_', '-')}"
+    option = typer.Option(
+        *([f"{flag}/--no-{flag[2:]}"] if _is_bool(field.annotation) else [flag]),
+        help=field.description + (f" \\[default: {shown}]" if shown is not None else ""),
+        rich_help_panel=schema["section"],
+        metavar="|".join(choices) if choices else None,
+        show_default=False,
+    )
+    kind = bool if _is_bool(field.annotation) else str
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+    )
+
+
+def _is_bool(annotation: Any) -> bool:
+    return annotation is bool
+
+
+def markdown_table() -> str:
+    """The parameters as a Markdown table, for the README; a test keeps the two equal."""
+    lines = ["| parameter | default | allowed | what it does |", "|---|---|---|---|"]
+    for name, field in form_fields(RunConfig()).items():
+        default = "" if field["default"] is None else f"`{json.dumps(field['default'])}`"
+        lines.append(f"| `{name}` | {default} | {_allowed(field)} | {field['description']} |")
+    return "\n".join(lines)
+
+
+def _allowed(field: dict[str, Any]) -> str:
+    empty = ", or empty" if "null" in field["type"] else ""
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"] if value is not None) + empty
+    low = field.get("minimum", field.get("exclusiveMinimum"))
+    if low is None:
+        return field["type"] if isinstance(field["type"], str) else field["type"][0] + empty
+    above = "more than " if "exclusiveMinimum" in field else ""
+    return f"{above}{low} to {field['maximum']}{empty}" if "maximum" in field else f"{low} or more{empty}"

@@ -1,0 +1,132 @@
+"""Image work: decode once, cut square chips in stored coordinates, turn them upright, resize. No TensorFlow here.
+
+Arrays are uint8, RGB, shape (height, width, 3). Boxes are (x_min, x_max, y_min, y_max), the order of the Open Images
+files, as shares of the image's width and height in [0, 1].
+"""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+Box = tuple[float, float, float, float]
+
+MAX_PIXELS = 100_000_000  # refuses decompression bombs; published photographs have at most 1024 x 1024
+STORED_SIDE = 256  # the longest side of a stored chip: the network's largest input, so no chip is enlarged twice
+JPEG_QUALITY = 95
+
+
+class UnreadableImageError(ValueError):
+    """The bytes are no photograph that can be decoded whole."""
+
+
+def decode(data: bytes) -> Pixels:
+    """Decode an encoded image to RGB as stored: any EXIF orientation is ignored, as the boxes are.
+
+    Raises:
+        UnreadableImageError: The data is empty, cut short, of no known format, or larger than `MAX_PIXELS`.
+    """
+    try:
+        if data[:2] == b"\xff\xd8":
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+            if colours in ("YCbCr", "RGB", "Gray"):
+                _check_size(width, height)
+                return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
+        with Image.open(io.BytesIO(data)) as image:  # the rare CMYK JPEG, PNG and the like
+            _check_size(*image.size)
+            return np.asarray(image.convert("RGB"))
+    except UnreadableImageError:
+        raise
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UnreadableImageError(str(error) or type(error).__name__) from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise UnreadableImageError(f"{width} x {height} pixels is more than can be a photograph")
+
+
+def encode_jpeg(image: Pixels, quality: int = JPEG_QUALITY) -> bytes:
+    """Encode RGB pixels as JPEG without chroma subsampling."""
+    return bytes(simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, "RGB", "444"))
+
+
+def encode_png(image: Pixels) -> bytes:
+    """Encode RGB pixels as PNG, without loss."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def valid_box(box: Box) -> bool:
+    """Whether the box is made of numbers, lies in the image and has an area."""
+    x_min, x_max, y_min, y_max = box
+    return 0 <= x_min < x_max <= 1 and 0 <= y_min < y_max <= 1  # False for NaN
+
+
+def box_size(box: Box, width: int, height: int) -> tuple[float, float]:
+    """Width and height of a box in pixels of an image of the given size."""
+    x_min, x_max, y_min, y_max = box
+    return (x_max - x_min) * width, (y_max - y_min) * height
+
+
+def square(box: Box, width: int, height: int, margin: float) -> tuple[int, int, int]:
+    """The square chip around a box, in whole pixels; it may reach beyond the image.
+
+    Args:
+        box: The face box.
+        width: The image's width in pixels.
+        height: Its height.
+        margin: Added on each side, as a share of the box's longer side.
+
+    Returns:
+        Left, top and side.
+    """
+    x_min, x_max, y_min, y_max = box
+    side = max(1, round(max(box_size(box, width, height)) * (1 + 2 * margin)))
+    left = round((x_min + x_max) / 2 * width - side / 2)
+    top = round((y_min + y_max) / 2 * height - side / 2)
+    return left, top, side
+
+
+def cut(image: Pixels, left: int, top: int, side: int) -> Pixels:
+    """Cut a square; where it reaches beyond the image the border's pixels are repeated, so nothing is distorted."""
+    height, width = image.shape[:2]
+    inside = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+    before_y, before_x = min(side, max(0, -top)), min(side, max(0, -left))
+    after_y, after_x = max(0, top + side - height), max(0, left + side - width)
+    if not (before_x or before_y or after_x or after_y):
+        return inside
+    padded = cv2.copyMakeBorder(inside, before_y, after_y, before_x, after_x, cv2.BORDER_REPLICATE)
+    return np.asarray(padded, dtype=np.uint8)
+
+
+def turn_upright(image: Pixels, rotation: int) -> Pixels:
+    """Turn an image counterclockwise by an Open Images `Rotation` of 0, 90, 180 or 270 degrees."""
+    return np.ascontiguousarray(np.rot90(image, rotation // 90))
+
+
+def resize(image: Pixels, side: int) -> Pixels:
+    """Resize a square image: by area averaging downwards, by cubic interpolation upwards."""
+    if image.shape[0] == side:
+        return np.ascontiguousarray(image)
+    interpolation = cv2.INTER_AREA if image.shape[0] > side else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (side, side), interpolation=interpolation), dtype=np.uint8)
+
+
+def chip(image: Pixels, box: Box, margin: float, rotation: int = 0) -> Pixels:
+    """Cut a face chip as it is stored: square, with margin, upright, of at most `STORED_SIDE` pixels a side."""
+    height, width = image.shape[:2]
+    pixels = turn_upright(cut(image, *square(box, width, height, margin)), rotation)
+    return resize(pixels, STORED_SIDE) if pixels.shape[0] > STORED_SIDE else pixels
+
+
+def tensor(encoded_chip: bytes, side: int) -> Pixels:
+    """Decode a stored chip to the network's input size, shape (side, side, 3)."""
+    return resize(decode(encoded_chip), side)

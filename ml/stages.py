@@ -1,0 +1,281 @@
+"""How a stage's work is kept, found again and never half there.
+
+A stage's output lies under a key, in `stages/<stage>/<key>/` of the storage root. Each execution writes into an attempt
+folder of its own, whose manifest is written last and never changes; then the key's pointer `current.json` is set to it.
+Readers go through manifests only, so an attempt that was killed is read by nobody.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import logging
+import platform
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ml import storage
+from ml.errors import DataError, PassingError, ResourceError, StageError
+from ml.supervision import Supervision
+
+if TYPE_CHECKING:
+    from ml.config import RunConfig
+    from ml.release import Release
+    from ml.runs import Run
+
+log = logging.getLogger(__name__)
+PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the flow and what its output depends on.
+
+    Attributes:
+        name: The stage's name.
+        version: Raised by hand whenever the same input gives another output.
+        fields: The fields of `RunConfig` that the stage reads.
+        inputs: The stages whose output it reads.
+        sources: What it reads of the release itself: `tables`, `photographs`.
+    """
+
+    name: str
+    version: int
+    fields: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def key(self, config: RunConfig, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
+        """The digest under which the stage's output lies.
+
+        Args:
+            config: The run's configuration, of which only `fields` count.
+            inputs: The key of each input stage.
+            sources: The digest of each source of the release.
+        """
+        parts = {
+            "stage": self.name,
+            "version": self.version,
+            "config": config.part(self.fields),
+            "inputs": {name: inputs[name] for name in self.inputs},
+            "sources": {name: sources[name] for name in self.sources},
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class File(BaseModel):
+    """A file of an attempt: its path in the attempt, bytes, and rows where it is Parquet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    bytes: int
+    rows: int | None = None
+
+
+class Manifest(BaseModel):
+    """What an attempt committed. Written once, as its last act."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    version: int
+    key: str
+    attempt: str
+    uri: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    sources: dict[str, str]
+    files: list[File]
+    metrics: dict[str, Any]
+    ledger: dict[str, int]
+    versions: dict[str, str]
+    started: str
+    finished: str
+
+    def table(self, name: str) -> list[str]:
+        """The URIs of the Parquet files of a table, in order."""
+        return [storage.join(self.uri, f.path) for f in self.files if f.path.startswith(f"{name}/")]
+
+    def rows(self, name: str) -> int:
+        """The rows of a table."""
+        return sum(f.rows or 0 for f in self.files if f.path.startswith(f"{name}/"))
+
+    def file(self, path: str) -> str:
+        """The URI of one file.
+
+        Raises:
+            KeyError: The attempt holds no such file.
+        """
+        if not any(f.path == path for f in self.files):
+            raise KeyError(f"{self.uri} holds no {path}")
+        return storage.join(self.uri, path)
+
+    def whole(self) -> bool:
+        """Whether all of the attempt's files are still there with their sizes."""
+        sizes = storage.list_files(self.uri)
+        return all(sizes.get(f.path) == f.bytes for f in self.files)
+
+
+def load_manifest(attempt_uri: str) -> Manifest:
+    """Read an attempt's manifest.
+
+    Raises:
+        DataError: The attempt was never committed, or its manifest is damaged.
+    """
+    uri = storage.join(attempt_uri, "manifest.json")
+    try:
+        return Manifest.model_validate_json(storage.read_bytes(uri))
+    except FileNotFoundError as error:
+        raise DataError(f"{attempt_uri} has no manifest: it was never committed.", "Run its stage again.") from error
+    except ValueError as error:
+        raise DataError(f"{uri} is damaged: {error}", "Remove the attempt and run its stage again.") from error
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage's body hands back besides the files it wrote: metrics, and counts of rows by reason."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    ledger: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage's body works with.
+
+    Attributes:
+        run: The run that the stage works for.
+        config: Its configuration.
+        release: The release's files.
+        inputs: The manifests of the input stages, by name.
+        uri: The attempt folder, into which alone the body writes.
+        checkpoints: The folder of this run under the stage's key that outlives a killed attempt.
+    """
+
+    run: Run
+    config: RunConfig
+    release: Release
+    inputs: dict[str, Manifest]
+    uri: str
+    checkpoints: str
+
+    def path(self, *parts: str) -> str:
+        """A URI in the attempt folder."""
+        return storage.join(self.uri, *parts)
+
+
+def new_attempt() -> str:
+    """A name for an attempt: sorts by time, never met twice."""
+    return f"{_now():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+
+
+def run_stage(run: Run, stage: Stage, body: Callable[[Context], Result], attempt: str | None = None) -> Manifest:
+    """Do a stage's work for a run, unless it is found done, and pin the attempt in the run.
+
+    Raises:
+        StageError: The work failed; the attempt's `error.json` says the same.
+    """
+    if found := run.find(stage):
+        log.info("%s: found done, attempt %s", stage.name, found.attempt)
+        return found
+    attempt = attempt or new_attempt()
+    supervision = Supervision()
+    supervision.start()
+    uri = attempt_uri(run, stage, attempt)
+    try:
+        manifest = _execute(run, stage, body, attempt, uri, supervision)
+    except Exception as error:
+        raise _record(error, uri) from error
+    run.pin(manifest)
+    return manifest
+
+
+def attempt_uri(run: Run, stage: Stage, attempt: str) -> str:
+    """The folder of an attempt."""
+    return storage.join(run.key_uri(stage), "attempts", attempt)
+
+
+def _execute(
+    run: Run, stage: Stage, body: Callable[[Context], Result], attempt: str, uri: str, supervision: Supervision
+) -> Manifest:
+    started = _now()
+    key_uri = run.key_uri(stage)
+    inputs = {name: run.pinned(name) for name in stage.inputs}
+    checkpoints = storage.join(key_uri, "checkpoints", run.slug)
+    context = Context(run, run.config, run.release(), inputs, uri, checkpoints)
+    result = body(context)
+    manifest = Manifest(
+        stage=stage.name,
+        version=stage.version,
+        key=run.key(stage),
+        attempt=attempt,
+        uri=uri,
+        config=run.config.part(stage.fields),
+        inputs={name: manifest.uri for name, manifest in inputs.items()},
+        sources={name: run.sources[name] for name in stage.sources},
+        files=_files(uri),
+        metrics=result.metrics,
+        ledger=result.ledger,
+        versions=_versions(),
+        started=started.isoformat(),
+        finished=_now().isoformat(),
+    )
+    supervision.check()
+    storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json(indent=2).encode())
+    storage.write_json(storage.join(key_uri, "current.json"), {"attempt": attempt})
+    storage.remove(checkpoints)
+    return manifest
+
+
+def _record(error: Exception, uri: str) -> StageError:
+    """Write the attempt's `error.json` and return the error as one that says what to do."""
+    if isinstance(error, StageError):
+        told = error
+    elif isinstance(error, MemoryError):
+        told = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
+    elif isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        told = ResourceError(f"No space left: {error}", "Free some space under the storage root, then clear the task.")
+    else:
+        told = PassingError(
+            f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log holds the whole traceback."
+        )
+    details = "".join(traceback.format_exception(error))
+    content = {"kind": told.kind, "message": told.message, "advice": told.advice, "traceback": details}
+    try:
+        storage.write_json(storage.join(uri, "error.json"), content)
+    except OSError as unwritable:
+        log.warning("error.json could not be written: %s", unwritable)
+    return told
+
+
+def _files(uri: str) -> list[File]:
+    import pyarrow.parquet
+
+    files = []
+    for path, size in storage.list_files(uri).items():
+        rows = None
+        if path.endswith(".parquet"):
+            fs, inner = storage.filesystem(storage.join(uri, path))
+            with fs.open(inner, "rb") as file:
+                rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
+        files.append(File(path=path, bytes=size, rows=rows))
+    return files
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        found[package] = importlib.metadata.version(package)
+    return found
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

@@ -1,0 +1,108 @@
+"""Reading and writing by URI: fsspec here, Hadoop in Spark, and the one mapping of schemes between them."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+# fsspec's name of a scheme to Hadoop's; schemes that are called the same on both sides need no entry.
+HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
+
+
+def normalise(uri: str | os.PathLike[str]) -> str:
+    """A URI without a trailing slash; a plain path becomes an absolute `file://` URI."""
+    text = str(uri).rstrip("/") or "/"
+    if "://" in text:
+        return text
+    return "file://" + os.path.abspath(os.path.expanduser(text))
+
+
+def join(uri: str, *parts: str) -> str:
+    """Append path parts to a URI."""
+    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The fsspec file system of a URI and the path in it."""
+    return fsspec.core.url_to_fs(normalise(uri))
+
+
+def hadoop_uri(uri: str) -> str:
+    """The URI as Spark must be given it, such as `s3a://` for `s3://`."""
+    scheme, _, rest = normalise(uri).partition("://")
+    return f"{HADOOP_SCHEMES.get(scheme, scheme)}://{rest}"
+
+
+def local_path(uri: str) -> Path | None:
+    """The path behind a `file://` URI, or None where the URI is not on this machine's file system."""
+    fs, path = filesystem(uri)
+    return Path(path) if isinstance(fs, LocalFileSystem) else None
+
+
+def exists(uri: str) -> bool:
+    """Whether something lies at the URI."""
+    fs, path = filesystem(uri)
+    return bool(fs.exists(path))
+
+
+def read_bytes(uri: str) -> bytes:
+    """The content of one file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    fs, path = filesystem(uri)
+    return bytes(fs.cat_file(path))
+
+
+def read_json(uri: str) -> Any:
+    """The content of one JSON file."""
+    return json.loads(read_bytes(uri))
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write one file whole or not at all: moved into place locally, one PUT in an object store."""
+    fs, path = filesystem(uri)
+    if not isinstance(fs, LocalFileSystem):
+        fs.pipe_file(path, data)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(uri: str, value: Any) -> None:
+    """Write one JSON file whole or not at all."""
+    write_bytes(uri, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
+
+
+def list_files(uri: str) -> dict[str, int]:
+    """Relative path to bytes of every file below the URI, hidden and temporary ones left out."""
+    fs, path = filesystem(uri)
+    if not fs.exists(path):
+        return {}
+    found = fs.find(path, detail=True)
+    prefix = len(path.rstrip("/")) + 1
+    sizes = {name[prefix:]: int(info["size"]) for name, info in sorted(found.items())}
+    return {name: size for name, size in sizes.items() if not any(p[0] in "._" for p in name.split("/"))}
+
+
+def remove(uri: str) -> None:
+    """Remove a file or a folder with all in it; nothing happens where there is none."""
+    fs, path = filesystem(uri)
+    if fs.exists(path):
+        fs.rm(path, recursive=True)

@@ -1,0 +1,97 @@
+"""A job outlives neither the task nor the process that started it.
+
+Spark's Python driver survives the end of its JVM, and a JVM survives the end of the Airflow task that started it. A job
+therefore carries its supervisor's identity in its environment: a thread ends the job soon after the supervisor is gone,
+and a commit is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+
+import psutil
+
+from ml.errors import PassingError
+
+SUPERVISOR_VARIABLE = "OPEN_IMAGES_SUPERVISOR"
+POLL_SECONDS = 1.0
+EXIT_CODE = 75  # EX_TEMPFAIL: the work may be tried again
+
+
+def identity() -> str:
+    """This process as `host|pid|start time`, to be handed to a job through `SUPERVISOR_VARIABLE`."""
+    return f"{socket.gethostname()}|{os.getpid()}|{psutil.Process().create_time()}"
+
+
+class Supervision:
+    """Watches the supervisor named in the environment, and the parent process, of a job.
+
+    A job without a supervisor (started from a shell, perhaps under nohup) or on another host than it is bound to nobody.
+    """
+
+    def __init__(self) -> None:
+        self._parent = os.getppid()
+        host, _, rest = os.environ.get(SUPERVISOR_VARIABLE, "").partition("|")
+        pid, _, started = rest.partition("|")
+        self._supervisor = (int(pid), float(started)) if host == socket.gethostname() and pid else None
+
+    def alive(self) -> bool:
+        """Whether the job's parent, and its supervisor if it has one here, still run."""
+        if self._supervisor is None:
+            return True
+        if os.getppid() != self._parent:
+            return False
+        pid, started = self._supervisor
+        try:
+            process = psutil.Process(pid)
+            # A recycled process id has another start time.
+            return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def check(self) -> None:
+        """Refuse to go on when nobody waits for the job any more.
+
+        Raises:
+            PassingError: The parent or the supervisor is gone.
+        """
+        if not self.alive():
+            raise PassingError(
+                "The task that started this job is gone, so nothing is committed.",
+                "A retry of the task does the work again.",
+            )
+
+    def start(self) -> None:
+        """End this process, by a thread, soon after its parent or supervisor is gone."""
+        if self._supervisor is not None:
+            threading.Thread(target=self._watch, name="supervision", daemon=True).start()
+
+    def _watch(self) -> None:
+        while self.alive():
+            time.sleep(POLL_SECONDS)
+        end_process_tree(os.getpid(), include_root=False)
+        os._exit(EXIT_CODE)
+
+
+def end_process_tree(pid: int, include_root: bool = True, grace_seconds: float = 2.0) -> None:
+    """End a process and all its descendants: asked first, then killed."""
+    try:
+        root = psutil.Process(pid)
+        processes = root.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    if include_root:
+        processes.insert(0, root)
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=grace_seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(alive, timeout=grace_seconds)
+
