@@ -27,7 +27,7 @@ STAGES: dict[str, Stage] = {
         Stage(
             "featurize",
             1,
-            ("labels", "chip_size", "split", "validation_share", "test_share", "seed"),
+            (*_CLASSES, "chip_size", "split", "validation_share", "test_share", "seed"),
             inputs=("chip",),
         ),
         Stage(
@@ -39,7 +39,8 @@ STAGES: dict[str, Stage] = {
             ),
             inputs=("featurize",),
         ),
-        Stage("evaluate", 1, ("labels", "threshold"), inputs=("featurize", "train")),
+        # The report shows the exploratory plots, so it waits for them.
+        Stage("evaluate", 1, ("labels", "threshold"), inputs=("explore", "featurize", "train")),
     )
 }
 

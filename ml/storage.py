@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from ml.errors import ResourceError
+
+log = logging.getLogger(__name__)
 
 # fsspec's name of a scheme to Hadoop's; schemes that are called the same on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
@@ -106,3 +112,22 @@ def remove(uri: str) -> None:
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
+
+
+def check_space(uri: str, needed: int, what: str) -> None:
+    """Say how much room an output needs, and refuse to start where the local disk has less.
+
+    Raises:
+        ResourceError: There is not enough room.
+    """
+    log.info("%s need about %.1f GB below %s", what, needed / 1e9, uri)
+    path = local_path(uri)
+    if path is None:
+        return
+    while not path.exists():
+        path = path.parent
+    if (free := shutil.disk_usage(path).free) < needed:
+        raise ResourceError(
+            f"{what} need about {needed / 1e9:.1f} GB, but {path} has {free / 1e9:.1f} GB free.",
+            "Free some space, or set the deployment's storage to a larger disk.",
+        )

@@ -1,0 +1,184 @@
+"""Operators for the stages of the flow: on Spark through spark-submit, or in a Python process of its own.
+
+Both keep one contract. A stage found done succeeds at once. Otherwise the job runs as a child process; when it ends well
+its manifest's metrics are the task's XCom value, when it ends badly its `error.json` decides whether a retry makes sense,
+and when the task is killed the job's whole process tree ends with it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import BaseOperator
+from airflow.sdk.bases.hook import BaseHook
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+
+import spark_jobs
+from ml import storage
+from ml.config import load_deployment
+from ml.errors import StageError
+from ml.flow import STAGES
+from ml.java import java_home
+from ml.runs import Run, load_run
+from ml.stages import Manifest, Stage, attempt_uri, load_manifest, new_attempt
+from ml.supervision import SUPERVISOR_VARIABLE, end_process_tree, identity
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+JOBS = Path(spark_jobs.__file__).parent
+
+
+def fail(error: StageError) -> AirflowException:
+    """The Airflow exception for a failure: retried only where the fault may pass by itself."""
+    message = f"{error.kind}: {error}"
+    return AirflowException(message) if error.kind == "passing" else AirflowFailException(message)
+
+
+def failure_of(attempt: str, otherwise: str) -> AirflowException:
+    """The Airflow exception for a job that ended badly, from its `error.json`; without one a retry may help."""
+    uri = storage.join(attempt, "error.json")
+    if not storage.exists(uri):
+        return AirflowException(f"{otherwise} The job left no error.json; the log above says how it ended.")
+    told = storage.read_json(uri)
+    message = f"{told['kind']}: {told['message']} {told['advice']}".strip()
+    return AirflowException(message) if told["kind"] == "passing" else AirflowFailException(message)
+
+
+def xcom_value(manifest: Manifest, found_done: bool) -> dict[str, Any]:
+    """What a stage's task pushes: the manifest's metrics and ledger, and where the attempt lies."""
+    return {
+        **manifest.metrics,
+        "ledger": manifest.ledger,
+        "stage": manifest.stage,
+        "attempt": manifest.uri,
+        "found_done": found_done,
+    }
+
+
+class _StageMixin:
+    """Finds the stage done, or prepares an attempt for a job; shared by both operators."""
+
+    stage: str
+    run: str
+
+    def prepare(self) -> tuple[Run, Stage, Manifest | None]:
+        """The run, the stage and, where it is found done, its manifest."""
+        try:
+            run = load_run(self.run)
+            stage = STAGES[self.stage]
+            return run, stage, run.find(stage)
+        except StageError as error:
+            raise fail(error) from error
+
+
+class SparkStageOperator(_StageMixin, SparkSubmitOperator):
+    """Do a stage of the flow on Spark, unless it is found done.
+
+    Args:
+        stage: Name of the stage; the job is the file of that name in `spark_jobs`.
+        run: URI of the run folder. (templated)
+        conn_id: Connection of type Spark, which must exist.
+    """
+
+    template_fields: Sequence[str] = ("run", *SparkSubmitOperator.template_fields)
+
+    def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
+        super().__init__(
+            application=str(JOBS / f"{stage}.py"), name=f"open-images-{stage}", conn_id=conn_id, **kwargs
+        )
+        self.stage = stage
+        self.run = run
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit the job and return its metrics."""
+        run, stage, found = self.prepare()
+        if found:
+            self.log.info("Found done: %s", found.uri)
+            return xcom_value(found, found_done=True)
+        try:
+            java = java_home()
+        except StageError as error:
+            raise fail(error) from error
+        self._check_connection()
+        attempt = new_attempt()
+        self.conf = {**load_deployment().spark_conf, **(self.conf or {})}
+        self.application_args = ["--run", self.run, "--attempt", attempt]
+        self.env_vars = {
+            "JAVA_HOME": str(java),
+            # Driver and executors must run the same Python, which on one machine is this one.
+            "PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", sys.executable),
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            SUPERVISOR_VARIABLE: identity(),
+        }
+        uri = attempt_uri(run, stage, attempt)
+        try:
+            super().execute(context)
+        except AirflowException as error:
+            raise failure_of(uri, f"spark-submit of stage {self.stage} failed.") from error
+        return xcom_value(load_manifest(uri), found_done=False)
+
+    def on_kill(self) -> None:
+        """End spark-submit, its JVM and the Python driver: the hook's own way ends the JVM alone."""
+        process = getattr(self._hook, "_submit_sp", None)
+        if process is not None:
+            end_process_tree(process.pid)
+        if self._hook is not None:
+            super().on_kill()
+
+    def _check_connection(self) -> None:
+        # The hook takes a missing connection for `yarn`, and fails much later on something else.
+        try:
+            BaseHook.get_connection(self._conn_id)
+        except AirflowNotFoundException as error:
+            raise AirflowFailException(
+                f"configuration: There is no connection {self._conn_id!r}. Create it with type Spark and your master as "
+                "host, or set AIRFLOW_CONN_SPARK_DEFAULT."
+            ) from error
+
+
+class ProcessStageOperator(_StageMixin, BaseOperator):
+    """Do a stage of the flow in a Python process of its own (`python -m ml <stage>`), unless it is found done.
+
+    Args:
+        stage: Name of the stage and of the command.
+        run: URI of the run folder. (templated)
+    """
+
+    template_fields: Sequence[str] = ("run",)
+
+    def __init__(self, *, stage: str, run: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stage = stage
+        self.run = run
+        self._hook: Any = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Run the command and return its metrics."""
+        from airflow.providers.standard.hooks.subprocess import SubprocessHook
+
+        run, stage, found = self.prepare()
+        if found:
+            self.log.info("Found done: %s", found.uri)
+            return xcom_value(found, found_done=True)
+        attempt = new_attempt()
+        uri = attempt_uri(run, stage, attempt)
+        self._hook = SubprocessHook()
+        result = self._hook.run_command(
+            [sys.executable, "-m", "ml", self.stage, "--run", self.run, "--attempt", attempt],
+            env={**os.environ, SUPERVISOR_VARIABLE: identity()},
+        )
+        if result.exit_code:
+            raise failure_of(uri, f"Stage {self.stage} ended with exit code {result.exit_code}.")
+        return xcom_value(load_manifest(uri), found_done=False)
+
+    def on_kill(self) -> None:
+        """End the process and all that it started."""
+        process = getattr(self._hook, "sub_process", None)
+        if process is not None:
+            end_process_tree(process.pid)

@@ -1,0 +1,244 @@
+"""extract: the annotation files of a release, typed and checked, with only the classes that matter kept.
+
+Tables written: `classes`, `labels`, `boxes`, `images`. Each annotation file is read once; what is counted of all rows
+(nulls by column, images by class) is observed in the pass that writes the kept ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from ml import storage
+from ml.config import RunConfig
+from ml.errors import DataError
+from ml.release import header, read_classes
+from ml.stages import Context, Result
+from spark_jobs.job import main, observed, read_table, write_table
+
+FLAGS = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
+EDGES = ("XMin", "XMax", "YMin", "YMax")
+# Distinct (class, verdict) pairs that are counted exactly: the sketch is exact while it has room for all of them, and
+# even the 19,994 classes of all image-level labels, twice, leave it half empty.
+CLASS_COUNTER_ROOM = 131_072
+
+
+def class_table(names: dict[str, str], config: RunConfig) -> list[dict[str, Any]]:
+    """One row a described class: mid, name, the label it gives or None, whether it is chipped."""
+    return [
+        {"mid": mid, "name": name, "label": config.label_classes.get(name), "chipped": name == config.chip_class}
+        for name, mid in names.items()
+    ]
+
+
+CLASS_SCHEMA = "mid string, name string, label string, chipped boolean"
+
+
+def read_csv(spark: SparkSession, uris: dict[str, str]) -> DataFrame:
+    """Read a table's CSV files, one a subset, as strings by column name, with the subset as column `subset`.
+
+    Files may hold other columns, in other orders; a column that only some have is NULL in the others.
+    """
+    parts = []
+    for subset, uri in uris.items():
+        schema = T.StructType([T.StructField(name, T.StringType()) for name in header(uri)])
+        rows = spark.read.csv(
+            storage.hadoop_uri(uri), schema=schema, header=True, escape='"', mode="PERMISSIVE", emptyValue=""
+        )
+        parts.append(rows.withColumn("subset", F.lit(subset)))
+    table = parts[0]
+    for part in parts[1:]:
+        table = table.unionByName(part, allowMissingColumns=True)
+    return table
+
+
+def null_counts(columns: Iterable[str]) -> list[Column]:
+    """For each column how many values are NULL (an empty field), empty (`""`) or blank, and NaN, each by itself."""
+    counts = []
+    for name in columns:
+        text = F.trim(F.col(f"`{name}`"))
+        counts += [
+            F.count_if(F.col(f"`{name}`").isNull()).alias(f"null.{name}"),
+            F.count_if(text == "").alias(f"empty.{name}"),
+            F.count_if(F.lower(text) == "nan").alias(f"nan.{name}"),
+        ]
+    return counts
+
+
+def type_labels(raw: DataFrame) -> DataFrame:
+    """Image-level labels, typed, one row an image and class.
+
+    `positive` is true where a person verified the class as present, false where verified as absent. Where an image has
+    both verdicts for a class, absent wins: a contradicted label must not be learned from.
+    """
+    confidence = F.col("Confidence").try_cast("double")
+    return (
+        raw.select(
+            F.col("ImageID").alias("image_id"),
+            "subset",
+            F.col("LabelName").alias("mid"),
+            F.when(confidence.isin(0.0, 1.0), confidence == 1.0).alias("positive"),
+        )
+        .groupBy("image_id", "mid")
+        .agg(F.min("subset").alias("subset"), F.min("positive").alias("positive"), F.count("*").alias("rows"))
+    )
+
+
+def type_boxes(raw: DataFrame) -> DataFrame:
+    """Boxes, typed; `valid` is false where a coordinate is no number or lies wrong, or a flag is none of 1, 0, -1."""
+    edges = {name: F.col(name).try_cast("double") for name in EDGES}
+    flags = {name: F.col(name).try_cast("double").cast("tinyint") for name in FLAGS}
+    x_min, x_max, y_min, y_max = (F.col(name) for name in ("x_min", "x_max", "y_min", "y_max"))
+    # Spark holds NaN to be greater than any number, so `<= 1` refuses it.
+    inside = (x_min >= 0) & (x_min < x_max) & (x_max <= 1) & (y_min >= 0) & (y_min < y_max) & (y_max <= 1)
+    flagged = F.lit(True)
+    for name in FLAGS:
+        flagged = flagged & F.col(_snake(name)).isin(-1, 0, 1)
+    return raw.select(
+        F.col("ImageID").alias("image_id"),
+        "subset",
+        F.col("Source").alias("source"),
+        F.col("LabelName").alias("mid"),
+        *(column.alias(alias) for alias, column in zip(("x_min", "x_max", "y_min", "y_max"), edges.values(), strict=True)),
+        *(column.alias(_snake(name)) for name, column in flags.items()),
+    ).withColumn("valid", F.coalesce(inside & flagged, F.lit(False)))
+
+
+def type_images(raw: DataFrame) -> DataFrame:
+    """Images, typed, with what their licence asks to be kept; an empty or unknown Rotation is NULL.
+
+    `rotation_known` is false where the value is none of 0, 90, 180, 270.
+    """
+    rotation = F.col("Rotation").try_cast("double") if "Rotation" in raw.columns else F.lit(None).cast("double")
+    return raw.select(
+        F.col("ImageID").alias("image_id"),
+        "subset",
+        F.when(rotation.isin(0.0, 90.0, 180.0, 270.0), rotation.cast("int")).alias("rotation"),
+        F.col("OriginalLandingURL").alias("landing_url"),
+        F.col("License").alias("license"),
+        F.col("Author").alias("author"),
+        F.col("Title").alias("title"),
+    )
+
+
+def _snake(flag: str) -> str:
+    return "is_" + flag.removeprefix("Is").lower().replace("groupof", "group_of")
+
+
+def extract(spark: SparkSession, context: Context) -> Result:
+    """Read, type, check and count the release's files; keep the rows of the configured classes."""
+    config, release = context.config, context.release
+    classes = spark.createDataFrame(class_table(read_classes(release), config), CLASS_SCHEMA).coalesce(1)
+    write_table(classes, context, "classes")
+    classes = F.broadcast(read_table(spark, [context.path("classes")]))
+    wanted = (F.col("label").isNotNull()) | F.col("chipped")
+
+    nulls: dict[str, dict[str, dict[str, int]]] = {}
+    raw, seen = {}, {}
+    for table, uris in release.tables.items():
+        raw[table] = read_csv(spark, uris)
+        seen[table] = Observation(f"raw {table}")
+        columns = [name for name in raw[table].columns if name != "subset"]
+        raw[table] = raw[table].observe(seen[table], F.count(F.lit(1)).alias("rows"), *null_counts(columns))
+
+    counted = Observation("labels")
+    labels = type_labels(raw["labels"]).join(classes, "mid", "left")
+    labels = labels.observe(
+        counted,
+        F.count_if(F.col("rows") > 1).alias("repeated"),
+        F.count_if(F.col("positive").isNull()).alias("no verdict"),
+        F.count_if(F.col("name").isNull()).alias("unknown class"),
+        F.to_json(
+            F.expr(f"approx_top_k(concat(mid, '|', positive), {CLASS_COUNTER_ROOM // 2}, {CLASS_COUNTER_ROOM})")
+        ).alias("by class"),
+    )
+    labels = labels.where(wanted & F.col("positive").isNotNull())
+    write_table(labels.select("image_id", "subset", "mid", "name", "label", "positive"), context, "labels")
+
+    box_counts = Observation("boxes")
+    boxes = type_boxes(raw["boxes"]).join(classes, "mid", "left")
+    boxes = boxes.observe(
+        box_counts,
+        F.count_if(F.col("name").isNull()).alias("unknown class"),
+        F.count_if(~F.col("valid")).alias("invalid"),
+        F.count_if(wanted).alias("kept"),
+        F.count_if(wanted & ~F.col("valid")).alias("kept invalid"),
+        F.count_if(F.col("chipped")).alias("chipped"),
+        F.min(F.when(~F.col("valid"), F.concat_ws(" ", "subset", "image_id", "name"))).alias("an invalid box"),
+    )
+    write_table(boxes.where(wanted), context, "boxes")
+
+    image_counts = Observation("images")
+    images = type_images(raw["images"]).observe(
+        image_counts,
+        F.count_if(F.col("rotation").isNull()).alias("rotation unknown"),
+        F.count_if(F.col("rotation") > 0).alias("turned"),
+    )
+    write_table(images, context, "images")
+
+    for table, observation in seen.items():
+        counts = observed(observation)
+        columns = [name for name in raw[table].columns if name != "subset"]
+        nulls[table] = {c: {kind: counts[f"{kind}.{c}"] for kind in ("null", "empty", "nan")} for c in columns}
+        if not counts["rows"]:
+            raise DataError(f"The release's table {table} holds no rows.", "Download its CSV files again.")
+    _check_boxes(observed(box_counts), config)
+    label_counts = observed(counted)
+    metrics = {
+        "rows": {table: observed(observation)["rows"] for table, observation in seen.items()},
+        "nulls": nulls,
+        "labels": {name: label_counts[name] for name in ("repeated", "no verdict", "unknown class")},
+        "boxes": {name: n for name, n in observed(box_counts).items() if name != "an invalid box"},
+        "images": observed(image_counts),
+    }
+    by_class = images_by_class(label_counts["by class"], read_classes(release))
+    storage.write_json(context.path("images_by_class.json"), by_class)
+    boxes_seen = metrics["boxes"]
+    ledger = {
+        "boxes of the classes that matter": boxes_seen["kept"],
+        "boxes of other classes": metrics["rows"]["boxes"] - boxes_seen["kept"] - boxes_seen["unknown class"],
+        "boxes of unknown classes": boxes_seen["unknown class"],
+    }
+    return Result(metrics, ledger)
+
+
+def images_by_class(counted: str | int, names: dict[str, str]) -> list[dict[str, Any]]:
+    """Images verified to hold, and not to hold, each class: most positive first.
+
+    Args:
+        counted: The observed counter, JSON with items `mid|true` and `mid|false`.
+        names: Class name to MID.
+    """
+    by_mid = {mid: name for name, mid in names.items()}
+    counts: dict[str, dict[str, int]] = {}
+    for entry in json.loads(counted) if isinstance(counted, str) else []:
+        mid, _, positive = entry["item"].partition("|")
+        counts.setdefault(mid, {"true": 0, "false": 0})[positive] = entry["count"]
+    rows = [
+        {"mid": mid, "name": by_mid.get(mid, mid), "positive": count["true"], "negative": count["false"]}
+        for mid, count in counts.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["positive"], row["name"]))
+
+
+def _check_boxes(counts: dict[str, Any], config: RunConfig) -> None:
+    if not counts["chipped"]:
+        raise DataError(
+            f"The release holds no box of class {config.chip_class!r}.", "Check the files, or the parameter chip_class."
+        )
+    if counts["kept invalid"] > config.max_fault_share * counts["kept"]:
+        raise DataError(
+            f"{counts['kept invalid']} of {counts['kept']} boxes of the configured classes are invalid "
+            f"(coordinates outside [0, 1], in the wrong order or no numbers; flags none of 1, 0, -1), for example on "
+            f"image {counts['an invalid box']}.",
+            "Download the box files again, or raise max_fault_share.",
+        )
+
+
+if __name__ == "__main__":
+    main("extract", extract)

@@ -1,0 +1,127 @@
+"""featurize: chips as tensors for the network, in shuffled shards by split.
+
+Table written: `features`, in a folder for each split. The label index is that of the configuration's frozen order; no
+image lies on two sides of the split; pixels are uint8 RGB, row by row, as the network takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import functions as F
+
+from ml import images, storage
+from ml.config import RunConfig
+from ml.guards import check_split
+from ml.release import SUBSETS
+from ml.stages import Context, Result
+from spark_jobs.job import main, observed, read_table, write_table
+
+SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to hold a few in memory
+SCHEMA = (
+    "split string, face_id string, image_id string, label tinyint, rotation int, face_px double, is_occluded tinyint, "
+    "is_truncated tinyint, source string, red long, green long, blue long, pixels binary"
+)
+
+
+def label_index(config: RunConfig) -> Column:
+    """The label's place in the configuration's order: never by frequency, so it cannot flip between retrainings."""
+    order = F.array(*(F.lit(label) for label in config.label_order))
+    return (F.array_position(order, F.col("label")) - 1).cast("tinyint")
+
+
+def split_of(config: RunConfig) -> Column:
+    """The side of the split that an image is on: its official subset, or by digest of its id."""
+    if config.split == "official":
+        return F.col("subset")
+    # The first eight hexadecimal digits as a number in [0, 1).
+    digest = F.substring(F.sha2(F.concat(F.lit("split:"), "image_id"), 256), 1, 8)
+    place = F.conv(digest, 16, 10).cast("double") / float(1 << 32)
+    return (
+        F.when(place < config.test_share, "test")
+        .when(place < config.test_share + config.validation_share, "validation")
+        .otherwise("train")
+    )
+
+
+def shuffle(chips: DataFrame, seed: int, shards: int) -> DataFrame:
+    """Spread the faces over shards and order them in each by a digest of seed and face: the same order each time."""
+    order = F.xxhash64(F.lit(seed), "face_id")
+    return (
+        chips.withColumn("order", order)
+        .repartition(shards, "order")
+        .sortWithinPartitions("split", "order", "face_id")
+        .drop("order")
+    )
+
+
+def to_tensors(chips: DataFrame, chip_size: int) -> DataFrame:
+    """Decode each chip to the network's input size; the sums of its channels are for the readers' check."""
+    return chips.mapInArrow(_decoder(chip_size), SCHEMA)
+
+
+def _decoder(chip_size: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            tensors = [images.tensor(chip, chip_size) for chip in batch.column("chip").to_pylist()]
+            sums = np.array([tensor.sum(axis=(0, 1), dtype=np.int64) for tensor in tensors]).reshape(-1, 3)
+            kept = batch.drop_columns(["chip"])
+            columns = {name: kept.column(name) for name in kept.schema.names}
+            columns |= {name: pa.array(sums[:, i]) for i, name in enumerate(("red", "green", "blue"))}
+            columns["pixels"] = pa.array([tensor.tobytes() for tensor in tensors], pa.binary())
+            yield pa.RecordBatch.from_pydict(columns)
+
+    return decode
+
+
+def run(spark: SparkSession, context: Context) -> Result:
+    """Make the features of the chips."""
+    config, source = context.config, context.inputs["chip"]
+    faces, face_bytes = source.rows("chips"), config.chip_size**2 * 3
+    storage.check_space(context.uri, faces * face_bytes, f"{faces} faces of {config.chip_size} pixels a side")
+    chips = read_table(spark, source.table("chips")).withColumn("split", split_of(config))
+    chips = chips.withColumn("label", label_index(config)).drop("subset")
+    _check_images(chips)
+
+    shards = max(1, round(faces * face_bytes / SHARD_BYTES))
+    columns = [c.split()[0] for c in SCHEMA.split(", ") if c.split()[0] not in ("red", "green", "blue", "pixels")]
+    features = to_tensors(shuffle(chips.select(*columns, "chip"), config.seed, shards), config.chip_size)
+    counts = Observation("features")
+    in_split = {split: F.col("split") == split for split in SUBSETS}
+    features = features.observe(
+        counts,
+        *(
+            F.count_if(here & (F.col("label") == index)).alias(f"{split}.{label}")
+            for split, here in in_split.items()
+            for index, label in enumerate(config.label_order)
+        ),
+        *(
+            F.sum(F.when(here, F.col(channel))).alias(f"{split}.{channel}")
+            for split, here in in_split.items()
+            for channel in ("red", "green", "blue")
+        ),
+    )
+    write_table(features.drop("red", "green", "blue"), context, "features", partition_by="split")
+    seen = observed(counts)
+    metrics = {
+        "labels": list(config.label_order),
+        "chip_size": config.chip_size,
+        "chip_class": config.chip_class,
+        "margin": source.config["margin"],
+        "faces": {split: {label: seen[f"{split}.{label}"] for label in config.label_order} for split in SUBSETS},
+        "channel_sums": {split: [seen[f"{split}.{c}"] for c in ("red", "green", "blue")] for split in SUBSETS},
+    }
+    return Result(metrics, {split: sum(metrics["faces"][split].values()) for split in SUBSETS})
+
+
+def _check_images(chips: DataFrame) -> None:
+    sides = chips.groupBy("image_id").agg(F.collect_set("split").alias("splits")).where(F.size("splits") > 1)
+    leaks = sides.select("image_id", F.explode("splits").alias("split")).collect()
+    check_split({split: [row.image_id for row in leaks if row.split == split] for split in SUBSETS})
+
+
+if __name__ == "__main__":
+    main("featurize", run)

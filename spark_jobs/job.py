@@ -1,0 +1,78 @@
+"""What all jobs share: the command line, the session, reading and writing through manifests, and observed counts."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pyspark.sql import DataFrame, Observation, SparkSession
+
+from ml import storage
+from ml.errors import StageError
+from ml.flow import STAGES
+from ml.runs import load_run
+from ml.stages import Context, Result, run_stage
+
+log = logging.getLogger(__name__)
+Body = Callable[[SparkSession, Context], Result]
+
+
+def main(stage: str, body: Body) -> None:
+    """Run a job as `spark-submit <job>.py --run URI [--attempt NAME]`. No session is made for a stage found done."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    parser = argparse.ArgumentParser(prog=stage)
+    parser.add_argument("--run", required=True, help="the run folder")
+    parser.add_argument("--attempt", help="the attempt's name; by default a new one")
+    arguments = parser.parse_args()
+    try:
+        manifest = run_stage(
+            load_run(arguments.run), STAGES[stage], lambda context: _with_session(stage, body, context), arguments.attempt
+        )
+    except StageError as error:
+        log.error("%s failed (%s): %s", stage, error.kind, error)
+        sys.exit(1)
+    log.info("%s: committed %s", stage, manifest.uri)
+    for reason, count in manifest.ledger.items():
+        log.info("%s ledger: %12d %s", stage, count, reason)
+
+
+def _with_session(stage: str, body: Body, context: Context) -> Result:
+    spark = session(stage)
+    try:
+        return body(spark, context)
+    finally:
+        spark.stop()
+
+
+def session(name: str) -> SparkSession:
+    """The Spark session, with the settings that the jobs' results depend on; all else is left to spark-submit."""
+    return (
+        SparkSession.builder.appName(name)
+        .config("spark.sql.session.timeZone", "UTC")
+        .config("spark.sql.ansi.enabled", True)
+        # Attempts are read through manifests only, so Hadoop's own commit needs neither renames nor markers.
+        .config("spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version", 2)
+        .config("spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs", False)
+        # Counts rows, not bytes: a batch of chips must fit a worker many times over.
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", 128)
+        .config("spark.ui.showConsoleProgress", False)
+        .getOrCreate()
+    )
+
+
+def read_table(spark: SparkSession, uris: Iterable[str]) -> DataFrame:
+    """Read a table of an attempt by the files that its manifest names."""
+    return spark.read.parquet(*(storage.hadoop_uri(uri) for uri in uris))
+
+
+def write_table(table: DataFrame, context: Context, name: str, partition_by: str | None = None) -> None:
+    """Write a table of the attempt as Parquet, in one folder or in one for each value of a column."""
+    table.write.parquet(storage.hadoop_uri(context.path(name)), partitionBy=partition_by)
+
+
+def observed(observation: Observation) -> dict[str, Any]:
+    """The counts observed in a finished pass, with 0 where a sum saw no row."""
+    return {name: 0 if value is None else value for name, value in observation.get.items()}
