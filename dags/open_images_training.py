@@ -38,7 +38,9 @@ RUN = "{{ ti.xcom_pull(task_ids='open_run') }}"
 
 
 def _params() -> dict[str, Param]:
-    return {name: Param(field.pop("default"), **field) for name, field in form_fields(load_deployment().defaults).items()}
+    return {
+        name: Param(field.pop("default"), **field) for name, field in form_fields(load_deployment().defaults).items()
+    }
 
 
 @task(task_display_name="open run", retries=1)
@@ -79,9 +81,7 @@ with DAG(
         join_labels >> chip >> featurize
 
     with TaskGroup("model", tooltip="From features to a report, in TensorFlow"):
-        train, evaluate = (
-            ProcessStageOperator(task_id=stage, stage=stage, run=RUN) for stage in ("train", "evaluate")
-        )
+        train, evaluate = (ProcessStageOperator(task_id=stage, stage=stage, run=RUN) for stage in ("train", "evaluate"))
         train >> evaluate
 
     opened >> extract

@@ -12,25 +12,29 @@ and y downwards.
 
 from dataclasses import dataclass, replace
 from math import cos, hypot, pi, radians, sin
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw, ImageOps
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 Colour = tuple[int, int, int]
 
-LONG_SIDE, SHORT_SIDE = 768, 576
-FINE = 2  # scenes are drawn this many times larger, then reduced, for smooth edges
+LONG_SIDE, SHORT_SIDE, GRAIN = 768, 576, 192
+FINE = 2  # people are drawn this many times larger, then reduced, for smooth edges
 SHOULDERS = 1.5  # half the width of a person, in units
 FAINT_SHARE = 0.04  # faces whose figure is almost invisible, lest a classifier reach a perfect score
 LABELS = ("female", "male")
 
+# fmt: off
 SKINS = ("#f6d9c4", "#eec1a0", "#dca67e", "#c98e62", "#a9714a", "#8a5636", "#693f27", "#4d2d1e")
 HAIRS = ("#1d1815", "#3b2619", "#6a4426", "#a06c36", "#d5ac5d", "#b4492b", "#8f8f92", "#e3e0da", "#2f6f78", "#7b4f91")
 CLOTHES = ("#34577c", "#7c3444", "#3e6b4f", "#d39b3c", "#6b5b95", "#c8553d", "#4a4e57", "#dcd6c8", "#2a9d8f", "#d88ca0")
 WALLS = ("#c9d6df", "#e3d5c8", "#cfe0cf", "#ddd3e4", "#efe3bd", "#b9c7c9", "#d8c0b6", "#a9b7d0", "#9fb5a3", "#c8b79e")
 PAPERS = ("#fff8e1", "#e8f4fd", "#f3e9fb", "#e9f7e4", "#ffeceb", "#f2f2f2")
 INKS = ("#1a237e", "#7a1020", "#0f4d2a", "#3d1560", "#202020", "#5a3200")
+EYES = ("#3a2a1c", "#4a6b8a", "#5c7a4a", "#6b4a2a")
+# fmt: on
+PATTERNS = ("plain", "stripes", "dots")
 HAIR_STYLES = ("none", "short", "round", "curly", "long", "bun")
 
 
@@ -66,7 +70,7 @@ class Sitter:
 
 @dataclass(frozen=True)
 class Portrait:
-    """Where a sitter was drawn. The face box lies inside the person box; `truncated`: an edge of the image cuts the face."""
+    """Where a sitter was drawn, the face inside the person; `truncated` when an edge of the image cuts the face."""
 
     face: Box
     person: Box
@@ -76,59 +80,21 @@ class Portrait:
     truncated: bool
 
 
-@dataclass(frozen=True)
 class Look:
-    """What one drawn person looks like; nothing here depends on the label. Lengths in units, angles in degrees."""
+    """What one drawn person looks like, chosen at random whatever the label; lengths in units, angles in degrees."""
 
-    skin: Colour
-    hair: Colour
-    hair_style: str
-    fringe: bool
-    clothes: Colour
-    trim: Colour
-    pattern: str
-    eyes: Colour
-    brow: float
-    gaze: float
-    smile: float
-    mouth_open: bool
-    glasses: bool
-    round_glasses: bool
-    height: float
-    tilt: float
-    light: int
-    badge: tuple[float, float]
-    paper: Colour
-    ink: Colour
-    spin: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> Self:
-        """Choose a look at random."""
-        paper, ink = _pick(rng, PAPERS), _pick(rng, INKS)
-        return cls(
-            skin=_pick(rng, SKINS),
-            hair=_pick(rng, HAIRS),
-            hair_style=HAIR_STYLES[int(rng.integers(len(HAIR_STYLES)))],
-            fringe=bool(rng.random() < 0.5),
-            clothes=_pick(rng, CLOTHES),
-            trim=_pick(rng, CLOTHES),
-            pattern=("plain", "stripes", "dots")[int(rng.integers(3))],
-            eyes=_pick(rng, ("#3a2a1c", "#4a6b8a", "#5c7a4a", "#6b4a2a")),
-            brow=rng.uniform(-0.06, 0.06),
-            gaze=rng.uniform(-0.05, 0.05),
-            smile=rng.uniform(-0.07, 0.22),
-            mouth_open=bool(rng.random() < 0.3),
-            glasses=bool(rng.random() < 0.3),
-            round_glasses=bool(rng.random() < 0.5),
-            height=rng.uniform(1.14, 1.36),
-            tilt=rng.uniform(-10, 10),
-            light=int(rng.choice([-1, 1])),
-            badge=(rng.uniform(-0.22, 0.22), rng.uniform(-0.04, 0.02)),
-            paper=paper,
-            ink=_mix(paper, ink, 0.06) if rng.random() < FAINT_SHARE else ink,
-            spin=rng.uniform(0, 90),
-        )
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.skin, self.hair, self.eyes = _pick(rng, SKINS), _pick(rng, HAIRS), _pick(rng, EYES)
+        self.hair_style = HAIR_STYLES[int(rng.integers(len(HAIR_STYLES)))]
+        self.fringe, self.mouth_open, self.glasses, self.round_glasses = rng.random(4) < (0.5, 0.3, 0.3, 0.5)
+        self.clothes, self.trim = _pick(rng, CLOTHES), _pick(rng, CLOTHES)
+        self.pattern = PATTERNS[int(rng.integers(len(PATTERNS)))]
+        self.brow, self.gaze, self.smile = rng.uniform((-0.06, -0.05, -0.07), (0.06, 0.05, 0.22))
+        self.light = int(rng.choice([-1, 1]))
+        self.height, self.tilt = rng.uniform((1.14, -10), (1.36, 10))
+        self.badge_x, self.badge_y, self.spin = rng.uniform((-0.22, -0.04, 0), (0.22, 0.02, 90))
+        self.paper, ink = _pick(rng, PAPERS), _pick(rng, INKS)
+        self.ink = _mix(self.paper, ink, 0.06) if rng.random() < FAINT_SHARE else ink
 
 
 def draw_scene(rng: np.random.Generator, sitters: list[Sitter]) -> tuple[Image.Image, list[Portrait]]:
@@ -150,10 +116,10 @@ def draw_scene(rng: np.random.Generator, sitters: list[Sitter]) -> tuple[Image.I
         raise ValueError(f"a scene holds one to four sitters, not {len(sitters)}")
     tall = rng.random() < 0.3 and len(sitters) < 4
     width, height = (SHORT_SIDE, LONG_SIDE) if tall else (LONG_SIDE, SHORT_SIDE)
-    canvas = _background(rng, width * FINE, height * FINE)
+    canvas = _background(rng, width, height)
     slot = canvas.width / len(sitters)
     portraits = [_place(rng, canvas, sitter, n * slot, slot) for n, sitter in enumerate(sitters)]
-    return _light(rng, canvas.reduce(FINE)), portraits
+    return _light(rng, canvas), portraits
 
 
 def _place(rng: np.random.Generator, canvas: Image.Image, sitter: Sitter, left: float, slot: float) -> Portrait:
@@ -174,18 +140,18 @@ def _place(rng: np.random.Generator, canvas: Image.Image, sitter: Sitter, left: 
         rim = 0.13 * unit
         picture = (round(edges[0] + rim), round(edges[1] + rim), round(edges[2] - rim), round(edges[3] - rim))
         canvas.paste(_rgb("#d9c9a8"), picture)
-        portrait = _person(canvas, Look.draw(rng), sitter.label, x, y, unit, picture[3])
+        portrait = _person(canvas, Look(rng), sitter.label, x, y, unit, picture[3])
         sepia = ImageOps.colorize(canvas.crop(picture).convert("L"), "#2b1a0d", "#f7ead0")
         canvas.paste(sepia, picture)
         frame = _box(canvas, edges[0], edges[2], edges[1], edges[3])
         return replace(portrait, frame=frame.clip())
-    return _person(canvas, Look.draw(rng), sitter.label, x, y, unit, canvas.height)
+    return _person(canvas, Look(rng), sitter.label, x, y, unit, canvas.height)
 
 
 def _group(rng: np.random.Generator, canvas: Image.Image, label: str, x: float, y: float, unit: float) -> Portrait:
     """Draw six people who touch each other, in two rows; their boxes are one."""
     drawn = [
-        _person(canvas, Look.draw(rng), label, x + across * unit, y + down * unit, unit, canvas.height)
+        _person(canvas, Look(rng), label, x + across * unit, y + down * unit, unit, canvas.height)
         for down, places in ((0.0, (-1.1, 1.1, 3.0)), (2.4, (-2.6, -0.2, 2.2)))
         for across in places
     ]
@@ -196,17 +162,13 @@ def _group(rng: np.random.Generator, canvas: Image.Image, label: str, x: float, 
     return Portrait(face, person, clothing, None, None, truncated=False)
 
 
-def _person(
-    canvas: Image.Image, look: Look, label: str, x: float, y: float, unit: float, floor: float
-) -> Portrait:
+def _person(canvas: Image.Image, look: Look, label: str, x: float, y: float, unit: float, floor: float) -> Portrait:
     """Draw body and head with the face centred on (x, y) pixels; the body ends at the height `floor`."""
     _body(canvas, look, x, y, unit, floor)
-    side = round(unit * 4.4)
-    head = Image.new("RGB", (side, side), look.hair)
-    mask = Image.new("L", (side, side))
-    _head(head, mask, look, label, unit)
-    turned = [part.rotate(-look.tilt, Image.Resampling.BICUBIC) for part in (head, mask)]
-    canvas.paste(turned[0], (round(x) - side // 2, round(y) - side // 2), turned[1])
+    side = round(unit * 4)
+    head, mask = Image.new("RGB", (side * FINE, side * FINE), look.hair), Image.new("L", (side * FINE, side * FINE))
+    _head(head, mask, look, label, unit * FINE)
+    canvas.paste(_tilt(head, look.tilt), (round(x) - side // 2, round(y) - side // 2), _tilt(mask, look.tilt))
 
     tilt, tall = radians(look.tilt), look.height
     across, down = hypot(cos(tilt), tall * sin(tilt)) * unit, hypot(sin(tilt), tall * cos(tilt)) * unit
@@ -219,29 +181,39 @@ def _person(
     return Portrait(face.clip(), person.clip(), clothing.clip(), glasses and glasses.clip(), None, truncated=cut)
 
 
+def _tilt(tile: Image.Image, degrees: float) -> Image.Image:
+    """Turn a square tile about its centre and reduce it by FINE in one step; each pixel is a mean of four."""
+    side = tile.width // FINE
+    c, s = cos(radians(degrees)) * FINE, sin(radians(degrees)) * FINE
+    rows = (c, s, (tile.width - (c + s) * side) / 2, -s, c, (tile.width - (c - s) * side) / 2)
+    return tile.transform((side, side), Image.Transform.AFFINE, rows, Image.Resampling.BILINEAR)
+
+
 def _body(canvas: Image.Image, look: Look, x: float, y: float, unit: float, floor: float) -> None:
     """Draw neck, shoulders and clothes down to `floor`."""
     top = look.height + 0.28  # the shoulders' height, in units below the centre of the face
     left, upper = round(x - 1.6 * unit), round(y)
-    size = (round(3.2 * unit), max(1, round(floor - y)))
+    size = (round(3.2 * unit) * FINE, max(1, round(floor - y)) * FINE)
     cloth, shape = Image.new("RGB", size, look.clothes), Image.new("L", size)
-    outline = _Pen(shape, x - left, y - upper, unit)
+    pen, outline = (_Pen(tile, (x - left) * FINE, (y - upper) * FINE, unit * FINE) for tile in (cloth, shape))
+    bottom = (floor - y) / unit
     outline.oval(0, top + 0.85, SHOULDERS, 0.85, 255)
-    outline.block(-SHOULDERS, top + 0.85, SHOULDERS, 20, 255)
-    pen = _Pen(cloth, x - left, y - upper, unit)
+    outline.block(-SHOULDERS, top + 0.85, SHOULDERS, max(bottom, top + 0.85) + 1, 255)
+    outline.block(-0.36, 0, 0.36, top + 0.1, 255)
+    rows = max(0, int((bottom - top) / 0.45) + 1)
     if look.pattern == "stripes":
-        for n in range(14):
+        for n in range(rows):
             pen.block(-2, top + 0.3 + 0.5 * n, 2, top + 0.5 + 0.5 * n, look.trim)
     elif look.pattern == "dots":
-        for n in range(14 * 7):
+        for n in range(rows * 7):
             pen.oval(-1.5 + 0.5 * (n % 7) + 0.25 * (n // 7 % 2), top + 0.3 + 0.45 * (n // 7), 0.1, 0.1, look.trim)
     for side in (-1, 1):  # the line between arm and trunk
-        pen.stroke([(side * 1.02, top + 1.0), (side * 1.08, 20)], _mix(look.clothes, (0, 0, 0), 0.35), 0.05)
+        pen.stroke([(side * 1.02, top + 1.0), (side * 1.06, top + 20)], _mix(look.clothes, (0, 0, 0), 0.35), 0.05)
     shade = _mix(look.skin, (60, 20, 10), 0.22)
     pen.oval(0, top + 0.02, 0.52, 0.36, _mix(look.clothes, (0, 0, 0), 0.3))
     pen.oval(0, top, 0.46, 0.3, shade)
-    canvas.paste(cloth, (left, upper), shape)
-    _Pen(canvas, x, y, unit).block(-0.36, look.height * 0.6, 0.36, top + 0.06, shade)
+    pen.block(-0.45, 0, 0.45, top - 0.12, shade)
+    canvas.paste(cloth.reduce(FINE), (left, upper), shape.reduce(FINE))
 
 
 def _head(head: Image.Image, mask: Image.Image, look: Look, label: str, unit: float) -> None:
@@ -304,7 +276,7 @@ def _features(pen: "_Pen", look: Look) -> None:
 
 def _badge(pen: "_Pen", look: Look, label: str) -> None:
     """Draw the badge which tells the label: a ring for female, a cross for male, of equal area."""
-    x, y = look.badge[0], look.badge[1] - 0.5 * look.height
+    x, y = look.badge_x, look.badge_y - 0.5 * look.height
     pen.oval(x, y, 0.37, 0.37, _mix(look.paper, (0, 0, 0), 0.3))
     pen.oval(x, y, 0.34, 0.34, look.paper)
     outer, inner, reach = 0.26, 0.155, 0.27
@@ -333,16 +305,16 @@ class _Pen:
     def oval(self, x: float, y: float, rx: float, ry: float, fill: Colour | int) -> None:
         self._draw.ellipse((*self._at(x - rx, y - ry), *self._at(x + rx, y + ry)), fill=fill)
 
-    def block(
-        self, x0: float, y0: float, x1: float, y1: float, fill: Colour | int, round_by: float = 0.0
-    ) -> None:
+    def block(self, x0: float, y0: float, x1: float, y1: float, fill: Colour | int, round_by: float = 0.0) -> None:
         self._draw.rounded_rectangle((*self._at(x0, y0), *self._at(x1, y1)), round_by * self._unit, fill=fill)
 
     def shape(self, points: list[tuple[float, float]], fill: Colour) -> None:
         self._draw.polygon([self._at(*point) for point in points], fill=fill)
 
     def stroke(self, points: list[tuple[float, float]], fill: Colour, width: float) -> None:
-        self._draw.line([self._at(*p) for p in points], fill=fill, width=max(1, round(width * self._unit)), joint="curve")
+        self._draw.line(
+            [self._at(*p) for p in points], fill=fill, width=max(1, round(width * self._unit)), joint="curve"
+        )
 
     def cap(self, height: float, half_angle: float, fill: Colour) -> None:
         """Cover the top of a face of that half height."""
@@ -356,17 +328,17 @@ class _Pen:
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Two blurred colours with a few large soft spots, drawn small and enlarged, which blurs them for nothing."""
+    """Two colours that run into each other, with a few soft spots; drawn small and enlarged, which is quick."""
     upper, lower = _pick(rng, WALLS), _pick(rng, WALLS)
-    small = Image.new("RGB", (16, 12))
-    for row in range(small.height):
-        small.paste(_mix(upper, lower, row / (small.height - 1)), (0, row, small.width, row + 1))
+    small = Image.new("RGB", (1, 2), upper)
+    small.putpixel((0, 1), lower)
+    small = small.resize((width // 8, height // 8), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(small)
-    for _ in range(int(rng.integers(2, 6))):
-        x, y, radius = rng.uniform(0, 16), rng.uniform(0, 12), rng.uniform(1, 3)
-        spot = _mix(_pick(rng, WALLS), (255, 255, 255), rng.uniform(0, 0.4))
+    for _ in range(int(rng.integers(2, 7))):
+        x, y, radius = rng.uniform(0, small.width), rng.uniform(0, small.height), rng.uniform(5, 18)
+        spot = _mix(_mix(upper, lower, y / small.height), _pick(rng, WALLS), rng.uniform(0.3, 0.8))
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=spot)
-    return small.resize((width, height), Image.Resampling.BICUBIC)
+    return small.filter(ImageFilter.GaussianBlur(3)).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
@@ -376,10 +348,17 @@ def _light(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     down = np.linspace(-1, 1, image.height, dtype=np.float32)[:, None] * np.float32(sin(direction))
     gain = (across + down) * np.float32(depth / 1.4) + np.float32(rng.uniform(0.84, 1.08))
     warmth = rng.uniform(-0.05, 0.05)
-    tint = np.array([1 + warmth, 1, 1 - warmth], dtype=np.float32)
-    grain = rng.standard_normal((image.height, image.width, 1), dtype=np.float32) * np.float32(rng.uniform(1, 5))
-    lit = np.asarray(image, dtype=np.float32) * gain[..., None] * tint + grain
-    return Image.fromarray(np.clip(lit, 0, 255).astype(np.uint8))
+    # Both sides of a scene are multiples of GRAIN: one square of noise, repeated, costs a tenth of a whole image of it.
+    square = rng.standard_normal((GRAIN, GRAIN), dtype=np.float32) * np.float32(rng.uniform(1, 5))
+    grain = np.tile(square, (image.height // GRAIN, image.width // GRAIN))
+    bands = []
+    for band, tint in zip(image.split(), (1 + warmth, 1.0, 1 - warmth), strict=True):
+        lit = np.asarray(band, dtype=np.float32)
+        lit *= gain
+        lit *= np.float32(tint)
+        lit += grain
+        bands.append(Image.fromarray(lit.clip(0, 255, out=lit).astype(np.uint8)))
+    return Image.merge("RGB", bands)
 
 
 def _box(canvas: Image.Image, left: float, right: float, top: float, bottom: float) -> Box:

@@ -142,7 +142,9 @@ class RunConfig(BaseModel):
         "Training refuses to start with fewer training faces of a label than this; validation and test need one each.",
         ge=1,
     )
-    seed: int = _field(42, "Training", "Seed", "Seed of shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1)
+    seed: int = _field(
+        42, "Training", "Seed", "Seed of shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1
+    )
     threshold: float = _field(
         0.5,
         "Evaluation",
@@ -163,7 +165,7 @@ class RunConfig(BaseModel):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f"must be a JSON object such as {{\"female\": [\"Woman\"], ...}} ({error})") from error
+            raise ValueError(f'must be a JSON object such as {{"female": ["Woman"], ...}} ({error})') from error
 
     @field_validator("labels")
     @classmethod

@@ -32,7 +32,9 @@ def check_split(images_by_split: Mapping[str, Iterable[str]]) -> None:
     seen: dict[str, str] = {}
     leaks: list[str] = []
     for split, images in images_by_split.items():
-        leaks += [f"{image} ({seen[image]}, {split})" for image in set(images) if seen.setdefault(image, split) != split]
+        leaks += [
+            f"{image} ({seen[image]}, {split})" for image in set(images) if seen.setdefault(image, split) != split
+        ]
     if leaks:
         raise SplitLeakError(
             f"{len(leaks)} images lie on two sides of the split: {', '.join(sorted(leaks)[:5])}.",
@@ -85,9 +87,15 @@ def check_reference(expected: NDArray[np.floating], found: NDArray[np.floating],
         tolerance: Largest difference that rounding explains.
 
     Raises:
-        PreprocessingError: They differ, so channel order, scaling or the model itself is not what it was.
+        PreprocessingError: They differ, so channel order, scaling or the model itself is not what it was; or there are
+            no chips to tell by.
     """
-    difference = float(np.abs(np.asarray(expected) - np.asarray(found)).max(initial=0.0))
+    if np.shape(expected) != np.shape(found) or not np.size(expected):
+        raise PreprocessingError(
+            f"The model's reference has probabilities of shape {np.shape(expected)}, predicted were {np.shape(found)}.",
+            "The model's files do not belong together, or hold no reference chips: train again.",
+        )
+    difference = float(np.abs(np.asarray(expected) - np.asarray(found)).max())
     if not difference <= tolerance:
         raise PreprocessingError(
             f"The model's reference chips give probabilities that differ by {difference:.4f} from those stored with it.",

@@ -2,9 +2,9 @@
 
 Served over HTTP or opened as a folder, it stands in for both official hosts, so that the whole pipeline can be tried
 without the published photographs. Official names, folders and columns are kept, and so are the habits of the published
-files that mislead a reader: several people with different labels on an image, faces that no single person box explains,
-unknown flags, labels verified absent, images stored turned, files absent or cut short. See `ml/cartoons.py` for what the
-faces show. `truth.csv` says what each face really is; only tests may read it.
+files that mislead a reader: people of different labels on one image, faces that no single person box explains, unknown
+flags, labels verified absent, images stored turned, files absent or cut short. See `ml/cartoons.py` for what the faces
+show. `truth.csv` says what each face really is; only tests may read it.
 """
 
 import base64
@@ -13,7 +13,7 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,49 +27,30 @@ SUBSETS = ("train", "validation", "test")
 SUBSETS_OF_TWENTY = ("train",) * 14 + ("validation",) * 3 + ("test",) * 3
 
 # Twenty-six of the 601 boxable classes with their real MIDs.
+# fmt: off
 CLASSES = {
-    "/m/0138tl": "Toy",
-    "/m/015p6": "Bird",
-    "/m/0199g": "Bicycle",
-    "/m/01bl7v": "Boy",
-    "/m/01g317": "Person",
-    "/m/01mzpv": "Chair",
-    "/m/01yrx": "Cat",
-    "/m/02wbm": "Food",
-    "/m/03bt1vf": "Woman",
-    "/m/03q69": "Human hair",
-    "/m/04bcr3": "Table",
-    "/m/04yx4": "Man",
-    "/m/05r655": "Girl",
-    "/m/05s2s": "Plant",
-    "/m/06z37_": "Picture frame",
-    "/m/07j7r": "Tree",
-    "/m/07yv9": "Vehicle",
-    "/m/09j2d": "Clothing",
-    "/m/0bt9lr": "Dog",
-    "/m/0c9ph5": "Flower",
-    "/m/0c_jw": "Furniture",
-    "/m/0cgh4": "Building",
-    "/m/0d4v4": "Window",
-    "/m/0dzct": "Human face",
-    "/m/0jyfg": "Glasses",
-    "/m/0k4j": "Car",
+    "/m/0138tl": "Toy", "/m/015p6": "Bird", "/m/0199g": "Bicycle", "/m/01bl7v": "Boy", "/m/01g317": "Person",
+    "/m/01mzpv": "Chair", "/m/01yrx": "Cat", "/m/02wbm": "Food", "/m/03bt1vf": "Woman", "/m/03q69": "Human hair",
+    "/m/04bcr3": "Table", "/m/04yx4": "Man", "/m/05r655": "Girl", "/m/05s2s": "Plant", "/m/06z37_": "Picture frame",
+    "/m/07j7r": "Tree", "/m/07yv9": "Vehicle", "/m/09j2d": "Clothing", "/m/0bt9lr": "Dog", "/m/0c9ph5": "Flower",
+    "/m/0c_jw": "Furniture", "/m/0cgh4": "Building", "/m/0d4v4": "Window", "/m/0dzct": "Human face",
+    "/m/0jyfg": "Glasses", "/m/0k4j": "Car",
 }
+# fmt: on
+Row = tuple[object, ...]  # in the order of the file's columns, the image ID first
 MIDS = {name: mid for mid, name in CLASSES.items()}
 PEOPLE = {("female", False): "Woman", ("male", False): "Man", ("female", True): "Girl", ("male", True): "Boy"}
 # What no scene shows, hence what raters verify to be absent.
 NEVER_DRAWN = ("Toy", "Bird", "Bicycle", "Chair", "Cat", "Food", "Table", "Plant", "Tree", "Vehicle", "Dog", "Building")
 
-BOX_COLUMNS = (
-    "ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax",
-    "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside",
-)  # fmt: skip
 LABEL_COLUMNS = ("ImageID", "Source", "LabelName", "Confidence")
+CORNERS = ("XMin", "XMax", "YMin", "YMax")
+BOX_COLUMNS = (*LABEL_COLUMNS, *CORNERS, "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
 IMAGE_COLUMNS = (
-    "ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title",
-    "OriginalSize", "OriginalMD5", "Thumbnail300KURL", "Rotation",
-)  # fmt: skip
-TRUTH_COLUMNS = ("ImageID", "Subset", "XMin", "XMax", "YMin", "YMax", "label", "kind")
+    *("ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title"),
+    *("OriginalSize", "OriginalMD5", "Thumbnail300KURL", "Rotation"),
+)
+TRUTH_COLUMNS = ("ImageID", "Subset", *CORNERS, "label", "kind")
 
 # What is planted goes by the number of the scene, so that a small release holds each kind. The first sitter of these
 # scenes out of every fifty is special: with two faces a scene, 2% depictions, 2% groups and 3% of each of the others.
@@ -80,16 +61,21 @@ KIND_OF_SCENE = (
     | dict.fromkeys((15, 31, 48), "two labels")
 )
 TITLES = (
-    "Scene {n}", 'Portraits, "drawn" no. {n}', "Pens &amp; paper {n}", "It&#39;s number {n}", "", "Étude {n}, in colour",
+    "Scene {n}",
+    'Portraits, "drawn" no. {n}',
+    "Pens &amp; paper {n}",
+    "It&#39;s number {n}",
+    "",
+    "Étude {n}, in colour",
     "&quot;Sitters&quot;, {n}",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
 class SampleSummary:
     """What was written: `images` listed, of which `absent` have no file and `cut_short` a file that cannot be decoded.
 
-    `photographs` counts the JPEG files, cut ones included; `faces` the Human face boxes; `kinds` the faces of each kind.
+    `photographs` counts the JPEG files, cut ones included; `faces` the Human face boxes; `kinds` the faces by kind.
     """
 
     out: Path
@@ -102,22 +88,27 @@ class SampleSummary:
     kinds: dict[str, int]
     megabytes: float
 
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
+        images = f"{self.images} images ({self.turned} turned, {self.absent} absent, {self.cut_short} cut short)"
+        return f"{self.out}: {images}, {self.faces} faces ({kinds}), {self.megabytes} MB"
+
 
 @dataclass
 class _Tables:
-    """The rows gathered for the CSV files, in the order of their columns, the image ID first."""
+    """The rows gathered for the CSV files."""
 
-    boxes: dict[str, list[tuple[object, ...]]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
-    labels: dict[str, list[tuple[object, ...]]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
-    images: dict[str, list[tuple[object, ...]]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
-    truth: list[tuple[object, ...]] = field(default_factory=list)
+    boxes: dict[str, list[Row]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
+    labels: dict[str, list[Row]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
+    images: dict[str, list[Row]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
+    truth: list[Row] = field(default_factory=list)
 
 
 def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> SampleSummary:
     """Write a drawn release; the same scenes and seed give the same bytes.
 
-    Scene n looks the same whatever the number of scenes. About 70% of the scenes are train, 15% validation and 15% test.
-    Every kind of planted trouble is present from 60 scenes on. The folder appears whole or not at all.
+    Scene n looks the same whatever the number of scenes; about 70% are train, 15% validation and 15% test. Every kind
+    of planted trouble is present from 60 scenes on. The folder appears whole or not at all.
 
     Args:
         out: Folder to create; it may exist if it is empty.
@@ -183,7 +174,7 @@ def _image_id(number: int, seed: int) -> str:
 
 
 def _subset(number: int, seed: int) -> str:
-    """Shuffle the subsets anew within every twenty scenes, so that the shares hold and planted scenes reach each subset."""
+    """Shuffle the subsets within every twenty scenes, so that shares hold and what is planted reaches each subset."""
     order = np.random.default_rng([seed, 1, number // 20]).permutation(20)
     return SUBSETS_OF_TWENTY[order[number % 20]]
 
@@ -229,14 +220,21 @@ class _Boxes:
     """The box rows of one image, which is stored turned clockwise by so many quarter turns."""
 
     def __init__(self, image_id: str, quarters: int) -> None:
-        self.rows: list[tuple[object, ...]] = []
+        self.rows: list[Row] = []
         self.classes: list[str] = []  # names, in the order of first appearance
         self._image_id, self._quarters = image_id, quarters
 
     def add(
-        self, name: str, box: Box, *, occluded: bool = False, truncated: bool = False, group: bool = False,
-        depiction: bool = False, mechanical: bool = False,
-    ) -> tuple[str, ...]:  # fmt: skip
+        self,
+        name: str,
+        box: Box,
+        *,
+        occluded: bool = False,
+        truncated: bool = False,
+        group: bool = False,
+        depiction: bool = False,
+        mechanical: bool = False,
+    ) -> tuple[str, ...]:
         """Add a box given in upright coordinates; return the four numbers as written.
 
         `mechanical` boxes were drawn by a model (`activemil`), and nobody looked at their flags: all are -1.
@@ -258,15 +256,23 @@ def _annotate(
     face = boxes.add(
         "Human face",
         _unsteady(rng, portrait.face).clip(portrait.person),
-        occluded=occluded, truncated=portrait.truncated, group=group, depiction=depiction,
-    )  # fmt: skip
+        occluded=occluded,
+        truncated=portrait.truncated,
+        group=group,
+        depiction=depiction,
+    )
     cut = portrait.person.y_max >= 1
     name = PEOPLE[sitter.label, sitter.child]
     if kind != "no person box":
         boxes.add(
-            name, portrait.person,
-            occluded=occluded, truncated=cut, group=group, depiction=depiction, mechanical=mechanical,
-        )  # fmt: skip
+            name,
+            portrait.person,
+            occluded=occluded,
+            truncated=cut,
+            group=group,
+            depiction=depiction,
+            mechanical=mechanical,
+        )
     if kind == "two labels":  # somebody else boxed the same person under the other label
         other = PEOPLE["male" if sitter.label == "female" else "female", sitter.child]
         wider = portrait.person._replace(x_min=portrait.person.x_min - 0.01, y_min=portrait.person.y_min - 0.01)
@@ -286,9 +292,7 @@ def _unsteady(rng: np.random.Generator, box: Box) -> Box:
     return Box(box.x_min + left, box.x_max + right, box.y_min + top, box.y_max + bottom)
 
 
-def _image_labels(
-    rng: np.random.Generator, image_id: str, present: list[str], contradicted: bool
-) -> list[tuple[object, ...]]:
+def _image_labels(rng: np.random.Generator, image_id: str, present: list[str], contradicted: bool) -> list[Row]:
     """What raters verified: each class that has a box is present (1), some others are absent (0).
 
     On a `contradicted` image a rater denies a man, woman, boy or girl that somebody boxed.
@@ -304,9 +308,7 @@ def _image_labels(
     return [(image_id, source, MIDS[name], verdict) for name, verdict in verdicts.items()]
 
 
-def _image_row(
-    rng: np.random.Generator, image_id: str, subset: str, number: int, rotation: int, jpeg: bytes
-) -> tuple[object, ...]:
+def _image_row(rng: np.random.Generator, image_id: str, subset: str, number: int, rotation: int, jpeg: bytes) -> Row:
     """The row of metadata; size and checksum are those of a larger original, which nobody holds."""
     stated = "" if rotation == 0 and number % 17 == 4 else f"{rotation:.1f}"
     author = "" if number % 20 == 2 else f"Cartoonist {rng.integers(1, 60)}"
@@ -343,10 +345,11 @@ def _write_tables(folder: Path, tables: _Tables) -> None:
     (folder / "v5" / "class-descriptions-boxable.csv").write_bytes(classes.encode())
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+def _write_csv(path: Path, columns: tuple[str, ...], rows: list[Row]) -> None:
     """Write rows in the order of their image IDs, as the official files do; an image's rows keep their order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(sorted(rows, key=lambda row: str(row[0])))
+        rows.sort(key=lambda row: str(row[0]))
+        writer.writerows(rows)

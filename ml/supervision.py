@@ -94,4 +94,3 @@ def end_process_tree(pid: int, include_root: bool = True, grace_seconds: float =
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(alive, timeout=grace_seconds)
-

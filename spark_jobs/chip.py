@@ -124,7 +124,9 @@ def run(spark: SparkSession, context: Context) -> Result:
     expected = labelled.ledger[LABELLED]
     if not expected:
         reasons = ", ".join(f"{count} {reason}" for reason, count in labelled.ledger.items() if count)
-        raise DataError(f"No face has a label ({reasons or 'the release holds no face'}).", "Check the release's boxes.")
+        raise DataError(
+            f"No face has a label ({reasons or 'the release holds no face'}).", "Check the release's boxes."
+        )
     storage.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
     tasks = max(spark.sparkContext.defaultParallelism, expected // IMAGES_PER_TASK)
     by_image = group_by_image(read_table(spark, labelled.table("faces")), tasks)

@@ -48,7 +48,11 @@ def read_csv(spark: SparkSession, uris: dict[str, str]) -> DataFrame:
     for subset, uri in uris.items():
         schema = T.StructType([T.StructField(name, T.StringType()) for name in header(uri)])
         rows = spark.read.csv(
-            storage.hadoop_uri(uri), schema=schema, header=True, escape='"', mode="PERMISSIVE", emptyValue=""
+            storage.hadoop_uri(uri),
+            schema=schema,
+            header=True,
+            escape='"',
+            nullValue="\0",  # no file holds it: so a field that is left out is NULL, and a quoted empty one is not
         )
         parts.append(rows.withColumn("subset", F.lit(subset)))
     table = parts[0]
@@ -98,14 +102,17 @@ def type_boxes(raw: DataFrame) -> DataFrame:
     inside = (x_min >= 0) & (x_min < x_max) & (x_max <= 1) & (y_min >= 0) & (y_min < y_max) & (y_max <= 1)
     flagged = F.lit(True)
     for name in FLAGS:
-        flagged = flagged & F.col(_snake(name)).isin(-1, 0, 1)
+        flagged = flagged & F.col(flag_column(name)).isin(-1, 0, 1)
     return raw.select(
         F.col("ImageID").alias("image_id"),
         "subset",
         F.col("Source").alias("source"),
         F.col("LabelName").alias("mid"),
-        *(column.alias(alias) for alias, column in zip(("x_min", "x_max", "y_min", "y_max"), edges.values(), strict=True)),
-        *(column.alias(_snake(name)) for name, column in flags.items()),
+        *(
+            column.alias(alias)
+            for alias, column in zip(("x_min", "x_max", "y_min", "y_max"), edges.values(), strict=True)
+        ),
+        *(column.alias(flag_column(name)) for name, column in flags.items()),
     ).withColumn("valid", F.coalesce(inside & flagged, F.lit(False)))
 
 
@@ -126,7 +133,8 @@ def type_images(raw: DataFrame) -> DataFrame:
     )
 
 
-def _snake(flag: str) -> str:
+def flag_column(flag: str) -> str:
+    """The typed column of a flag: `is_group_of` for `IsGroupOf`."""
     return "is_" + flag.removeprefix("Is").lower().replace("groupof", "group_of")
 
 

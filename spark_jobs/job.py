@@ -29,7 +29,10 @@ def main(stage: str, body: Body) -> None:
     arguments = parser.parse_args()
     try:
         manifest = run_stage(
-            load_run(arguments.run), STAGES[stage], lambda context: _with_session(stage, body, context), arguments.attempt
+            load_run(arguments.run),
+            STAGES[stage],
+            lambda context: _with_session(stage, body, context),
+            arguments.attempt,
         )
     except StageError as error:
         log.error("%s failed (%s): %s", stage, error.kind, error)

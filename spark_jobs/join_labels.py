@@ -45,8 +45,10 @@ def join_labels(boxes: DataFrame, labels: DataFrame, images: DataFrame, config: 
     """
     faces = _faces(boxes, images)
     usable = faces.where(F.col("reason").isNull())
-    found = label_by_box(usable, boxes, labels, config) if config.label_strategy == "box" else label_by_image(
-        usable, labels
+    found = (
+        label_by_box(usable, boxes, labels, config)
+        if config.label_strategy == "box"
+        else label_by_image(usable, labels)
     )
     faces = faces.join(found, "row", "left").withColumn("reason", F.coalesce("reason", "verdict")).drop("verdict")
     if config.images_per_label is not None:
@@ -62,8 +64,10 @@ def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
     """The boxes of the chipped class with their images, an id, and the reasons that the box itself gives."""
     edges = ("x_min", "x_max", "y_min", "y_max")
     identity = F.sha2(F.concat_ws("|", "subset", "image_id", *edges), 256)
-    listed = images.select("image_id", "subset", "rotation").groupBy("image_id", "subset").agg(
-        F.max("rotation").alias("rotation"), F.lit(True).alias("listed")
+    listed = (
+        images.select("image_id", "subset", "rotation")
+        .groupBy("image_id", "subset")
+        .agg(F.max("rotation").alias("rotation"), F.lit(True).alias("listed"))
     )
     faces = (
         boxes.where("chipped")
@@ -126,9 +130,7 @@ def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: 
         F.col("source_box.held").alias("source_containment"),
     )
     unlabelled = F.when(F.col("label").isNull(), "no person box")
-    return (
-        faces.select("row").join(found, "row", "left").withColumn("verdict", F.coalesce("verdict", unlabelled))
-    )
+    return faces.select("row").join(found, "row", "left").withColumn("verdict", F.coalesce("verdict", unlabelled))
 
 
 def containment() -> Column:

@@ -89,9 +89,7 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
     template_fields: Sequence[str] = ("run", *SparkSubmitOperator.template_fields)
 
     def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
-        super().__init__(
-            application=str(JOBS / f"{stage}.py"), name=f"open-images-{stage}", conn_id=conn_id, **kwargs
-        )
+        super().__init__(application=str(JOBS / f"{stage}.py"), name=f"open-images-{stage}", conn_id=conn_id, **kwargs)
         self.stage = stage
         self.run = run
 

@@ -1,0 +1,54 @@
+# One image for every service of docker-compose.yaml: Airflow, Spark's master and workers.
+# Debian 12 by name, as the one after it has no openjdk-17.
+FROM python:3.12-slim-bookworm
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends openjdk-17-jre-headless procps tini \
+    && rm -rf /var/lib/apt/lists/* \
+    # One path to Java on every processor architecture.
+    && ln -s "$(dirname "$(dirname "$(readlink -f /usr/bin/java)")")" /opt/java
+
+# The same uv as in scripts/setup.py.
+RUN pip install --no-cache-dir uv==0.13.9
+
+WORKDIR /opt/open-images-faces
+ENV UV_PROJECT_ENVIRONMENT=/opt/venv \
+    UV_COMPILE_BYTECODE=1 \
+    UV_LINK_MODE=copy \
+    UV_PYTHON_DOWNLOADS=never
+
+# What changes seldom comes first: the packages of the lock file, and PostgreSQL's drivers for Airflow's database.
+COPY pyproject.toml uv.lock README.md ./
+RUN uv sync --frozen --no-cache --no-dev --no-install-project \
+    && uv pip install --no-cache --python /opt/venv/bin/python psycopg2-binary==2.9.13 asyncpg==0.32.0
+
+COPY ml ml
+COPY spark_jobs spark_jobs
+COPY dags dags
+COPY plugins plugins
+COPY docker docker
+# --inexact leaves the drivers in place.
+RUN uv sync --frozen --no-cache --no-dev --inexact
+
+ENV PATH=/opt/venv/bin:$PATH \
+    JAVA_HOME=/opt/java \
+    PYSPARK_PYTHON=/opt/venv/bin/python \
+    PYSPARK_DRIVER_PYTHON=/opt/venv/bin/python \
+    PYTHONUNBUFFERED=1 \
+    TF_CPP_MIN_LOG_LEVEL=2 \
+    AIRFLOW_HOME=/opt/airflow \
+    AIRFLOW__CORE__DAGS_FOLDER=/opt/open-images-faces/dags \
+    AIRFLOW__CORE__PLUGINS_FOLDER=/opt/open-images-faces/plugins \
+    AIRFLOW__CORE__LOAD_EXAMPLES=False \
+    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False \
+    OPEN_IMAGES_CONFIG=/opt/open-images-faces/docker/deployment.yaml
+
+# Fresh volumes take over the owner of the folders that they are mounted on.
+RUN useradd --uid 50000 --create-home airflow \
+    && mkdir -p /opt/airflow /data/storage /data/open-images \
+    && chown airflow:airflow /opt/airflow /data/storage
+USER airflow
+
+# Passes signals on, and reaps what a Spark job leaves behind.
+ENTRYPOINT ["tini", "--"]
+CMD ["airflow", "version"]

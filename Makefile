@@ -1,0 +1,44 @@
+# What a person does with this project. `make` alone lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+# Recipes name the project's folder, so that they run from any folder: make -f elsewhere/Makefile demo
+ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
+PY := "$(ROOT)/.venv/bin/python"
+
+.PHONY: help setup demo up down test test-all lint bench
+
+help: ## List what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
+
+# Each candidate is executed, not just looked up: a pyenv shim may be on PATH and stand for no Python at all.
+setup: ## Make the environment in .venv (a moment, once it is made)
+	@for python in "$(PYTHON)" python3 python3.12 python3.11 python; do \
+		if [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+			>/dev/null 2>&1; then exec "$$python" "$(ROOT)/scripts/setup.py"; fi; \
+	done; \
+	echo "setup: no Python 3.11 or 3.12 was found as python3, python3.12, python3.11 or python." >&2; \
+	echo "Install one, or name it: make PYTHON=/folder/of/it/bin/python3.12" >&2; \
+	exit 1
+
+demo: setup ## Run the whole workflow on a small release (RELEASE=<folder> for another, ARGS= for options)
+	@$(PY) "$(ROOT)/scripts/demo.py" $(if $(RELEASE),--release '$(subst ','\'',$(RELEASE))') $(ARGS)
+
+up: setup ## Start Airflow on this machine (PORT=<number> for another port than 8080)
+	@$(if $(PORT),PORT='$(PORT)') $(PY) "$(ROOT)/scripts/local_airflow.py" up
+
+down: ## Stop the Airflow that `make up` started, and every task of it
+	@if [ -x $(PY) ]; then $(PY) "$(ROOT)/scripts/local_airflow.py" down; else echo "No Airflow of this project runs."; fi
+
+test: setup ## Run the tests that need nothing more (minutes)
+	@cd "$(ROOT)" && $(PY) -m pytest -m "not cluster and not browser and not slow" $(ARGS)
+
+test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
+	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
+	@cd "$(ROOT)" && $(PY) -m pytest -m "cluster or browser or slow" $(ARGS)
+
+lint: setup ## Check style, imports and types
+	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+bench: setup ## Measure the stages
+	@$(PY) "$(ROOT)/benchmarks/run.py" $(ARGS)

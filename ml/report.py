@@ -1,0 +1,173 @@
+"""The report of an evaluation: one HTML file that holds all it shows and asks for nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import pyarrow.dataset
+
+from ml import storage
+from ml.config import RunConfig
+from ml.plots import PERCEIVED
+
+if TYPE_CHECKING:
+    from ml.runs import Run
+    from ml.stages import Context, Manifest
+
+PEOPLE = frozenset(("Woman", "Girl", "Man", "Boy"))
+# The stages that keep or drop faces: what a stage's ledger counts, and its row that goes on to the next stage.
+LEDGERS = (
+    ("join_labels", "{chip_class} boxes of the release, by what became of them", "labelled"),
+    ("chip", "Labelled boxes, by what became of their chip", "chipped"),
+)
+CREDITS = ("image_id", "author", "title", "landing_url", "license")
+
+
+def subject(config: RunConfig) -> str:
+    """What the labels are about, in words that claim no more than the annotations do."""
+    return PERCEIVED if PEOPLE.issuperset(config.label_classes) else " or ".join(config.label_order)
+
+
+def render_report(
+    context: Context, metrics: Mapping[str, Any], figures: Mapping[str, bytes], shown_images: Iterable[str] = ()
+) -> str:
+    """Write the report's HTML.
+
+    Stages that the run has not pinned leave their part of the report out; featurize and train are needed.
+
+    Args:
+        context: Of stage `evaluate`.
+        metrics: What `ml.metrics.classification_metrics` gives.
+        figures: PNG files by name: confusion_matrix, roc, curves, and, where there are such faces, correct and wrong.
+        shown_images: ImageIDs of the faces in `correct` and `wrong`, for their credits.
+    """
+    config, pins = context.config, context.run.pins()
+    explore = pins.get("explore")
+    splits = context.inputs["featurize"].metrics["faces"]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ml"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "number": _number, "fixed": _fixed, "data_uri": _data_uri}
+    return environment.get_template("report.html.j2").render(
+        about=subject(config),
+        people=subject(config) == PERCEIVED,
+        config=config,
+        run=context.run,
+        now=datetime.datetime.now(datetime.UTC),
+        metrics=metrics,
+        scale=_scale(metrics),
+        figures=figures,
+        train=context.inputs["train"].metrics,
+        splits=splits,
+        total_faces=sum(sum(faces.values()) for faces in splits.values()),
+        ledgers=_ledgers(pins, config),
+        explored=_explore_figures(explore) if explore else {},
+        credits=_credits(context.run, explore, set(shown_images)),
+        parameters=_parameters(config),
+        stages=[*(_stage(m) for name, m in pins.items() if name != "evaluate"), _this_attempt(context)],
+        versions=context.inputs["train"].versions,
+    )
+
+
+def _ledgers(pins: Mapping[str, Manifest], config: RunConfig) -> list[dict[str, Any]]:
+    """Each ledger with its total and its rows, the one that goes on to the next stage first."""
+    return [
+        {
+            "stage": stage,
+            "title": title.format(chip_class=config.chip_class),
+            "kept": kept,
+            "rows": sorted(pins[stage].ledger.items(), key=lambda row: (row[0] != kept, -row[1])),
+            "total": sum(pins[stage].ledger.values()),
+        }
+        for stage, title, kept in LEDGERS
+        if stage in pins
+    ]
+
+
+def _explore_figures(explore: Manifest) -> dict[str, bytes]:
+    names = [file.path for file in explore.files if file.path.endswith(".png")]
+    return {name.removesuffix(".png"): storage.read_bytes(explore.file(name)) for name in names}
+
+
+def _credits(run: Run, explore: Manifest | None, images: set[str]) -> list[dict[str, Any]]:
+    """Author, title, page and licence of the photographs that the report shows, as far as the release names them."""
+    found: dict[str, dict[str, Any]] = {}
+    if explore and any(file.path == "explore.json" for file in explore.files):
+        for row in storage.read_json(explore.file("explore.json")).get("photographs shown", []):
+            found[row["image_id"]] = row
+    extract = run.pins().get("extract")
+    if extract and (tables := extract.table("images")):
+        fs, _ = storage.filesystem(tables[0])
+        paths = [storage.filesystem(uri)[1] for uri in tables]
+        dataset = pyarrow.dataset.dataset(paths, filesystem=fs, format="parquet")
+        wanted = pyarrow.dataset.field("image_id").isin(sorted(images - found.keys()))
+        for row in dataset.to_table(columns=list(CREDITS), filter=wanted).to_pylist():
+            found[row["image_id"]] = row
+    return [found[image] for image in sorted(found)]
+
+
+def _parameters(config: RunConfig) -> list[dict[str, str]]:
+    rows = []
+    for name, field in RunConfig.model_fields.items():
+        value = getattr(config, name)
+        if name == "labels":
+            value = "; ".join(f"{label}: {', '.join(classes)}" for label, classes in value.items())
+        elif isinstance(value, bool):
+            value = "yes" if value else "no"
+        section = field.json_schema_extra["section"]  # type: ignore[index, call-overload]
+        text = "" if value is None else str(value)
+        rows.append({"section": section, "title": field.title or name, "name": name, "value": text})
+    return rows
+
+
+def _stage(manifest: Manifest) -> dict[str, str]:
+    started, finished = (datetime.datetime.fromisoformat(t) for t in (manifest.started, manifest.finished))
+    return {
+        "name": manifest.stage,
+        "attempt": manifest.attempt,
+        "finished": f"{finished:%Y-%m-%d %H:%M} UTC",
+        "took": _duration(finished - started),
+    }
+
+
+def _this_attempt(context: Context) -> dict[str, str]:
+    return {"name": "evaluate", "attempt": context.uri.rpartition("/")[2], "finished": "this report", "took": ""}
+
+
+def _duration(time: datetime.timedelta) -> str:
+    seconds = round(time.total_seconds())
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _scale(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The range of the headline's little scale, in shares: wide enough for interval and baseline, with some air."""
+    shown = [metrics["accuracy"]["low"], metrics["accuracy"]["high"], metrics["majority"]["value"]]
+    low = max(0.0, min(0.5, *shown) - 0.05)
+    return {"low": low, "span": 1.0 - low}
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _fixed(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -1,0 +1,162 @@
+"""explore: counts and plots about the whole release, from the tables of `extract`.
+
+Files written: `explore.json`, one PNG for each analysis, and `contact_sheet.png`, a few photographs with their boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ml import drawing, images, plots, storage
+from ml.config import RunConfig
+from ml.release import Release
+from ml.stages import Context, Result
+from spark_jobs.extract import FLAGS, flag_column
+from spark_jobs.job import main, read_table
+
+SAMPLE = 12
+COLUMNS = 4
+SIZE_EDGES = (0, 1, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 100)  # per cent of the photograph's side; most faces are small
+
+
+def verified_images(labels: DataFrame, config: RunConfig) -> list[dict[str, Any]]:
+    """For each label the images with all labels verified positive and with a negative: the report's good and bad.
+
+    Counted are the images verified for the chipped class and for a class of the label, as in the notebook's second
+    analysis. Good is said of the labels, not of the picture: a negative is a person's word that a class is absent.
+    """
+    by_image = labels.groupBy("image_id").agg(
+        F.bool_or(F.col("name") == config.chip_class).alias("chipped"),
+        F.bool_and("positive").alias("good"),
+        *(
+            F.coalesce(F.bool_or((F.col("label") == label) & F.col("positive")), F.lit(False)).alias(label)
+            for label in config.label_order
+        ),
+    )
+    counts = by_image.where("chipped").agg(
+        *(
+            F.count_if(F.col(label) & (F.col("good") == good)).alias(f"{label}.{good}")
+            for label in config.label_order
+            for good in (True, False)
+        )
+    )
+    row = counts.first()
+    assert row is not None  # an aggregate without groups has one row
+    return [
+        {"label": label, "all positive": row[f"{label}.True"], "with a negative": row[f"{label}.False"]}
+        for label in config.label_order
+    ]
+
+
+def faces_per_image(boxes: DataFrame) -> dict[int, int]:
+    """Boxes of the chipped class on an image to the number of such images."""
+    per_image = boxes.where(F.col("chipped") & F.col("valid")).groupBy("image_id").agg(F.count("*").alias("faces"))
+    return {row.faces: row["count"] for row in per_image.groupBy("faces").count().orderBy("faces").collect()}
+
+
+def face_sizes(boxes: DataFrame) -> list[int]:
+    """Faces by the longer side of their box, in per cent of the photograph's side, in the bins of `SIZE_EDGES`."""
+    longer = 100 * F.greatest(F.col("x_max") - F.col("x_min"), F.col("y_max") - F.col("y_min"))
+    place = sum((longer > edge).cast("int") for edge in SIZE_EDGES[1:-1])
+    faces = boxes.where(F.col("chipped") & F.col("valid"))
+    found = {row.bin: row["count"] for row in faces.groupBy(place.alias("bin")).count().collect()}
+    return [found.get(number, 0) for number in range(len(SIZE_EDGES) - 1)]
+
+
+def boxes_by_source(boxes: DataFrame) -> list[dict[str, Any]]:
+    """Boxes of all configured classes by source and flag: how many are 1, 0 and -1 (unknown)."""
+    flags = [flag_column(flag) for flag in FLAGS]
+    counts = [F.count_if(F.col(flag) == value).alias(f"{flag}.{value}") for flag in flags for value in (1, 0, -1)]
+    rows = boxes.groupBy("source").agg(*counts).orderBy("source").collect()
+    return [
+        {"source": row.source, "flag": name, **{str(value): row[f"{flag}.{value}"] for value in (1, 0, -1)}}
+        for row in rows
+        for name, flag in zip(FLAGS, flags, strict=True)
+    ]
+
+
+def sample_images(boxes: DataFrame, table: DataFrame) -> list[dict[str, Any]]:
+    """A few images that hold the chipped class, the same each time, with their boxes and what their licence asks for."""
+    chosen = (
+        boxes.where(F.col("chipped") & F.col("valid"))
+        .select("image_id", "subset")
+        .distinct()
+        .orderBy(F.sha2(F.concat(F.lit("sample:"), "image_id"), 256))
+        .limit(SAMPLE)
+    )
+    grouped = (
+        boxes.where("valid")
+        .join(F.broadcast(chosen), ["image_id", "subset"])
+        .groupBy("image_id", "subset")
+        .agg(F.sort_array(F.collect_list(F.struct("name", "label", "x_min", "x_max", "y_min", "y_max"))).alias("boxes"))
+    )
+    rows = table.join(F.broadcast(grouped), ["image_id", "subset"]).orderBy("image_id").collect()
+    return [row.asDict(recursive=True) for row in rows]
+
+
+def draw_sample(sample: Iterable[dict[str, Any]], release: Release, config: RunConfig) -> bytes | None:
+    """The contact sheet: photographs turned upright, with their boxes. None where no photograph can be read."""
+    pictures = []
+    for image in sample:
+        try:
+            photo = images.decode(storage.read_bytes(release.photograph(image["subset"], image["image_id"])))
+        except (FileNotFoundError, images.UnreadableImageError):
+            continue  # counted by the stage chip
+        marks = [_mark(box, photo, config) for box in image["boxes"]]
+        drawn = drawing.draw_marks(photo, marks)
+        pictures.append((images.turn_upright(drawn, image["rotation"] or 0), image["image_id"]))
+    if not pictures:
+        return None
+    return images.encode_png(drawing.contact_sheet(pictures, COLUMNS, tile=320))
+
+
+def _mark(box: dict[str, Any], photo: images.Pixels, config: RunConfig) -> drawing.Mark:
+    height, width = photo.shape[:2]
+    colours = dict(zip(config.label_order, drawing.PALETTE, strict=False))
+    rectangle = drawing.rectangle((box["x_min"], box["x_max"], box["y_min"], box["y_max"]), width, height)
+    return drawing.Mark(rectangle, box["name"], colours.get(box["label"], drawing.PALETTE[2]))
+
+
+def run(spark: SparkSession, context: Context) -> Result:
+    """Analyse the release, write data and plots."""
+    config, source = context.config, context.inputs["extract"]
+    tables = {name: read_table(spark, source.table(name)) for name in ("labels", "boxes", "images")}
+    boxes = tables["boxes"]
+    classes = storage.read_json(source.file("images_by_class.json"))
+    data = {
+        "top classes": classes[:10],
+        "verified images": verified_images(tables["labels"], config),
+        "faces per image": faces_per_image(boxes),
+        "face sizes": {"edges, per cent of the photograph's side": list(SIZE_EDGES), "faces": face_sizes(boxes)},
+        "boxes by source": boxes_by_source(boxes),
+    }
+    sample = sample_images(boxes, tables["images"])
+    charts = {
+        "top_classes": plots.top_classes([(c["name"], c["positive"], c["negative"]) for c in data["top classes"]]),
+        "verified_images": plots.verified_images(
+            [(r["label"], r["all positive"], r["with a negative"]) for r in data["verified images"]]
+        ),
+        "faces_per_image": plots.faces_per_image(data["faces per image"], config.chip_class),
+        "face_sizes": plots.face_sizes(SIZE_EDGES, data["face sizes"]["faces"], config.chip_class),
+        "boxes_by_source": plots.boxes_by_source(
+            [(r["source"], r["flag"], r["1"], r["0"], r["-1"]) for r in data["boxes by source"]],
+            f"{config.chip_class} and labels' classes",
+        ),
+    }
+    if sheet := draw_sample(sample, context.release, config):
+        charts["contact_sheet"] = sheet
+    for name, png in charts.items():
+        storage.write_bytes(context.path(f"{name}.png"), png)
+    credits = [
+        {name: image[name] for name in ("image_id", "author", "title", "landing_url", "license")} for image in sample
+    ]
+    storage.write_json(context.path("explore.json"), {**data, "photographs shown": credits})
+    return Result({**data, "plots": {name: context.path(f"{name}.png") for name in charts}})
+
+
+if __name__ == "__main__":
+    main("explore", run)

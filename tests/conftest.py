@@ -1,0 +1,87 @@
+"""What the tests share: the drawn sample release, opened runs, and one local Spark session."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Before pyspark or Airflow is imported anywhere: driver and executors run this Python, and nothing reads a deployment's
+# own settings or the user's Airflow.
+os.environ |= {
+    "PYSPARK_PYTHON": sys.executable,
+    "PYSPARK_DRIVER_PYTHON": sys.executable,
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+}
+os.environ.pop("OPEN_IMAGES_CONFIG", None)
+
+
+@pytest.fixture(scope="session")
+def sample_release(tmp_path_factory) -> Path:
+    """A drawn release of 60 scenes. Tests that change it copy it first."""
+    from ml.sample_release import write_sample_release
+
+    folder = tmp_path_factory.mktemp("sample") / "release"
+    write_sample_release(folder, scenes=60, seed=3)
+    return folder
+
+
+@pytest.fixture
+def release_copy(sample_release, tmp_path) -> Path:
+    """A copy of the drawn release that a test may damage."""
+    return Path(shutil.copytree(sample_release, tmp_path / "release"))
+
+
+@pytest.fixture
+def opened(sample_release, tmp_path):
+    """Open a run on the drawn release, below the test's own storage root."""
+    from ml.runs import open_run
+
+    def open_(run_id="run", **values):
+        return open_run(str(tmp_path / "storage"), run_id, {"release": str(sample_release), **values})
+
+    return open_
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    """A local Spark session, for the jobs' transforms."""
+    from pyspark.sql import SparkSession
+
+    from ml.java import java_home
+
+    os.environ["JAVA_HOME"] = str(java_home())
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.ui.enabled", False)
+        .config("spark.sql.shuffle.partitions", 2)
+        .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("warehouse")))
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", 128)
+        .config("spark.log.level", "ERROR")
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+def spark_submit(job: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a job as a user would from a shell."""
+    from ml.java import java_home
+
+    conf = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.log.level": "WARN"}
+    options = [part for name, value in conf.items() for part in ("--conf", f"{name}={value}")]
+    return subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]", *options),
+            *(str(ROOT / "spark_jobs" / f"{job}.py"), *arguments),
+        ],
+        env={**os.environ, "JAVA_HOME": str(java_home()), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -1,0 +1,123 @@
+"""Makes small features attempts, and runs that have them pinned, as stage featurize leaves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ml import storage
+from ml.config import RunConfig
+from ml.flow import STAGES
+from ml.release import Release
+from ml.runs import Run, slug
+from ml.stages import Context, File, Manifest
+
+LABELS = ("female", "male")
+ROWS_A_GROUP = 16
+
+
+def draw_chips(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.uint8]:
+    """Noise with a red patch for label 0 and a blue one for label 1, at a random place: learnable, not trivial."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(60, 180, (len(labels), size, size, 3), dtype=np.uint8)
+    side = size // 2
+    for chip, label in zip(pixels, labels, strict=True):
+        top, left = random.integers(0, size - side, 2)
+        chip[top : top + side, left : left + side, 0 if label == 0 else 2] += 70
+    return pixels
+
+
+def make_features(
+    root: Path, faces: dict[str, tuple[int, int]] | None = None, size: int = 32, shards: int = 2
+) -> Manifest:
+    """Write a features attempt below `root` and return its manifest.
+
+    Args:
+        root: The storage root.
+        faces: Faces of each label in each split.
+        size: Width and height of the chips in pixels.
+        shards: Parquet files a split, each of several row groups.
+    """
+    faces = faces or {"train": (40, 40), "validation": (12, 12), "test": (10, 10)}
+    uri = storage.join(storage.normalise(root), "stages/featurize/0f/attempts/first")
+    files: list[File] = []
+    sums: dict[str, list[int]] = {}
+    for number, (split, counts) in enumerate(faces.items()):
+        labels = np.random.default_rng(number).permutation(np.repeat(np.arange(len(counts)), counts))
+        pixels = draw_chips(labels, size, seed=number)
+        sums[split] = [int(pixels[..., channel].sum(dtype=np.int64)) for channel in range(3)]
+        for shard, rows in enumerate(np.array_split(np.arange(len(labels)), shards)):
+            path = f"{split}/part-{shard:05d}.parquet"
+            target = storage.local_path(storage.join(uri, path))
+            assert target is not None
+            target.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(_table(split, rows, labels, pixels), target, row_group_size=ROWS_A_GROUP)
+            files.append(File(path=path, bytes=target.stat().st_size, rows=len(rows)))
+    manifest = Manifest(
+        stage="featurize",
+        version=1,
+        key="0f",
+        attempt="first",
+        uri=uri,
+        config={},
+        inputs={},
+        sources={},
+        files=files,
+        metrics={
+            "labels": list(LABELS),
+            "chip_size": size,
+            "margin": 0.2,
+            "chip_class": "Human face",
+            "faces": {split: dict(zip(LABELS, counts, strict=True)) for split, counts in faces.items()},
+            "channel_sums": sums,
+        },
+        ledger={},
+        versions={},
+        started="2020-01-01T00:00:00+00:00",
+        finished="2020-01-01T00:00:00+00:00",
+    )
+    storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json().encode())
+    return manifest
+
+
+def _table(split: str, rows: NDArray[np.int64], labels: NDArray[np.int64], pixels: NDArray[np.uint8]) -> pa.Table:
+    count = len(rows)
+    return pa.table(
+        {
+            "face_id": [f"{split}-{row}" for row in rows],
+            "image_id": [f"{split}-image-{row}" for row in rows],
+            "label": pa.array(labels[rows], pa.int8()),
+            "pixels": pa.array([pixels[row].tobytes() for row in rows], pa.binary()),
+            "rotation": pa.array([0] * count, pa.int32()),
+            "face_px": pa.array([40.0] * count, pa.float32()),
+            "occluded": pa.array([0] * count, pa.int8()),
+            "truncated": pa.array([-1] * count, pa.int8()),
+            "source": ["xclick"] * count,
+        }
+    )
+
+
+def make_run(root: Path, features: Manifest, **values: Any) -> Run:
+    """A run with the features pinned; the values are fields of its configuration."""
+    config = RunConfig(**{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, **values})
+    run = Run(storage.normalise(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
+    run.pin(features)
+    return run
+
+
+def make_context(run: Run, attempt: str = "a") -> Context:
+    """What the body of stage train is given by `run_stage`."""
+    key_uri = run.key_uri(STAGES["train"])
+    return Context(
+        run=run,
+        config=run.config,
+        release=Release("file:///release", "file:///release", "", {}),
+        inputs={"featurize": run.pinned("featurize")},
+        uri=storage.join(key_uri, "attempts", attempt),
+        checkpoints=storage.join(key_uri, "checkpoints", run.slug),
+    )

@@ -1,0 +1,89 @@
+"""What is wrong with a release is told before any work starts, with file, column or class by name."""
+
+import shutil
+
+import pytest
+
+from ml.errors import ConfigurationError, DataError
+from ml.release import find_release, photographs_digest, read_classes
+from ml.runs import open_run
+
+TRAIN_BOXES = "2018_04/train/train-annotations-bbox.csv"
+
+
+def refused(folder, tmp_path, error=DataError, **values):
+    with pytest.raises(error) as told:
+        open_run(str(tmp_path / "storage"), "run", {"release": str(folder), **values})
+    assert not (tmp_path / "storage").exists(), "nothing may be left by a run that was refused"
+    return str(told.value)
+
+
+def test_the_official_layout_and_a_flat_folder_are_found(sample_release, tmp_path):
+    release = find_release(str(sample_release))
+    assert release.tables["boxes"]["train"].endswith(TRAIN_BOXES)
+    assert release.tables["images"]["test"].endswith("2018_04/test/test-images-with-rotation.csv")
+    assert release.photograph("train", "abc").endswith("/train/abc.jpg")
+    assert read_classes(release)["Human face"] == "/m/0dzct"
+
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for file in sample_release.rglob("*.csv"):
+        shutil.copy(file, flat)
+    found = find_release(str(flat), photographs="https://example.org/images/")
+    assert len(list(found.files())) == 10
+    assert found.photograph("test", "abc") == "https://example.org/images/test/abc.jpg"
+
+
+def test_no_release(tmp_path):
+    assert "no release at" in refused(tmp_path / "absent", tmp_path)
+
+
+def test_a_missing_file_is_named(release_copy, tmp_path):
+    (release_copy / TRAIN_BOXES).unlink()
+    assert TRAIN_BOXES in refused(release_copy, tmp_path)
+
+
+def test_the_box_files_of_v4_are_not_taken_for_those_of_v5(release_copy, tmp_path):
+    old = release_copy / "2018_04" / "test" / "test-annotations-bbox.csv"
+    shutil.move(release_copy / "v5" / "test-annotations-bbox.csv", old)
+    assert "v5/test-annotations-bbox.csv" in refused(release_copy, tmp_path)
+
+
+def test_an_empty_file_is_named(release_copy, tmp_path):
+    (release_copy / TRAIN_BOXES).write_bytes(b"")
+    assert f"{TRAIN_BOXES} is empty" in refused(release_copy, tmp_path)
+
+
+def test_a_missing_column_is_named(release_copy, tmp_path):
+    file = release_copy / TRAIN_BOXES
+    file.write_text(file.read_text().replace("IsDepiction", "Depicted", 1))
+    told = refused(release_copy, tmp_path)
+    assert "lacks the column IsDepiction" in told
+    assert TRAIN_BOXES in told
+
+
+def test_an_unknown_class_is_named_with_close_ones(sample_release, tmp_path):
+    told = refused(sample_release, tmp_path, ConfigurationError, chip_class="Human fase")
+    assert "chip_class" in told
+    assert "Human face" in told
+    told = refused(sample_release, tmp_path, ConfigurationError, labels={"a": ["Woman"], "b": ["Men"]})
+    assert "labels" in told
+    assert "'Men'" in told
+
+
+def test_a_wrong_parameter_is_refused_before_the_release_is_looked_at(tmp_path):
+    told = refused(tmp_path / "absent", tmp_path, ConfigurationError, images_per_label=0)
+    assert "images_per_label = 0" in told
+
+
+def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograph(release_copy):
+    release = find_release(str(release_copy))
+    seen = {photographs_digest(release)}
+    photo = next((release_copy / "validation").glob("*.jpg"))
+    (release_copy / "validation" / "new.jpg").write_bytes(photo.read_bytes())
+    seen.add(photographs_digest(release))
+    photo.write_bytes(photo.read_bytes()[:-1])
+    seen.add(photographs_digest(release))
+    photo.unlink()
+    seen.add(photographs_digest(release))
+    assert len(seen) == 4
