@@ -119,18 +119,24 @@ class FeatureReader:
     def checked_batches(self, batch_size: int, epoch: int | None = None) -> Iterator[Batch]:
         """`batches`, guarded: each batch is what the network takes, the whole pass is what Spark wrote.
 
+        The last batch is held back until the whole pass is checked, so that a consumer that counts its batches, as
+        Keras does, meets the error too.
+
         Raises:
-            PreprocessingError: A batch is no raw uint8 chips, or after the last one: red, green and blue do not sum to
+            PreprocessingError: A batch is no raw uint8 chips, or before the last one: red, green and blue do not sum to
                 what the manifest states.
-            DataError: As `batches`, and after the last one: the faces of each label are not as many as stated.
+            DataError: As `batches`, and before the last one: the faces of each label are not as many as stated.
         """
+        held: Batch | None = None
         sums = np.zeros(3, np.uint64)
         faces = np.zeros(len(self.labels), np.int64)
         for batch in self.batches(batch_size, epoch):
             check_pixels(batch.pixels, self.chip_size)
             sums += channel_sums(batch.pixels)
             faces += np.bincount(batch.labels, minlength=len(self.labels))
-            yield batch
+            if held is not None:
+                yield held
+            held = batch
         where = f"Table {self.split} of {self.manifest.uri}"
         check_channel_sums(self.manifest.metrics["channel_sums"][self.split], sums.tolist(), where)
         if faces.tolist() != self.faces:
@@ -138,6 +144,8 @@ class FeatureReader:
                 f"{where} holds {faces.tolist()} faces of {self.labels}, its manifest states {self.faces}.",
                 "Remove the attempt and run stage featurize again.",
             )
+        if held is not None:
+            yield held
 
     def _chunks(self, random: np.random.Generator | None) -> Iterator[Batch]:
         """The faces as Arrow hands them over, their pixels not copied."""
@@ -263,7 +271,8 @@ class Feed:
         dataset = tf.data.Dataset.from_generator(lambda: self._generate(epoch), output_signature=signature)
         if self._augment:
             dataset = dataset.map(lambda pixels, *others: (augment(pixels, others[-1]), *others))
-        return dataset.map(lambda pixels, label, weight, seed: (pixels, label, weight)).prefetch(2)
+        dataset = dataset.map(lambda pixels, label, weight, seed: (pixels, label, weight))
+        return dataset.apply(tf.data.experimental.assert_cardinality(self.steps)).prefetch(2)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

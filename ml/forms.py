@@ -66,7 +66,7 @@ def _option(name: str) -> inspect.Parameter:
     flag = f"--{name.replace('_', '-')}"
     option = typer.Option(
         *([f"{flag}/--no-{flag[2:]}"] if _is_bool(field.annotation) else [flag]),
-        help=field.description + (f" \\[default: {shown}]" if shown is not None else ""),
+        help=schema["description"] + (f" \\[default: {shown}]" if shown is not None else ""),
         rich_help_panel=schema["section"],
         metavar="|".join(choices) if choices else None,
         show_default=False,

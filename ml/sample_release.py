@@ -12,6 +12,7 @@ import csv
 import hashlib
 import io
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -159,7 +160,7 @@ def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> S
 def _whole_folder(out: Path) -> Iterator[Path]:
     """Give a folder beside `out` to fill, and move it to `out` when all went well."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial-{os.getpid()}")
+    partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
     partial.mkdir()
     try:
         yield partial

@@ -128,7 +128,8 @@ def _fit_epoch(network: keras.Model, training: Feed, validation: Feed, epoch: in
     try:
         with training.errors(), validation.errors():
             # Its own call for each epoch, so that a resumed training takes the very same way as one not killed.
-            logs = network.fit(training.dataset(epoch), verbose=0, callbacks=[progress]).history
+            dataset = training.dataset(epoch)
+            logs = network.fit(dataset, shuffle=False, verbose=0, callbacks=[progress]).history
             measured = network.evaluate(validation.dataset(), verbose=0, return_dict=True)
     except tf.errors.ResourceExhaustedError as error:
         raise ResourceError(

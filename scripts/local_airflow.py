@@ -217,7 +217,9 @@ def ensure_deployment(root: Path) -> Path:
     release = root / "var" / "sample-release"
     if not deployment.exists():
         deployment.parent.mkdir(parents=True, exist_ok=True)
-        content = {"storage": str(root / "var" / "storage"), "release": str(release)}
+        # One machine wants neither Spark's web page for each short job nor two hundred partitions of a small release.
+        spark_conf = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "8", "spark.log.level": "WARN"}
+        content = {"storage": str(root / "var" / "storage"), "release": str(release), "spark_conf": spark_conf}
         deployment.write_text("# Defaults of this machine's runs. Yours to change.\n" + yaml.safe_dump(content))
     if yaml.safe_load(deployment.read_text()).get("release") == str(release) and not release.exists():
         print("Drawing a small release into var/sample-release ...", flush=True)

@@ -5,6 +5,7 @@ Files written: `explore.json`, one PNG for each analysis, and `contact_sheet.png
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -61,10 +62,10 @@ def faces_per_image(boxes: DataFrame) -> dict[int, int]:
 def face_sizes(boxes: DataFrame) -> list[int]:
     """Faces by the longer side of their box, in per cent of the photograph's side, in the bins of `SIZE_EDGES`."""
     longer = 100 * F.greatest(F.col("x_max") - F.col("x_min"), F.col("y_max") - F.col("y_min"))
-    place = sum((longer > edge).cast("int") for edge in SIZE_EDGES[1:-1])
-    faces = boxes.where(F.col("chipped") & F.col("valid"))
-    found = {row.bin: row["count"] for row in faces.groupBy(place.alias("bin")).count().collect()}
-    return [found.get(number, 0) for number in range(len(SIZE_EDGES) - 1)]
+    counts = boxes.where(F.col("chipped") & F.col("valid")).agg(
+        *(F.count_if((longer > low) & (longer <= high)) for low, high in itertools.pairwise(SIZE_EDGES))
+    )
+    return [int(count) for count in counts.first() or ()]
 
 
 def boxes_by_source(boxes: DataFrame) -> list[dict[str, Any]]:

@@ -1,0 +1,246 @@
+"""The training DAG: how it parses, its structure, its form, and how its operators behave around a job."""
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from ml import storage
+from ml.flow import STAGES
+from ml.stages import Result, run_stage
+
+HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def airflow_home(tmp_path_factory):
+    """An Airflow of the tests' own, set before anything imports Airflow."""
+    home = tmp_path_factory.mktemp("airflow")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AIRFLOW_HOME", str(home))
+    patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+    yield home
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def dag():
+    from open_images_training import dag
+
+    return dag
+
+
+def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home):
+    code = (
+        "import sys, json, warnings\n"
+        "import airflow.sdk\n"
+        "with warnings.catch_warnings(record=True) as told:\n"
+        "    warnings.simplefilter('always')\n"
+        "    import open_images_training\n"
+        "print(json.dumps([sorted(sys.modules), [str(w.message) for w in told if 'site-packages' not in w.filename]]))\n"
+    )
+    folders = [p for p in sys.path if p.endswith(("dags", "plugins"))]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules, warnings = json.loads(done.stdout.splitlines()[-1])
+    assert not HEAVY & set(modules)
+    assert warnings == []
+
+
+def test_the_dag_file_has_no_import_error(airflow_home):
+    from airflow.dag_processing.dagbag import DagBag
+
+    folder = next(p for p in sys.path if p.endswith("dags"))
+    bag = DagBag(folder)
+    assert bag.import_errors == {}
+    assert set(bag.dags) == {"open_images_training"}
+
+
+def test_what_runs_after_what(dag):
+    after = {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks}
+    assert after == {
+        "open_run": ["data.extract"],
+        "data.extract": ["data.explore", "data.join_labels"],
+        "data.explore": ["model.evaluate"],
+        "data.join_labels": ["data.chip"],
+        "data.chip": ["data.featurize"],
+        "data.featurize": ["model.train"],
+        "model.train": ["model.evaluate"],
+        "model.evaluate": [],
+    }
+
+
+def test_the_wiring_agrees_with_what_each_stage_reads(dag):
+    for task in dag.tasks:
+        if task.task_id == "open_run":
+            continue
+        above = {upstream.split(".")[-1] for upstream in task.get_flat_relative_ids(upstream=True)}
+        assert set(STAGES[task.stage].inputs) <= above
+
+
+def test_the_dag_says_what_it_is_and_whose(dag):
+    assert dag.doc_md
+    assert "perceived by annotators" in dag.doc_md
+    assert dag.tags
+    assert {task.owner for task in dag.tasks} == {"machine-learning"}
+    assert dag.schedule is None
+
+
+def test_spark_stages_submit_the_job_of_their_name_through_the_connection(dag):
+    for stage in ("extract", "explore", "join_labels", "chip", "featurize"):
+        task = dag.get_task(f"data.{stage}")
+        assert os.path.isfile(task.application)
+        assert task.application.endswith(f"spark_jobs/{stage}.py")
+        assert task._conn_id == "spark_default"
+
+
+def test_the_form_has_a_field_for_every_parameter_in_titled_sections(dag):
+    from ml.config import RunConfig
+
+    params = dag.params
+    assert set(params) == set(RunConfig.model_fields)
+    for name in params:
+        schema = params.get_param(name).schema
+        assert schema["title"], name
+        assert schema["section"], name
+        assert params.get_param(name).description, name
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("images_per_label", 0, "minimum of 1"), ("network", "huge", "one of"), ("margin", 2, "maximum of 1")],
+)
+def test_a_wrong_value_does_not_pass_the_form(dag, name, value, told):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError, match=told):
+        dag.params.get_param(name).resolve(value)
+
+
+# --- the operators around a job
+
+
+@pytest.fixture
+def operator(opened):
+    from open_images.operators import SparkStageOperator
+
+    run = opened()
+    task = SparkStageOperator(task_id="extract", stage="extract", run=run.uri)
+    return SimpleNamespace(run=run, task=task)
+
+
+@pytest.fixture
+def submitted(monkeypatch):
+    """Replace spark-submit by a function that gets the job's arguments; the connection exists."""
+    from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+
+    calls = []
+
+    def set_job(job):
+        def execute(self, context):
+            calls.append(self)
+            job(dict(zip(self.application_args[::2], self.application_args[1::2], strict=True)))
+
+        monkeypatch.setattr(SparkSubmitOperator, "execute", execute)
+        return calls
+
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps({"conn_type": "spark", "host": "local[1]"}))
+    return set_job
+
+
+def commit(operator):
+    def job(arguments):
+        run_stage(
+            operator.run, STAGES["extract"], lambda c: Result({"rows": 3}, {"kept": 2}), attempt=arguments["--attempt"]
+        )
+
+    return job
+
+
+def break_with(operator, error):
+    def job(arguments):
+        from airflow.sdk.exceptions import AirflowException
+
+        def body(context):
+            raise error
+
+        try:
+            run_stage(operator.run, STAGES["extract"], body, attempt=arguments["--attempt"])
+        except Exception:
+            raise AirflowException("Error code is: 1.") from None
+
+    return job
+
+
+def test_a_job_done_is_the_tasks_xcom_and_the_next_run_submits_nothing(operator, submitted):
+    calls = submitted(commit(operator))
+    pushed = operator.task.execute({})
+    assert pushed["rows"] == 3
+    assert pushed["ledger"] == {"kept": 2}
+    assert pushed["stage"] == "extract"
+    assert not pushed["found_done"]
+    assert storage.exists(storage.join(pushed["attempt"], "manifest.json"))
+    again = operator.task.execute({})
+    assert again == {**pushed, "found_done": True}
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("kind", "retried"), [("data", False), ("configuration", False), ("passing", True)])
+def test_error_json_decides_whether_a_failure_is_retried(operator, submitted, kind, retried):
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from ml import errors
+
+    error = {"data": errors.DataError, "configuration": errors.ConfigurationError, "passing": errors.PassingError}[kind]
+    submitted(break_with(operator, error("what is wrong", "what to do")))
+    with pytest.raises(AirflowException, match=f"{kind}: what is wrong what to do") as failed:
+        operator.task.execute({})
+    assert isinstance(failed.value, AirflowFailException) is not retried
+
+
+def test_a_job_that_left_no_error_json_is_retried(operator, submitted):
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    def job(arguments):
+        raise AirflowException("Error code is: 137.")
+
+    submitted(job)
+    with pytest.raises(AirflowException, match=r"no error\.json") as failed:
+        operator.task.execute({})
+    assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_a_missing_connection_is_named(operator, monkeypatch):
+    from airflow.sdk.bases.hook import BaseHook
+    from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+
+    def missing(conn_id):
+        raise AirflowNotFoundException(conn_id)
+
+    monkeypatch.setattr(BaseHook, "get_connection", missing)
+    with pytest.raises(AirflowFailException, match="no connection 'spark_default'"):
+        operator.task.execute({})
+
+
+@pytest.mark.parametrize(("version", "told"), [(None, "JAVA_HOME"), ("1.8.0_292", "17")])
+def test_a_wrong_java_is_refused_before_anything_is_submitted(operator, submitted, monkeypatch, tmp_path, version, told):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    calls = submitted(commit(operator))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "java"))
+    if version:
+        java = tmp_path / "java" / "bin" / "java"
+        java.parent.mkdir(parents=True)
+        java.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\"' >&2\n")
+        java.chmod(0o755)
+    with pytest.raises(AirflowFailException, match=told):
+        operator.task.execute({})
+    assert calls == []
