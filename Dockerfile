@@ -19,16 +19,14 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/venv \
 
 # What changes seldom comes first: the packages of the lock file, and PostgreSQL's drivers for Airflow's database.
 COPY pyproject.toml uv.lock README.md ./
-RUN uv sync --frozen --no-cache --no-dev --no-install-project \
-    && uv pip install --no-cache --python /opt/venv/bin/python psycopg2-binary==2.9.13 asyncpg==0.32.0
+RUN uv sync --frozen --no-cache --no-dev --group postgres --no-install-project
 
 COPY ml ml
 COPY spark_jobs spark_jobs
 COPY dags dags
 COPY plugins plugins
 COPY docker docker
-# --inexact leaves the drivers in place.
-RUN uv sync --frozen --no-cache --no-dev --inexact
+RUN uv sync --frozen --no-cache --no-dev --group postgres
 
 ENV PATH=/opt/venv/bin:$PATH \
     JAVA_HOME=/opt/java \
