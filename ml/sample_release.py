@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from ml.cartoons import LABELS, Box, Portrait, Sitter, draw_scene
+from ml.errors import ConfigurationError
 
 SUBSETS = ("train", "validation", "test")
 SUBSETS_OF_TWENTY = ("train",) * 14 + ("validation",) * 3 + ("test",) * 3
@@ -117,15 +118,15 @@ def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> S
         seed: Source of all that varies, at least 0. Defaults to 0.
 
     Raises:
-        ValueError: `out` is a file or holds something, `scenes` is below 10, or `seed` is negative.
+        ConfigurationError: `out` is a file or holds something, `scenes` is below 10, or `seed` is negative.
     """
     out = Path(out).resolve()
     if scenes < 10:
-        raise ValueError(f"a sample release needs at least 10 scenes, not {scenes}")
+        raise ConfigurationError(f"scenes = {scenes}: a sample release needs at least 10.")
     if seed < 0:
-        raise ValueError(f"the seed must not be negative: {seed}")
+        raise ConfigurationError(f"seed = {seed}: the seed must not be negative.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is not an empty folder; choose another or remove it")
+        raise ConfigurationError(f"{out} exists and is not an empty folder.", "Choose another or remove it.")
     tables, turned, absent, cut_short = _Tables(), 0, 0, 0
     with _whole_folder(out) as folder:
         for number in range(scenes):

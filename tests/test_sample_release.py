@@ -13,6 +13,7 @@ from PIL import Image
 
 from ml import sample_release
 from ml.cartoons import Box, Sitter, draw_scene
+from ml.errors import ConfigurationError
 from ml.sample_release import SampleSummary, write_sample_release
 
 SCENES, SEED = 60, 3
@@ -227,13 +228,13 @@ def test_refuses_a_folder_with_content(tmp_path: Path, content: str) -> None:
     (tmp_path / "release").mkdir()
     target = tmp_path / "release" / "mine"
     target.mkdir() if content == "folder" else target.write_text("keep")
-    with pytest.raises(ValueError, match="not an empty folder"):
+    with pytest.raises(ConfigurationError, match="not an empty folder"):
         write_sample_release(tmp_path / "release", 10)
     assert target.exists()
 
 
 def test_refuses_too_few_scenes(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="at least 10 scenes"):
+    with pytest.raises(ConfigurationError, match="at least 10"):
         write_sample_release(tmp_path / "release", 9)
     assert not list(tmp_path.iterdir())
 
