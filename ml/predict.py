@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ml import drawing, images
@@ -213,7 +214,7 @@ def _annotate(photos: list[Photo], out: Path, given: list[Path], attempt: str) -
     classifier = Classifier.load(attempt)
     if classifier.description.chip_class != FACE:
         raise ConfigurationError(
-            f"The model {attempt} was trained on {classifier.description.chip_class} chips, but what is found here is faces.",
+            f"The model {attempt} was trained on {classifier.description.chip_class} chips; what is found here is faces.",
             f"Name a --model that was trained on {FACE} chips.",
         )
     colours = dict(zip(classifier.labels, drawing.PALETTE, strict=False))
@@ -237,7 +238,8 @@ def _annotate(photos: list[Photo], out: Path, given: list[Path], attempt: str) -
         for number, (face, (label, confidence)) in enumerate(zip(photo.faces, answer, strict=True), start=1):
             left, top, right, bottom = face
             box = f"{left},{top} - {right},{bottom}"
-            table.add_row(photo.path.name, str(number), box, label, _percent(confidence), target.name)
+            row = (photo.path.name, str(number), box, label, _percent(confidence), target.name)
+            table.add_row(*map(escape, row))  # a name may hold [ and ]
     console = Console()
     console.print(table)
     console.print(f"{len(photos)} annotated in {out}", highlight=False, markup=False)
