@@ -36,7 +36,9 @@ def main() -> int:
     from local_airflow import environment
 
     os.environ.update(environment(ROOT))
-    print(f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
+    print(
+        f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n"
+    )
     with tempfile.TemporaryDirectory() as folder:
         chips(Path(folder), arguments.scenes)
         annotations(Path(folder), arguments.scale)
@@ -104,7 +106,9 @@ def annotations(folder: Path, scale: float) -> None:
     done = subprocess.run([*peer, release, folder / "peer.parquet"], check=True, capture_output=True, text=True)
     whole = time.perf_counter() - started
     rows = run.pinned("extract").metrics["rows"]
-    print(f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | of it JVM start and end |\n|---|---|---|")
+    print(
+        f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | of it JVM start and end |\n|---|---|---|"
+    )
     for stage, seconds in ours.items():
         print(f"| stage `{stage}` | {seconds:.1f} | {seconds - duration(run.pinned(stage)):.1f} |")
     total = next(line.split()[-1] for line in done.stdout.splitlines() if line.startswith("TOTAL"))

@@ -6,11 +6,11 @@ import datetime
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, task
-from open_images.operators import ProcessStageOperator, SparkStageOperator, fail
 
 from ml.config import load_deployment
 from ml.errors import StageError
 from ml.forms import form_fields
+from open_images.operators import ProcessStageOperator, SparkStageOperator, fail
 
 DOC = """
 ### Open Images to a classifier of perceived gender presentation

@@ -51,6 +51,11 @@ class Batch:
         return Batch(self.pixels[rows], self.labels[rows], {name: c[rows] for name, c in self.columns.items()})
 
 
+def split_table(split: str) -> str:
+    """The folder of a split's shards in a features attempt, as Spark's `partitionBy` names it."""
+    return f"features/split={split}"
+
+
 class FeatureReader:
     """Streams the faces of one split of a features attempt.
 
@@ -71,7 +76,7 @@ class FeatureReader:
         self.manifest = manifest
         self.split = split
         self.seed = seed
-        self.rows = manifest.rows(split)
+        self.rows = manifest.rows(split_table(split))
         self.chip_size: int = manifest.metrics["chip_size"]
         self.labels: list[str] = manifest.metrics["labels"]
         self.faces: list[int] = [manifest.metrics["faces"][split][label] for label in self.labels]
@@ -112,7 +117,7 @@ class FeatureReader:
             rest = [block.take(order[start:])]
         if size is not None or any(len(batch) for batch in rest):
             raise DataError(
-                f"Table {self.split} of {self.manifest.uri} does not hold the {self.rows} rows that its manifest states.",
+                f"Table {self.split} of {self.manifest.uri} does not hold the {self.rows} rows that the manifest has.",
                 "Remove the attempt and run stage featurize again.",
             )
 
@@ -150,7 +155,7 @@ class FeatureReader:
     def _chunks(self, random: np.random.Generator | None) -> Iterator[Batch]:
         """The faces as Arrow hands them over, their pixels not copied."""
         columns = ["pixels", "label", *self._columns]
-        shards = self.manifest.table(self.split)
+        shards = self.manifest.table(split_table(self.split))
         for shard in random.permutation(len(shards)) if random else range(len(shards)):
             fs, path = storage.filesystem(shards[shard])
             with fs.open(path, "rb") as file:

@@ -97,7 +97,7 @@ def contact_sheet(pictures: Sequence[tuple[Pixels, str]], columns: int, tile: in
     """
     if not pictures:
         raise ValueError("a contact sheet needs at least one picture")
-    gap, size = 10, max(SMALLEST_TEXT, tile // 15)
+    gap, size = 10, min(18, max(SMALLEST_TEXT, tile // 13))
     line = size + 4
     lines = max(caption.count("\n") + 1 for _, caption in pictures)
     step_y = tile + lines * line + gap

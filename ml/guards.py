@@ -98,6 +98,6 @@ def check_reference(expected: NDArray[np.floating], found: NDArray[np.floating],
     difference = float(np.abs(np.asarray(expected) - np.asarray(found)).max())
     if not difference <= tolerance:
         raise PreprocessingError(
-            f"The model's reference chips give probabilities that differ by {difference:.4f} from those stored with it.",
+            f"The model's reference chips give probabilities that differ by {difference:.4f} from those stored.",
             "Channel order, scaling or the model file changed since training.",
         )

@@ -29,7 +29,9 @@ from ml.stages import Manifest, load_manifest
 MODEL, DESCRIPTION, REFERENCE = "model.keras", "model.json", "reference.json"
 BATCH_SIZE = 64
 REFERENCE_CHIPS = 8
+FACE = "Human face"
 PERCEIVED_GENDER = "gender presentation as perceived by annotators; never identity"
+OTHER_LABELS = "the label that annotators gave"
 
 
 class Description(BaseModel):
@@ -80,9 +82,9 @@ class Classifier:
         side = description.chip_size
         (pixels,) = network.inputs
         if (pixels.dtype, tuple(pixels.shape[1:])) != ("uint8", (side, side, 3)):
+            given = f"{pixels.dtype} {tuple(pixels.shape[1:])}"
             raise PreprocessingError(
-                f"The network takes {pixels.dtype} {tuple(pixels.shape[1:])}, its description says uint8 chips of {side} "
-                "pixels.",
+                f"The network takes {given}, its description says uint8 {(side, side, 3)}.",
                 "The model's files do not belong together: train again.",
             )
         if (outputs := network.output_shape[-1]) != len(description.labels):

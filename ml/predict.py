@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from ml import drawing, images
 from ml.errors import ConfigurationError, DataError, ResourceError
@@ -214,14 +214,15 @@ def _annotate(photos: list[Photo], out: Path, given: list[Path], attempt: str) -
     classifier = Classifier.load(attempt)
     if classifier.description.chip_class != FACE:
         raise ConfigurationError(
-            f"The model {attempt} was trained on {classifier.description.chip_class} chips; what is found here is faces.",
+            f"The model {attempt} was trained on {classifier.description.chip_class} chips, but here faces are found.",
             f"Name a --model that was trained on {FACE} chips.",
         )
     colours = dict(zip(classifier.labels, drawing.PALETTE, strict=False))
     answers = [classify(classifier, photo) for photo in photos]
-    table = Table(
-        "photo", "face", "box (pixels)", "label", "confidence", "copy", caption=classifier.description.meaning
-    )
+    table = Table(Column("photo", overflow="fold"), caption=classifier.description.meaning)
+    for heading in ("face", "box (pixels)", "label", "confidence"):
+        table.add_column(heading, no_wrap=True)
+    written = []
     taken = {path.resolve() for path in given}
     for photo, answer in zip(photos, answers, strict=True):
         target = _free_name(out, photo, taken)
@@ -238,11 +239,12 @@ def _annotate(photos: list[Photo], out: Path, given: list[Path], attempt: str) -
         for number, (face, (label, confidence)) in enumerate(zip(photo.faces, answer, strict=True), start=1):
             left, top, right, bottom = face
             box = f"{left},{top} - {right},{bottom}"
-            row = (photo.path.name, str(number), box, label, _percent(confidence), target.name)
+            row = (photo.path.name, str(number), box, label, _percent(confidence))
             table.add_row(*map(escape, row))  # a name may hold [ and ]
+        written.append(f"{photo.path} -> {target}")
     console = Console()
     console.print(table)
-    console.print(f"{len(photos)} annotated in {out}", highlight=False, markup=False)
+    console.print("\n".join(written), highlight=False, markup=False, soft_wrap=True)
 
 
 def _free_name(out: Path, photo: Photo, taken: set[Path]) -> Path:

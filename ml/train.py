@@ -1,4 +1,4 @@
-"""Stage train: fits the run's network to features, keeps the epoch with the lowest validation loss, resumes if killed."""
+"""Stage train: fits the run's network to features and keeps the epoch with the lowest validation loss."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ml.config import RunConfig
 from ml.data import FeatureReader, Feed
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.guards import check_label_order
-from ml.model import PERCEIVED_GENDER, Description, load_network, network_bytes, write_model
+from ml.model import FACE, OTHER_LABELS, PERCEIVED_GENDER, Description, load_network, network_bytes, write_model
 from ml.networks import NETWORKS
 from ml.stages import Context, Manifest, Result
 
@@ -48,6 +48,7 @@ def train(context: Context) -> Result:
     check_label_order(config.label_order, features.metrics["labels"], f"The features {features.uri}")
     check_faces(features, config.min_faces)
     keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured on two CPU cores
     training = Feed(
         FeatureReader(features, "train", seed=config.seed), config.batch_size, config.balance, config.augment
     )
@@ -283,7 +284,7 @@ def _write(context: Context, network: keras.Model, history: list[dict[str, Any]]
     }
     description = Description(
         labels=validation.labels,
-        meaning=PERCEIVED_GENDER,
+        meaning=PERCEIVED_GENDER if features.metrics["chip_class"] == FACE else OTHER_LABELS,
         chip_size=validation.chip_size,
         margin=features.metrics["margin"],
         chip_class=features.metrics["chip_class"],

@@ -6,19 +6,29 @@ web pages are missing, which `make up` starts. What was done before is found don
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import typer
-from local_airflow import ROOT, ensure_deployment, environment, migrate
+from rich.console import Console
+from rich.table import Table
 
+from local_airflow import ROOT, ensure_deployment, environment, migrate
 from ml.config import load_deployment, parse_config
 from ml.errors import PassingError, StageError
 from ml.forms import with_run_options
 from ml.runs import Run, load_run, slug
 from ml.storage import join, local_path, normalise
+
+LOG = ROOT / "var" / "demo.log"
+TASK = re.compile(r"\[DAG TEST\] (starting|end task) task_id=(\S+)")
+FAILURE = re.compile(r"^airflow\.sdk\.exceptions\.\w+: (.*)")
 
 
 @with_run_options
@@ -30,9 +40,9 @@ def demo(values: dict[str, Any]) -> None:
     # Before Airflow is made ready: a wrong value should not take half a minute to be told.
     config = parse_config({name: _absolute(name, value) for name, value in values.items()})
     migrate(ROOT)
-    state, run_id = run_dag(config.model_dump(mode="json", include=set(values)))
+    state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
     if state != "success":
-        raise PassingError("The run failed; the log above says where, and what to do.")
+        raise PassingError(f"The run failed. {failure or 'Its log says where.'}", f"The whole log: {LOG}")
     show(load_run(join(load_deployment().storage, "runs", slug(run_id))), time.monotonic() - started)
 
 
@@ -49,11 +59,58 @@ def run_dag(values: dict[str, Any]) -> tuple[str, str]:
     return str(run.state), str(run.run_id)
 
 
+def watch(values: dict[str, Any]) -> tuple[str, str, str]:
+    """Run the DAG in a process of its own, its long log in a file, a line a task here.
+
+    Returns:
+        The run's state, its id, and the message of the last failure.
+    """
+    code = f"import json, sys; from demo import run_dag; print(json.dumps(run_dag(json.loads({json.dumps(values)!r}))))"
+    command = [sys.executable, "-c", code]
+    begun, last, failure = time.monotonic(), "", ""
+    with (
+        LOG.open("w") as log,
+        subprocess.Popen(
+            command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as child,
+    ):
+        assert child.stdout is not None
+        for line in child.stdout:
+            log.write(line)
+            last = line
+            if told := FAILURE.match(line):
+                failure = told[1]
+                print(f"  {failure}", flush=True)
+            elif (event := TASK.search(line)) and event[1] == "starting":
+                begun = time.monotonic()
+            elif event:
+                print(f"{event[2]:<18} {time.monotonic() - begun:6.1f} s", flush=True)
+    if child.returncode:
+        return "crashed", "", failure or last.strip()
+    state, run_id = json.loads(last)
+    return state, run_id, failure
+
+
 def show(run: Run, seconds: float) -> None:
     """Print the run's metrics with intervals, and where the report lies."""
-    pins = run.pins()
-    metrics = pins["evaluate"].metrics
-    print(metrics)
+    metrics = run.pinned("evaluate").metrics
+    table = Table(title="Perceived gender presentation, test split", title_justify="left")
+    for column in ("metric", "value", "95% interval", "faces"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    majority = metrics["majority"]
+    rows = [("accuracy", metrics["accuracy"]), (f"always {majority['label']} (baseline)", majority)]
+    for label, of_label in metrics["by_label"].items():
+        rows += [(f"{name} {label}", of_label[name]) for name in ("precision", "recall", "f1")]
+    rows.append(("area under the ROC curve", metrics["auc"]))
+    for name, figure in rows:
+        if figure["value"] is None:
+            continue
+        interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if "low" in figure else ""
+        table.add_row(name, f"{figure['value']:.3f}", interval, f"{figure['count']:,}")
+    Console().print(table)
+    print(f"Report: {local_path(metrics['report']) or metrics['report']}")
+    print(f"Model:  {local_path(metrics['model']) or metrics['model']}")
+    print(f"Done in {seconds:.0f} s.")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ml import storage
 from ml.config import RunConfig
+from ml.data import split_table
 from ml.flow import STAGES
 from ml.release import Release
 from ml.runs import Run, slug
@@ -52,7 +53,7 @@ def make_features(
         pixels = draw_chips(labels, size, seed=number)
         sums[split] = [int(pixels[..., channel].sum(dtype=np.int64)) for channel in range(3)]
         for shard, rows in enumerate(np.array_split(np.arange(len(labels)), shards)):
-            path = f"{split}/part-{shard:05d}.parquet"
+            path = f"{split_table(split)}/part-{shard:05d}.parquet"
             target = storage.local_path(storage.join(uri, path))
             assert target is not None
             target.parent.mkdir(parents=True, exist_ok=True)

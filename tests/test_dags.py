@@ -231,7 +231,9 @@ def test_a_missing_connection_is_named(operator, monkeypatch):
 
 
 @pytest.mark.parametrize(("version", "told"), [(None, "JAVA_HOME"), ("1.8.0_292", "17")])
-def test_a_wrong_java_is_refused_before_anything_is_submitted(operator, submitted, monkeypatch, tmp_path, version, told):
+def test_a_wrong_java_is_refused_before_anything_is_submitted(
+    operator, submitted, monkeypatch, tmp_path, version, told
+):
     from airflow.sdk.exceptions import AirflowFailException
 
     calls = submitted(commit(operator))

