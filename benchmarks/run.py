@@ -106,9 +106,7 @@ def annotations(folder: Path, scale: float) -> None:
     done = subprocess.run([*peer, release, folder / "peer.parquet"], check=True, capture_output=True, text=True)
     whole = time.perf_counter() - started
     rows = run.pinned("extract").metrics["rows"]
-    print(
-        f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | of it JVM start and end |\n|---|---|---|"
-    )
+    print(f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | of it the JVM |\n|---|---|---|")
     for stage, seconds in ours.items():
         print(f"| stage `{stage}` | {seconds:.1f} | {seconds - duration(run.pinned(stage)):.1f} |")
     total = next(line.split()[-1] for line in done.stdout.splitlines() if line.startswith("TOTAL"))

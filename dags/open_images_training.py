@@ -15,8 +15,8 @@ from open_images.operators import ProcessStageOperator, SparkStageOperator, fail
 DOC = """
 ### Open Images to a classifier of perceived gender presentation
 
-Takes a release of Open Images V5 (annotation files and photographs) through Spark and TensorFlow to a trained network and
-a report. **Trigger** opens a form with every parameter; what a run leaves empty comes from the deployment's defaults.
+Takes a release of Open Images V5 (annotation files and photographs) through Spark and TensorFlow to a trained network
+and a report. **Trigger** opens a form with every parameter; its defaults are those of the deployment.
 
 | task | what it leaves | XCom |
 |---|---|---|
@@ -31,8 +31,8 @@ a report. **Trigger** opens a form with every parameter; what a run leaves empty
 
 A stage whose inputs and parameters have not changed is found done and costs no work; `force` redoes it.
 
-The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The model must
-not be used to decide about people.
+The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The model
+must not be used to decide about people.
 """
 RUN = "{{ ti.xcom_pull(task_ids='open_run') }}"
 

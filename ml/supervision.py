@@ -30,7 +30,7 @@ def identity() -> str:
 class Supervision:
     """Watches the supervisor named in the environment, and the parent process, of a job.
 
-    A job without a supervisor (started from a shell, perhaps under nohup) or on another host than it is bound to nobody.
+    A job without a supervisor (started from a shell, perhaps under nohup), or on another host, is bound to nobody.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Run the training DAG once, here and now, on a small release: what `make demo` does.
 
-The DAG itself runs, by Airflow's `dag.test()`, with its own spark-submit for each Spark stage; only the scheduler and the
-web pages are missing, which `make up` starts. What was done before is found done.
+The DAG itself runs, by Airflow's `dag.test()`, with its own spark-submit for each Spark stage; only the scheduler and
+the web pages are missing, which `make up` starts. What was done before is found done.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def boxes_by_source(boxes: DataFrame) -> list[dict[str, Any]]:
 
 
 def sample_images(boxes: DataFrame, table: DataFrame) -> list[dict[str, Any]]:
-    """A few images that hold the chipped class, the same each time, with their boxes and what their licence asks for."""
+    """A few images that hold the chipped class, the same each time, with boxes and what their licence asks for."""
     chosen = (
         boxes.where(F.col("chipped") & F.col("valid"))
         .select("image_id", "subset")

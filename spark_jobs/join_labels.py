@@ -91,8 +91,8 @@ def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: 
     """Label each face by the person boxes that hold it.
 
     Every box of a label's class, neither group nor depiction, that holds at least the configured share of the face is a
-    candidate; a flag of -1 (unknown) keeps it. Candidates of two labels leave the face without one, whatever their sizes;
-    otherwise the smallest is the source, and a verified negative of its own class on the image vetoes it.
+    candidate; a flag of -1 (unknown) keeps it. Candidates of two labels leave the face without one, whatever their
+    sizes; otherwise the smallest is the source, and a verified negative of its own class on the image vetoes it.
     """
     people = boxes.where(
         F.col("label").isNotNull() & F.col("valid") & (F.col("is_group_of") != 1) & (F.col("is_depiction") != 1)

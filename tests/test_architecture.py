@@ -1,4 +1,4 @@
-"""Arrows point down: dags -> plugins -> spark_jobs -> ml; and what is imported where workers and the scheduler import it."""
+"""Arrows point down: dags -> plugins -> spark_jobs -> ml; and workers load nothing heavy."""
 
 import ast
 import subprocess

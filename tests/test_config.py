@@ -14,7 +14,7 @@ from ml.forms import form_fields
 def test_every_field_has_section_title_description_and_a_default_that_is_valid():
     defaults = RunConfig()
     for name, schema in RunConfig.model_json_schema()["properties"].items():
-        assert schema["section"] and schema["title"] and schema["description"], name
+        assert all(schema[key] for key in ("section", "title", "description")), name
     assert RunConfig(**defaults.model_dump(mode="json")) == defaults
 
 

@@ -192,7 +192,8 @@ def test_good_and_bad_images_are_told_by_their_verdicts(spark):
 # --- join_labels
 
 BOX_SCHEMA = (
-    "image_id string, subset string, source string, mid string, x_min double, x_max double, y_min double, y_max double, "
+    "image_id string, subset string, source string, mid string, "
+    "x_min double, x_max double, y_min double, y_max double, "
     "is_occluded tinyint, is_truncated tinyint, is_group_of tinyint, is_depiction tinyint, is_inside tinyint, "
     "valid boolean, name string, label string, chipped boolean"
 )
@@ -354,8 +355,8 @@ def test_a_photograph_is_decoded_once_for_all_its_faces(sample_release, monkeypa
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data: decoded.append(len(data)) or decode(data))
     face = dict.fromkeys(("face_id", "label", "source", "is_occluded", "is_truncated"))
-    faces = [face | dict(x_min=x, x_max=x + 0.2, y_min=0.1, y_max=0.3) for x in (0.1, 0.4, 0.7)]
-    faces.append(face | dict(x_min=0.1, x_max=0.11, y_min=0.1, y_max=0.3))
+    faces = [face | {"x_min": x, "x_max": x + 0.2, "y_min": 0.1, "y_max": 0.3} for x in (0.1, 0.4, 0.7)]
+    faces.append(face | {"x_min": 0.1, "x_max": 0.11, "y_min": 0.1, "y_max": 0.3})
     image = {"image_id": photo.stem, "subset": "train", "rotation": None, "faces": faces}
     made = chip.cut_image(image, release, margin=0.2, min_face_size=16)
     assert len(decoded) == 1
@@ -375,7 +376,7 @@ def test_photographs_may_lie_behind_http(sample_release, tmp_path):
         base = f"http://127.0.0.1:{server.server_port}"
         release = Release("", base, "", {})
         face = dict.fromkeys(("face_id", "label", "source", "is_occluded", "is_truncated"))
-        face |= dict(x_min=0.1, x_max=0.5, y_min=0.1, y_max=0.5)
+        face |= {"x_min": 0.1, "x_max": 0.5, "y_min": 0.1, "y_max": 0.5}
         image = {"image_id": "0" * 16, "subset": "train", "rotation": 0, "faces": [face]}
         assert chip.cut_image(image, release, 0.2, 16)[0]["status"] == "image absent"
         image["image_id"] = next(p.stem for p in (sample_release / "train").glob("*.jpg") if whole(p))
@@ -421,12 +422,9 @@ def test_features_hold_every_chip_once_as_raw_pixels_of_the_right_size(spark, do
 def test_features_state_their_counts_and_channel_sums(spark, done):
     manifest = done.pinned("featurize")
     for split in SUBSETS:
-        found = [
-            row
-            for row in spark.read.option("recursiveFileLookup", True)
-            .parquet(*manifest.table(f"features/split={split}"))
-            .collect()
-        ]
+        found = list(
+            spark.read.option("recursiveFileLookup", True).parquet(*manifest.table(f"features/split={split}")).collect()
+        )
         counts = [sum(row.label == index for row in found) for index in (0, 1)]
         assert list(manifest.metrics["faces"][split].values()) == counts
         pixels = np.stack([np.frombuffer(row.pixels, np.uint8).reshape(-1, 3) for row in found])

@@ -1,8 +1,8 @@
 """Operators for the stages of the flow: on Spark through spark-submit, or in a Python process of its own.
 
-Both keep one contract. A stage found done succeeds at once. Otherwise the job runs as a child process; when it ends well
-its manifest's metrics are the task's XCom value, when it ends badly its `error.json` decides whether a retry makes sense,
-and when the task is killed the job's whole process tree ends with it.
+Both keep one contract. A stage found done succeeds at once. Otherwise the job runs as a child process; when it ends
+well its manifest's metrics are the task's XCom value, when it ends badly its `error.json` decides whether a retry makes
+sense, and when the task is killed the job's whole process tree ends with it.
 """
 
 from __future__ import annotations
@@ -135,8 +135,8 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
             BaseHook.get_connection(self._conn_id)
         except AirflowNotFoundException as error:
             raise AirflowFailException(
-                f"configuration: There is no connection {self._conn_id!r}. Create it with type Spark and your master as "
-                "host, or set AIRFLOW_CONN_SPARK_DEFAULT."
+                f"configuration: There is no connection {self._conn_id!r}. Create it with type Spark and your master "
+                "as host, or set AIRFLOW_CONN_SPARK_DEFAULT."
             ) from error
 
 
