@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import uuid
@@ -13,6 +12,7 @@ import typer
 
 from ml.errors import StageError
 from ml.forms import with_run_options
+from ml.logs import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -93,7 +93,7 @@ def predict(
 def main() -> None:
     """Run a command; a failure that is understood is one line, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers hide our own lines
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    log_to_stderr()
     try:
         app()
     except StageError as error:

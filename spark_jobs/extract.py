@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -28,15 +30,17 @@ EDGES = ("XMin", "XMax", "YMin", "YMax")
 CLASS_COUNTER_ROOM = 131_072
 
 
-def class_table(names: dict[str, str], config: RunConfig) -> list[dict[str, Any]]:
-    """One row a described class: mid, name, the label it gives or None, whether it is chipped."""
-    return [
-        {"mid": mid, "name": name, "label": config.label_classes.get(name), "chipped": name == config.chip_class}
-        for name, mid in names.items()
-    ]
-
-
-CLASS_SCHEMA = "mid string, name string, label string, chipped boolean"
+def class_table(names: dict[str, str], config: RunConfig) -> bytes:
+    """The table `classes` as a Parquet file: mid, name, the label that it gives or NULL, whether it is chipped."""
+    columns = {
+        "mid": pa.array(names.values(), pa.string()),
+        "name": pa.array(names.keys(), pa.string()),
+        "label": pa.array([config.label_classes.get(name) for name in names], pa.string()),
+        "chipped": pa.array([name == config.chip_class for name in names], pa.bool_()),
+    }
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue().to_pybytes()
 
 
 def read_csv(spark: SparkSession, uris: dict[str, str]) -> DataFrame:
@@ -141,9 +145,9 @@ def flag_column(flag: str) -> str:
 def extract(spark: SparkSession, context: Context) -> Result:
     """Read, type, check and count the release's files; keep the rows of the configured classes."""
     config, release = context.config, context.release
-    classes = spark.createDataFrame(class_table(read_classes(release), config), CLASS_SCHEMA).coalesce(1)
-    write_table(classes, context, "classes")
-    classes = F.broadcast(read_table(spark, [context.path("classes")]))
+    names = read_classes(release)
+    storage.write_bytes(context.path("classes", "part-0.parquet"), class_table(names, config))
+    classes = F.broadcast(read_table(spark, [context.path("classes", "part-0.parquet")]))
     wanted = (F.col("label").isNotNull()) | F.col("chipped")
 
     nulls: dict[str, dict[str, dict[str, int]]] = {}
@@ -204,7 +208,7 @@ def extract(spark: SparkSession, context: Context) -> Result:
         "boxes": {name: n for name, n in observed(box_counts).items() if name != "an invalid box"},
         "images": observed(image_counts),
     }
-    by_class = images_by_class(label_counts["by class"], read_classes(release))
+    by_class = images_by_class(label_counts["by class"], names)
     storage.write_json(context.path("images_by_class.json"), by_class)
     boxes_seen = metrics["boxes"]
     ledger = {

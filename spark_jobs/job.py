@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from ml import storage
 from ml.errors import StageError
 from ml.flow import STAGES
+from ml.logs import log_to_stderr
 from ml.runs import load_run
 from ml.stages import Context, Result, run_stage
 
@@ -22,7 +24,7 @@ Body = Callable[[SparkSession, Context], Result]
 
 def main(stage: str, body: Body) -> None:
     """Run a job as `spark-submit <job>.py --run URI [--attempt NAME]`. No session is made for a stage found done."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    log_to_stderr()
     parser = argparse.ArgumentParser(prog=stage)
     parser.add_argument("--run", required=True, help="the run folder")
     parser.add_argument("--attempt", help="the attempt's name; by default a new one")
@@ -73,7 +75,9 @@ def read_table(spark: SparkSession, uris: Iterable[str]) -> DataFrame:
 
 def write_table(table: DataFrame, context: Context, name: str, partition_by: str | None = None) -> None:
     """Write a table of the attempt as Parquet, in one folder or in one for each value of a column."""
+    started = time.monotonic()
     table.write.parquet(storage.hadoop_uri(context.path(name)), partitionBy=partition_by)
+    log.info("wrote table %s in %.1f s", name, time.monotonic() - started)
 
 
 def observed(observation: Observation) -> dict[str, Any]:

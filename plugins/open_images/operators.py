@@ -50,6 +50,13 @@ def failure_of(attempt: str, otherwise: str) -> AirflowException:
     return AirflowException(message) if told["kind"] == "passing" else AirflowFailException(message)
 
 
+def committed(attempt: str, otherwise: str) -> Manifest:
+    """The manifest of a job that seems to have ended well, which a job that `on_kill` has ended seems to as well."""
+    if not storage.exists(storage.join(attempt, "manifest.json")):
+        raise failure_of(attempt, otherwise)
+    return load_manifest(attempt)
+
+
 def xcom_value(manifest: Manifest, found_done: bool) -> dict[str, Any]:
     """What a stage's task pushes: the manifest's metrics and ledger, and where the attempt lies."""
     return {
@@ -119,7 +126,7 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
             super().execute(context)
         except AirflowException as error:
             raise failure_of(uri, f"spark-submit of stage {self.stage} failed.") from error
-        return xcom_value(load_manifest(uri), found_done=False)
+        return xcom_value(committed(uri, f"Stage {self.stage} committed nothing."), found_done=False)
 
     def on_kill(self) -> None:
         """End spark-submit, its JVM and the Python driver: the hook's own way ends the JVM alone."""
@@ -173,7 +180,7 @@ class ProcessStageOperator(_StageMixin, BaseOperator):
         )
         if result.exit_code:
             raise failure_of(uri, f"Stage {self.stage} ended with exit code {result.exit_code}.")
-        return xcom_value(load_manifest(uri), found_done=False)
+        return xcom_value(committed(uri, f"Stage {self.stage} committed nothing."), found_done=False)
 
     def on_kill(self) -> None:
         """End the process and all that it started."""

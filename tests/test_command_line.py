@@ -1,0 +1,88 @@
+"""Wrong input at the command line: one line that says what is wrong, a non-zero exit, and nothing written."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+TRAIN_BOXES = "2018_04/train/train-annotations-bbox.csv"
+
+
+def ml(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "ml", *map(str, arguments)],
+        env={**os.environ, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def absent(release):
+    return ["--release", release / "absent"]
+
+
+def without_a_file(release):
+    (release / TRAIN_BOXES).unlink()
+    return ["--release", release]
+
+
+def without_a_column(release):
+    file = release / TRAIN_BOXES
+    file.write_text(file.read_text().replace("XMin", "Left", 1))
+    return ["--release", release]
+
+
+def with_an_empty_file(release):
+    (release / "v5" / "class-descriptions-boxable.csv").write_bytes(b"")
+    return ["--release", release]
+
+
+def with_an_unknown_class(release):
+    return ["--release", release, "--chip-class", "Human faces"]
+
+
+def with_a_limit_of_zero(release):
+    return ["--release", release, "--images-per-label", "0"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (absent, "There is no release at"),
+        (without_a_file, f"has no {TRAIN_BOXES}"),
+        (without_a_column, "lacks the column XMin"),
+        (with_an_empty_file, "class-descriptions-boxable.csv is empty"),
+        (with_an_unknown_class, "describes no class 'Human faces'"),
+        (with_a_limit_of_zero, "images_per_label = '0'"),
+    ],
+)
+def test_a_run_is_refused_in_one_line(release_copy, tmp_path, spoil, told):
+    done = ml("open-run", *spoil(release_copy), "--storage", tmp_path / "storage")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "storage").exists()
+
+
+def test_a_sample_release_does_not_overwrite(sample_release):
+    done = ml("sample-release", sample_release)
+    assert done.returncode != 0
+    assert done.stderr.startswith("error: ")
+    assert "not an empty folder" in done.stderr
+
+
+def test_a_run_opened_on_the_drawn_release_prints_its_folder(sample_release, tmp_path):
+    done = ml("open-run", "--release", sample_release, "--storage", tmp_path / "storage", "--epochs", 3)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "storage" / "runs" / done.stdout.strip().rsplit("/", 1)[1] / "run.json").exists()
+
+
+def test_a_stage_before_its_inputs_says_which_one_is_missing(sample_release, tmp_path):
+    opened = ml("open-run", "--release", sample_release, "--storage", tmp_path / "storage")
+    done = ml("train", "--run", opened.stdout.strip())
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith("error: Stage featurize has not been done")
