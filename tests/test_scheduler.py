@@ -1,0 +1,269 @@
+"""The flow under Airflow's own scheduler: triggered by its REST API and by its form, looked at, ended halfway, stopped.
+
+The tests build on one another, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from airflow_root import SMALL, alive, attempts, make_root, wait_for
+
+import local_airflow
+from apt_packages import PROGRAMS
+from ml import storage
+from ml.flow import STAGES
+from ml.runs import Run, load_run, slug
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+DAG = "open_images_training"
+TASKS = {stage: f"model.{stage}" if stage in ("train", "evaluate") else f"data.{stage}" for stage in STAGES}
+CHROMIUM = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """An Airflow that runs, and how to ask it."""
+
+    root: Path
+    storage: Path
+    client: httpx.Client
+    password: str
+
+    def get(self, path: str) -> Any:
+        answer = self.client.get(f"/api/v2/dags/{DAG}{path}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def trigger(self, **values: Any) -> httpx.Response:
+        return self.client.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": values})
+
+    def state(self, run_id: str) -> str:
+        return str(self.get(f"/dagRuns/{run_id}")["state"])
+
+    def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
+        return {task["task_id"]: task for task in self.get(f"/dagRuns/{run_id}/taskInstances")["task_instances"]}
+
+    def xcom(self, run_id: str, task: str) -> Any:
+        return self.get(f"/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value")["value"]
+
+    def run(self, run_id: str) -> Run:
+        return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
+
+    def wait_to_end(self, run_id: str, seconds: float = 600) -> str:
+        return wait_for(
+            f"the end of {run_id}", lambda: (state := self.state(run_id)) in ("success", "failed") and state, seconds
+        )
+
+
+@pytest.fixture(scope="module")
+def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
+    root = tmp_path_factory.mktemp("scheduler") / "root"
+    where = make_root(root, sample_release)
+    deployment = root / "var" / "deployment.yaml"
+    deployment.write_text(deployment.read_text() + yaml.safe_dump(SMALL))
+    local_airflow.up(root)
+    try:
+        port = local_airflow.recorded(root)["port"]
+        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
+        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
+            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            wait_for("the DAG", lambda: client.get(f"/api/v2/dags/{DAG}").status_code == 200)
+            answer = client.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False})
+            assert answer.status_code == 200, answer.text
+            yield Airflow(root, where, client, password)
+    finally:
+        local_airflow.down(root)
+
+
+@pytest.fixture(scope="module")
+def done(airflow) -> str:
+    """The id of a run that was triggered by the REST API without a logical date, and has ended."""
+    answer = airflow.trigger(threshold=0.4)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["logical_date"] is None
+    run_id = answer.json()["dag_run_id"]
+    assert airflow.wait_to_end(run_id) == "success", airflow.tasks(run_id)
+    return run_id
+
+
+@pytest.fixture
+def page(airflow, tmp_path):
+    """A page of a browser that has logged in."""
+    from playwright.sync_api import sync_playwright
+
+    program = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
+    assert program, "no chromium: run `python scripts/apt_packages.py chromium`"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM))
+        page = browser.new_page(
+            base_url=str(airflow.client.base_url), viewport={"width": 1440, "height": 1000}, timezone_id="UTC"
+        )
+        page.set_default_timeout(60_000)
+        page.goto("/")
+        page.locator("input[name=username]").fill(local_airflow.USER)
+        page.locator("input[name=password]").fill(airflow.password)
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_test_id("nav-dags-link").wait_for()
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def shoot(page, tmp_path):
+    """Take a screenshot; a copy goes to the folder that the environment variable SCREENSHOTS names."""
+
+    def shoot_(name: str) -> None:
+        path = tmp_path / f"{name}.png"
+        page.screenshot(path=path)
+        assert path.stat().st_size > 20_000  # an empty page is smaller
+        if wanted := os.environ.get("SCREENSHOTS"):
+            Path(wanted).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, wanted)
+
+    return shoot_
+
+
+def test_a_wrong_value_is_refused_by_the_rest_api(airflow):
+    answer = airflow.trigger(images_per_label=0)
+    assert 400 <= answer.status_code < 500
+    assert "images_per_label" in answer.json()["detail"]
+    assert airflow.get("/dagRuns")["total_entries"] == 0
+
+
+def test_a_parameter_that_does_not_exist_fails_the_run_at_once(airflow):
+    run_id = airflow.trigger(tresholds=0.4).json()["dag_run_id"]
+    assert airflow.wait_to_end(run_id, 120) == "failed"
+    tasks = airflow.tasks(run_id)
+    assert tasks["open_run"]["state"] == "failed"
+    assert tasks["open_run"]["try_number"] == 1  # no retry would help
+    assert attempts(airflow.storage) == set()
+
+
+def test_every_task_succeeds_at_its_first_try(airflow, done):
+    tasks = airflow.tasks(done)
+    assert {name: (task["state"], task["try_number"]) for name, task in tasks.items()} == dict.fromkeys(("open_run", *TASKS.values()), ("success", 1))
+
+
+def test_every_tasks_xcom_is_told_by_the_rest_api(airflow, done):
+    run = airflow.run(done)
+    assert airflow.xcom(done, "open_run") == run.uri
+    assert run.config.threshold == 0.4
+    for stage, manifest in run.pins().items():
+        value = airflow.xcom(done, TASKS[stage])
+        assert value == {
+            **json.loads(json.dumps(manifest.metrics)),
+            "ledger": manifest.ledger,
+            "stage": stage,
+            "attempt": manifest.uri,
+            "found_done": False,
+        }
+    assert list(run.pins()) == list(STAGES)
+    evaluated = airflow.xcom(done, "model.evaluate")
+    assert {"value", "low", "high", "count"} <= set(evaluated["accuracy"])
+    assert storage.exists(evaluated["report"])
+
+
+def test_the_grid_shows_the_run(airflow, done, page, shoot):
+    page.goto(f"/dags/{DAG}")
+    page.get_by_test_id("expand-all-button").click()
+    for task in ("open_run", *TASKS.values()):
+        cell = page.get_by_test_id(f"grid-{done}-{task}")
+        cell.wait_for()
+        assert cell.get_by_test_id("task-state-badge").count() == 1
+    shoot("grid")
+
+
+def test_a_run_triggered_by_the_form_starts_from_the_deployments_defaults(airflow, done, page, shoot):
+    page.goto(f"/dags/{DAG}")
+    page.get_by_test_id("trigger-dag-button").click()
+    dialog = page.get_by_role("dialog")
+    sections = {
+        "Release": ("Release folder", "Photographs elsewhere"),
+        "Classes": ("Class to chip", "Labels", "Images per label"),
+        "Chips": ("Smallest face (pixels)", "Chip size (pixels)"),
+        "Split": ("Validation share",),
+        "Evaluation": ("Decision threshold",),
+        "Run": ("Redo from stage",),
+        "Training": ("Network", "Epochs", "Class balance", "Faces needed a label"),
+    }
+    for section, titles in sections.items():
+        dialog.get_by_role("button", name=section, exact=True).click()
+        for title in titles:
+            dialog.get_by_text(title, exact=True).first.wait_for()
+    assert dialog.locator("input[name=element_epochs]").input_value() == str(SMALL["epochs"])
+    shoot("form")
+    before = {run["dag_run_id"] for run in airflow.get("/dagRuns")["dag_runs"]}
+    dialog.get_by_role("button", name="Trigger", exact=True).click()
+    (run_id,) = wait_for("the run", lambda: {run["dag_run_id"] for run in airflow.get("/dagRuns")["dag_runs"]} - before)
+    assert airflow.wait_to_end(run_id) == "success", airflow.tasks(run_id)
+    config = airflow.run(run_id).config
+    assert config == airflow.run(done).config.model_copy(update={"threshold": 0.5})
+    found = {stage: airflow.xcom(run_id, task)["found_done"] for stage, task in TASKS.items()}
+    assert found == {stage: stage != "evaluate" for stage in STAGES}
+    page.goto(f"/dags/{DAG}/runs/{run_id}")
+    page.get_by_test_id("expand-all-button").click()
+    page.get_by_test_id(f"grid-{run_id}-model.evaluate").wait_for()
+    shoot("run")
+
+
+def job_of(airflow: Airflow, run_id: str) -> list[psutil.Process]:
+    """The processes of a run's Spark job, below Airflow's: its JVM, and all that this started."""
+    family = local_airflow.processes(local_airflow.recorded(airflow.root))
+    found = []
+    for process in family:
+        try:
+            if process.name() == "java" and any(slug(run_id) in argument for argument in process.cmdline()):
+                found += [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(airflow, done):
+    before = attempts(airflow.storage)
+    run_id = airflow.trigger(force="extract").json()["dag_run_id"]
+    # The JVM, and the Python driver that it has started; the attempt's folder is there once the driver writes.
+    job = wait_for("the Spark job", lambda: (attempts(airflow.storage) - before) and job_of(airflow, run_id), 180)
+    assert len(job) >= 2
+    task = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/data.extract"
+    assert airflow.tasks(run_id)["data.extract"]["state"] == "running"
+    answer = airflow.client.patch(task, json={"new_state": "failed"})
+    assert answer.status_code == 200, answer.text
+    wait_for("the end of the job", lambda: not alive(job) and not job_of(airflow, run_id), 120)
+    (attempt,) = attempts(airflow.storage) - before
+    (folder,) = airflow.storage.glob(f"stages/extract/*/attempts/{attempt.removeprefix('extract/')}")
+    assert not (folder / "manifest.json").exists()
+    assert airflow.run(run_id).pins() == {}
+    assert airflow.wait_to_end(run_id, 120) == "failed"
+    states = {name: task["state"] for name, task in airflow.tasks(run_id).items()}
+    assert states["data.extract"] == "failed"
+    assert states["data.join_labels"] == "upstream_failed"
+    # What was done before is still found.
+    again = airflow.trigger(threshold=0.4).json()["dag_run_id"]
+    assert airflow.wait_to_end(again) == "success"
+    assert all(airflow.xcom(again, task)["found_done"] for task in TASKS.values())
+
+
+def test_down_leaves_no_process(airflow):
+    record = local_airflow.recorded(airflow.root)
+    family = local_airflow.processes(record)
+    assert len(family) >= len(local_airflow.COMPONENTS)
+    local_airflow.down(airflow.root)
+    assert alive(family) == []
+    assert local_airflow.processes(record) == []
+    assert local_airflow.recorded(airflow.root) is None
