@@ -1,0 +1,33 @@
+"""The README says what the code says."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from ml.forms import markdown_table
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_parameters_table_is_the_configurations():
+    between = README.split("<!-- parameters")[1].split("-->", 1)[1].split("<!-- end of parameters -->")[0]
+    assert between.strip() == markdown_table().strip()
+
+
+def test_every_link_and_picture_of_the_documentation_exists():
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_target_that_the_readme_names_is_in_the_makefile():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)\b", README)) <= targets
+
+
+def test_the_changelog_and_the_licence_are_those_of_the_package():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / "LICENSE").read_text()
+    assert "[Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
