@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,14 @@ def make_root(root: Path, release: Path) -> Path:
     content = {"storage": str(storage), "release": str(release), "spark_conf": SPARK_CONF}
     (root / "var" / "deployment.yaml").write_text(yaml.safe_dump(content))
     return storage
+
+
+def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> list[str]:
+    """The command that does a Spark stage of a run; an underscore in a setting's name stands for a dot."""
+    settings = SPARK_CONF | {name.replace("_", "."): value for name, value in conf.items()}
+    options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
+    program = Path(sys.executable).with_name("spark-submit")
+    return [str(program), "--master", master, *options, str(ROOT / "spark_jobs" / f"{job}.py"), "--run", run_uri]
 
 
 def attempts(storage: Path) -> set[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from airflow_root import ROOT, SPARK_CONF, alive, end, family, wait_for
+from airflow_root import ROOT, alive, end, family, submit, wait_for
 
 from ml import storage
 from ml.flow import STAGES
@@ -150,12 +150,6 @@ def test_a_job_ends_by_itself_once_its_supervisor_is_gone(opened, start, tmp_pat
 # --- a Spark job that is killed while it writes
 
 
-def submit(run) -> list[str]:
-    options = [part for name, value in SPARK_CONF.items() for part in ("--conf", f"{name}={value}")]
-    program, job = Path(sys.executable).with_name("spark-submit"), ROOT / "spark_jobs" / "extract.py"
-    return [str(program), "--master", "local[2]", *options, str(job), "--run", run.uri]
-
-
 def writing(run) -> bool:
     """Whether an attempt at extraction holds something; Spark's files in the making have hidden names."""
     folder = storage.local_path(storage.join(run.key_uri(EXTRACT), "attempts"))
@@ -180,7 +174,7 @@ def kill_supervisor(processes: list[psutil.Process]) -> None:
 def test_a_spark_job_killed_while_it_writes_is_read_by_nobody_and_done_again(opened, start, kill):
     run = opened()
     java = {"JAVA_HOME": str(java_home())}
-    supervisor = start([sys.executable, "-c", SUPERVISOR, *submit(run)], **java)
+    supervisor = start([sys.executable, "-c", SUPERVISOR, *submit("extract", run.uri)], **java)
     wait_for("a file of the attempt", lambda: writing(run))
     processes = start.watch(supervisor)
     names = [process.name() for process in processes]
@@ -193,7 +187,7 @@ def test_a_spark_job_killed_while_it_writes_is_read_by_nobody_and_done_again(ope
     (killed,) = Path(storage.local_path(run.key_uri(EXTRACT)), "attempts").iterdir()
     assert not (killed / "manifest.json").exists()
 
-    retry = start(submit(run), **java, **{SUPERVISOR_VARIABLE: identity()})
+    retry = start(submit("extract", run.uri), **java, **{SUPERVISOR_VARIABLE: identity()})
     told, _ = retry.communicate(timeout=300)
     assert retry.returncode == 0, told
     done = load_run(run.uri).find(EXTRACT)

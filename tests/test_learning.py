@@ -1,5 +1,6 @@
 """It learns what there is to learn, and nothing where there is nothing: on the drawn release the lower bound of the
-compact network's accuracy lies above the majority baseline, and with shuffled training labels it does not."""
+compact network's accuracy lies above the majority baseline, and with shuffled training labels it does not.
+"""
 
 import numpy as np
 import pyarrow as pa
