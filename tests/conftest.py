@@ -1,8 +1,8 @@
 """What the tests share: the drawn sample release, opened runs, and one local Spark session."""
 
+import logging
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +19,11 @@ os.environ |= {
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 os.environ.pop("OPEN_IMAGES_CONFIG", None)
+# py4j says goodbye after pytest has closed what it would be logged to.
+logging.getLogger("py4j").setLevel(logging.WARNING)
+
+# A job of a few seconds is over before Java's second compiler has paid for itself.
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +64,7 @@ def spark(tmp_path_factory):
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", False)
+        .config("spark.driver.extraJavaOptions", QUICK_JAVA)
         .config("spark.sql.shuffle.partitions", 2)
         .config("spark.sql.warehouse.dir", str(tmp_path_factory.mktemp("warehouse")))
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", 128)
@@ -67,21 +73,3 @@ def spark(tmp_path_factory):
     )
     yield session
     session.stop()
-
-
-def spark_submit(job: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a job as a user would from a shell."""
-    from ml.java import java_home
-
-    conf = {"spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.log.level": "WARN"}
-    options = [part for name, value in conf.items() for part in ("--conf", f"{name}={value}")]
-    return subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("spark-submit")), "--master", "local[2]", *options),
-            *(str(ROOT / "spark_jobs" / f"{job}.py"), *arguments),
-        ],
-        env={**os.environ, "JAVA_HOME": str(java_home()), **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )

@@ -192,6 +192,7 @@ def test_a_killed_training_resumes_and_ends_like_one_that_was_not(
     monkeypatch.setattr(train.Checkpoints, "save", save)
 
     resumed = make_context(run, "resumed")
+    caplog.clear()
     caplog.set_level(logging.INFO)
     result = train.train(resumed)
     told = [record.getMessage() for record in caplog.records]
