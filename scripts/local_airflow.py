@@ -49,8 +49,8 @@ HEALTHY_COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 MARK = "OPEN_IMAGES_LOCAL_AIRFLOW"
 START_SECONDS = 180
 LOCAL_NOTE = """\
-# Defaults of this machine's runs, yours to change. spark_conf is for the short jobs of a small release: for the whole data
-# set remove it, and set spark.driver.memory instead.
+# Defaults of this machine's runs, yours to change. spark_conf is for the short jobs of a small release: for the whole
+# data set remove it, and set spark.driver.memory instead.
 """
 STOP_SECONDS = 10
 
