@@ -71,7 +71,7 @@ def chips(folder: Path, scenes: int) -> None:
     print("| chips | photographs | seconds | photographs/s |\n|---|---|---|---|")
     photographs = manifest.metrics["images"]
     print(f"| stage `{STAGES['chip'].name}`, whole spark-submit, 2 cores | {photographs} | {seconds:.1f} | |")
-    print(f"| its work after the session's start | {photographs} | {work:.1f} | {photographs / work:.0f} |")
+    print(f"| of it with Spark's session, without the JVM | {photographs} | {work:.1f} | {photographs / work:.0f} |")
     print(f"| bare loop, 1 process | {photographs} | {loop:.1f} | {photographs / loop:.0f} |\n")
 
 
