@@ -64,12 +64,6 @@ def encode_png(image: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def valid_box(box: Box) -> bool:
-    """Whether the box is made of numbers, lies in the image and has an area."""
-    x_min, x_max, y_min, y_max = box
-    return 0 <= x_min < x_max <= 1 and 0 <= y_min < y_max <= 1  # False for NaN
-
-
 def box_size(box: Box, width: int, height: int) -> tuple[float, float]:
     """Width and height of a box in pixels of an image of the given size."""
     x_min, x_max, y_min, y_max = box

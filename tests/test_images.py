@@ -109,15 +109,6 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
         images.decode(jpeg(np.zeros((64, 64, 3), np.uint8)))
 
 
-edge = st.floats(-0.5, 1.5) | st.just(float("nan"))
-
-
-@given(edge, edge, edge, edge)
-def test_only_ordered_boxes_inside_the_image_are_valid(x_min, x_max, y_min, y_max):
-    valid = images.valid_box((x_min, x_max, y_min, y_max))
-    assert valid == (0 <= x_min <= 1 and x_min < x_max <= 1 and 0 <= y_min < y_max <= 1)
-
-
 def test_a_stored_chip_survives_encoding_nearly_unchanged():
     y, x = np.mgrid[0:128, 0:128]
     smooth = np.stack([x * 2, y * 2, 255 - x], axis=-1).clip(0, 255).astype(np.uint8)
