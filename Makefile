@@ -31,7 +31,7 @@ down: ## Stop the Airflow that `make up` started, and every task of it
 	@if [ -x $(PY) ]; then $(PY) "$(ROOT)/scripts/local_airflow.py" down; else echo "No Airflow of this project runs."; fi
 
 test: setup ## Run the tests that need nothing more (minutes)
-	@cd "$(ROOT)" && $(PY) -m pytest -m "not cluster and not browser and not slow" $(ARGS)
+	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow" $(ARGS)
 
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium

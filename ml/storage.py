@@ -35,8 +35,13 @@ def join(uri: str, *parts: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec file system of a URI and the path in it."""
-    return fsspec.core.url_to_fs(normalise(uri))
+    """The fsspec file system of a URI and the path in it.
+
+    Object stores' file systems keep listings, which know nothing of what Spark or another process wrote since.
+    """
+    fs, path = fsspec.core.url_to_fs(normalise(uri))
+    fs.invalidate_cache()
+    return fs, path
 
 
 def hadoop_uri(uri: str) -> str:
