@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ml.errors import ConfigurationError
 
 DEPLOYMENT_VARIABLE = "OPEN_IMAGES_CONFIG"
+FACE = "Human face"  # the class of which the labels are perceived gender presentation
 StageName = Literal["extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate"]
 
 
@@ -42,7 +43,7 @@ class RunConfig(BaseModel):
         min_length=1,
     )
     chip_class: str = _field(
-        "Human face", "Classes", "Class to chip", "Open Images class whose boxes are cut out as chips.", min_length=1
+        FACE, "Classes", "Class to chip", "Open Images class whose boxes are cut out as chips.", min_length=1
     )
     labels: dict[str, list[str]] = _field(
         {"female": ["Woman", "Girl"], "male": ["Man", "Boy"]},

@@ -29,7 +29,6 @@ from ml.stages import Manifest, load_manifest
 MODEL, DESCRIPTION, REFERENCE = "model.keras", "model.json", "reference.json"
 BATCH_SIZE = 64
 REFERENCE_CHIPS = 8
-FACE = "Human face"
 PERCEIVED_GENDER = "gender presentation as perceived by annotators; never identity"
 OTHER_LABELS = "the label that annotators gave"
 

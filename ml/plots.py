@@ -18,11 +18,12 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve as roc_points
 
+from ml.config import FACE
+
 WIDTH, SQUARE_WIDTH = 9.0, 6.4  # inches; text is set for pictures shown 900 and 640 pixels wide
 DPI = 150
 BLUE, ORANGE, GREY, DARK = "#2f6f9f", "#d98032", "#b4bac0", "#333a40"
 PERCEIVED = "perceived gender presentation"
-FACE = "Human face"
 MANY_FACES = 10
 TICKS = 16
 

@@ -17,8 +17,8 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from ml import drawing, images
+from ml.config import FACE
 from ml.errors import ConfigurationError, DataError, ResourceError
-from ml.plots import FACE
 from ml.stages import load_manifest
 from ml.storage import join, list_files, normalise, read_json, write_bytes
 

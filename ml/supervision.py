@@ -45,13 +45,7 @@ class Supervision:
             return True
         if os.getppid() != self._parent:
             return False
-        pid, started = self._supervisor
-        try:
-            process = psutil.Process(pid)
-            # A recycled process id has another start time.
-            return abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return find_process(*self._supervisor) is not None
 
     def check(self) -> None:
         """Refuse to go on when nobody waits for the job any more.
@@ -77,8 +71,17 @@ class Supervision:
         os._exit(EXIT_CODE)
 
 
-def end_process_tree(pid: int, include_root: bool = True, grace_seconds: float = 2.0) -> None:
-    """End a process and all its descendants: asked first, then killed."""
+def find_process(pid: int, started: float) -> psutil.Process | None:
+    """The process of that id which started at that time, or None once it is gone: ids are given anew."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        if abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def end_process_tree(pid: int, include_root: bool = True) -> None:
+    """End a process and all its descendants."""
     try:
         root = psutil.Process(pid)
         processes = root.children(recursive=True)
@@ -86,11 +89,16 @@ def end_process_tree(pid: int, include_root: bool = True, grace_seconds: float =
         return
     if include_root:
         processes.insert(0, root)
+    end_processes(processes)
+
+
+def end_processes(processes: list[psutil.Process], grace_seconds: float = 2.0) -> None:
+    """End processes: all are asked at once, and those still there after the grace are killed."""
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             process.terminate()
     _, alive = psutil.wait_procs(processes, timeout=grace_seconds)
     for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(alive, timeout=grace_seconds)

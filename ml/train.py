@@ -16,11 +16,11 @@ import keras
 import tensorflow as tf
 
 from ml import plots, storage
-from ml.config import RunConfig
+from ml.config import FACE, RunConfig
 from ml.data import FeatureReader, Feed
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.guards import check_label_order
-from ml.model import FACE, OTHER_LABELS, PERCEIVED_GENDER, Description, load_network, network_bytes, write_model
+from ml.model import OTHER_LABELS, PERCEIVED_GENDER, Description, load_network, network_bytes, write_model
 from ml.networks import NETWORKS
 from ml.stages import Context, Manifest, Result
 

@@ -29,6 +29,7 @@ import yaml
 
 from ml.errors import PassingError, ResourceError, StageError
 from ml.java import java_home
+from ml.supervision import end_processes, find_process
 
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
@@ -263,7 +264,7 @@ def up(root: Path) -> None:
             _check_listeners(processes(record))
         except BaseException:
             print(_tail(root / "var" / "airflow" / "standalone.log"), file=sys.stderr)
-            end(processes(record))
+            end_processes(processes(record), STOP_SECONDS)
             _record_path(root).unlink(missing_ok=True)
             raise
         _say_how_to_reach(root, port)
@@ -307,7 +308,7 @@ def _wait_until_healthy(root: Path, record: dict) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _healthy(record["port"]):
         for name, component in record["components"].items():
-            if _identified(component) is None:
+            if find_process(**component) is None:
                 raise PassingError(f"Airflow's {name} ended by itself.", "The end of its log stands above.")
         if time.monotonic() > deadline:
             raise PassingError(f"Airflow did not come up in {START_SECONDS} s.", "The end of its log stands above.")
@@ -342,24 +343,13 @@ def down(root: Path) -> None:
     with only_one_at_a_time(root):
         record = recorded(root)
         family = processes(record) if record else []
-        end(family)
+        # At once, as the scheduler alone would wait for its tasks.
+        end_processes(family, STOP_SECONDS)
         if record:
             # Whatever was started while the others were being ended.
-            end(processes(record))
+            end_processes(processes(record), STOP_SECONDS)
             _record_path(root).unlink(missing_ok=True)
     print(f"Airflow was stopped ({len(family)} processes)." if family else "No Airflow of this project runs.")
-
-
-def end(family: list[psutil.Process]) -> None:
-    """End the processes: asked all at once, as the scheduler alone would wait for its tasks, and killed if need be."""
-    for process in family:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _, stubborn = psutil.wait_procs(family, timeout=STOP_SECONDS)
-    for process in stubborn:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(stubborn, timeout=STOP_SECONDS)
 
 
 def processes(record: dict) -> list[psutil.Process]:
@@ -370,7 +360,7 @@ def processes(record: dict) -> list[psutil.Process]:
     """
     found: dict[int, psutil.Process] = {}
     for component in record["components"].values():
-        process = _identified(component)
+        process = find_process(**component)
         if process:
             with contextlib.suppress(psutil.Error):
                 found |= {relative.pid: relative for relative in [process, *process.children(recursive=True)]}
@@ -379,14 +369,6 @@ def processes(record: dict) -> list[psutil.Process]:
             if process.pid not in found and process.environ().get(MARK) == record["mark"]:
                 found[process.pid] = process
     return [process for process in found.values() if process.is_running()]
-
-
-def _identified(component: dict) -> psutil.Process | None:
-    with contextlib.suppress(psutil.Error):
-        process = psutil.Process(component["pid"])
-        if abs(process.create_time() - component["started"]) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
-            return process
-    return None
 
 
 def recorded(root: Path) -> dict | None:

@@ -229,6 +229,8 @@ def images_by_class(counted: str | int, names: dict[str, str]) -> list[dict[str,
     by_mid = {mid: name for name, mid in names.items()}
     counts: dict[str, dict[str, int]] = {}
     for entry in json.loads(counted) if isinstance(counted, str) else []:
+        if "item" not in entry:  # of rows without a verdict, whose number is told elsewhere
+            continue
         mid, _, positive = entry["item"].partition("|")
         counts.setdefault(mid, {"true": 0, "false": 0})[positive] = entry["count"]
     rows = [

@@ -18,22 +18,15 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 from airflow_root import end, family, submit, wait_for
+from test_spark_jobs import BODIES
 
 from ml import storage
 from ml.flow import STAGES
 from ml.java import java_home
 from ml.runs import Run, open_run
 from ml.stages import run_stage
-from spark_jobs import chip, explore, extract, featurize, join_labels
 
 pytestmark = pytest.mark.cluster
-BODIES = {
-    "extract": extract.extract,
-    "explore": explore.run,
-    "join_labels": join_labels.run,
-    "chip": chip.run,
-    "featurize": featurize.run,
-}
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,14 @@ def test_an_image_with_both_verdicts_for_a_class_has_the_negative_one(spark, tmp
     )
 
 
+def test_labels_without_a_verdict_or_of_an_unknown_class_are_counted_and_not_fatal(spark, release_copy, tmp_path):
+    file = release_copy / "v5" / "test-annotations-human-imagelabels-boxable.csv"
+    bad = "00aa,verification,/m/0dzct,maybe\n00ab,verification,/m/0dzct,\n00bb,verification,/m/unknown,1\n"
+    file.write_text(file.read_text() + bad)
+    run = do(spark, open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)}), "extract")
+    assert run.pinned("extract").metrics["labels"] == {"repeated": 0, "no verdict": 2, "unknown class": 1}
+
+
 def test_too_many_invalid_boxes_stop_the_run_and_name_one(spark, release_copy, tmp_path):
     file = release_copy / "v5" / "test-annotations-bbox.csv"
     bad = f"00aa,xclick,{MIDS['Human face']},1,0.9,0.1,0.1,0.2,0,0,0,0,0\n"
