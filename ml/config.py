@@ -14,7 +14,18 @@ from ml.errors import ConfigurationError
 
 DEPLOYMENT_VARIABLE = "OPEN_IMAGES_CONFIG"
 FACE = "Human face"  # the class of which the labels are perceived gender presentation
-StageName = Literal["extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate"]
+StageName = Literal["extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate", "compare"]
+# The backbones of keras.applications that take chips as small as ours; named here, because this module loads no Keras.
+BACKBONES = (
+    *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
+    *(f"DenseNet{depth}" for depth in (121, 169, 201)),
+    *(f"EfficientNetB{number}" for number in range(8)),
+    *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"),
+    *(f"ResNet{depth}{version}" for version in ("", "V2") for depth in (50, 101, 152)),
+    *("VGG16", "VGG19"),
+)
+NETWORK_NAMES = ("compact", "notebook", *(f"transfer:{name}" for name in BACKBONES))
 
 
 def _field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
@@ -52,12 +63,13 @@ class RunConfig(BaseModel):
         "Exactly two labels, each with the Open Images classes that give it. The labels' order is alphabetical. For "
         "faces they mean gender presentation as perceived by annotators.",
     )
-    label_strategy: Literal["box", "image"] = _field(
+    label_strategy: Literal["box", "image", "miap"] = _field(
         "box",
         "Classes",
         "Label strategy",
         "box: a face takes the label of the person box that holds it. image: every face takes the label of its image "
-        "(the original notebook's way, for comparison).",
+        "(the original notebook's way, for comparison). miap: the gender presentation of the MIAP person box that "
+        "holds it; its authors ask that it be used to evaluate, not to train.",
     )
     containment: float = _field(
         0.9,
@@ -119,19 +131,72 @@ class RunConfig(BaseModel):
     test_share: float = _field(
         0.15, "Split", "Test share", "Share of the images for the test (split digest).", ge=0.01, le=0.45
     )
-    network: Literal["compact", "notebook"] = _field(
+    network: str = Field(
         "compact",
+        title="Network",
+        description="compact: a small residual network for CPUs. notebook: the network of the original report. "
+        "transfer:<name>: a backbone of keras.applications, trained frozen first and then as a whole.",
+        json_schema_extra={"section": "Training", "enum": list(NETWORK_NAMES)},
+    )
+    backbone_weights: str = _field(
+        "imagenet",
         "Training",
-        "Network",
-        "compact: a small residual network for CPUs. notebook: the network of the original report.",
+        "Backbone's weights",
+        "Of a transfer network: imagenet (Keras downloads them), none (it starts at random), or path or URI of a "
+        "weights file of the backbone (.weights.h5).",
+        min_length=1,
+    )
+    frozen_epochs: int = _field(
+        3,
+        "Training",
+        "Frozen epochs",
+        "First epochs of a transfer network in which only its head learns.",
+        ge=0,
+        le=100,
     )
     epochs: int = _field(30, "Training", "Epochs", "Passes over the training faces.", ge=1, le=1000)
     batch_size: int = _field(64, "Training", "Batch size", "Faces a training step.", ge=2, le=4096)
     learning_rate: float = _field(
-        0.001, "Training", "Learning rate", "Peak learning rate of the optimiser.", gt=0.0, le=1.0
+        0.002, "Training", "Learning rate", "Peak learning rate of the optimiser.", gt=0.0, le=1.0
+    )
+    schedule: Literal["cosine", "constant"] = _field(
+        "cosine",
+        "Training",
+        "Schedule",
+        "cosine: the learning rate warms up, then falls along half a cosine to a hundredth. constant: it stays.",
+    )
+    weight_decay: float = _field(
+        0.05, "Training", "Weight decay", "Decoupled weight decay (AdamW) of kernels; 0 is plain Adam.", ge=0.0, le=1.0
+    )
+    label_smoothing: float = _field(
+        0.1, "Training", "Label smoothing", "Share of each label's weight that is spread over both.", ge=0.0, le=0.5
+    )
+    averaging: float = _field(
+        0.998,
+        "Training",
+        "Averaged weights",
+        "Momentum a step of the moving average of the weights, which is what is validated and kept; 0: no average.",
+        ge=0.0,
+        le=0.9999,
     )
     augment: bool = _field(
-        True, "Training", "Augmentation", "Flip, turn, shift, shear, zoom and relight training chips at random."
+        True,
+        "Training",
+        "Augmentation",
+        "Flip, turn, shift, shear, zoom and relight training chips at random, and erase a part of some.",
+    )
+    mixing: float = _field(
+        0.5, "Training", "Mixing", "Share of the training faces that are blended with another.", ge=0.0, le=1.0
+    )
+    patience: int | None = _field(
+        None,
+        "Training",
+        "Patience",
+        "Stop after so many epochs without a lower validation loss; empty: go on to the last epoch.",
+        ge=1,
+    )
+    checkpoint_minutes: float = _field(
+        5.0, "Training", "Minutes between checkpoints", "At most this much work is lost to a kill.", gt=0.0, le=600.0
     )
     balance: bool = _field(
         True, "Training", "Class balance", "Weight the training faces so that both labels count the same."
@@ -146,13 +211,30 @@ class RunConfig(BaseModel):
     seed: int = _field(
         42, "Training", "Seed", "Seed of shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1
     )
-    threshold: float = _field(
-        0.5,
+    threshold: float | None = _field(
+        None,
         "Evaluation",
         "Decision threshold",
-        "A face is given the second label (male) when its probability is at least this.",
+        "A face is given the second label (male) when its probability is at least this; empty: the threshold that "
+        "training chose on the validation split.",
         ge=0.01,
         le=0.99,
+    )
+    min_confidence: float = _field(
+        0.75,
+        "Evaluation",
+        "Least confidence",
+        "Below this probability of the label that it would be given, a face is answered 'unknown'.",
+        ge=0.5,
+        le=0.999,
+    )
+    baseline: str | None = _field(
+        None,
+        "Evaluation",
+        "Compare with",
+        "Attempt folder of another training, whose model is compared with this run's on the same test faces; empty: "
+        "no comparison.",
+        min_length=1,
     )
     force: StageName | None = _field(
         None, "Run", "Redo from stage", "Redo this stage and all that follow it, although they are found done."
@@ -177,6 +259,13 @@ class RunConfig(BaseModel):
         if twice := sorted({name for name in classes if classes.count(name) > 1}):
             raise ValueError(f"must not name a class twice: {', '.join(twice)}")
         return {label: value[label] for label in sorted(value)}
+
+    @field_validator("network")
+    @classmethod
+    def _check_network(cls, value: str) -> str:
+        if value not in NETWORK_NAMES:
+            raise ValueError("there is no such network")
+        return value
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -122,10 +122,11 @@ def evaluate(context: Context) -> Result:
             "Train on features of this chip_size.",
         )
     reader = FeatureReader(features, "test", columns=("face_id", "image_id"))
-    answers = Answers(config.label_order, config.threshold)
+    threshold = classifier.description.threshold if config.threshold is None else config.threshold
+    answers = Answers(config.label_order, threshold)
     for batch in reader.checked_batches(BATCH_SIZE):
         answers.add(batch, classifier.predict(batch.pixels))
-    metrics = classification_metrics(config.label_order, answers.truth, answers.probabilities, config.threshold)
+    metrics = classification_metrics(config.label_order, answers.truth, answers.probabilities, threshold)
     return _write(context, metrics, answers, trained)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from ml.config import RunConfig
 
+MANY_VALUES = 10  # more are not written out in a table
 _KEPT = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "enum", "items")
 
 
@@ -93,7 +94,10 @@ def markdown_table() -> str:
 def _allowed(field: dict[str, Any]) -> str:
     empty = ", or empty" if "null" in field["type"] else ""
     if "enum" in field:
-        return ", ".join(f"`{value}`" for value in field["enum"] if value is not None) + empty
+        values = [f"`{value}`" for value in field["enum"] if value is not None]
+        if len(values) > MANY_VALUES:
+            return f"{', '.join(values[:3])}, … ({len(values)} in all, which the form lists)" + empty
+        return ", ".join(values) + empty
     low = field.get("minimum", field.get("exclusiveMinimum"))
     if low is None:
         return field["type"] if isinstance(field["type"], str) else field["type"][0] + empty

@@ -47,6 +47,9 @@ class Description(BaseModel):
         best_epoch: The epoch, from 1, whose weights these are.
         validation: Loss, accuracy, faces and majority share on the validation split.
         features: URI of the features attempt that it learned from.
+        temperature: By which the logits were divided, so that probabilities are calibrated on the validation split; the
+            network has it inside already.
+        threshold: The second label is given where its probability is at least this; chosen on the validation split.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -61,6 +64,8 @@ class Description(BaseModel):
     best_epoch: int
     validation: dict[str, float]
     features: str
+    temperature: float = 1.0
+    threshold: float = 0.5
 
 
 class Classifier:
