@@ -196,23 +196,14 @@ def read_reference(manifest: Manifest) -> tuple[list[bytes], NDArray[np.float64]
     return [base64.b64decode(chip["png"]) for chip in chips], np.array([chip["probabilities"] for chip in chips])
 
 
-def load_network(uri: str, compiled: bool = False) -> keras.Model:
-    """Read a `.keras` file from any storage; Keras' safe mode stays on, so no code in it is run.
-
-    Args:
-        uri: The file.
-        compiled: Restore optimiser, loss and metrics too.
-    """
-    if path := storage.local_path(uri):
-        return keras.models.load_model(path, compile=compiled)
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder, "model.keras")
-        copy.write_bytes(storage.read_bytes(uri))
-        return keras.models.load_model(copy, compile=compiled)
+def load_network(uri: str) -> keras.Model:
+    """Read a `.keras` file from any storage, without its optimiser; Keras' safe mode stays on: no code in it is run."""
+    with storage.local_copy(uri) as path:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def network_bytes(network: keras.Model) -> bytes:
-    """A network as a `.keras` file: its shape and weights, and the optimiser's state where it is compiled."""
+    """A network as a `.keras` file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.keras")
         network.save(path)

@@ -8,6 +8,11 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
+from ml import storage
+from ml.errors import ConfigurationError, ResourceError
+
+BACKBONE = "backbone"  # name of the layer that holds a transfer network's backbone
+
 # The report's model.summary() of its network: input 224 x 224 x 3, two labels.
 NOTEBOOK_SIZE = 224
 NOTEBOOK_PARAMETERS = 42_753_922
@@ -106,6 +111,84 @@ def _residual(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTe
 def _normalised(x: keras.KerasTensor) -> keras.KerasTensor:
     # 0.9 in place of Keras' 0.99: some thousand faces are few steps an epoch, and validation reads the moving averages.
     return layers.BatchNormalization(momentum=0.9)(x)
+
+
+def transfer(name: str, chip_size: int, labels_count: int, weights: str = "imagenet") -> keras.Model:
+    """Build a network on a backbone of `keras.applications`, with the backbone's own preprocessing inside.
+
+    Args:
+        name: The backbone, such as `MobileNetV2`.
+        chip_size: Width and height of the chips in pixels, at least 32.
+        labels_count: Number of labels.
+        weights: `imagenet` (Keras downloads them once), `none` (random), or path or URI of a file that the backbone,
+            without its top, wrote by `save_weights`.
+
+    Returns:
+        A model from uint8 (n, chip_size, chip_size, 3) in 0..255 to float32 (n, labels_count), rows that sum to 1. A
+        pretrained backbone's batch statistics stay as they are, also while it is fine-tuned.
+
+    Raises:
+        ResourceError: The ImageNet weights cannot be downloaded.
+        ConfigurationError: The weights file is absent or not of this backbone.
+    """
+    build = getattr(keras.applications, name)
+    backbone = build(include_top=False, weights=None, input_shape=(chip_size, chip_size, 3), pooling="avg")
+    backbone.name = BACKBONE
+    if weights != "none":
+        _load_backbone(backbone, build, weights, chip_size)
+    inputs = keras.Input((chip_size, chip_size, 3), dtype="uint8", name="pixels")
+    x = _preprocess(name, inputs)
+    x = backbone(x, training=None if weights == "none" else False)
+    x = layers.Dropout(0.3)(x)
+    return keras.Model(inputs, layers.Dense(labels_count, activation="softmax")(x), name=f"transfer_{name}")
+
+
+def build_network(name: str, chip_size: int, labels_count: int, weights: str = "imagenet") -> keras.Model:
+    """Build the network of that name: one of `NETWORKS`, or `transfer:<backbone>` with the given weights."""
+    family, _, backbone = name.partition(":")
+    if family == "transfer":
+        return transfer(backbone, chip_size, labels_count, weights)
+    return NETWORKS[name](chip_size, labels_count)
+
+
+def _preprocess(name: str, inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """What `preprocess_input` of the backbone's module does, as layers, so that it is saved with the network.
+
+    ConvNeXt, EfficientNet and MobileNetV3 scale inside and take 0..255.
+    """
+    if name in ("MobileNet", "MobileNetV2") or (name.startswith("ResNet") and name.endswith("V2")):
+        return layers.Rescaling(1 / 127.5, -1.0)(inputs)
+    if name.startswith("DenseNet"):  # mean and deviation of ImageNet's red, green and blue
+        mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        scale = [1 / (255 * value) for value in deviation]
+        return layers.Rescaling(scale, [-m / d for m, d in zip(mean, deviation, strict=True)])(inputs)
+    if name.startswith(("ResNet", "VGG")):  # Caffe's: BGR, each channel less its mean
+        return keras.ops.flip(layers.Rescaling(1.0, [-123.68, -116.779, -103.939])(inputs), axis=-1)
+    return layers.Rescaling(1.0)(inputs)
+
+
+def _load_backbone(backbone: keras.Model, build: Callable[..., keras.Model], weights: str, chip_size: int) -> None:
+    if weights == "imagenet":
+        try:
+            # Built once more: the weights' address is known to the builder alone.
+            pretrained = build(include_top=False, input_shape=(chip_size, chip_size, 3), pooling="avg")
+        except Exception as error:  # Keras passes on whatever the download raises
+            raise ResourceError(
+                f"The ImageNet weights of {build.__name__} cannot be downloaded: {error}",
+                "Give a weights file by backbone_weights, or backbone_weights none.",
+            ) from error
+        backbone.set_weights(pretrained.get_weights())
+        return
+    try:
+        with storage.local_copy(weights) as path:
+            backbone.load_weights(path)
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"backbone_weights: there is no file {weights}.", "Correct the parameter.") from error
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"backbone_weights: {weights} does not fit {build.__name__} without its top: {error}",
+            "Use a file that `save_weights` of this backbone wrote (include_top=False).",
+        ) from error
 
 
 NETWORKS: dict[str, Callable[[int, int], keras.Model]] = {"compact": compact, "notebook": notebook}

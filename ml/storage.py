@@ -6,7 +6,10 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +57,24 @@ def local_path(uri: str) -> Path | None:
     """The path behind a `file://` URI, or None where the URI is not on this machine's file system."""
     fs, path = filesystem(uri)
     return Path(path) if isinstance(fs, LocalFileSystem) else None
+
+
+@contextmanager
+def local_copy(uri: str) -> Iterator[Path]:
+    """A path at which the file can be read: its own where it is local, else that of a temporary copy.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if path := local_path(uri):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: there is no such file")
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, uri.rpartition("/")[2])
+        copy.write_bytes(read_bytes(uri))
+        yield copy
 
 
 def exists(uri: str) -> bool:

@@ -2,55 +2,64 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
 import logging
 import math
 import os
 import statistics
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from ml import plots, storage
+from ml.averaging import WeightAverage
+from ml.calibration import apply_temperature, choose_threshold, face_log_losses, fit_temperature
+from ml.checkpoints import Checkpoints, Position, best_epoch, restore
 from ml.config import FACE, RunConfig
 from ml.data import FeatureReader, Feed
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.guards import check_label_order
-from ml.model import OTHER_LABELS, PERCEIVED_GENDER, Description, load_network, network_bytes, write_model
-from ml.networks import NETWORKS
+from ml.metrics import decide
+from ml.model import OTHER_LABELS, PERCEIVED_GENDER, Description, write_model
+from ml.networks import BACKBONE, build_network
 from ml.stages import Context, Manifest, Result
 
 log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.05  # of all steps: batch statistics and Adam's moments are still guesses in the first ones
 LAST_RATE = 0.01  # of the peak learning rate, reached by a half cosine
+FINE_TUNING = 0.1  # of the learning rate, for the whole of a network whose backbone was pretrained
 LOG_SECONDS = 10.0
 REFERENCE_CANDIDATES = 256
+COPIES = (
+    8  # of the weights: network, two moments, average; twice, since the last checkpoint goes after the next is there
+)
 
 
 def train(context: Context) -> Result:
     """Train the run's network on its features and write the model into the attempt.
 
-    Writes `model.keras`, `model.json`, `reference.json` (see `ml.model`), `history.json` and `curves.png`. The test
-    split is not read.
+    Writes what `ml.model.write_model` does, `history.json` and `curves.png`. The test split is not read. A training
+    that was killed goes on from its last checkpoint, when the same run tries again.
 
     Raises:
         DataError: There are too few faces, or the features are not what their manifest states.
         GuardError: Label order, pixels or channel sums are not what was prepared.
-        ConfigurationError: The loss became no number.
-        ResourceError: A batch does not fit into memory.
+        ConfigurationError: The loss became no number, or the backbone's weights do not fit.
+        ResourceError: A batch does not fit into memory, or the checkpoints not onto the disk.
     """
     config, features = context.config, context.inputs["featurize"]
     check_label_order(config.label_order, features.metrics["labels"], f"The features {features.uri}")
     check_faces(features, config.min_faces)
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()  # costs nothing that could be measured on two CPU cores
+    reader = FeatureReader(features, "train", seed=config.seed)
     training = Feed(
-        FeatureReader(features, "train", seed=config.seed), config.batch_size, config.balance, config.augment
+        reader, config.batch_size, config.balance, config.augment, config.mixing, smoothing=config.label_smoothing
     )
     validation = Feed(FeatureReader(features, "validation"), config.batch_size, config.balance)
     for _ in validation.reader.checked_batches(config.batch_size):
@@ -58,21 +67,18 @@ def train(context: Context) -> Result:
 
     gpus = tf.config.list_physical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
-    checkpoints = Checkpoints(context.checkpoints)
     with strategy.scope():
-        network, history = checkpoints.resume() or (_build(config, training), [])
+        network = build_network(config.network, reader.chip_size, len(reader.labels), config.backbone_weights)
+        size = network.count_params() * 4
+        storage.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
         log.info(
-            "training %s (%s parameters) on %s: %s faces of %s, %s for validation; checkpoints take up to %d MB",
-            *(config.network, f"{network.count_params():,}", _devices(gpus), f"{training.reader.rows:,}"),
-            *(dict(zip(training.reader.labels, training.reader.faces, strict=True)), f"{validation.reader.rows:,}"),
-            network.count_params() * 4 * 3 * 2 >> 20,  # float32 weights and Adam's two moments, last and best epoch
+            "training %s (%s parameters) on %s: %s faces of %s, %s for validation",
+            *(config.network, f"{network.count_params():,}", _devices(gpus), f"{reader.rows:,}"),
+            *(dict(zip(reader.labels, reader.faces, strict=True)), f"{validation.reader.rows:,}"),
         )
-        for epoch in range(len(history), config.epochs):
-            history.append(_fit_epoch(network, training, validation, epoch, config.epochs))
-            checkpoints.save(network, history)
-        best = best_epoch(history)
-        kept = checkpoints.load(best)
-    return _write(context, kept, history, validation.reader)
+        fit = Fit(config, network, training, validation, Checkpoints(context.checkpoints))
+        history = fit.run()
+    return _write(context, network, history, validation.reader)
 
 
 def check_faces(features: Manifest, min_faces: int) -> None:
@@ -96,69 +102,138 @@ def check_faces(features: Manifest, min_faces: int) -> None:
     )
 
 
-def best_epoch(history: list[dict[str, Any]]) -> int:
-    """The epoch, from 1, with the lowest validation loss; the earliest of equals."""
-    return int(min(history, key=lambda row: row["val_loss"])["epoch"])
+class Fit:
+    """The loop over epochs: its state is what a checkpoint holds.
+
+    Args:
+        config: Of the run.
+        network: Built, not compiled; has the best epoch's weights in the end.
+        training: The training faces.
+        validation: The validation faces.
+        checkpoints: Where the state is kept.
+    """
+
+    def __init__(
+        self, config: RunConfig, network: keras.Model, training: Feed, validation: Feed, checkpoints: Checkpoints
+    ) -> None:
+        self.config, self.network, self.checkpoints = config, network, checkpoints
+        self.training, self.validation = training, validation
+        self.average = WeightAverage(config.averaging) if config.averaging else None
+        # Only a pretrained backbone is worth keeping as it is while the head learns.
+        pretrained = config.network.startswith("transfer:") and config.backbone_weights != "none"
+        self.frozen_epochs = min(config.frozen_epochs, config.epochs) if pretrained else 0
+        self.peak = config.learning_rate * (FINE_TUNING if pretrained else 1.0)
+        self.position = Position()
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the last epoch, or until patience is at its end; return the history, one row an epoch."""
+        found = self.checkpoints.resume()
+        if found:
+            self.position, arrays = found
+            self._compile(len(self.position.history))
+            restore(self.network, self.average, arrays)
+            log.info("resuming after epoch %d, step %d", len(self.position.history), self.position.step)
+        while len(self.position.history) < self.config.epochs and not self._patience_ended():
+            # The network is compiled anew where the backbone thaws, also when the training was killed just there.
+            if (epoch := len(self.position.history)) in (0, self.frozen_epochs) and not self.position.step:
+                self._compile(epoch)
+            self._fit_epoch()
+        self.checkpoints.load_best(self.position.history, self.network)
+        return self.position.history
+
+    def _patience_ended(self) -> bool:
+        history, patience = self.position.history, self.config.patience
+        if not history or patience is None or len(history) - best_epoch(history) < patience:
+            return False
+        log.info("no lower validation loss for %d epochs: training stops after epoch %d", patience, len(history))
+        return True
+
+    def _compile(self, epoch: int) -> None:
+        config, frozen = self.config, epoch < self.frozen_epochs
+        if self.frozen_epochs:
+            self.network.get_layer(BACKBONE).trainable = not frozen
+        epochs = self.frozen_epochs if frozen else config.epochs - self.frozen_epochs
+        peak = config.learning_rate if frozen else self.peak
+        rate: Any = peak
+        if config.schedule == "cosine":
+            steps = epochs * self.training.steps
+            warmup = max(1, int(WARMUP_SHARE * steps))
+            rate = keras.optimizers.schedules.CosineDecay(
+                initial_learning_rate=peak / 10,
+                decay_steps=max(1, steps - warmup),
+                alpha=LAST_RATE,
+                warmup_target=peak,
+                warmup_steps=warmup,
+            )
+        optimiser = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+        # Biases and batch normalisation are few and have nothing to gain from being small.
+        optimiser.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        self.network.compile(
+            optimizer=optimiser,
+            loss="categorical_crossentropy",
+            metrics=["accuracy"],  # of faces, not of weights: a share that can be counted
+            jit_compile=False,  # XLA is slower on CPUs
+        )
+
+    def _fit_epoch(self) -> None:
+        """Train the epoch at the position to its end, measure on validation, and add its row to the history."""
+        position, epochs = self.position, self.config.epochs
+        epoch, started = len(position.history), time.monotonic()
+        _seed_dropout(self.network, self.training.reader.seed, epoch, position.step)
+        progress = Progress(self, started)
+        try:
+            with self.training.errors(), self.validation.errors():
+                dataset = self.training.dataset(epoch, position.step)
+                self.network.fit(dataset, shuffle=False, verbose=0, callbacks=[progress])
+                with self._averaged():
+                    measured = self.network.evaluate(self.validation.dataset(), verbose=0, return_dict=True)
+        except tf.errors.ResourceExhaustedError as error:
+            raise ResourceError(
+                "A training step does not fit into memory.",
+                "Lower batch_size or chip_size, or give the job more memory.",
+            ) from error
+        done = progress.position()
+        row = {
+            "epoch": epoch + 1,
+            "loss": done.loss,
+            "accuracy": done.accuracy,
+            "val_loss": measured["loss"],
+            "val_accuracy": measured["accuracy"],
+            "seconds": round(position.seconds + time.monotonic() - started, 2),
+            "images_per_second": round(progress.images_per_second, 1),
+        }
+        _check_loss(row["val_loss"], f"epoch {epoch + 1}, validation")
+        log.info(
+            "epoch %d/%d: loss %.4f, accuracy %.4f; validation loss %.4f, accuracy %.4f; %.1f s, %.0f images/s",
+            *(epoch + 1, epochs, row["loss"], row["accuracy"], row["val_loss"], row["val_accuracy"]),
+            *(row["seconds"], row["images_per_second"]),
+        )
+        history = [*position.history, row]
+        if best_epoch(history) == epoch + 1:
+            with self._averaged():
+                self.checkpoints.save_best(history, self.network)
+        self.position = Position(history)
+        self.checkpoints.save(self.position, self.network, self.average)
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The network with its averaged weights, which are what is validated and kept."""
+        if self.average is None:
+            yield
+            return
+        self.average.swap(self.network)
+        try:
+            yield
+        finally:
+            self.average.swap(self.network)
 
 
-def _build(config: RunConfig, training: Feed) -> keras.Model:
-    network = NETWORKS[config.network](training.reader.chip_size, len(training.reader.labels))
-    steps = config.epochs * training.steps
-    warmup = max(1, int(WARMUP_SHARE * steps))
-    rate = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate / 10,
-        decay_steps=max(1, steps - warmup),
-        alpha=LAST_RATE,
-        warmup_target=config.learning_rate,
-        warmup_steps=warmup,
-    )
-    network.compile(
-        optimizer=keras.optimizers.Adam(rate),
-        loss="categorical_crossentropy",
-        metrics=["accuracy"],  # of faces, not of weights: a share that can be counted
-        jit_compile=False,  # XLA is slower on CPUs
-    )
-    return network
-
-
-def _fit_epoch(network: keras.Model, training: Feed, validation: Feed, epoch: int, epochs: int) -> dict[str, Any]:
-    """Train one epoch, counted from 0, and measure on validation; returns its row of the history."""
-    started = time.monotonic()
-    _seed_dropout(network, training.reader.seed, epoch)
-    progress = Progress(f"epoch {epoch + 1}/{epochs}", training)
-    try:
-        with training.errors(), validation.errors():
-            # Its own call for each epoch, so that a resumed training takes the very same way as one not killed.
-            dataset = training.dataset(epoch)
-            logs = network.fit(dataset, shuffle=False, verbose=0, callbacks=[progress]).history
-            measured = network.evaluate(validation.dataset(), verbose=0, return_dict=True)
-    except tf.errors.ResourceExhaustedError as error:
-        raise ResourceError(
-            "A training step does not fit into memory.", "Lower batch_size or chip_size, or give the job more memory."
-        ) from error
-    row = {
-        "epoch": epoch + 1,
-        "loss": logs["loss"][0],
-        "accuracy": logs["accuracy"][0],
-        "val_loss": measured["loss"],
-        "val_accuracy": measured["accuracy"],
-        "seconds": round(time.monotonic() - started, 2),
-        "images_per_second": round(progress.images_per_second, 1),
-    }
-    _check_loss(row["val_loss"], f"epoch {epoch + 1}, validation")
-    log.info(
-        "%s: loss %.4f, accuracy %.4f; validation loss %.4f, accuracy %.4f; %.1f s, %.0f images/s",
-        *(progress.name, row["loss"], row["accuracy"], row["val_loss"], row["val_accuracy"]),
-        *(row["seconds"], row["images_per_second"]),
-    )
-    return row
-
-
-def _seed_dropout(network: keras.Model, seed: int, epoch: int) -> None:
-    # Keras does not save the state of random layers: a training that was resumed would draw other numbers.
+def _seed_dropout(network: keras.Model, seed: int, epoch: int, step: int) -> None:
+    # Keras does not save the state of random layers, which counts the calls: a training that was resumed would draw
+    # other numbers.
     layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
     for number, layer in enumerate(layers):
-        layer.seed_generator.state.assign([seed + number, epoch << 20])
+        layer.seed_generator.state.assign([seed + number, (epoch << 20) + step])
 
 
 def _check_loss(loss: float, where: str) -> None:
@@ -174,114 +249,72 @@ def _devices(gpus: list[Any]) -> str:
     return ", ".join(str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)) for gpu in gpus)
 
 
-@dataclass
 class Progress(keras.callbacks.Callback):
-    """Logs a line every ten seconds within an epoch, and stops a training whose loss is no number.
+    """Within an epoch: averages the weights, keeps checkpoints, logs, and stops a training whose loss is no number.
 
     Args:
-        name: The epoch as it is called in the log.
-        feed: What is trained on.
+        fit: The training.
+        started: When the epoch, or what is left of it, began.
     """
 
-    name: str
-    feed: Feed
-    images_per_second: float = field(default=0.0, init=False)
-
-    def __post_init__(self) -> None:
+    def __init__(self, fit: Fit, started: float) -> None:
         super().__init__()
-        self._started = self._first = self._logged = time.monotonic()
+        self.images_per_second = 0.0
+        self._fit, self._before = fit, fit.position
+        self._step, self._loss, self._accuracy = fit.position.step, 0.0, 0.0
+        self._started = self._first = self._logged = self._saved = started
+
+    def position(self) -> Position:
+        """Where the epoch stands, with means over all its steps, those before a kill among them."""
+        faces = self._fit.training.faces
+        total = max(1, faces(self._step))
+        before = faces(self._before.step) / total
+        return Position(
+            self._before.history,
+            self._step,
+            before * self._before.loss + (1 - before) * self._loss,
+            before * self._before.accuracy + (1 - before) * self._accuracy,
+            self._before.seconds + time.monotonic() - self._started,
+        )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Take the time after a step."""
-        _check_loss((logs or {})["loss"], f"{self.name}, step {batch + 1}")
-        now = time.monotonic()
-        rows, steps = self.feed.reader.rows, self.feed.steps
+        """Look at the loss after a step, and see what is due."""
+        fit, history = self._fit, self._before.history
+        name = f"epoch {len(history) + 1}/{fit.config.epochs}"
+        self._step = self._before.step + batch + 1
+        self._loss, self._accuracy = float((logs or {})["loss"]), float((logs or {})["accuracy"])
+        _check_loss(self._loss, f"{name}, step {self._step}")
+        steps = fit.training.steps
+        if fit.average:
+            fit.average.update(fit.network, len(history) * steps + self._step)
+        now, faces = time.monotonic(), fit.training.faces
         if batch == 0:
             self._first = now  # the first step of all traces the network, for many seconds
-            self.images_per_second = rows / steps / max(now - self._started, 1e-9)
+            self.images_per_second = faces(1) / max(now - self._started, 1e-9)
             return
-        self.images_per_second = rows / steps * batch / max(now - self._first, 1e-9)
-        if now - self._logged >= LOG_SECONDS and batch + 1 < steps:
+        done = faces(self._step) - faces(self._before.step + 1)
+        self.images_per_second = done / max(now - self._first, 1e-9)
+        if self._step == steps:
+            return
+        if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            left = rows * (1 - (batch + 1) / steps) / self.images_per_second
+            left = faces(steps) - faces(self._step)
+            in_all = left + faces(steps) * (fit.config.epochs - len(history) - 1)
             log.info(
-                "%s: step %d of %d, loss %.4f, %.0f images/s, %.0f s left of this epoch",
-                *(self.name, batch + 1, steps, (logs or {})["loss"], self.images_per_second, left),
+                "%s: step %d of %d, loss %.4f, %.0f images/s, %.0f s left of this epoch, about %.0f min in all",
+                *(name, self._step, steps, self._loss, self.images_per_second),
+                *(left / self.images_per_second, in_all / self.images_per_second / 60),
             )
-
-
-class Checkpoints:
-    """The state after the last whole epoch, and the best epoch's network, in a folder that outlives a killed attempt.
-
-    A network is written under its epoch's name, then `state.json`, which names what belongs together and its digests:
-    whenever the process is killed, the state that is found is whole.
-
-    Args:
-        uri: The folder; only a retry of the same run reads it.
-    """
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        self._digests: dict[str, str] = {}
-
-    def save(self, network: keras.Model, history: list[dict[str, Any]]) -> None:
-        """Keep the network, with its optimiser, as of the last epoch of `history`."""
-        last, best = _file(len(history)), _file(best_epoch(history))
-        content = network_bytes(network)
-        storage.write_bytes(storage.join(self._uri, last), content)
-        self._digests[last] = hashlib.sha256(content).hexdigest()
-        self._digests = {name: digest for name, digest in self._digests.items() if name in (last, best)}
-        state = {"history": history, "files": self._digests}
-        storage.write_json(storage.join(self._uri, "state.json"), {"state": state, "sha256": _digest(state)})
-        for name in storage.list_files(self._uri):
-            if name != "state.json" and name not in self._digests:
-                storage.remove(storage.join(self._uri, name))
-
-    def resume(self) -> tuple[keras.Model, list[dict[str, Any]]] | None:
-        """The network and history to go on from, or None where training starts afresh."""
-        uri = storage.join(self._uri, "state.json")
-        if not storage.exists(uri):
-            return None
-        try:
-            content = storage.read_json(uri)
-            state = content["state"]
-            whole = content["sha256"] == _digest(state) and all(
-                hashlib.sha256(storage.read_bytes(storage.join(self._uri, name))).hexdigest() == digest
-                for name, digest in state["files"].items()
-            )
-        except (ValueError, KeyError, TypeError, FileNotFoundError):
-            whole = False
-        if not whole:
-            log.warning("checkpoints at %s are damaged: training starts afresh", self._uri)
-            return None
-        self._digests = state["files"]
-        history: list[dict[str, Any]] = state["history"]
-        log.info("resuming after epoch %d, from %s", len(history), self._uri)
-        return load_network(storage.join(self._uri, _file(len(history))), compiled=True), history
-
-    def load(self, epoch: int) -> keras.Model:
-        """The network of the last or of the best epoch, without its optimiser."""
-        return load_network(storage.join(self._uri, _file(epoch)))
-
-
-def _file(epoch: int) -> str:
-    return f"epoch-{epoch:04d}.keras"
-
-
-def _digest(state: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+        if now - self._saved >= fit.config.checkpoint_minutes * 60:
+            self._saved = now
+            fit.checkpoints.save(self.position(), fit.network, fit.average)
 
 
 def _write(context: Context, network: keras.Model, history: list[dict[str, Any]], validation: FeatureReader) -> Result:
     """Write the attempt's files and give its metrics."""
     features, config = context.inputs["featurize"], context.config
     best = history[best_epoch(history) - 1]
-    measured = {
-        "loss": best["val_loss"],
-        "accuracy": best["val_accuracy"],
-        "faces": validation.rows,
-        "majority": max(validation.faces) / validation.rows,
-    }
+    temperature, threshold, measured = calibrate(network, validation)
     description = Description(
         labels=validation.labels,
         meaning=PERCEIVED_GENDER if features.metrics["chip_class"] == FACE else OTHER_LABELS,
@@ -293,13 +326,17 @@ def _write(context: Context, network: keras.Model, history: list[dict[str, Any]]
         best_epoch=best["epoch"],
         validation=measured,
         features=features.uri,
+        temperature=temperature,
+        threshold=threshold,
     )
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
     storage.write_json(context.path("history.json"), history)
     storage.write_bytes(context.path("curves.png"), plots.training_curves(history, best["epoch"]))
     log.info(
-        "kept epoch %d of %d: validation loss %.4f, accuracy %.4f on %d faces (the larger label alone: %.4f)",
-        *(best["epoch"], len(history), best["val_loss"], best["val_accuracy"], validation.rows, measured["majority"]),
+        "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces (the "
+        "larger label alone: %.4f)",
+        *(best["epoch"], len(history), temperature, threshold, measured["loss"], measured["accuracy"]),
+        *(validation.rows, measured["majority"]),
     )
     return Result(
         {
@@ -309,6 +346,8 @@ def _write(context: Context, network: keras.Model, history: list[dict[str, Any]]
             "best_epoch": best["epoch"],
             "epochs": len(history),
             "validation": measured,
+            "temperature": temperature,
+            "threshold": threshold,
             "images_per_second": statistics.median(row["images_per_second"] for row in history),
             "seconds": round(sum(row["seconds"] for row in history), 2),
             "history": context.path("history.json"),
@@ -316,3 +355,31 @@ def _write(context: Context, network: keras.Model, history: list[dict[str, Any]]
             "model": context.path("model.keras"),
         }
     )
+
+
+def calibrate(network: keras.Model, validation: FeatureReader) -> tuple[float, float, dict[str, float]]:
+    """Fit temperature and threshold on the validation split, and put the temperature into the network.
+
+    Args:
+        network: The trained network, whose last layer with weights gives the logits; changed in place.
+        validation: The validation faces.
+
+    Returns:
+        Temperature, threshold, and what the calibrated network reaches on validation: loss, accuracy at the threshold,
+        faces, majority share.
+    """
+    parts = [(network.predict_on_batch(b.pixels), b.labels) for b in validation.batches(REFERENCE_CANDIDATES)]
+    raw, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
+    temperature = fit_temperature(raw, truth)
+    # Logits are linear in the last layer's kernel and bias, so that dividing these divides the logits.
+    head = next(layer for layer in reversed(network.layers) if layer.weights)
+    head.set_weights([weight / temperature for weight in head.get_weights()])
+    probabilities = apply_temperature(raw, temperature)
+    threshold = choose_threshold(probabilities, truth)
+    measured = {
+        "loss": float(face_log_losses(probabilities, truth).mean()),
+        "accuracy": float((decide(probabilities, threshold) == truth).mean()),
+        "faces": validation.rows,
+        "majority": max(validation.faces) / validation.rows,
+    }
+    return temperature, threshold, measured

@@ -105,7 +105,7 @@ def _table(split: str, rows: NDArray[np.int64], labels: NDArray[np.int64], pixel
 
 def make_run(root: Path, features: Manifest, **values: Any) -> Run:
     """A run with the features pinned; the values are fields of its configuration."""
-    config = RunConfig(**{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, **values})
+    config = RunConfig(**{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, "mixing": 0.0, **values})
     run = Run(storage.normalise(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
     run.pin(features)
     return run
