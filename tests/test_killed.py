@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
 from airflow_root import ROOT, alive, end, family, submit, wait_for
+from features import make_features
 
 from ml import storage
 from ml.flow import STAGES
 from ml.java import java_home
-from ml.runs import load_run
+from ml.runs import load_run, open_run
 from ml.stages import load_manifest
 from ml.supervision import SUPERVISOR_VARIABLE, identity
 
@@ -117,7 +120,7 @@ JOB = """
 import subprocess, sys, time
 from pathlib import Path
 from ml.flow import STAGES
-from ml.runs import load_run
+from ml.runs import load_run, open_run
 from ml.stages import Result, run_stage
 
 def work(context):
@@ -195,3 +198,44 @@ def test_a_spark_job_killed_while_it_writes_is_read_by_nobody_and_done_again(ope
     assert done.attempt != killed.name
     assert done.whole()
     assert done.rows("boxes") == done.ledger["boxes of the classes that matter"] > 0
+
+
+# --- a training that is killed
+
+
+@pytest.mark.slow
+def test_a_training_killed_three_times_resumes_and_ends_like_one_that_was_not(sample_release, start, tmp_path):
+    values = {"release": str(sample_release), "epochs": 10, "batch_size": 16, "min_faces": 5, "chip_size": 32}
+    values["checkpoint_minutes"] = 0.001
+    runs = {}
+    for name in ("whole", "killed"):
+        root = tmp_path / name
+        runs[name] = open_run(str(root), "run", values)
+        runs[name].pin(make_features(root, {"train": (200, 200), "validation": (40, 40), "test": (10, 10)}))
+    whole, killed = ([sys.executable, "-m", "ml", "train", "--run", runs[name].uri] for name in ("whole", "killed"))
+    told, _ = start(whole).communicate(timeout=300)
+    expected = runs["whole"].find(STAGES["train"])
+    assert expected, told
+
+    random, resumed = Random(time.time_ns()), []
+    state = storage.join(runs["killed"].key_uri(STAGES["train"]), "checkpoints", runs["killed"].slug, "state.json")
+
+    def position():
+        return storage.read_json(state) if storage.exists(state) else None
+
+    for _ in range(3):
+        before = position()
+        process = start(killed)
+        wait_for("a further checkpoint", lambda before=before: position() != before, 120)
+        time.sleep(random.uniform(0, 1))
+        process.kill()
+        resumed.append(process.communicate(timeout=60)[0])
+    told, _ = start(killed).communicate(timeout=300)
+    assert all("resuming after epoch" in text for text in (*resumed[1:], told)), (*resumed, told)
+    found = runs["killed"].find(STAGES["train"])
+    assert found, told
+    assert found.metrics["epochs"] == expected.metrics["epochs"]
+    assert found.metrics["validation"] == pytest.approx(expected.metrics["validation"], rel=1e-3, abs=1e-5)
+    one, other = (storage.read_json(manifest.file("reference.json"))["chips"] for manifest in (found, expected))
+    for chip, same in zip(one, other, strict=True):
+        assert chip["probabilities"] == pytest.approx(same["probabilities"], abs=1e-3)

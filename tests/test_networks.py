@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from ml.augmentation import augment
-from ml.networks import NETWORKS
+from ml import storage
+from ml.augmentation import augment, mix
+from ml.config import BACKBONES
+from ml.errors import ConfigurationError, ResourceError
+from ml.model import load_network, network_bytes
+from ml.networks import BACKBONE, NETWORKS, build_network
+
+STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GREY", "ERASED")  # what does not move a chip
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
@@ -45,7 +54,7 @@ def test_augmentation_gives_other_raw_chips_and_is_repeatable() -> None:
 
 
 def test_augmentation_keeps_a_face_where_it_was_and_its_colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONTRAST", "BRIGHTNESS", "SHIFT"):
+    for name in (*STILL, "SHIFT"):
         monkeypatch.setattr(f"ml.augmentation.{name}", 0.0)
     chips = np.full((32, 49, 49, 3), (10, 60, 200), np.uint8)
     chips[:, 20:29, 20:29] = (200, 60, 10)
@@ -55,7 +64,7 @@ def test_augmentation_keeps_a_face_where_it_was_and_its_colours(monkeypatch: pyt
 
 
 def test_augmentation_flips_about_half_of_the_chips(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONTRAST", "BRIGHTNESS", "SHIFT", "ROTATION_DEGREES", "SHEAR", "ZOOM"):
+    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ZOOM", "ASPECT"):
         monkeypatch.setattr(f"ml.augmentation.{name}", 0.0)
     chips = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
     changed = augment(tf.constant(chips), tf.constant([7, 1])).numpy()
@@ -63,3 +72,89 @@ def test_augmentation_flips_about_half_of_the_chips(monkeypatch: pytest.MonkeyPa
     flipped = (changed == chips[:, :, ::-1]).all(axis=(1, 2, 3))
     assert (same | flipped).all()
     assert 16 < flipped.sum() < 48
+
+
+def test_augmentation_gives_chips_of_another_size_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ZOOM", "ASPECT"):
+        monkeypatch.setattr(f"ml.augmentation.{name}", 0.0)
+    ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] * 5, (48, 48, 3))
+    (small,) = augment(tf.constant(ramp[None]), tf.constant([7, 1]), side=16).numpy()
+    assert small.shape == (16, 16, 3)
+    expected = ramp.reshape(16, 3, 16, 3, 3)[:, 1, :, 1]
+    assert np.array_equal(small, expected) or np.array_equal(small, expected[:, ::-1])
+
+
+def test_about_the_share_of_chips_has_a_part_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GREY"):
+        monkeypatch.setattr(f"ml.augmentation.{name}", 0.0)
+    chips = np.full((256, 32, 32, 3), 128, np.uint8)
+    changed = (augment(tf.constant(chips), tf.constant([3, 1])).numpy() != 128).any(axis=-1).mean(axis=(1, 2))
+    assert 0.2 < (changed > 0).mean() < 0.4
+    assert changed.max() < 0.3, "no face is hidden as a whole"
+
+
+def test_mixing_blends_pixels_labels_and_weights_alike() -> None:
+    chips = np.zeros((64, 8, 8, 3), np.uint8)
+    chips[32:] = 200
+    labels = np.repeat(np.eye(2, dtype=np.float32), 32, axis=0)
+    weights = np.repeat(np.array([0.5, 2.0], np.float32), 32)
+    pixels, shares, mixed = (
+        v.numpy() for v in mix(*map(tf.constant, (chips, labels, weights)), tf.constant([1, 2]), 0.5)
+    )
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(pixels[:, 0, 0, 0] / 200, shares[:, 1], atol=0.003)
+    np.testing.assert_allclose(mixed, shares @ np.array([0.5, 2.0]), atol=1e-5)
+    assert (shares[np.arange(64), np.repeat([0, 1], 32)] >= 0.5).all(), "a chip stays for the larger part itself"
+    assert 0.25 < (shares.max(axis=1) < 1).mean() < 0.75
+
+
+def test_every_backbone_that_can_be_named_exists() -> None:
+    assert [name for name in BACKBONES if not callable(getattr(keras.applications, name, None))] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("MobileNetV2", "mobilenet_v2"),
+        ("DenseNet121", "densenet"),
+        ("ResNet50", "resnet"),
+        ("ResNet50V2", "resnet_v2"),
+        ("MobileNetV3Small", "mobilenet_v3"),
+        ("EfficientNetV2B0", "efficientnet_v2"),
+    ],
+)
+def test_a_backbone_is_given_what_it_was_pretrained_on(name: str, module: str) -> None:
+    chips = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    expected = importlib.import_module(f"keras.applications.{module}").preprocess_input(chips.astype(np.float32))
+    network = build_network(f"transfer:{name}", 32, 2, weights="none")
+    preprocessing = keras.Model(network.inputs, network.get_layer(BACKBONE)._inbound_nodes[-1].input_tensors)
+    np.testing.assert_allclose(np.asarray(preprocessing(chips)).reshape(chips.shape), expected, atol=1e-4)
+
+
+def test_a_transfer_network_starts_from_a_weights_file_and_survives_saving(tmp_path) -> None:
+    backbone = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(64, 64, 3), pooling="avg")
+    path = tmp_path / "backbone.weights.h5"
+    backbone.save_weights(path)
+    network = build_network("transfer:MobileNetV2", 32, 2, weights=str(path))
+    for one, other in zip(network.get_layer(BACKBONE).get_weights(), backbone.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    chips = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    storage.write_bytes(str(tmp_path / "model.keras"), network_bytes(network))
+    loaded = load_network(str(tmp_path / "model.keras"))
+    np.testing.assert_allclose(loaded.predict_on_batch(chips), network.predict_on_batch(chips), atol=1e-5)
+
+
+def test_weights_that_cannot_be_had_are_named_with_what_to_do(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"there is no file .*absent"):
+        build_network("transfer:MobileNetV2", 32, 2, weights=str(tmp_path / "absent.weights.h5"))
+    (tmp_path / "other.weights.h5").write_bytes(b"no weights")
+    with pytest.raises(ConfigurationError, match=r"does not fit MobileNetV2"):
+        build_network("transfer:MobileNetV2", 32, 2, weights=str(tmp_path / "other.weights.h5"))
+
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", offline)
+    with pytest.raises(ResourceError, match=r"cannot be downloaded: no route.*backbone_weights"):
+        build_network("transfer:MobileNetV2", 32, 2)

@@ -21,7 +21,7 @@ from ml.data import FeatureReader
 from ml.errors import ConfigurationError, DataError, LabelOrderError, PreprocessingError, ResourceError
 from ml.flow import STAGES
 from ml.model import Classifier
-from ml.networks import NETWORKS
+from ml.networks import BACKBONE, NETWORKS
 from ml.runs import Run
 from ml.stages import Context, Manifest, run_stage
 
@@ -289,6 +289,46 @@ def test_training_stops_when_patience_is_at_its_end(tmp_path: Path, monkeypatch:
     run = make_run(tmp_path, make_features(tmp_path), epochs=9, patience=2)
     result = train.train(make_context(run))
     assert (result.metrics["epochs"], result.metrics["best_epoch"]) == (4, 2)
+
+
+def small_backbone(
+    include_top: bool, weights: str | None = None, input_shape: tuple[int, int, int] | None = None, pooling: str = "avg"
+) -> keras.Model:
+    """In the place of a backbone of keras.applications, which takes half a minute to trace."""
+    layers = keras.layers
+    stack = [keras.Input(input_shape), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(), layers.ReLU()]
+    return keras.Sequential([*stack, layers.GlobalAveragePooling2D()])
+
+
+def test_a_pretrained_backbone_is_frozen_first_and_then_fine_tuned_also_when_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras.applications, "MobileNetV2", small_backbone)
+    backbone = small_backbone(False, input_shape=(32, 32, 3))
+    backbone.save_weights(tmp_path / "backbone.weights.h5")
+    kernels: list[Any] = [backbone.layers[0].kernel.numpy()]
+    fit_epoch = train.Fit._fit_epoch
+
+    def looked_at(self: train.Fit) -> None:
+        fit_epoch(self)
+        kernels.append(self.network.get_layer(BACKBONE).layers[0].kernel.numpy())
+
+    monkeypatch.setattr(train.Fit, "_fit_epoch", looked_at)
+    values = {"network": "transfer:MobileNetV2", "frozen_epochs": 2, "epochs": 4, "checkpoint_minutes": 1e-9}
+    run = make_run(
+        tmp_path,
+        make_features(tmp_path),
+        backbone_weights=str(tmp_path / "backbone.weights.h5"),
+        averaging=0.0,
+        **values,
+    )
+    for epoch, step in ((1, 3), (2, 5), (3, 2)):
+        with monkeypatch.context() as patch:
+            kill_after(patch, epoch, step)
+            with pytest.raises(Killed):
+                train.train(make_context(run))
+    train.train(make_context(run))
+    assert [np.array_equal(kernel, kernels[0]) for kernel in kernels] == [True, True, True, False, False]
 
 
 @pytest.mark.usefixtures("tiny_network")
