@@ -1,0 +1,123 @@
+"""Measure training in the pipeline beside a bare `model.fit` on arrays in memory, and its memory, in one run.
+
+    python benchmarks/training.py [--faces 4000] [--networks compact notebook]
+
+`speed`: images a second of an epoch from the features' shards, beside Keras' own `fit` on the same chips as arrays in
+memory: the same network and batches, no augmentation on either side; and the pipeline with augmentation and mixing.
+`memory`: the largest resident size of a training process on 2,000 and on 20,000 faces.
+
+Prints Markdown for `benchmarks/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+BATCH = 64
+
+
+def main() -> int:
+    """Run the benchmarks and print their figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, default=4000, help="for compact; the notebook's network gets a tenth")
+    parser.add_argument("--networks", nargs="*", default=["compact", "notebook"])
+    parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.memory_of:
+            print(peak_megabytes(Path(folder), arguments.memory_of))
+            return 0
+        print(
+            f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, "
+            f"Python {platform.python_version()}\n"
+        )
+        print("| network | way | images/s | of the bare loop |\n|---|---|---|---|")
+        for name in arguments.networks:
+            faces = arguments.faces if name == "compact" else arguments.faces // 10
+            speed(Path(folder, name), name, faces, 224 if name == "notebook" else 96)
+    print("\n| faces | largest resident size, MB |\n|---|---|")
+    for faces in (2000, 20000):
+        command = [sys.executable, __file__, "--memory-of", str(faces)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        print(f"| {faces:,} | {done.stdout.split()[-1]} |", flush=True)
+    return 0
+
+
+def features_of(folder: Path, faces: int, size: int):
+    """A features attempt with so many training faces."""
+    from features import make_features
+
+    return make_features(folder, {"train": (faces // 2, faces // 2), "validation": (64, 64), "test": (8, 8)}, size, 4)
+
+
+def speed(folder: Path, name: str, faces: int, size: int) -> None:
+    """Print the images a second of a bare loop and of the pipeline, an epoch each, by turns and after one of warm-up."""
+    import keras
+    import numpy as np
+
+    from ml.data import FeatureReader, Feed
+    from ml.networks import build_network
+
+    reader = FeatureReader(features_of(folder, faces, size), "train", seed=1)
+    batches = list(reader.batches(BATCH))
+    pixels = np.concatenate([batch.pixels for batch in batches])
+    labels = np.eye(2, dtype=np.float32)[np.concatenate([batch.labels for batch in batches])]
+    network = build_network(name, size, 2)
+    network.compile(
+        keras.optimizers.AdamW(1e-3), loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=False
+    )
+    plain, changing = Feed(reader, BATCH), Feed(reader, BATCH, augment=True, mixing=0.5)
+    ways = {
+        "bare `fit` on arrays": lambda epoch: network.fit(pixels, labels, batch_size=BATCH, verbose=0),
+        "pipeline": lambda epoch: network.fit(plain.dataset(epoch), verbose=0),
+        "pipeline with augmentation and mixing": lambda epoch: network.fit(changing.dataset(epoch), verbose=0),
+    }
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for turn in range(4):
+        for way, epoch_of in ways.items():
+            started = time.perf_counter()
+            epoch_of(turn)
+            if turn:  # the first traces the network
+                seconds[way].append(time.perf_counter() - started)
+    rates = {way: faces / min(times) for way, times in seconds.items()}
+    bare = next(iter(rates.values()))
+    for way, rate in rates.items():
+        print(f"| {name} | {way} | {rate:.0f} | {rate / bare:.0%} |", flush=True)
+
+
+def peak_megabytes(folder: Path, faces: int) -> int:
+    """The largest resident size of this process when it trains the compact network on so many faces for one epoch."""
+    import resource
+
+    from features import make_context, make_run
+
+    from ml.train import train
+
+    # The chips are made in a process of its own, so that they do not count.
+    code = (
+        f"from training import features_of; from pathlib import Path; features_of(Path({str(folder)!r}), {faces}, 96)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, capture_output=True)
+    from ml.stages import load_manifest
+
+    run = make_run(
+        folder, load_manifest(f"file://{folder}/stages/featurize/0f/attempts/first"), epochs=1, batch_size=BATCH
+    )
+    train(make_context(run))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+if __name__ == "__main__":
+    sys.exit(main())
