@@ -63,7 +63,7 @@ def features_of(folder: Path, faces: int, size: int):
 
 
 def speed(folder: Path, name: str, faces: int, size: int) -> None:
-    """Print the images a second of a bare loop and of the pipeline, an epoch each, by turns and after one of warm-up."""
+    """Print the images a second of a bare loop and of the pipeline, an epoch each, by turns, after one of warm-up."""
     import keras
     import numpy as np
 
