@@ -362,7 +362,7 @@ def test_a_photograph_is_decoded_once_for_all_its_faces(sample_release, monkeypa
     decoded = []
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data: decoded.append(len(data)) or decode(data))
-    face = dict.fromkeys(("face_id", "label", "source", "is_occluded", "is_truncated"))
+    face = dict.fromkeys(chip.CARRIED)
     faces = [face | {"x_min": x, "x_max": x + 0.2, "y_min": 0.1, "y_max": 0.3} for x in (0.1, 0.4, 0.7)]
     faces.append(face | {"x_min": 0.1, "x_max": 0.11, "y_min": 0.1, "y_max": 0.3})
     image = {"image_id": photo.stem, "subset": "train", "rotation": None, "faces": faces}
@@ -383,7 +383,7 @@ def test_photographs_may_lie_behind_http(sample_release, tmp_path):
     try:
         base = f"http://127.0.0.1:{server.server_port}"
         release = Release("", base, "", {})
-        face = dict.fromkeys(("face_id", "label", "source", "is_occluded", "is_truncated"))
+        face = dict.fromkeys(chip.CARRIED)
         face |= {"x_min": 0.1, "x_max": 0.5, "y_min": 0.1, "y_max": 0.5}
         image = {"image_id": "0" * 16, "subset": "train", "rotation": 0, "faces": [face]}
         assert chip.cut_image(image, release, 0.2, 16)[0]["status"] == "image absent"
