@@ -129,27 +129,32 @@ class FeatureReader:
         Keras does, meets the error too.
 
         Raises:
-            PreprocessingError: A batch is no raw uint8 chips, or before the last one: red, green and blue do not sum to
-                what the manifest states.
+            PreprocessingError: A batch is no raw uint8 chips, or before the last one: red, green and blue of all faces,
+                or of those of a label, do not sum to what the manifest states.
             DataError: As `batches`, and before the last one: the faces of each label are not as many as stated.
         """
         held: Batch | None = None
-        sums = np.zeros(3, np.uint64)
+        sums = np.zeros((len(self.labels), 3), np.uint64)
         faces = np.zeros(len(self.labels), np.int64)
         for batch in self.batches(batch_size, epoch):
             check_pixels(batch.pixels, self.chip_size)
-            sums += channel_sums(batch.pixels)
+            for index in range(len(self.labels)):
+                sums[index] += channel_sums(batch.pixels[batch.labels == index])
             faces += np.bincount(batch.labels, minlength=len(self.labels))
             if held is not None:
                 yield held
             held = batch
         where = f"Table {self.split} of {self.manifest.uri}"
-        check_channel_sums(self.manifest.metrics["channel_sums"][self.split], sums.tolist(), where)
+        stated = self.manifest.metrics
+        check_channel_sums(stated["channel_sums"][self.split], sums.sum(axis=0).tolist(), where)
         if faces.tolist() != self.faces:
             raise DataError(
                 f"{where} holds {faces.tolist()} faces of {self.labels}, its manifest states {self.faces}.",
                 "Remove the attempt and run stage featurize again.",
             )
+        # Pixels that came with another face's label change what the faces of a label sum to.
+        for label, found in zip(self.labels, sums.tolist(), strict=True):
+            check_channel_sums(stated["label_sums"][self.split][label], found, f"{where}, faces labelled {label}")
         if held is not None:
             yield held
 

@@ -60,5 +60,9 @@ class SplitLeakError(GuardError):
     """Faces of one image lie in more than one of training, validation and test."""
 
 
+class ProvenanceError(GuardError):
+    """Faces are not those that the stage before left, or not what they must be to count as labelled faces."""
+
+
 class PreprocessingError(GuardError):
     """Pixels are not what the network was made for: channel order, range, type or size differ."""

@@ -9,24 +9,24 @@ _CLASSES = ("chip_class", "labels")
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("extract", 1, (*_CLASSES, "max_fault_share"), sources=("tables",)),
+        Stage("extract", 2, (*_CLASSES, "max_fault_share"), sources=("tables",)),
         Stage("explore", 1, _CLASSES, inputs=("extract",), sources=("photographs",)),
         Stage(
             "join_labels",
-            1,
+            2,
             (*_CLASSES, "label_strategy", "containment", "images_per_label"),
             inputs=("extract",),
         ),
         Stage(
             "chip",
-            1,
+            2,
             ("min_face_size", "margin", "max_fault_share"),
             inputs=("join_labels",),
             sources=("photographs",),
         ),
         Stage(
             "featurize",
-            1,
+            2,
             (*_CLASSES, "chip_size", "split", "validation_share", "test_share", "seed"),
             inputs=("chip",),
         ),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.errors import LabelOrderError, PreprocessingError, SplitLeakError
+from ml.errors import LabelOrderError, PreprocessingError, ProvenanceError, SplitLeakError
 
 
 def check_label_order(expected: Sequence[str], found: Sequence[str], where: str) -> None:
@@ -40,6 +40,30 @@ def check_split(images_by_split: Mapping[str, Iterable[str]]) -> None:
             f"{len(leaks)} images lie on two sides of the split: {', '.join(sorted(leaks)[:5])}.",
             "An image may be listed in one subset only.",
         )
+
+
+def check_count(expected: int, found: int, what: str) -> None:
+    """Check that no row was lost or doubled on its way from one stage to the next.
+
+    Raises:
+        ProvenanceError: The numbers differ.
+    """
+    if expected != found:
+        raise ProvenanceError(f"{what}: expected {expected}, found {found}.", "Run the stage before again.")
+
+
+def check_faults(faults: Mapping[str, int], where: str) -> None:
+    """Check that no face is at fault.
+
+    Args:
+        faults: Number of faces by what would be wrong with them.
+        where: The table.
+
+    Raises:
+        ProvenanceError: Some are; it names all faults.
+    """
+    if told := ", ".join(f"{count} {fault}" for fault, count in faults.items() if count):
+        raise ProvenanceError(f"Of the faces of {where}, {told}.", "Nothing can be learned from them.")
 
 
 def check_pixels(pixels: NDArray[np.generic], chip_size: int) -> None:

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fsspec.implementations.local import LocalFileSystem
@@ -22,12 +22,15 @@ SUBSETS = ("train", "validation", "test")
 # The boxes of 2018_04/validation and 2018_04/test are those of V4, fewer than V5's, and are deliberately not listed.
 _LABELS = "{subset}-annotations-human-imagelabels-boxable.csv"
 _BOXES = "{subset}-annotations-bbox.csv"
+_MIAP = "open_images_extended_miap_boxes_{short}.csv"  # {short} is `val` for validation
 _IMAGES = ("{subset}-images-boxable-with-rotation.csv", "{subset}-images-with-rotation.csv", "{subset}-images.csv")
 LAYOUT: dict[str, tuple[str, ...]] = {
     "labels": (f"v5/{_LABELS}", _LABELS),
     "boxes": (f"v5/{_BOXES}", _BOXES),
     "images": (*(f"2018_04/{{subset}}/{name}" for name in _IMAGES), *_IMAGES),
+    "miap": (f"open_images_extended_miap/{_MIAP}", _MIAP),
 }
+OPTIONAL = ("miap",)  # a table that a release, or one of its subsets, may lack
 TRAIN_BOXES = ("2018_04/train/train-annotations-bbox.csv", "train-annotations-bbox.csv")
 CLASSES = ("v5/class-descriptions-boxable.csv", "class-descriptions-boxable.csv")
 
@@ -39,6 +42,11 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
         *("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside"),
     ),
     "images": ("ImageID", "Subset", "OriginalLandingURL", "License", "Author", "Title"),
+    "miap": (
+        *("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"),
+        *("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepictionOf", "IsInsideOf"),
+        *("GenderPresentation", "AgePresentation"),
+    ),
 }
 
 
@@ -50,7 +58,8 @@ class Release:
         uri: The release folder.
         photographs: The folder, or http address, that holds `{subset}/{ImageID}.jpg`.
         classes: URI of the class descriptions.
-        tables: URI of the CSV file by table (labels, boxes, images) and subset.
+        tables: URI of the CSV file by table (labels, boxes, images) and subset; `miap` with the subsets that have it,
+            and not at all where none has.
     """
 
     uri: str
@@ -78,19 +87,23 @@ def find_release(uri: str, photographs: str | None = None) -> Release:
     uri = storage.normalise(uri)
     if not storage.exists(uri):
         raise DataError(f"There is no release at {uri}.", "Correct the parameter `release`.")
-    tables = {
-        table: {
-            subset: _find(uri, TRAIN_BOXES if (table, subset) == ("boxes", "train") else places, subset)
-            for subset in SUBSETS
-        }
-        for table, places in LAYOUT.items()
-    }
+    tables: dict[str, dict[str, str]] = {}
+    for table in LAYOUT:
+        for subset in SUBSETS:
+            found = _look(uri, places(table, subset)) if table in OPTIONAL else _find(uri, places(table, subset))
+            if found:
+                tables.setdefault(table, {})[subset] = found
     where = storage.normalise(photographs) if photographs else uri
-    return Release(uri, where, _find(uri, CLASSES, ""), tables)
+    return Release(uri, where, _find(uri, CLASSES), tables)
 
 
-def _find(uri: str, places: Iterable[str], subset: str) -> str:
-    candidates = [place.format(subset=subset) for place in places]
+def places(table: str, subset: str) -> list[str]:
+    """Where a table's file of a subset may lie in a release, the official place first."""
+    known = TRAIN_BOXES if (table, subset) == ("boxes", "train") else LAYOUT[table]
+    return [place.format(subset=subset, short="val" if subset == "validation" else subset) for place in known]
+
+
+def _look(uri: str, candidates: Sequence[str]) -> str | None:
     for candidate in candidates:
         found = storage.join(uri, candidate)
         if storage.exists(found):
@@ -98,6 +111,12 @@ def _find(uri: str, places: Iterable[str], subset: str) -> str:
             if fs.size(path) == 0:
                 raise DataError(f"{found} is empty.", "Download the file again.")
             return found
+    return None
+
+
+def _find(uri: str, candidates: Sequence[str]) -> str:
+    if found := _look(uri, candidates):
+        return found
     raise DataError(
         f"The release at {uri} has no {candidates[0]} (nor {', '.join(candidates[1:])}).",
         "Download the missing file; README, 'Your own release', lists all of them.",

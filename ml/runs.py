@@ -11,6 +11,7 @@ from ml import storage
 from ml.config import RunConfig, parse_config
 from ml.errors import ConfigurationError, DataError
 from ml.flow import STAGES, followers
+from ml.miap import check_miap
 from ml.release import (
     Release,
     check_classes,
@@ -128,6 +129,7 @@ def open_run(root: str, run_id: str, values: dict[str, Any]) -> Run:
     release = find_release(config.release, config.photographs)
     check_columns(release)
     check_classes(config, read_classes(release))
+    check_miap(config, release)
     sources = {
         "tables": tables_digest(release, storage.join(root, "digests")),
         "photographs": photographs_digest(release),

@@ -1,10 +1,10 @@
 """Write a small release in the layout of Open Images V5 whose faces are drawn cartoons.
 
 Served over HTTP or opened as a folder, it stands in for both official hosts, so that the whole pipeline can be tried
-without the published photographs. Official names, folders and columns are kept, and so are the habits of the published
-files that mislead a reader: people of different labels on one image, faces that no single person box explains, unknown
-flags, labels verified absent, images stored turned, files absent or cut short. See `ml/cartoons.py` for what the faces
-show. `truth.csv` says what each face really is; only tests may read it.
+without the published photographs. Official names, folders and columns are kept, those of MIAP too, and so are the
+habits of the published files that mislead a reader: people of different labels on one image, faces that no single
+person box explains, unknown flags, labels verified absent, images stored turned, files absent or cut short. See
+`ml/cartoons.py` for what the faces show. `truth.csv` says what each face really is; only tests may read it.
 """
 
 import base64
@@ -52,7 +52,15 @@ IMAGE_COLUMNS = (
     *("ImageID", "Subset", "OriginalURL", "OriginalLandingURL", "License", "AuthorProfileURL", "Author", "Title"),
     *("OriginalSize", "OriginalMD5", "Thumbnail300KURL", "Rotation"),
 )
-TRUTH_COLUMNS = ("ImageID", "Subset", *CORNERS, "label", "kind")
+MIAP_COLUMNS = (
+    *("ImageID", "LabelName", "Confidence", *CORNERS, "IsOccluded", "IsTruncated", "IsGroupOf", "IsDepictionOf"),
+    *("IsInsideOf", "GenderPresentation", "AgePresentation"),
+)
+TRUTH_COLUMNS = ("ImageID", "Subset", *CORNERS, "label", "age", "kind")
+
+PRESENTATION = {"female": "Predominantly Feminine", "male": "Predominantly Masculine"}
+OLDER_SHARE = 0.25  # of the adults: children are drawn small, but nothing in a drawing tells an older adult
+UNTOLD_SHARE = 0.08  # of MIAP's boxes whose annotators could not tell the presentation, or else the age
 
 # What is planted goes by the number of the scene, so that a small release holds each kind. The first sitter of these
 # scenes out of every fifty is special: with two faces a scene, 2% depictions, 2% groups and 3% of each of the others.
@@ -103,6 +111,7 @@ class _Tables:
     boxes: dict[str, list[Row]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
     labels: dict[str, list[Row]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
     images: dict[str, list[Row]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
+    miap: dict[str, list[Row]] = field(default_factory=lambda: {s: [] for s in SUBSETS})
     truth: list[Row] = field(default_factory=list)
 
 
@@ -209,9 +218,12 @@ def _scene(tables: _Tables, number: int, seed: int) -> tuple[bytes, int]:
     image_id, subset = _image_id(number, seed), _subset(number, seed)
     kinds = [kind] + ["labelled"] * (len(sitters) - 1)
     boxes = _Boxes(image_id, rotation // 90)
+    annotators = np.random.default_rng([seed, 2, number])
     for place, (sitter, portrait, kind) in enumerate(zip(sitters, portraits, kinds, strict=True)):
         face = _annotate(rng, boxes, sitter, portrait, kind, mechanical=(number + place) % 10 == 0)
-        tables.truth.append((image_id, subset, *face, sitter.label, kind))
+        age = "Young" if sitter.child else "Older" if annotators.random() < OLDER_SHARE else "Middle"
+        tables.truth.append((image_id, subset, *face, sitter.label, age, kind))
+        tables.miap[subset].append(_miap_row(annotators, boxes, sitter, portrait, age))
     tables.boxes[subset] += boxes.rows
     tables.labels[subset] += _image_labels(rng, image_id, boxes.classes, contradicted=number % 33 == 18)
     tables.images[subset].append(_image_row(rng, image_id, subset, number, rotation, jpeg))
@@ -224,7 +236,11 @@ class _Boxes:
     def __init__(self, image_id: str, quarters: int) -> None:
         self.rows: list[Row] = []
         self.classes: list[str] = []  # names, in the order of first appearance
-        self._image_id, self._quarters = image_id, quarters
+        self.image_id, self._quarters = image_id, quarters
+
+    def corners(self, box: Box) -> tuple[str, ...]:
+        """The four numbers, as written, of a box given in upright coordinates."""
+        return tuple(f"{value:.6f}" for value in box.turn(self._quarters))
 
     def add(
         self,
@@ -242,8 +258,8 @@ class _Boxes:
         `mechanical` boxes were drawn by a model (`activemil`), and nobody looked at their flags: all are -1.
         """
         flags = [-1] * 5 if mechanical else [int(flag) for flag in (occluded, truncated, group, depiction, False)]
-        corners = tuple(f"{value:.6f}" for value in box.turn(self._quarters))
-        self.rows.append((self._image_id, "activemil" if mechanical else "xclick", MIDS[name], 1, *corners, *flags))
+        corners = self.corners(box)
+        self.rows.append((self.image_id, "activemil" if mechanical else "xclick", MIDS[name], 1, *corners, *flags))
         if name not in self.classes:
             self.classes.append(name)
         return corners
@@ -286,6 +302,17 @@ def _annotate(
     if portrait.frame:
         boxes.add("Picture frame", portrait.frame)
     return face
+
+
+def _miap_row(rng: np.random.Generator, boxes: _Boxes, sitter: Sitter, portrait: Portrait, age: str) -> Row:
+    """MIAP's box of one sitter: its annotators boxed everybody anew, and say Unknown where they could not tell."""
+    untold = rng.random(2) < UNTOLD_SHARE
+    wider = portrait.person._replace(x_min=portrait.person.x_min - 0.005, x_max=portrait.person.x_max + 0.005).clip()
+    flags = (0, int(portrait.person.y_max >= 1), int(sitter.kind == "group"), int(sitter.kind == "depiction"), 0)
+    words = (
+        "Unknown" if unknown else word for unknown, word in zip(untold, (PRESENTATION[sitter.label], age), strict=True)
+    )
+    return (boxes.image_id, MIDS["Person"], 1, *boxes.corners(wider), *flags, *words)
 
 
 def _unsteady(rng: np.random.Generator, box: Box) -> Box:
@@ -334,6 +361,7 @@ def _image_row(rng: np.random.Generator, image_id: str, subset: str, number: int
 
 def _write_tables(folder: Path, tables: _Tables) -> None:
     for subset in SUBSETS:
+        short = "val" if subset == "validation" else subset
         train = subset == "train"
         boxes = f"{'2018_04/train' if train else 'v5'}/{subset}-annotations-bbox.csv"
         images = f"2018_04/{subset}/{subset}-images-{'boxable-' if train else ''}with-rotation.csv"
@@ -341,6 +369,8 @@ def _write_tables(folder: Path, tables: _Tables) -> None:
         _write_csv(folder / boxes, BOX_COLUMNS, tables.boxes[subset])
         _write_csv(folder / images, IMAGE_COLUMNS, tables.images[subset])
         _write_csv(folder / labels, LABEL_COLUMNS, tables.labels[subset])
+        miap = f"open_images_extended_miap/open_images_extended_miap_boxes_{short}.csv"
+        _write_csv(folder / miap, MIAP_COLUMNS, tables.miap[subset])
     _write_csv(folder / "truth.csv", TRUTH_COLUMNS, tables.truth)
     # The official list of classes has no header and the line ends of Windows.
     classes = "".join(f"{mid},{name}\r\n" for mid, name in CLASSES.items())

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 from ml import images, storage
 from ml.config import RunConfig
 from ml.errors import DataError
+from ml.guards import check_count
 from ml.release import Release
 from ml.stages import Context, Result
 from spark_jobs.job import main, observed, read_table, write_table
@@ -25,13 +26,12 @@ CHIPPED = "chipped"
 REASONS = ("image absent", "image unreadable", "too small")
 IMAGES_PER_TASK = 500  # a task of some ten seconds: enough to hide its start, little to lose with a worker
 BYTES_PER_CHIP = 20_000  # mean of chips of the largest stored side, measured on photographs; for the estimate
-FACE_FIELDS = (
-    *("face_id", "label", "source", "x_min", "x_max", "y_min", "y_max"),
-    *("is_occluded", "is_truncated"),
-)
+CARRIED = ("face_id", "label", "source", "is_occluded", "is_truncated", "miap_label", "age_presentation")
+FACE_FIELDS = (*CARRIED, "x_min", "x_max", "y_min", "y_max")
 SCHEMA = (
     "face_id string, image_id string, subset string, rotation int, label string, source string, is_occluded tinyint, "
-    "is_truncated tinyint, face_px double, status string, first boolean, chip binary"
+    "is_truncated tinyint, miap_label string, age_presentation string, face_px double, status string, first boolean, "
+    "chip binary"
 )
 
 
@@ -73,6 +73,8 @@ _ARROW_SCHEMA = pa.schema(
         ("source", pa.string()),
         ("is_occluded", pa.int8()),
         ("is_truncated", pa.int8()),
+        ("miap_label", pa.string()),
+        ("age_presentation", pa.string()),
         ("face_px", pa.float64()),
         ("status", pa.string()),
         ("first", pa.bool_()),
@@ -102,7 +104,7 @@ def cut_image(image: dict[str, Any], release: Release, margin: float, min_face_s
         fault = "image unreadable"
     rows = []
     for number, face in enumerate(image["faces"]):
-        row = {name: face[name] for name in ("face_id", "label", "source", "is_occluded", "is_truncated")}
+        row = {name: face[name] for name in CARRIED}
         row |= {name: image[name] for name in ("image_id", "subset")} | {"rotation": image["rotation"] or 0}
         row |= {"status": fault, "first": number == 0, "chip": None, "face_px": None}
         if pixels is not None:
@@ -129,7 +131,9 @@ def run(spark: SparkSession, context: Context) -> Result:
         )
     storage.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
     tasks = max(spark.sparkContext.defaultParallelism, expected // IMAGES_PER_TASK)
-    by_image = group_by_image(read_table(spark, labelled.table("faces")), tasks)
+    faces = read_table(spark, labelled.table("faces"))
+    photographs = faces.where(F.col("reason") == LABELLED).select("image_id", "subset").distinct().count()
+    by_image = group_by_image(faces, tasks)
     counts = Observation("chips")
     chips = cut_chips(by_image, context.release, config).observe(
         counts,
@@ -144,6 +148,8 @@ def run(spark: SparkSession, context: Context) -> Result:
     chips = chips.where(F.col("status") == CHIPPED).drop("status", "first")
     write_table(chips, context, "chips")
     seen = observed(counts)
+    check_count(expected, sum(seen[status] for status in (CHIPPED, *REASONS)), "Labelled faces that were to be chipped")
+    check_count(photographs, seen["images"], "Photographs of labelled faces, each to be decoded once")
     faults = {fault: seen[f"images.{fault}"] for fault in REASONS[:2]}
     if sum(faults.values()) > config.max_fault_share * seen["images"]:
         told = ", ".join(f"{n} {fault} (such as {seen[f'example.{fault}']}.jpg)" for fault, n in faults.items() if n)

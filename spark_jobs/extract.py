@@ -1,7 +1,8 @@
 """extract: the annotation files of a release, typed and checked, with only the classes that matter kept.
 
-Tables written: `classes`, `labels`, `boxes`, `images`. Each annotation file is read once; what is counted of all rows
-(nulls by column, images by class) is observed in the pass that writes the kept ones.
+Tables written: `classes`, `labels`, `boxes`, `images`, and `miap` where the release has it. Each annotation file is
+read once; what is counted of all rows (nulls by column, images by class) is observed in the pass that writes the kept
+ones.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from pyspark.sql import types as T
 from ml import storage
 from ml.config import RunConfig
 from ml.errors import DataError
+from ml.miap import AGES, PERSON, PRESENTATIONS, UNKNOWN
 from ml.release import header, read_classes
 from ml.stages import Context, Result
 from spark_jobs.job import main, observed, read_table, write_table
 
 FLAGS = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
 EDGES = ("XMin", "XMax", "YMin", "YMax")
+PRESENTED = ["gender_presentation", "age_presentation"]
 # Distinct (class, verdict) pairs that are counted exactly: the sketch is exact while it has room for all of them, and
 # even the 19,994 classes of all image-level labels, twice, leave it half empty.
 CLASS_COUNTER_ROOM = 131_072
@@ -99,6 +102,25 @@ def type_labels(raw: DataFrame) -> DataFrame:
 
 def type_boxes(raw: DataFrame) -> DataFrame:
     """Boxes, typed; `valid` is false where a coordinate is no number or lies wrong, or a flag is none of 1, 0, -1."""
+    return _type_boxes(raw, F.col("Source").alias("source"))
+
+
+def type_miap(raw: DataFrame) -> DataFrame:
+    """MIAP's boxes, typed and valid as boxes are, their flags under the same names.
+
+    Gender and age presentation are NULL where they are none of MIAP's words.
+    """
+    words = {"GenderPresentation": PRESENTATIONS, "AgePresentation": AGES}
+    return _type_boxes(
+        raw.withColumnsRenamed({"IsDepictionOf": "IsDepiction", "IsInsideOf": "IsInside"}),
+        *(
+            F.when(F.col(name).isin(*known), F.col(name)).alias(name.replace("Presentation", "_presentation").lower())
+            for name, known in words.items()
+        ),
+    )
+
+
+def _type_boxes(raw: DataFrame, *others: Column) -> DataFrame:
     edges = {name: F.col(name).try_cast("double") for name in EDGES}
     flags = {name: F.col(name).try_cast("double").cast("tinyint") for name in FLAGS}
     x_min, x_max, y_min, y_max = (F.col(name) for name in ("x_min", "x_max", "y_min", "y_max"))
@@ -110,8 +132,8 @@ def type_boxes(raw: DataFrame) -> DataFrame:
     return raw.select(
         F.col("ImageID").alias("image_id"),
         "subset",
-        F.col("Source").alias("source"),
         F.col("LabelName").alias("mid"),
+        *others,
         *(
             column.alias(alias)
             for alias, column in zip(("x_min", "x_max", "y_min", "y_max"), edges.values(), strict=True)
@@ -185,6 +207,18 @@ def extract(spark: SparkSession, context: Context) -> Result:
     )
     write_table(boxes.where(wanted), context, "boxes")
 
+    miap_counts = Observation("miap")
+    if "miap" in raw:
+        person = F.col("mid") == PERSON
+        people = type_miap(raw["miap"]).observe(
+            miap_counts,
+            F.count_if(person).alias("kept"),
+            F.count_if(person & ~F.col("valid")).alias("kept invalid"),
+            *(F.count_if(person & F.col(name).isNull()).alias(f"no {name}") for name in PRESENTED),
+            F.min(F.when(~F.col("valid"), F.concat_ws(" ", "subset", "image_id"))).alias("an invalid box"),
+        )
+        write_table(people.where(person).drop("mid").fillna(UNKNOWN, PRESENTED), context, "miap")
+
     image_counts = Observation("images")
     images = type_images(raw["images"]).observe(
         image_counts,
@@ -199,7 +233,11 @@ def extract(spark: SparkSession, context: Context) -> Result:
         nulls[table] = {c: {kind: counts[f"{kind}.{c}"] for kind in ("null", "empty", "nan")} for c in columns}
         if not counts["rows"]:
             raise DataError(f"The release's table {table} holds no rows.", "Download its CSV files again.")
-    _check_boxes(observed(box_counts), config)
+    if not observed(box_counts)["chipped"]:
+        raise DataError(
+            f"The release holds no box of class {config.chip_class!r}.", "Check the files, or the parameter chip_class."
+        )
+    _check_faults("boxes of the configured classes", observed(box_counts), config)
     label_counts = observed(counted)
     metrics = {
         "rows": {table: observed(observation)["rows"] for table, observation in seen.items()},
@@ -208,6 +246,14 @@ def extract(spark: SparkSession, context: Context) -> Result:
         "boxes": {name: n for name, n in observed(box_counts).items() if name != "an invalid box"},
         "images": observed(image_counts),
     }
+    if "miap" in raw:
+        people_seen = observed(miap_counts)
+        _check_faults("MIAP boxes", people_seen, config)
+        metrics["miap"] = {
+            "subsets": list(release.tables["miap"]),
+            "other classes": metrics["rows"]["miap"] - people_seen["kept"],
+            **{name: n for name, n in people_seen.items() if name != "an invalid box"},
+        }
     by_class = images_by_class(label_counts["by class"], names)
     storage.write_json(context.path("images_by_class.json"), by_class)
     boxes_seen = metrics["boxes"]
@@ -240,14 +286,10 @@ def images_by_class(counted: str | int, names: dict[str, str]) -> list[dict[str,
     return sorted(rows, key=lambda row: (-row["positive"], row["name"]))
 
 
-def _check_boxes(counts: dict[str, Any], config: RunConfig) -> None:
-    if not counts["chipped"]:
-        raise DataError(
-            f"The release holds no box of class {config.chip_class!r}.", "Check the files, or the parameter chip_class."
-        )
+def _check_faults(what: str, counts: dict[str, Any], config: RunConfig) -> None:
     if counts["kept invalid"] > config.max_fault_share * counts["kept"]:
         raise DataError(
-            f"{counts['kept invalid']} of {counts['kept']} boxes of the configured classes are invalid "
+            f"{counts['kept invalid']} of {counts['kept']} {what} are invalid "
             f"(coordinates outside [0, 1], in the wrong order or no numbers; flags none of 1, 0, -1), for example on "
             f"image {counts['an invalid box']}.",
             "Download the box files again, or raise max_fault_share.",

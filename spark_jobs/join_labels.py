@@ -6,10 +6,15 @@ Table written: `faces`, every box of the chipped class once or as often as the r
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Mapping
+
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ml.config import RunConfig
+from ml.guards import check_count, check_faults
+from ml.miap import UNKNOWN, presentation_labels
 from ml.stages import Context, Result
 from spark_jobs.job import main, observed, read_table, write_table
 
@@ -26,11 +31,15 @@ REASONS = (
     "no image-level label",
     "two image-level labels",
     "contradicted by a verified negative",
+    "no MIAP person box",
+    "MIAP presentation unknown",
     "over the image limit",
 )
 
 
-def join_labels(boxes: DataFrame, labels: DataFrame, images: DataFrame, config: RunConfig) -> DataFrame:
+def join_labels(
+    boxes: DataFrame, labels: DataFrame, images: DataFrame, config: RunConfig, miap: DataFrame | None = None
+) -> DataFrame:
     """Give each face a label, or the reason why it has none.
 
     Args:
@@ -38,19 +47,42 @@ def join_labels(boxes: DataFrame, labels: DataFrame, images: DataFrame, config: 
         labels: Typed image-level labels of the configured classes.
         images: Typed images.
         config: The run's configuration.
+        miap: Typed MIAP boxes; None where the release has none, or the labels are not MIAP's presentations. Strategy
+            `miap` needs them.
 
     Returns:
-        One row a box of the chipped class, with columns face_id, image_id, subset, rotation, the box and its flags,
-        label, reason, and for strategy `box` the source box's class and share of the face it holds.
+        One row a box of the chipped class, with columns face_id, image_id, subset, rotation, the box with its class and
+        flags, label and reason; for strategies `box` and `miap` the source box's class or presentation, and the share
+        of the face it holds. With `miap`, also what each strategy says of the face: label_by_box, label_by_image,
+        miap_label and age_presentation; without, the latter two are NULL.
     """
     faces = _faces(boxes, images)
     usable = faces.where(F.col("reason").isNull())
-    found = (
-        label_by_box(usable, boxes, labels, config)
-        if config.label_strategy == "box"
-        else label_by_image(usable, labels)
-    )
-    faces = faces.join(found, "row", "left").withColumn("reason", F.coalesce("reason", "verdict")).drop("verdict")
+    found: dict[str, DataFrame] = {}
+    if miap is not None or config.label_strategy == "box":
+        found["box"] = label_by_box(usable, boxes, labels, config)
+    if miap is not None or config.label_strategy == "image":
+        found["image"] = label_by_image(usable, labels)
+    if miap is not None:
+        found["miap"] = label_by_miap(usable, miap, config)
+    for name, said in found.items():
+        columns = [column for column in said.columns if column != "row"]
+        faces = faces.join(said.select("row", F.struct(*columns).alias(name)), "row", "left")
+    chosen = config.label_strategy
+    faces = faces.withColumn("reason", F.coalesce("reason", f"{chosen}.verdict")).withColumn("label", _label_by(chosen))
+    faces = faces.withColumns({name: F.col(f"{chosen}.{name}") for name in ("source_class", "source_containment")})
+    if miap is not None:
+        faces = faces.withColumns(
+            {
+                "label_by_box": _label_by("box"),
+                "label_by_image": _label_by("image"),
+                "miap_label": _label_by("miap"),
+                "age_presentation": F.col("miap.age_presentation"),
+            }
+        )
+    else:
+        faces = faces.withColumns(dict.fromkeys(("miap_label", "age_presentation"), F.lit(None).cast("string")))
+    faces = faces.drop(*found)
     if config.images_per_label is not None:
         faces = _limit(faces, config.images_per_label)
     return (
@@ -58,6 +90,11 @@ def join_labels(boxes: DataFrame, labels: DataFrame, images: DataFrame, config: 
         .withColumn("label", F.when(F.col("reason") == LABELLED, F.col("label")))
         .drop("row")
     )
+
+
+def _label_by(strategy: str) -> Column:
+    """The label that a strategy gives, NULL where it gives a verdict instead."""
+    return F.when(F.col(f"{strategy}.verdict").isNull(), F.col(f"{strategy}.label"))
 
 
 def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
@@ -71,7 +108,8 @@ def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
     )
     faces = (
         boxes.where("chipped")
-        .drop("mid", "name", "label", "chipped")
+        .drop("mid", "label", "chipped")
+        .withColumnRenamed("name", "face_class")
         .withColumn("face_id", F.concat_ws("-", "image_id", F.substring(identity, 1, 12)))
         .withColumn("copy", F.row_number().over(Window.partitionBy("face_id").orderBy("source", "is_occluded")))
         .withColumn("row", F.concat_ws("#", "face_id", "copy"))
@@ -94,43 +132,90 @@ def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: 
     candidate; a flag of -1 (unknown) keeps it. Candidates of two labels leave the face without one, whatever their
     sizes; otherwise the smallest is the source, and a verified negative of its own class on the image vetoes it.
     """
-    people = boxes.where(
-        F.col("label").isNotNull() & F.col("valid") & (F.col("is_group_of") != 1) & (F.col("is_depiction") != 1)
-    ).select(
-        "image_id",
-        "subset",
-        "label",
-        F.struct(
-            ((F.col("x_max") - F.col("x_min")) * (F.col("y_max") - F.col("y_min"))).alias("area"),
-            *("name", "mid", "x_min", "x_max", "y_min", "y_max"),
-        ).alias("person"),
-    )
-    held = containment()
-    candidates = (
-        faces.select("row", "image_id", "subset", "x_min", "x_max", "y_min", "y_max")
-        .join(people, ["image_id", "subset"])
-        .withColumn("held", held)
-        .where(F.col("held") >= config.containment)
-    )
-    sources = candidates.groupBy("row", "image_id").agg(
-        F.count_distinct("label").alias("labels"),
-        F.min("label").alias("label"),
-        # The first field of the structure is the area; the others make the choice among equals the same each time.
-        F.min(F.struct("person", "held")).alias("source_box"),
-    )
+    people = boxes.where(F.col("label").isNotNull() & _one_person())
+    sources = _sources(faces, people, F.struct("name", "mid"), config.containment)
     vetoes = labels.where(~F.col("positive")).select("image_id", "mid", F.lit(True).alias("vetoed"))
-    found = sources.withColumn("mid", F.col("source_box.person.mid")).join(vetoes, ["image_id", "mid"], "left")
+    found = sources.withColumn("mid", F.col("source_box.person.about.mid")).join(vetoes, ["image_id", "mid"], "left")
     found = found.select(
         "row",
         "label",
         F.when(F.col("labels") > 1, "two labels")
         .when(F.col("vetoed"), "contradicted by a verified negative")
         .alias("verdict"),
-        F.col("source_box.person.name").alias("source_class"),
+        F.col("source_box.person.about.name").alias("source_class"),
         F.col("source_box.held").alias("source_containment"),
     )
     unlabelled = F.when(F.col("label").isNull(), "no person box")
     return faces.select("row").join(found, "row", "left").withColumn("verdict", F.coalesce("verdict", unlabelled))
+
+
+def label_by_miap(faces: DataFrame, miap: DataFrame, config: RunConfig) -> DataFrame:
+    """Label each face by the gender presentation of the MIAP person box that holds it.
+
+    Candidates are chosen as by `label_by_box`. Those of both presentations leave the face without a label; otherwise
+    the smallest is the source, and gives the face its age presentation too, but no label where annotators could not
+    tell the gender presentation.
+    """
+    words = presentation_labels(config) or {}
+    people = miap.withColumn("label", _lookup("gender_presentation", words)).where(_one_person())
+    sources = _sources(faces, people, F.struct("gender_presentation", "age_presentation"), config.containment)
+    about = F.col("source_box.person.about")
+    found = sources.select(
+        "row",
+        F.col("label"),
+        F.when(F.col("labels") > 1, "two labels")
+        .when(about.gender_presentation == UNKNOWN, "MIAP presentation unknown")
+        .alias("verdict"),
+        about.gender_presentation.alias("source_class"),
+        F.col("source_box.held").alias("source_containment"),
+        F.when(F.col("labels") <= 1, about.age_presentation).alias("age_presentation"),
+    )
+    return (
+        faces.select("row")
+        .join(found, "row", "left")
+        .withColumn("verdict", F.coalesce("verdict", F.when(F.col("source_class").isNull(), "no MIAP person box")))
+    )
+
+
+def _one_person() -> Column:
+    """Whether a box is one real person's: valid, neither group nor depiction; a flag of -1 (unknown) keeps it."""
+    return F.col("valid") & (F.col("is_group_of") != 1) & (F.col("is_depiction") != 1)
+
+
+def _lookup(column: str, values: Mapping[str, str]) -> Column:
+    """The value that a mapping has for a column, NULL where it has none."""
+    return F.coalesce(*(F.when(F.col(column) == key, value) for key, value in values.items()))
+
+
+def _sources(faces: DataFrame, people: DataFrame, about: Column, least: float) -> DataFrame:
+    """For each face the number of labels among the person boxes that hold it, one of these, and the smallest box.
+
+    Args:
+        faces: The faces to label.
+        people: Person boxes with a column `label`; a NULL is no label.
+        about: What is to be known of the smallest box.
+        least: Share of the face that a box must hold, in [0, 1].
+
+    Returns:
+        Only the faces that some box holds: row, image_id, labels, label, and source_box with `person.about` and `held`.
+    """
+    edges = ("x_min", "x_max", "y_min", "y_max")
+    area = (F.col("x_max") - F.col("x_min")) * (F.col("y_max") - F.col("y_min"))
+    # The smallest structure is that with the smallest area, its first field; the others make the choice among equals
+    # the same each time.
+    person = F.struct(area.alias("area"), about.alias("about"), *edges).alias("person")
+    return (
+        faces.select("row", "image_id", "subset", *edges)
+        .join(people.select("image_id", "subset", "label", person), ["image_id", "subset"])
+        .withColumn("held", containment())
+        .where(F.col("held") >= least)
+        .groupBy("row", "image_id")
+        .agg(
+            F.count_distinct("label").alias("labels"),
+            F.min("label").alias("label"),
+            F.min(F.struct("person", "held")).alias("source_box"),
+        )
+    )
 
 
 def containment() -> Column:
@@ -189,26 +274,67 @@ def _limit(faces: DataFrame, images_per_label: int) -> DataFrame:
 
 
 def run(spark: SparkSession, context: Context) -> Result:
-    """Join the tables of `extract` and count every face by reason."""
-    tables = {name: read_table(spark, context.inputs["extract"].table(name)) for name in ("boxes", "labels", "images")}
-    faces = join_labels(tables["boxes"], tables["labels"], tables["images"], context.config)
+    """Join the tables of `extract` and count every face by reason, and by what MIAP says of its label."""
+    config, source = context.config, context.inputs["extract"]
+    tables = {name: read_table(spark, source.table(name)) for name in ("boxes", "labels", "images")}
+    covered = source.metrics["miap"]["subsets"] if "miap" in source.metrics and presentation_labels(config) else []
+    miap = read_table(spark, source.table("miap")) if covered else None
+    faces = join_labels(tables["boxes"], tables["labels"], tables["images"], config, miap)
     counts = Observation("faces")
     unknown = ("is_occluded", "is_truncated", "is_group_of", "is_depiction")
     faces = faces.observe(
         counts,
         F.count(F.lit(1)).alias("faces"),
         *(F.count_if(F.col("reason") == reason).alias(reason) for reason in (LABELLED, *REASONS)),
-        *(F.count_if(F.col("label") == label).alias(f"label.{label}") for label in context.config.label_order),
+        *(F.count_if(F.col("label") == label).alias(f"label.{label}") for label in config.label_order),
         *(F.count_if(F.col(flag) == -1).alias(f"unknown.{flag}") for flag in unknown),
+        *(count.alias(name) for name, count in (_agreement(covered) | _faults(config)).items()),
     )
-    write_table(faces, context, "faces")
+    write_table(faces.drop("label_by_box", "label_by_image"), context, "faces")
     seen = observed(counts)
+    check_faults({fault: seen[fault] for fault in _faults(config)}, context.path("faces"))
+    chipped = source.metrics["boxes"]["chipped"]
+    check_count(chipped, seen["faces"], f"Boxes of class {config.chip_class!r} that became faces")
     metrics = {
         "faces": seen["faces"],
-        "labelled": {label: seen[f"label.{label}"] for label in context.config.label_order},
+        "labelled": {label: seen[f"label.{label}"] for label in config.label_order},
         "flags unknown": {flag: seen[f"unknown.{flag}"] for flag in unknown},
+        "miap": {
+            subset: {
+                strategy: {said: seen[f"{subset}.{strategy}.{said}"] for said in ("agree", "disagree", "miap unknown")}
+                for strategy in ("box", "image")
+            }
+            for subset in covered
+        }
+        or None,
     }
     return Result(metrics, {reason: seen[reason] for reason in (LABELLED, *REASONS)})
+
+
+def _faults(config: RunConfig) -> dict[str, Column]:
+    """Counts of the faces that cannot be: of another class, or labelled by no box where boxes are to give the label."""
+    faults = {"are of another class": F.count_if(~F.col("face_class").eqNullSafe(config.chip_class))}
+    meanings = {"box": config.label_classes, "miap": presentation_labels(config)}.get(config.label_strategy)
+    if meanings:
+        explained = (F.col("source_containment") >= config.containment) & (
+            F.col("label") == _lookup("source_class", meanings)
+        )
+        faults["have a label that no box gives"] = F.count_if(
+            F.col("label").isNotNull() & ~F.coalesce(explained, F.lit(False))
+        )
+    return faults
+
+
+def _agreement(subsets: Iterable[str]) -> dict[str, Column]:
+    """Counts of the faces that strategies `box` and `image` label, by whether MIAP gives the same label."""
+    counts = {}
+    for subset, strategy in itertools.product(subsets, ("box", "image")):
+        label, miap = F.col(f"label_by_{strategy}"), F.col("miap_label")
+        given = (F.col("subset") == subset) & label.isNotNull()
+        counts[f"{subset}.{strategy}.agree"] = F.count_if(given & (label == miap))
+        counts[f"{subset}.{strategy}.disagree"] = F.count_if(given & (label != miap))
+        counts[f"{subset}.{strategy}.miap unknown"] = F.count_if(given & miap.isNull())
+    return counts
 
 
 if __name__ == "__main__":

@@ -48,10 +48,15 @@ def make_features(
     uri = storage.join(storage.normalise(root), "stages/featurize/0f/attempts/first")
     files: list[File] = []
     sums: dict[str, list[int]] = {}
+    label_sums: dict[str, dict[str, list[int]]] = {}
     for number, (split, counts) in enumerate(faces.items()):
         labels = np.random.default_rng(number).permutation(np.repeat(np.arange(len(counts)), counts))
         pixels = draw_chips(labels, size, seed=number)
         sums[split] = [int(pixels[..., channel].sum(dtype=np.int64)) for channel in range(3)]
+        label_sums[split] = {
+            label: pixels[labels == index].sum(axis=(0, 1, 2), dtype=np.int64).tolist()
+            for index, label in enumerate(LABELS)
+        }
         for shard, rows in enumerate(np.array_split(np.arange(len(labels)), shards)):
             path = f"{split_table(split)}/part-{shard:05d}.parquet"
             target = storage.local_path(storage.join(uri, path))
@@ -76,6 +81,7 @@ def make_features(
             "chip_class": "Human face",
             "faces": {split: dict(zip(LABELS, counts, strict=True)) for split, counts in faces.items()},
             "channel_sums": sums,
+            "label_sums": label_sums,
         },
         ledger={},
         versions={},

@@ -5,8 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.errors import DataError, GuardError, LabelOrderError, PreprocessingError, SplitLeakError
-from ml.guards import check_channel_sums, check_label_order, check_pixels, check_reference, check_split
+from ml.errors import DataError, GuardError, LabelOrderError, PreprocessingError, ProvenanceError, SplitLeakError
+from ml.guards import (
+    check_channel_sums,
+    check_count,
+    check_faults,
+    check_label_order,
+    check_pixels,
+    check_reference,
+    check_split,
+)
 
 
 def test_guards_are_data_errors_so_nothing_is_retried() -> None:
@@ -23,6 +31,19 @@ def test_split() -> None:
     check_split({"train": ["a", "a", "b"], "validation": ["c"], "test": []})
     with pytest.raises(SplitLeakError, match=r"1 images .*b \(train, test\)"):
         check_split({"train": ["a", "b", "b"], "validation": ["c"], "test": ["b", "b"]})
+
+
+def test_rows_lost_and_doubled() -> None:
+    check_count(3, 3, "Faces")
+    for found in (2, 4):
+        with pytest.raises(ProvenanceError, match=f"Faces: expected 3, found {found}"):
+            check_count(3, found, "Faces")
+
+
+def test_faults_are_all_named_with_their_counts() -> None:
+    check_faults({"are cats": 0, "are dogs": 0}, "table faces")
+    with pytest.raises(ProvenanceError, match="Of the faces of table faces, 2 are cats, 5 are dogs"):
+        check_faults({"are cats": 2, "are birds": 0, "are dogs": 5}, "table faces")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,31 @@ def test_a_chip_of_a_stored_turned_photograph_equals_the_chip_of_the_upright_one
         np.testing.assert_array_equal(found, expected)
 
 
+@settings(max_examples=60)
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_enlarging_is_bilinear_between_the_centres_of_pixels(side, more):
+    """As TensorFlow's resize does it, so that an exported model which resizes sees the same chips within a rounding."""
+    image = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    target = side + more
+    place = np.clip((np.arange(target) + 0.5) * side / target - 0.5, 0, side - 1)
+    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(side)))  # of each old pixel in each new one
+    expected = np.einsum("yi,xj,ijc->yxc", weights, weights, image.astype(float))
+    assert np.abs(images.resize(image, target) - expected).max() <= 1
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 12), st.integers(2, 5))
+def test_reducing_by_a_whole_factor_takes_means_of_squares(side, factor):
+    image = np.random.default_rng(side).integers(0, 256, (side * factor, side * factor, 3), dtype=np.uint8)
+    means = image.reshape(side, factor, side, factor, 3).mean(axis=(1, 3))
+    assert np.abs(images.resize(image, side) - means).max() <= 0.51
+
+
+def test_what_is_not_square_is_not_resized():
+    with pytest.raises(ValueError, match="aspect ratio"):
+        images.resize(np.zeros((40, 60, 3), np.uint8), 32)
+
+
 def test_turning_upright_is_counterclockwise():
     image = np.zeros((2, 4, 3), np.uint8)
     image[0, 3] = 255  # top right goes to top left

@@ -4,10 +4,14 @@ import shutil
 
 import pytest
 
+from ml.config import RunConfig
 from ml.errors import ConfigurationError, DataError
+from ml.flow import STAGES
+from ml.miap import presentation_labels
 from ml.release import find_release, photographs_digest, read_classes
 from ml.runs import open_run
 
+MIAP = "open_images_extended_miap/open_images_extended_miap_boxes_{}.csv"
 TRAIN_BOXES = "2018_04/train/train-annotations-bbox.csv"
 
 
@@ -30,7 +34,8 @@ def test_the_official_layout_and_a_flat_folder_are_found(sample_release, tmp_pat
     for file in sample_release.rglob("*.csv"):
         shutil.copy(file, flat)
     found = find_release(str(flat), photographs="https://example.org/images/")
-    assert len(list(found.files())) == 10
+    assert len(list(found.files())) == 13
+    assert found.tables["miap"].keys() == {"train", "validation", "test"}
     assert found.photograph("test", "abc") == "https://example.org/images/test/abc.jpg"
 
 
@@ -60,6 +65,59 @@ def test_a_missing_column_is_named(release_copy, tmp_path):
     told = refused(release_copy, tmp_path)
     assert "lacks the column IsDepiction" in told
     assert TRAIN_BOXES in told
+
+
+def test_miap_is_optional_for_each_subset_and_its_arrival_redoes_what_reads_tables(release_copy, tmp_path):
+    def opened():
+        return open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)})
+
+    whole = opened()
+    (release_copy / MIAP.format("val")).rename(tmp_path / "later.csv")
+    without = opened()
+    assert without.release().tables["miap"].keys() == {"train", "test"}
+    shutil.rmtree(release_copy / "open_images_extended_miap")
+    assert "miap" not in opened().release().tables
+    keys = {run.key(STAGES["extract"]) for run in (whole, without, opened())}
+    assert len(keys) == 3
+
+
+def test_a_miap_file_is_checked_where_there_is_one(release_copy, tmp_path):
+    file = release_copy / MIAP.format("val")
+    file.write_text(file.read_text().replace("AgePresentation", "Age", 1))
+    told = refused(release_copy, tmp_path)
+    assert "lacks the column AgePresentation" in told
+    assert MIAP.format("val") in told
+    file.write_bytes(b"")
+    assert "is empty" in refused(release_copy, tmp_path)
+
+
+def test_strategy_miap_needs_the_files_of_all_subsets(release_copy, tmp_path):
+    for short in ("val", "test"):
+        (release_copy / MIAP.format(short)).unlink()
+    told = refused(release_copy, tmp_path, label_strategy="miap")
+    assert MIAP.format("val") in told
+    assert MIAP.format("test") in told
+    assert MIAP.format("train") not in told
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"tree": ["Tree"], "woman": ["Woman"]},
+        {"adult": ["Woman", "Man"], "child": ["Girl", "Boy"]},
+        {"girl": ["Girl"], "woman": ["Woman"]},
+        {"boyish": ["Boy", "Girl"], "man": ["Man"]},
+    ],
+)
+def test_strategy_miap_is_refused_for_labels_that_miap_does_not_tell_apart(sample_release, tmp_path, labels):
+    told = refused(sample_release, tmp_path, ConfigurationError, labels=labels, label_strategy="miap")
+    assert "label_strategy" in told
+    assert next(iter(labels)) in told
+
+
+def test_the_presentations_stand_for_the_labels_of_their_classes_whatever_their_names():
+    config = RunConfig(labels={"a": ["Man"], "b": ["Girl", "Dress"]})
+    assert presentation_labels(config) == {"Predominantly Feminine": "b", "Predominantly Masculine": "a"}
 
 
 def test_an_unknown_class_is_named_with_close_ones(sample_release, tmp_path):

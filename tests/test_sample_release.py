@@ -30,6 +30,10 @@ IMAGES = {
     "validation": "2018_04/validation/validation-images-with-rotation.csv",
     "test": "2018_04/test/test-images-with-rotation.csv",
 }
+MIAP = {
+    subset: f"open_images_extended_miap/open_images_extended_miap_boxes_{short}.csv"
+    for subset, short in zip(("train", "validation", "test"), ("train", "val", "test"), strict=True)
+}
 LABELS = {subset: f"v5/{subset}-annotations-human-imagelabels-boxable.csv" for subset in SUBSETS}
 
 
@@ -66,9 +70,10 @@ def image_path(out: Path, image: dict[str, str]) -> Path:
 
 def test_files_lie_where_the_official_ones_lie(out: Path) -> None:
     files = {path.relative_to(out).as_posix() for path in out.rglob("*.csv")}
-    expected = {*BOXES.values(), *IMAGES.values(), *LABELS.values(), "v5/class-descriptions-boxable.csv", "truth.csv"}
-    assert files == expected
-    assert {path.name for path in out.iterdir()} == {*SUBSETS, "2018_04", "v5", "truth.csv"}
+    tables = {path for paths in (BOXES, IMAGES, LABELS, MIAP) for path in paths.values()}
+    assert files == {*tables, "v5/class-descriptions-boxable.csv", "truth.csv"}
+    folders = {*SUBSETS, "2018_04", "v5", "open_images_extended_miap"}
+    assert {path.name for path in out.iterdir()} == {*folders, "truth.csv"}
     assert not list(out.parent.glob(".*")), "the folder it was built in is gone"
 
 
@@ -80,7 +85,12 @@ def test_columns_are_the_official_ones(out: Path) -> None:
         "ImageID,Subset,OriginalURL,OriginalLandingURL,License,AuthorProfileURL,Author,Title,OriginalSize,OriginalMD5,"
         "Thumbnail300KURL,Rotation"
     )
-    for paths, header in ((BOXES, boxes), (IMAGES, images), (LABELS, "ImageID,Source,LabelName,Confidence")):
+    miap = (
+        "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepictionOf,IsInsideOf,"
+        "GenderPresentation,AgePresentation"
+    )
+    labels = "ImageID,Source,LabelName,Confidence"
+    for paths, header in ((BOXES, boxes), (IMAGES, images), (LABELS, labels), (MIAP, miap)):
         for path in paths.values():
             assert (out / path).read_text(encoding="utf-8").splitlines()[0] == header
 
@@ -133,6 +143,25 @@ def test_the_person_boxes_around_a_face_say_what_the_truth_says(out: Path) -> No
         own = {"labelled", "depiction", "group"}
         expected = {face["label"]} if face["kind"] in own else set()
         assert around == ({"female", "male"} if face["kind"] == "two labels" else expected)
+
+
+def test_miap_boxes_everybody_and_says_of_each_the_truth_or_unknown(out: Path) -> None:
+    people = every(out, MIAP)
+    truth = read(out / "truth.csv")
+    assert len(people) == len(truth)
+    assert {row["LabelName"] for row in people} == {"/m/01g317"}
+    for face in truth:
+        own = [p for p in people if p["ImageID"] == face["ImageID"] and inside(box(face), box(p))]
+        assert len(own) == 1
+        presentation = "Predominantly Feminine" if face["label"] == "female" else "Predominantly Masculine"
+        assert own[0]["GenderPresentation"] in (presentation, "Unknown")
+        assert own[0]["AgePresentation"] in (face["age"], "Unknown")
+        assert own[0]["IsDepictionOf"] == str(int(face["kind"] == "depiction"))
+        assert own[0]["IsGroupOf"] == str(int(face["kind"] == "group"))
+    for column, words in (("GenderPresentation", 3), ("AgePresentation", 4)):
+        counts = Counter(row[column] for row in people)
+        assert len(counts) == words
+        assert 0 < counts["Unknown"] < len(people) / 5
 
 
 def test_flags_mark_depictions_and_groups(out: Path) -> None:

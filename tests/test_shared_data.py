@@ -6,6 +6,7 @@ Both lie in the optional folder `../shared`; where it is absent these tests are 
 import csv
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from test_spark_jobs import BODIES, do, key, rows, truth_of
 
 from ml import images
 from ml.errors import DataError
+from ml.release import SUBSETS
 from ml.runs import open_run
 from ml.train import check_faces
 
@@ -54,6 +56,33 @@ def test_labels_by_box_are_right_and_most_faces_get_one(spark, chipped, real_fac
     readable = {image for image in {place[0] for place in truth} if whole(real_faces, truth, image)}
     expected = [p for p, row in truth.items() if row["kind"] == "labelled" and p[0] in readable]
     assert sum(faces[place]["face_id"] in chips for place in expected) >= 0.95 * len(expected)
+
+
+def test_agreement_with_miap_is_what_the_files_say(chipped, spark, real_faces):
+    """Told without geometry: the builder writes the people of an image in the same order into MIAP and the truth."""
+    words = {"Predominantly Feminine": "female", "Predominantly Masculine": "male"}
+    faces = {key(r["image_id"], *(r[e] for e in EDGES)): r for r in rows(spark, chipped, "join_labels", "faces")}
+    truth, people = defaultdict(list), defaultdict(list)
+    for row in truth_of(real_faces):
+        truth[row["ImageID"]].append(row)
+    for file in (real_faces / "open_images_extended_miap").iterdir():
+        with file.open() as lines:
+            for row in csv.DictReader(lines):
+                people[row["ImageID"]].append(row)
+    expected = {subset: Counter() for subset in SUBSETS}
+    for image, there in truth.items():
+        for real, person in zip(there, people[image], strict=True):
+            face = faces[key(image, *(real[e] for e in ("XMin", "XMax", "YMin", "YMax")))]
+            if face["label"]:
+                said = words.get(person["GenderPresentation"])
+                assert (face["miap_label"], face["age_presentation"]) == (said, person["AgePresentation"])
+                verdict = "agree" if said == face["label"] else "disagree" if said else "miap unknown"
+                expected[real["Subset"]][verdict] += 1
+    table = chipped.pinned("join_labels").metrics["miap"]
+    assert {subset: +Counter(table[subset]["box"]) for subset in SUBSETS} == expected
+    assert all(table[subset]["box"]["agree"] > table[subset]["box"]["disagree"] == 0 for subset in SUBSETS)
+    # On a mixed scene of which only one label was verified, the image's label is somebody else's.
+    assert sum(table[subset]["image"]["disagree"] for subset in SUBSETS) > 0
 
 
 def whole(release, truth, image):

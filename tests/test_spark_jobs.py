@@ -4,6 +4,7 @@ import csv
 import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 from pyspark.testing import assertDataFrameEqual
@@ -164,6 +165,55 @@ def test_a_release_without_the_chipped_class_says_so(spark, opened):
         do(spark, opened(chip_class="Tree"), "extract")
 
 
+MIAP_HEADER = (
+    "ImageID,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepictionOf,IsInsideOf,"
+    "GenderPresentation,AgePresentation"
+)
+
+
+def test_miap_boxes_are_typed_and_words_that_are_none_of_miaps_are_null(spark, tmp_path):
+    files = write_csv(
+        tmp_path / "m.csv",
+        MIAP_HEADER,
+        "a,/m/01g317,1,0.1,0.2,0.3,0.4,0,1,-1,1,0,Predominantly Feminine,Older",
+        "b,/m/01g317,1,0.1,0.2,0.4,0.3,0,0,0,0,0,female,",
+    )
+    people = extract.type_miap(extract.read_csv(spark, {k: storage.normalise(v) for k, v in files.items()}))
+    first, second = (row.asDict() for row in people.orderBy("image_id").collect())
+    flags = {"is_occluded": 0, "is_truncated": 1, "is_group_of": -1, "is_depiction": 1, "is_inside": 0}
+    words = {"gender_presentation": "Predominantly Feminine", "age_presentation": "Older"}
+    edges = {"x_min": 0.1, "x_max": 0.2, "y_min": 0.3, "y_max": 0.4}
+    assert first == {"image_id": "a", "subset": "train", "mid": "/m/01g317", "valid": True, **flags, **words, **edges}
+    assert (second["valid"], second["gender_presentation"], second["age_presentation"]) == (False, None, None)
+
+
+def test_miap_is_counted_with_its_nulls_words_and_other_classes(spark, release_copy, tmp_path):
+    file = release_copy / "open_images_extended_miap/open_images_extended_miap_boxes_test.csv"
+    rows_before = len(file.read_text().splitlines()) - 1
+    edges = "1,0.1,0.2,0.1,0.2,0,0,0,0,0"
+    bad = (f"00aa,/m/01g317,{edges},unsure,", f"00ab,/m/04yx4,{edges},Unknown,Young", f"00ac,/m/01g317,{edges},,Young")
+    file.write_text(file.read_text() + "\n".join(bad) + "\n")
+    run = do(spark, open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)}), "extract")
+    metrics = run.pinned("extract").metrics
+    seen = metrics["miap"]
+    assert (seen["no gender_presentation"], seen["no age_presentation"], seen["other classes"]) == (2, 1, 1)
+    assert seen["kept"] == metrics["rows"]["miap"] - 1 == run.pinned("extract").rows("miap")
+    assert metrics["nulls"]["miap"]["GenderPresentation"] == {"null": 1, "empty": 0, "nan": 0}
+    kept = {row["image_id"]: row for row in rows(spark, run, "extract", "miap") if row["subset"] == "test"}
+    assert len(rows(spark, run, "extract", "miap")) == seen["kept"]
+    assert rows_before
+    assert (kept["00aa"]["gender_presentation"], kept["00aa"]["age_presentation"]) == ("Unknown", "Unknown")
+
+
+def test_too_many_invalid_miap_boxes_stop_the_run(spark, release_copy, tmp_path):
+    file = release_copy / "open_images_extended_miap/open_images_extended_miap_boxes_test.csv"
+    bad = "00aa,/m/01g317,1,0.9,0.1,0.1,0.2,0,0,0,0,0,Unknown,Young\n"
+    file.write_text(file.read_text() + bad * 200)
+    run = open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)})
+    with pytest.raises(DataError, match=r"200 of \d+ MIAP boxes.*test 00aa"):
+        do(spark, run, "extract")
+
+
 # --- explore
 
 
@@ -215,7 +265,7 @@ def box(image, name, edges, group=0, depiction=0, valid=True, source="xclick"):
 
 
 FACE, PERSON, ELSEWHERE = (0.4, 0.5, 0.1, 0.2), (0.3, 0.6, 0.0, 0.9), (0.7, 0.9, 0.0, 0.9)
-HALF = (0.45, 0.6, 0.0, 0.9)
+HALF, WIDE = (0.45, 0.6, 0.0, 0.9), (0.0, 1.0, 0.0, 1.0)
 
 
 BOX_CASES = [  # person boxes, the face's own flags, verified negatives; the reason and the label
@@ -262,14 +312,15 @@ def test_label_by_box(labelled_by_box, number):
     assert (row.source_class is not None) == (reason in sourced)
 
 
-def joined(spark, boxes, verdicts=(), listed=("a", "b", "c", "d"), **values):
+def joined(spark, boxes, verdicts=(), listed=("a", "b", "c", "d"), miap=None, **values):
     labels = spark.createDataFrame(
         [(image, "train", MIDS[name], name, LABELS.get(name), positive) for image, name, positive in verdicts],
         "image_id string, subset string, mid string, name string, label string, positive boolean",
     )
     listing = spark.createDataFrame([(i, "train", 90) for i in listed], "image_id string, subset string, rotation int")
     table = spark.createDataFrame(boxes, BOX_SCHEMA)
-    return join_labels.join_labels(table, labels, listing, RunConfig(**values)).orderBy("image_id", "face_id").collect()
+    faces = join_labels.join_labels(table, labels, listing, RunConfig(**values), miap)
+    return faces.orderBy("image_id", "face_id").collect()
 
 
 def test_the_smallest_box_is_the_source(spark):
@@ -305,6 +356,117 @@ def test_label_by_image(spark):
     verdicts = [(image, *verdict) for image, (given, *_) in cases.items() for verdict in given]
     for row in joined(spark, boxes, verdicts, label_strategy="image"):
         assert (row.reason, row.label) == cases[row.image_id][1:]
+
+
+FEMININE, MASCULINE = "Predominantly Feminine", "Predominantly Masculine"
+MIAP_CASES = [  # MIAP's person boxes; the reason, the label and the age presentation
+    ([(FEMININE, "Young", PERSON)], "labelled", "female", "Young"),
+    ([(MASCULINE, "Older", PERSON)], "labelled", "male", "Older"),
+    ([(MASCULINE, "Older", PERSON, {"group": -1, "depiction": -1})], "labelled", "male", "Older"),
+    ([], "no MIAP person box", None, None),
+    ([(FEMININE, "Young", HALF)], "no MIAP person box", None, None),
+    ([(FEMININE, "Young", PERSON, {"group": 1})], "no MIAP person box", None, None),
+    ([(FEMININE, "Young", PERSON, {"depiction": 1})], "no MIAP person box", None, None),
+    ([(FEMININE, "Young", PERSON, {"valid": False})], "no MIAP person box", None, None),
+    ([("Unknown", "Young", PERSON)], "MIAP presentation unknown", None, "Young"),
+    ([(FEMININE, "Young", PERSON), (MASCULINE, "Older", WIDE)], "two labels", None, None),
+    ([(FEMININE, "Young", PERSON), (FEMININE, "Older", WIDE)], "labelled", "female", "Young"),
+    ([(FEMININE, "Young", WIDE), ("Unknown", "Middle", PERSON)], "MIAP presentation unknown", None, "Middle"),
+    ([(FEMININE, "Young", PERSON), ("Unknown", "Middle", WIDE)], "labelled", "female", "Young"),
+]
+MIAP_SCHEMA = (
+    "image_id string, subset string, x_min double, x_max double, y_min double, y_max double, is_group_of tinyint, "
+    "is_depiction tinyint, valid boolean, gender_presentation string, age_presentation string"
+)
+
+
+def miap_box(image, gender, age, edges, group=0, depiction=0, valid=True):
+    return (image, "train", *edges, group, depiction, valid, gender, age)
+
+
+@pytest.fixture(scope="module")
+def labelled_by_miap(spark):
+    boxes = [box(f"case{number}", "Human face", FACE) for number in range(len(MIAP_CASES))]
+    people = [
+        miap_box(f"case{number}", gender, age, edges, **(flags[0] if flags else {}))
+        for number, (case, *_) in enumerate(MIAP_CASES)
+        for gender, age, edges, *flags in case
+    ]
+    listed = [f"case{number}" for number in range(len(MIAP_CASES))]
+    table = spark.createDataFrame(people, MIAP_SCHEMA)
+    return {row.image_id: row for row in joined(spark, boxes, (), listed, miap=table, label_strategy="miap")}
+
+
+@pytest.mark.parametrize("number", range(len(MIAP_CASES)))
+def test_label_by_miap(labelled_by_miap, number):
+    _, *expected = MIAP_CASES[number]
+    row = labelled_by_miap[f"case{number}"]
+    assert [row.reason, row.label, row.age_presentation] == expected
+    assert row.miap_label == row.label
+
+
+def test_every_strategy_says_its_own_beside_the_chosen_one(spark):
+    boxes = [*(box("a", "Human face", FACE), box("a", "Man", PERSON)), box("b", "Human face", FACE)]
+    table = spark.createDataFrame([miap_box("a", FEMININE, "Older", PERSON)], MIAP_SCHEMA)
+    for strategy, label in (("box", "male"), ("image", "female"), ("miap", "female")):
+        first, second = joined(spark, boxes, [("a", "Woman", True)], miap=table, label_strategy=strategy)
+        said = (first.label_by_box, first.label_by_image, first.miap_label, first.age_presentation)
+        assert said == ("male", "female", "female", "Older")
+        assert (first.label, second.label, second.miap_label, second.age_presentation) == (label, None, None, None)
+
+
+def test_agreement_with_miap_by_split_and_strategy(spark, done, sample_release):
+    """Told by the truth alone: MIAP never errs in the drawn release, and strategy `box` never either."""
+    table = done.pinned("join_labels").metrics["miap"]
+    assert table.keys() == set(SUBSETS)
+    faces = rows(spark, done, "join_labels", "faces")
+    for subset in SUBSETS:
+        labelled = [row for row in faces if row["label"] and row["subset"] == subset]
+        unknown = sum(row["miap_label"] is None for row in labelled)
+        assert table[subset]["box"] == {
+            "agree": len(labelled) - unknown,
+            "disagree": 0,
+            "miap unknown": unknown,
+        }
+    assert sum(table[subset]["image"]["agree"] for subset in SUBSETS) > 0
+    assert sum(table[subset]["box"]["miap unknown"] for subset in SUBSETS) > 0
+    truth = {key(row["ImageID"], *(row[e] for e in extract.EDGES)): row for row in truth_of(sample_release)}
+    ages = set()
+    for row in faces:
+        real = truth[key(row["image_id"], *(row[e] for e in ("x_min", "x_max", "y_min", "y_max")))]
+        assert row["miap_label"] in (real["label"], None)
+        if row["label"]:
+            assert row["age_presentation"] in (real["age"], "Unknown")
+            ages.add(row["age_presentation"])
+    assert ages == {"Young", "Middle", "Older", "Unknown"}
+
+
+def test_the_agreement_is_the_same_whichever_strategy_labels(spark, done, opened):
+    for strategy in ("image", "miap"):
+        run = do(spark, opened(strategy, label_strategy=strategy), "extract", "join_labels")
+        manifest = run.pinned("join_labels")
+        assert manifest.metrics["miap"] == done.pinned("join_labels").metrics["miap"]
+        assert sum(manifest.ledger.values()) == manifest.metrics["faces"]
+    assert manifest.ledger["MIAP presentation unknown"] > 0
+
+
+def test_labels_that_are_no_presentations_and_releases_without_miap_go_without(spark, release_copy, tmp_path):
+    labels = {"adult": ["Man", "Woman"], "child": ["Boy", "Girl"]}
+    (release_copy / "open_images_extended_miap/open_images_extended_miap_boxes_train.csv").unlink()
+    root = str(tmp_path / "storage")
+    other = open_run(root, "other", {"release": str(release_copy), "labels": labels})
+    assert do(spark, other, "extract", "join_labels").pinned("join_labels").metrics["miap"] is None
+    partly = do(spark, open_run(root, "partly", {"release": str(release_copy)}), "extract", "join_labels")
+    assert partly.pinned("join_labels").metrics["miap"].keys() == {"validation", "test"}
+    for file in (release_copy / "open_images_extended_miap").iterdir():
+        file.unlink()
+    without = do(spark, open_run(root, "without", {"release": str(release_copy)}), "extract", "join_labels")
+    assert "miap" not in without.pinned("extract").metrics
+    assert not without.pinned("extract").table("miap")
+    assert without.pinned("join_labels").metrics["miap"] is None
+    for run in (other, without):
+        faces = rows(spark, run, "join_labels", "faces")
+        assert {(row["miap_label"], row["age_presentation"]) for row in faces} == {(None, None)}
 
 
 def test_the_image_limit_chooses_the_same_images_each_time_and_counts_the_others(spark):
@@ -362,7 +524,7 @@ def test_a_photograph_is_decoded_once_for_all_its_faces(sample_release, monkeypa
     decoded = []
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data: decoded.append(len(data)) or decode(data))
-    face = dict.fromkeys(("face_id", "label", "source", "is_occluded", "is_truncated"))
+    face = dict.fromkeys(chip.CARRIED)
     faces = [face | {"x_min": x, "x_max": x + 0.2, "y_min": 0.1, "y_max": 0.3} for x in (0.1, 0.4, 0.7)]
     faces.append(face | {"x_min": 0.1, "x_max": 0.11, "y_min": 0.1, "y_max": 0.3})
     image = {"image_id": photo.stem, "subset": "train", "rotation": None, "faces": faces}
@@ -383,7 +545,7 @@ def test_photographs_may_lie_behind_http(sample_release, tmp_path):
     try:
         base = f"http://127.0.0.1:{server.server_port}"
         release = Release("", base, "", {})
-        face = dict.fromkeys(("face_id", "label", "source", "is_occluded", "is_truncated"))
+        face = dict.fromkeys(chip.CARRIED)
         face |= {"x_min": 0.1, "x_max": 0.5, "y_min": 0.1, "y_max": 0.5}
         image = {"image_id": "0" * 16, "subset": "train", "rotation": 0, "faces": [face]}
         assert chip.cut_image(image, release, 0.2, 16)[0]["status"] == "image absent"
@@ -398,6 +560,40 @@ def whole(photo):
         return images.decode(photo.read_bytes()) is not None
     except images.UnreadableImageError:
         return False
+
+
+def test_chips_of_photographs_stored_turned_are_upright(spark, release_copy, tmp_path):
+    """Each photograph is replaced by one that is red above and blue below once it is turned by its Rotation."""
+    turned = {}
+    for listing in release_copy.rglob("*with-rotation.csv"):
+        with listing.open() as file:
+            turned |= {row["ImageID"]: int(float(row["Rotation"] or 0)) for row in csv.DictReader(file)}
+    upright = np.zeros((600, 600, 3), np.uint8)
+    upright[:300, :, 0] = upright[300:, :, 2] = 250
+    for photo in [path for subset in SUBSETS for path in (release_copy / subset).glob("*.jpg")]:
+        photo.write_bytes(images.encode_jpeg(np.rot90(upright, -turned[photo.stem] // 90)))
+    boxes = [
+        (image, subset, 0.3, 0.7, 0.3, 0.7, rotation)
+        for subset in SUBSETS
+        for image, rotation in turned.items()
+        if (release_copy / subset / f"{image}.jpg").exists()
+    ]
+    faces = spark.createDataFrame(
+        boxes,
+        "image_id string, subset string, x_min double, x_max double, y_min double, y_max double, rotation int",
+    ).selectExpr(
+        *("*", "image_id face_id", "'labelled' reason", "'male' label", "'xclick' source", "0Y is_occluded"),
+        *("0Y is_truncated", "'male' miap_label", "'Older' age_presentation"),
+    )
+    chips = chip.cut_chips(chip.group_by_image(faces, 2), find_release(str(release_copy)), RunConfig()).collect()
+    assert {row.rotation for row in chips} == {0, 90, 180, 270}
+    for row in chips:
+        pixels = images.decode(row.chip).astype(int)
+        half = len(pixels) // 2
+        above, below = pixels[: half - 4].mean(axis=(0, 1)), pixels[half + 4 :].mean(axis=(0, 1))
+        assert above[0] > 200 > 50 > above[2], row.rotation
+        assert below[2] > 200 > 50 > below[0], row.rotation
+        assert (row.miap_label, row.age_presentation) == ("male", "Older")
 
 
 def test_too_many_absent_photographs_stop_the_run(spark, release_copy, tmp_path):
@@ -425,6 +621,10 @@ def test_features_hold_every_chip_once_as_raw_pixels_of_the_right_size(spark, do
         assert order[row["label"]] == source["label"]
         expected = images.tensor(source["chip"], 48)
         np.testing.assert_array_equal(np.frombuffer(row["pixels"], np.uint8).reshape(48, 48, 3), expected)
+        luma = cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY).mean() / 255  # BT.601, each pixel rounded
+        assert row["brightness"] == pytest.approx(luma, abs=0.003)
+        for name in ("miap_label", "age_presentation", "rotation", "face_px", "is_occluded", "source"):
+            assert row[name] == source[name]
 
 
 def test_features_state_their_counts_and_channel_sums(spark, done):
