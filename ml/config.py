@@ -75,7 +75,7 @@ class RunConfig(BaseModel):
         0.9,
         "Classes",
         "Containment",
-        "Share of the face's area that a person box must hold to be a candidate (strategy box).",
+        "Share of the face's area that a person box must hold to be a candidate (strategies box and miap).",
         ge=0.5,
         le=1.0,
     )

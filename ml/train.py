@@ -25,13 +25,16 @@ from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.guards import check_label_order
 from ml.metrics import decide
 from ml.model import OTHER_LABELS, PERCEIVED_GENDER, Description, write_model
-from ml.networks import BACKBONE, build_network
+from ml.networks import BACKBONE, NETWORKS, build_network
 from ml.stages import Context, Manifest, Result
 
 log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.05  # of all steps: batch statistics and Adam's moments are still guesses in the first ones
 LAST_RATE = 0.01  # of the peak learning rate, reached by a half cosine
+# Chips of 64 pixels in place of 96 are learned from 2.4 times as fast; the last epochs see them as they are, so that
+# the network is used at the size it ended with (progressive resizing; Tan and Le 2021, arXiv:2104.00298).
+SMALL_SIDE, SMALL_SHARE, SMALLEST_SIDE = 2 / 3, 0.6, 32
 FINE_TUNING = 0.1  # of the learning rate, for the whole of a network whose backbone was pretrained
 LOG_SECONDS = 10.0
 REFERENCE_CANDIDATES = 256
@@ -69,6 +72,8 @@ def train(context: Context) -> Result:
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     with strategy.scope():
         network = build_network(config.network, reader.chip_size, len(reader.labels), config.backbone_weights)
+        if grows := config.network == "compact" and config.augment:
+            network = NETWORKS["compact"](None, len(reader.labels))
         size = network.count_params() * 4
         storage.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
         log.info(
@@ -76,8 +81,12 @@ def train(context: Context) -> Result:
             *(config.network, f"{network.count_params():,}", _devices(gpus), f"{reader.rows:,}"),
             *(dict(zip(reader.labels, reader.faces, strict=True)), f"{validation.reader.rows:,}"),
         )
-        fit = Fit(config, network, training, validation, Checkpoints(context.checkpoints))
+        fit = Fit(config, network, training, validation, Checkpoints(context.checkpoints), grows)
         history = fit.run()
+        if grows:
+            fixed = build_network(config.network, reader.chip_size, len(reader.labels))
+            fixed.set_weights(network.get_weights())
+            network = fixed
     return _write(context, network, history, validation.reader)
 
 
@@ -111,10 +120,17 @@ class Fit:
         training: The training faces.
         validation: The validation faces.
         checkpoints: Where the state is kept.
+        grows: Train on smaller chips first, for which the network must take any size.
     """
 
     def __init__(
-        self, config: RunConfig, network: keras.Model, training: Feed, validation: Feed, checkpoints: Checkpoints
+        self,
+        config: RunConfig,
+        network: keras.Model,
+        training: Feed,
+        validation: Feed,
+        checkpoints: Checkpoints,
+        grows: bool,
     ) -> None:
         self.config, self.network, self.checkpoints = config, network, checkpoints
         self.training, self.validation = training, validation
@@ -123,6 +139,7 @@ class Fit:
         pretrained = config.network.startswith("transfer:") and config.backbone_weights != "none"
         self.frozen_epochs = min(config.frozen_epochs, config.epochs) if pretrained else 0
         self.peak = config.learning_rate * (FINE_TUNING if pretrained else 1.0)
+        self.small_epochs = int(config.epochs * SMALL_SHARE) if grows else 0
         self.position = Position()
 
     def run(self) -> list[dict[str, Any]]:
@@ -183,7 +200,7 @@ class Fit:
         progress = Progress(self, started)
         try:
             with self.training.errors(), self.validation.errors():
-                dataset = self.training.dataset(epoch, position.step)
+                dataset = self.training.dataset(epoch, position.step, self._side(epoch))
                 self.network.fit(dataset, shuffle=False, verbose=0, callbacks=[progress])
                 with self._averaged():
                     measured = self.network.evaluate(self.validation.dataset(), verbose=0, return_dict=True)
@@ -214,6 +231,11 @@ class Fit:
                 self.checkpoints.save_best(history, self.network)
         self.position = Position(history)
         self.checkpoints.save(self.position, self.network, self.average)
+
+    def _side(self, epoch: int) -> int:
+        """Width and height of the chips that an epoch trains on."""
+        full = self.training.reader.chip_size
+        return max(SMALLEST_SIDE, round(full * SMALL_SIDE / 8) * 8) if epoch < self.small_epochs else full
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:

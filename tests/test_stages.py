@@ -85,7 +85,7 @@ def test_force_redoes_the_stage_and_its_followers_once(opened):
     for stage in (EXTRACT, EXPLORE, JOIN, JOIN):
         run_stage(forced, stage, body(calls))
     assert len(calls) == 4
-    assert followers("join_labels") == {"join_labels", "chip", "featurize", "train", "evaluate"}
+    assert followers("join_labels") == {"join_labels", "chip", "featurize", "train", "evaluate", "compare"}
 
 
 @pytest.mark.parametrize(
