@@ -88,7 +88,7 @@ def test_the_threshold_on_a_plateau_is_the_one_nearest_to_one_half() -> None:
     assert choose_threshold(at(0.1, 0.2, 0.8, 0.9), np.array([0, 0, 1, 1])) == 0.5
     assert choose_threshold(at(0.1, 0.2, 0.3, 0.4), np.array([0, 0, 1, 1])) == 0.25
     assert choose_threshold(at(0.6, 0.7, 0.8), np.array([0, 0, 1])) == pytest.approx(0.75)
-    assert choose_threshold(at(0.02, 0.03, 0.04), np.array([0, 1, 1])) == 0.05
+    assert choose_threshold(at(0.03, 0.06, 0.07), np.array([0, 1, 1])) == 0.05
     assert choose_threshold(at(0.6, 0.7), np.array([1, 1])) == 0.5
 
 
