@@ -1,7 +1,7 @@
 """What the model's confidence is worth on the test faces: calibration, and abstention where it is unsure.
 
-Confidence is the probability of the label that a face was given. It is below one half where the decision threshold is not
-one half and a face lies between the two.
+Confidence is the probability of the label that a face was given. It is below one half for a face that lies between one
+half and a decision threshold that is not one half.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def abstention_metrics(
         bootstrap: Of the faces' images.
 
     Returns:
-        `min_confidence`, `unknown` (faces), `coverage` (share of the faces that get a label), `accuracy` (of those), and
-        `curve`: the same at up to `CURVE_POINTS` confidences, from all faces down, with each its `min_confidence`.
+        `min_confidence`, `unknown` (faces), `coverage` (share of the faces that get a label), `accuracy` (of those),
+        and `curve`: the same at up to `CURVE_POINTS` confidences, from all faces down, with each its `min_confidence`.
     """
     confidence, right = given_confidence(probabilities, predicted), predicted == truth
     everyone = np.ones(len(truth), bool)

@@ -88,4 +88,4 @@ def _watched(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list[
     try:
         yield seen
     finally:
-        layer.call = call
+        del layer.call  # the class has its own

@@ -1,7 +1,8 @@
 """Intervals of 95% for what is measured on faces, of which those of one photograph are not independent.
 
 They are percentile intervals of a bootstrap that resamples whole images (Davison and Hinkley, 1997, section 3.8; Field
-and Welsh, 2007): one that resampled faces would be too narrow wherever the faces of an image are right or wrong together.
+and Welsh, 2007): one that resampled faces would be too narrow wherever the faces of an image are right or wrong
+together.
 
 A percentile interval has one known fault: where hardly any face is wrong (or right), hardly any resample is, and where
 none is it shrinks to a point. A share that rests on fewer than `FEW_IMAGES` images with a right face, or with a wrong

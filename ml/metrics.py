@@ -94,7 +94,7 @@ def classification_metrics(
     ]
     (*by_label, accuracy, majority), share_draws = bootstrap.drawn_shares(parts)
     recalls, precisions, overlaps = by_label[:2], by_label[2:4], by_label[4:]
-    balanced, gap = _balance(labels, recalls, share_draws[:, :2])
+    balanced, gap = _balance(labels, recalls, share_draws[:, :2], count, bootstrap.images)
     losses = face_log_losses(probabilities, truth)
     draws = bootstrap.sums([losses, everyone])
     ranking = _ranking(truth, probabilities, bootstrap)
@@ -127,14 +127,13 @@ def classification_metrics(
 
 
 def _balance(
-    labels: Sequence[str], recalls: Sequence[dict[str, Any]], draws: NDArray[np.float64]
+    labels: Sequence[str], recalls: Sequence[dict[str, Any]], draws: NDArray[np.float64], count: int, images: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Balanced accuracy, the mean of both recalls; and the gap, the better recall less the worse one.
 
     The interval of the gap is that of the signed difference, so that it reaches below 0 where the data do not tell
     which of the two labels is served worse.
     """
-    count, images = (sum(recall[name] for recall in recalls) for name in ("count", "images"))
     if any(recall["value"] is None for recall in recalls):
         nothing = {"value": None, "low": None, "high": None, "count": count, "images": images}
         return nothing, {**nothing, "better": None, "worse": None}

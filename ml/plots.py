@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
 from sklearn.metrics import roc_curve as roc_points
 
 from ml.config import FACE
@@ -243,6 +244,183 @@ def roc_curve(
     axes.set_title(f"ROC, {subject}, {len(truth):,} test faces", loc="left", fontsize=12)
     axes.legend(loc="lower right", frameon=False)
     return to_png(figure)
+
+
+def precision_recall(
+    labels: Sequence[str],
+    truth: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    predicted: NDArray[np.integer],
+    average_precisions: Sequence[float | None],
+    subject: str = PERCEIVED,
+) -> bytes:
+    """Precision against recall for either label, each with the point of the answers given and its share of the faces.
+
+    Args:
+        labels: The labels by index.
+        truth: Annotated label index of each face, shape (n,).
+        probabilities: Shape (n, 2).
+        predicted: Label index that each face was given, shape (n,).
+        average_precisions: Of each label, or None where all faces have one label: then there are no curves to draw.
+        subject: What the labels are about.
+    """
+    figure = _figure(5.6, SQUARE_WIDTH)
+    axes = figure.subplots()
+    lowest = 1.0
+    for index, (label, average, colour) in enumerate(zip(labels, average_precisions, (ORANGE, BLUE), strict=True)):
+        if average is None:
+            continue
+        annotated, given = truth == index, predicted == index
+        precision, recall, _ = precision_recall_curve(annotated, probabilities[:, index])
+        axes.plot(recall, precision, color=colour, linewidth=2, label=f"{label}, average precision {average:.3f}")
+        axes.axhline(annotated.mean(), color=colour, linestyle="--", linewidth=1, label=f"guessing {label}")
+        lowest = min(lowest, annotated.mean(), *precision[:-1][recall[:-1] > 0.02])
+        if given.any():
+            hit = (annotated & given).sum()
+            axes.plot(hit / annotated.sum(), hit / given.sum(), "o", color=colour, markersize=8, clip_on=False)
+            lowest = min(lowest, hit / given.sum())
+    if None in average_precisions:
+        axes.text(0.5, 0.5, "all test faces have one label", ha="center", transform=axes.transAxes, color=DARK)
+    else:
+        axes.plot([], [], "o", color=GREY, markersize=8, label="at the decision threshold")
+        axes.legend(loc="lower left", frameon=False)
+    _plain(axes)
+    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(max(0.0, lowest - 0.3), 1.01)  # room for the legend below the curves
+    axes.set_xlabel("recall: share of the label's faces that are found")
+    axes.set_ylabel("precision: share of the answers that are right")
+    axes.set_title(f"Precision and recall, {subject}, {len(truth):,} test faces", loc="left", fontsize=11)
+    return to_png(figure)
+
+
+def reliability(calibration: Mapping[str, Any], faces: int) -> bytes:
+    """Accuracy against confidence, before and after temperature scaling, in bins of equally many faces.
+
+    Args:
+        calibration: What `ml.confidence.calibration_metrics` gives.
+        faces: Number of test faces.
+    """
+    figure = _figure(4.7)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    names = {"before": "Before scaling", "after": f"After, temperature {calibration['temperature']:.3f}"}
+    rows = [row for name in names for row in calibration[name]["reliability"]]
+    lowest = min((min(row["confidence"], row["accuracy"]["low"]) for row in rows), default=0.0)
+    lowest = max(0.0, lowest - 0.03)
+    for axes, (name, title), colour in zip(panels, names.items(), (GREY, BLUE), strict=True):
+        found = calibration[name]
+        places = [row["confidence"] for row in found["reliability"]]
+        axes.plot([lowest, 1], [lowest, 1], color=DARK, linestyle="--", linewidth=1, label="as right as sure")
+        values = [row["accuracy"]["value"] for row in found["reliability"]]
+        axes.plot(places, values, color=colour, marker="o", markersize=4, linewidth=1)
+        for row in found["reliability"]:
+            axes.plot([row["confidence"]] * 2, _bounds(row["accuracy"]), color=colour, linewidth=1.4)
+        told = "\n".join(
+            f"{text} {found[key]['value']:.3f} ({found[key]['low']:.3f} to {found[key]['high']:.3f})"
+            if found[key]["low"] is not None
+            else f"{text} {found[key]['value']:.3f}"
+            for key, text in (("ece", "ECE"), ("brier", "Brier"))
+        )
+        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", color=DARK, fontsize=10)
+        _plain(axes)
+        axes.grid(color="#e6e9ec", linewidth=0.8)
+        axes.set_xlim(lowest, 1.005)
+        axes.set_ylim(lowest, 1.005)
+        axes.set_title(title, loc="left", fontsize=12)
+        axes.set_xlabel("confidence: mean of the bin")
+    panels[0].set_ylabel("accuracy of the bin, 95% interval")
+    panels[0].legend(loc="lower right", frameon=False)
+    figure.suptitle(f"Reliability, {faces:,} test faces", x=0.01, ha="left", fontsize=13)
+    return to_png(figure)
+
+
+def risk_coverage(abstention: Mapping[str, Any], faces: int) -> bytes:
+    """The share of wrong answers against the share of faces that get one, as ever less sure answers are withheld.
+
+    Args:
+        abstention: What `ml.confidence.abstention_metrics` gives.
+        faces: Number of test faces.
+    """
+    figure = _figure(4.6, SQUARE_WIDTH)
+    axes = figure.subplots()
+    rows = sorted(abstention["curve"], key=lambda row: row["coverage"]["value"])
+    coverage = [row["coverage"]["value"] for row in rows]
+    risks = [tuple(1 - row["accuracy"][name] for name in ("value", "high", "low")) for row in rows]
+    values, low, high = zip(*risks, strict=True)
+    axes.fill_between(coverage, low, high, color=BLUE, alpha=0.18, linewidth=0, label="95% interval")
+    axes.plot(coverage, values, color=BLUE, linewidth=2, marker="o" if len(rows) < 3 else "", label="wrong answers")
+    chosen = abstention["accuracy"]["value"]
+    axes.axvline(abstention["coverage"]["value"], color=ORANGE, linestyle="--", linewidth=1.2)
+    axes.plot(
+        abstention["coverage"]["value"],
+        0 if chosen is None else 1 - chosen,
+        "o",
+        color=ORANGE,
+        markersize=8,
+        clip_on=False,
+        label=f"'unknown' below {abstention['min_confidence']:g}",
+    )
+    _plain(axes)
+    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
+    axes.set_xlabel("coverage: share of the faces that get a label, the surest first")
+    axes.set_ylabel("risk: share of these that are wrong")
+    axes.set_title(f"Risk and coverage, {faces:,} test faces", loc="left", fontsize=12)
+    axes.legend(loc="upper left", frameon=False)
+    return to_png(figure)
+
+
+def intervals(
+    groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]],
+    title: str,
+    value_name: str,
+    reference: float,
+    reference_name: str,
+    enough: int = 0,
+) -> bytes:
+    """Numbers with their intervals, one line each, beside a value to compare them with.
+
+    Args:
+        groups: Title of a group, and its rows: name, and a mapping of value, low, high (None where unknown), count.
+        title: Of the plot.
+        value_name: Of the horizontal axis, which is in per cent.
+        reference: The value to compare with.
+        reference_name: What it is.
+        enough: Rows of fewer faces are drawn pale.
+    """
+    lines: list[tuple[str, Mapping[str, Any] | None]] = []
+    for name, rows in groups:
+        lines += [(name, None), *rows]
+    figure = _figure(1.5 + 0.29 * max(len(lines), 3))
+    axes = figure.subplots()
+    for place, (_, row) in enumerate(lines):
+        if row is not None and row["value"] is not None:
+            colour = BLUE if row["count"] >= enough else GREY
+            axes.plot(_bounds(row), [place] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(row["value"], place, "o", color=colour, markersize=6)
+    axes.axvline(reference, color=ORANGE, linestyle="--", linewidth=1.2, label=reference_name)
+    names = [name if row is None else f"{name}  ({row['count']:,})" for name, row in lines]
+    axes.set_yticks(range(len(lines)), names)
+    for tick, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
+        tick.set_fontweight("bold" if row is None else "normal")
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    _plain(axes)
+    axes.set_axisbelow(True)
+    axes.grid(axis="x", color="#e6e9ec", linewidth=0.8)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
+    axes.set_xlabel(value_name)
+    axes.set_title(title, loc="left", fontsize=12)
+    figure.legend(loc="outside lower right", frameon=False)
+    return to_png(figure)
+
+
+def _bounds(row: Mapping[str, Any]) -> list[float]:
+    """The ends of a number's interval; the number itself where it has none."""
+    return [row["value"] if row[name] is None else row[name] for name in ("low", "high")]
 
 
 def _figure(height: float, width: float = WIDTH) -> Figure:

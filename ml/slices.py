@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ def _flag(column: str, title: str, set_: str) -> Slicing:
 def _bins(column: str, title: str, edges: Sequence[float], text: Callable[[float], str], unit: str) -> Slicing:
     names = (
         f"below {text(edges[0])} {unit}",
-        *(f"{text(low)} to {text(high)} {unit}" for low, high in zip(edges[:-1], edges[1:], strict=True)),
+        *(f"{text(low)} to {text(high)} {unit}" for low, high in itertools.pairwise(edges)),
         f"{text(edges[-1])} {unit} and more",
     )
     return Slicing(column, title, names, lambda value: names[int(np.searchsorted(edges, value, side="right"))])
