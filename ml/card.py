@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -70,7 +71,16 @@ def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[st
 
 def plain(text: str) -> str:
     """Text of a release as Markdown that shows it and does nothing else: on one line, its marks escaped."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&:])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~&])", r"\\\1", " ".join(text.split()))
+
+
+def _credit(photo: Mapping[str, Any]) -> str:
+    # Titles and names are published as HTML.
+    title, author = (plain(html.unescape(photo.get(name) or "")) for name in ("title", "author"))
+    pages = [photo.get(name) or "" for name in ("license", "landing_url")]
+    pages = [page for page in pages if re.fullmatch(r"https?://[^\s<>]+", page)]
+    told = [f"{plain(photo['image_id'])}: {title or 'untitled'}", f"by {author or 'an unnamed author'}"]
+    return ", ".join([*told, *(f"<{page}>" for page in pages)])
 
 
 def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any]]:

@@ -274,7 +274,7 @@ def precision_recall(
         precision, recall, _ = precision_recall_curve(annotated, probabilities[:, index])
         axes.plot(recall, precision, color=colour, linewidth=2, label=f"{label}, average precision {average:.3f}")
         axes.axhline(annotated.mean(), color=colour, linestyle="--", linewidth=1, label=f"guessing {label}")
-        lowest = min(lowest, annotated.mean(), *precision[:-1][recall[:-1] > 0.02])
+        lowest = min(lowest, annotated.mean(), *precision[recall > 0.05])
         if given.any():
             hit = (annotated & given).sum()
             axes.plot(hit / annotated.sum(), hit / given.sum(), "o", color=colour, markersize=8, clip_on=False)
@@ -407,6 +407,8 @@ def intervals(
     for tick, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
         tick.set_fontweight("bold" if row is None else "normal")
     axes.set_ylim(len(lines) - 0.4, -0.6)
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -1.005), min(high, 1.005))
     _plain(axes)
     axes.set_axisbelow(True)
     axes.grid(axis="x", color="#e6e9ec", linewidth=0.8)

@@ -91,6 +91,28 @@ def render_report(
     )
 
 
+def render_comparison(context: Context, comparison: Mapping[str, Any], plot: bytes) -> str:
+    """Write the HTML of a comparison of two models.
+
+    Args:
+        context: Of stage `compare`.
+        comparison: What the stage writes into `compare.json`.
+        plot: PNG file of the differences by slice.
+    """
+    return (
+        templates()
+        .get_template("compare.html.j2")
+        .render(
+            about=subject(context.config),
+            people=subject(context.config) == PERCEIVED,
+            run=context.run,
+            now=datetime.datetime.now(datetime.UTC),
+            comparison=comparison,
+            plot=plot,
+        )
+    )
+
+
 def _ledgers(pins: Mapping[str, Manifest], config: RunConfig) -> list[dict[str, Any]]:
     """Each ledger with its total and its rows, the one that goes on to the next stage first."""
     return [
@@ -179,7 +201,7 @@ def _percent(value: float | None) -> str:
 
 def _points(value: float | None) -> str:
     """A difference of shares in percentage points, with its sign."""
-    return "–" if value is None else f"{100 * value:+.1f}"
+    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
 
 
 def _number(value: int) -> str:

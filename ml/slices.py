@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
-from fairlearn.metrics import MetricFrame
+from fairlearn.metrics import MetricFrame, count
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
@@ -49,21 +49,21 @@ def _flag(column: str, title: str, set_: str) -> Slicing:
 
 def _bins(column: str, title: str, edges: Sequence[float], text: Callable[[float], str], unit: str) -> Slicing:
     names = (
-        f"below {text(edges[0])} {unit}",
-        *(f"{text(low)} to {text(high)} {unit}" for low, high in itertools.pairwise(edges)),
-        f"{text(edges[-1])} {unit} and more",
+        f"below {text(edges[0])}{unit}",
+        *(f"{text(low)} to {text(high)}{unit}" for low, high in itertools.pairwise(edges)),
+        f"{text(edges[-1])}{unit} and more",
     )
     return Slicing(column, title, names, lambda value: names[int(np.searchsorted(edges, value, side="right"))])
 
 
 SLICINGS = (
     Slicing("age_presentation", "Age presentation (MIAP)", AGES, str),
-    _bins("face_px", "Face size (shorter side of the box)", FACE_EDGES, lambda edge: f"{edge:.0f}", "px"),
+    _bins("face_px", "Face size (shorter side of the box)", FACE_EDGES, lambda edge: f"{edge:.0f}", " px"),
     _flag("is_occluded", "Occlusion", "occluded"),
     _flag("is_truncated", "Truncation", "truncated"),
     Slicing("source", "Source of the box", (), str),
     Slicing("rotation", "Rotation of the photograph", (), lambda value: f"{int(value)}°"),
-    _bins("brightness", "Brightness of the chip (mean luma)", BRIGHTNESS_EDGES, lambda edge: f"{edge:.0%}"[:-1], "%"),
+    _bins("brightness", "Brightness of the chip (mean luma)", BRIGHTNESS_EDGES, lambda edge: f"{100 * edge:.0f}", "%"),
 )
 COLUMNS = tuple(slicing.column for slicing in SLICINGS)
 
@@ -123,8 +123,8 @@ def slice_metrics(
 
     Returns:
         `enough_faces`; `left_out`, the titles without a column or without any value; `by`, a list with for each other
-        slicing `column`, `title`, `without_value` (faces of NULL), `accuracy_gap` (the largest accuracy less the
-        smallest, over the slices of enough faces, None where there are not two) and `slices`, each with `name`,
+        slicing `column`, `title`, `without_value` (faces of NULL), `accuracy_gap` (of the slices of enough faces the
+        accuracy of the `best` less that of the `worst`, None where there are not two) and `slices`, each with `name`,
         `faces`, `images`, `accuracy`, `recall` by label and `recall_gap`; `worst`, the slice of enough faces with the
         lowest accuracy; and `widest_recall_gap`, the slice of enough faces of either label whose recalls differ most.
         The last two also hold the `title` of the slicing; None where there is no such slice.
@@ -132,17 +132,24 @@ def slice_metrics(
     right = predicted == truth
     present, left_out = _present(columns)
     masks = [names == name for _, names, found in present for name in found]
-    rows = iter(_rows(labels, truth, right, masks, bootstrap))
-    by: list[dict[str, Any]] = [
-        {
-            "column": slicing.column,
-            "title": slicing.title,
-            "without_value": int(pd.isna(names).sum()),
-            "accuracy_gap": _accuracy_gap(truth, predicted, names),
-            "slices": [{"name": name, **next(rows)} for name in found],
-        }
-        for slicing, names, found in present
-    ]
+    parts = [part for mask in masks for part in (mask, mask & (truth == 0), mask & (truth == 1))]
+    shares, draws = bootstrap.drawn_shares([(right, part) for part in parts])
+    by: list[dict[str, Any]] = []
+    start = 0
+    for slicing, names, found in present:
+        accuracy_draws = dict(zip(found, draws.T[start::3], strict=False))
+        places = range(start, start + 3 * len(found), 3)
+        rows = [_row(labels, n, shares[i : i + 3], draws[:, i : i + 3]) for n, i in zip(found, places, strict=True)]
+        by.append(
+            {
+                "column": slicing.column,
+                "title": slicing.title,
+                "without_value": int(pd.isna(names).sum()),
+                "accuracy_gap": _accuracy_gap(truth, predicted, names, rows, accuracy_draws),
+                "slices": rows,
+            }
+        )
+        start += 3 * len(found)
     everything = [{"title": part["title"], **row} for part in by for row in part["slices"]]
     enough = [row for row in everything if row["faces"] >= ENOUGH_FACES]
     of_both = [row for row in everything if all(row["recall"][label]["count"] >= ENOUGH_FACES for label in labels)]
@@ -155,46 +162,43 @@ def slice_metrics(
     }
 
 
-def _rows(
-    labels: Sequence[str],
-    truth: NDArray[np.integer],
-    right: NDArray[np.bool_],
-    masks: Sequence[NDArray[np.bool_]],
-    bootstrap: ImageBootstrap,
-) -> list[dict[str, Any]]:
-    parts = [part for mask in masks for part in (mask, mask & (truth == 0), mask & (truth == 1))]
-    shares, draws = bootstrap.drawn_shares([(right, part) for part in parts])
-    rows = []
-    for number in range(0, len(parts), 3):
-        accuracy, first, second = shares[number : number + 3]
-        rows.append(
-            {
-                "faces": accuracy["count"],
-                "images": accuracy["images"],
-                "accuracy": accuracy,
-                "recall": {labels[0]: first, labels[1]: second},
-                # That of the first label less that of the second.
-                "recall_gap": difference(first, second, draws[:, number + 1] - draws[:, number + 2]),
-            }
-        )
-    return rows
+def _row(
+    labels: Sequence[str], name: str, shares: Sequence[dict[str, Any]], draws: NDArray[np.float64]
+) -> dict[str, Any]:
+    """One slice: its shares and their draws are accuracy, recall of the first and recall of the second label."""
+    accuracy, first, second = shares
+    return {
+        "name": name,
+        "faces": accuracy["count"],
+        "images": accuracy["images"],
+        "accuracy": accuracy,
+        "recall": {labels[0]: first, labels[1]: second},
+        # That of the first label less that of the second.
+        "recall_gap": difference(first, second, draws[:, 1] - draws[:, 2]),
+    }
 
 
 def _accuracy_gap(
-    truth: NDArray[np.integer], predicted: NDArray[np.integer], names: NDArray[np.object_]
-) -> float | None:
-    """The largest accuracy of a slice less the smallest, over those of enough faces."""
-    frequent = {name for name, faces in pd.Series(names).value_counts().items() if faces >= ENOUGH_FACES}
-    kept = np.array([name in frequent for name in names])
-    if len(frequent) < 2:
-        return None
+    truth: NDArray[np.integer],
+    predicted: NDArray[np.integer],
+    names: NDArray[np.object_],
+    rows: Sequence[dict[str, Any]],
+    draws: Mapping[str, NDArray[np.float64]],
+) -> dict[str, Any] | None:
+    named = ~pd.isna(names)
     frame = MetricFrame(
-        metrics=accuracy_score,
-        y_true=truth[kept],
-        y_pred=predicted[kept],
-        sensitive_features=names[kept],
-    )
-    return float(frame.difference())
+        metrics={"faces": count, "accuracy": accuracy_score},
+        y_true=truth[named],
+        y_pred=predicted[named],
+        sensitive_features=names[named],
+    ).by_group
+    enough = frame[frame["faces"] >= ENOUGH_FACES]["accuracy"]
+    if len(enough) < 2:
+        return None
+    best, worst = enough.idxmax(), enough.idxmin()
+    shares = {row["name"]: row["accuracy"] for row in rows}
+    gap = difference(shares[best], shares[worst], draws[best] - draws[worst])
+    return {**gap, "best": best, "worst": worst}
 
 
 def slice_differences(
