@@ -9,6 +9,7 @@ the features have columns to slice by, `slices`; contact sheets `correct`, `wron
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from ml import plots, storage
@@ -43,7 +44,9 @@ def evaluate(context: Context) -> Result:
         collector.add(batch, probabilities)
         examples.add(batch, probabilities)
     answers = collector.answers()
-    metrics = _measure(context, answers, classifier.description.temperature)
+    joined = context.run.pins().get("join_labels")
+    miap_counts = joined.metrics.get("miap") if joined else None
+    metrics = measure(answers, classifier.description.temperature, config.min_confidence, miap_counts)
     figures = {
         **_plots(metrics, answers, subject(config)),
         "curves": storage.read_bytes(trained.file("curves.png")),
@@ -52,11 +55,25 @@ def evaluate(context: Context) -> Result:
     return _write(context, metrics, answers, figures, examples.image_ids)
 
 
-def _measure(context: Context, answers: Answers, temperature: float) -> dict[str, Any]:
+def measure(
+    answers: Answers,
+    temperature: float = 1.0,
+    min_confidence: float = 0.75,
+    miap_counts: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None,
+) -> dict[str, Any]:
+    """All metrics of the test faces, as JSON values.
+
+    Args:
+        answers: Of the model.
+        temperature: That the model has inside.
+        min_confidence: Below this confidence a face is answered 'unknown'.
+        miap_counts: What stage join_labels counted of MIAP, see `miap_metrics`.
+
+    Returns:
+        What `classification_metrics` gives, and `ece`, `brier`, `calibration`, `abstention`, `slices` and `miap`.
+    """
     labels, truth, predicted = answers.labels, answers.truth, answers.predicted
     bootstrap = ImageBootstrap(answers.columns["image_id"])
-    joined = context.run.pins().get("join_labels")
-    miap_counts = joined.metrics.get("miap") if joined else None
     metrics = classification_metrics(labels, truth, answers.probabilities, answers.threshold, bootstrap)
     calibration = calibration_metrics(truth, answers.probabilities, predicted, temperature, bootstrap)
     return {
@@ -64,9 +81,7 @@ def _measure(context: Context, answers: Answers, temperature: float) -> dict[str
         "ece": calibration["after"]["ece"],
         "brier": calibration["after"]["brier"],
         "calibration": calibration,
-        "abstention": abstention_metrics(
-            truth, answers.probabilities, predicted, context.config.min_confidence, bootstrap
-        ),
+        "abstention": abstention_metrics(truth, answers.probabilities, predicted, min_confidence, bootstrap),
         "slices": slice_metrics(labels, truth, predicted, answers.columns, bootstrap),
         "miap": miap_metrics(labels, truth, predicted, answers.columns.get(MIAP_LABEL), miap_counts, bootstrap),
     }

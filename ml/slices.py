@@ -190,7 +190,7 @@ def _accuracy_gap(
         metrics={"faces": count, "accuracy": accuracy_score},
         y_true=truth[named],
         y_pred=predicted[named],
-        sensitive_features=names[named],
+        sensitive_features=pd.Series(names[named]),  # an array of one face is refused
     ).by_group
     enough = frame[frame["faces"] >= ENOUGH_FACES]["accuracy"]
     if len(enough) < 2:

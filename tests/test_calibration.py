@@ -107,6 +107,7 @@ def test_bins_are_of_ascending_confidence_and_of_about_equal_size(pairs: list[tu
     confidence = probabilities.max(axis=1)
     order = np.argsort(confidence)
     assert (np.diff(place[order]) >= 0).all()
+    assert sorted(set(place)) == list(range(place.max() + 1)), "no bin is empty"
     if len(set(confidence)) == len(confidence):
         assert np.bincount(place).max() <= -(-len(confidence) // min(5, len(confidence))) + 1
     assert 0 <= expected_calibration_error(probabilities, truth, 5) <= 1
