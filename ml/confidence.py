@@ -78,10 +78,14 @@ def _calibration(
     def told(value: float, draws: NDArray[np.float64]) -> dict[str, Any]:
         return estimate(value, draws, count, bootstrap.images)
 
+    ece = told(expected_calibration_error(probabilities, truth, predicted=predicted), np.abs(means[:, 2:]).sum(axis=1))
+    if ece["high"] is not None:
+        # Chance makes the error of the faces larger than the model's own, and that of a resample larger again, so the
+        # percentiles lie too high. The upper one is kept as the safe side; the lower end is mirrored from it, as the
+        # basic bootstrap does (Davison and Hinkley, 1997, section 5.2).
+        ece["low"] = max(0.0, 2 * ece["value"] - ece["high"])
     return {
-        "ece": told(
-            expected_calibration_error(probabilities, truth, predicted=predicted), np.abs(means[:, 2:]).sum(axis=1)
-        ),
+        "ece": ece,
         "brier": told(brier(probabilities, truth), means[:, 1]),
         "log_loss": told(float(losses.mean()), means[:, 0]),
         "reliability": [

@@ -28,7 +28,9 @@ def calibrated(count=3000):
 
 def test_before_is_what_the_network_would_say_without_its_temperature():
     truth, probabilities = calibrated()
-    found = calibration_metrics(truth, probabilities, probabilities.argmax(axis=1), 2.0, ImageBootstrap(range(3000)))
+    found = calibration_metrics(
+        truth, probabilities, probabilities.argmax(axis=1), 2.0, ImageBootstrap(range(3000), resamples=400)
+    )
     overconfident = apply_temperature(probabilities, 0.5)
     assert found["before"]["ece"]["value"] == pytest.approx(expected_calibration_error(overconfident, truth))
     assert found["after"]["ece"]["value"] < 0.03 < 0.1 < found["before"]["ece"]["value"]
@@ -37,6 +39,16 @@ def test_before_is_what_the_network_would_say_without_its_temperature():
     for row in found["after"]["reliability"]:
         assert row["accuracy"]["low"] - 0.05 < row["confidence"] < row["accuracy"]["high"] + 0.05
     assert sum(row["accuracy"]["count"] for row in found["before"]["reliability"]) == 3000
+
+
+def test_the_interval_of_the_calibration_error_reaches_below_it():
+    truth, probabilities = calibrated()
+    found = calibration_metrics(
+        truth, probabilities, probabilities.argmax(axis=1), 1.0, ImageBootstrap(range(3000), resamples=400)
+    )
+    ece = found["after"]["ece"]
+    # Of a calibrated model all of it is chance, and so is what a resample adds.
+    assert 0 <= ece["low"] < 0.7 * ece["value"] < ece["value"] < ece["high"]
 
 
 def test_a_temperature_of_one_changes_nothing():
@@ -69,6 +81,8 @@ def test_the_higher_the_confidence_asked_for_the_fewer_are_answered(faces, limit
 
 def test_withholding_the_unsure_answers_of_a_calibrated_model_helps():
     truth, probabilities = calibrated()
-    found = abstention_metrics(truth, probabilities, probabilities.argmax(axis=1), 0.9, ImageBootstrap(range(3000)))
+    found = abstention_metrics(
+        truth, probabilities, probabilities.argmax(axis=1), 0.9, ImageBootstrap(range(3000), resamples=400)
+    )
     assert found["accuracy"]["low"] > found["curve"][0]["accuracy"]["high"]
     assert found["accuracy"]["value"] > 0.9

@@ -124,9 +124,9 @@ def test_calibration_is_told_before_and_after_the_models_temperature(evaluated):
 
 
 def test_below_the_least_confidence_a_face_is_unknown(evaluated):
-    result, context = evaluated(sharpness=4.0, values={"min_confidence": 0.6})
+    result, context = evaluated(sharpness=4.0, bias=0.3, values={"min_confidence": 0.65})
     table = pq.read_table(io.BytesIO(read(context, "predictions.parquet"))).to_pydict()
-    unknown = sum(max(p, 1 - p) < 0.6 for p in table["probability"])
+    unknown = sum(max(p, 1 - p) < 0.65 for p in table["probability"])
     assert 0 < unknown < 80
     assert result.metrics["abstention"]["unknown"] == unknown
     assert result.metrics["abstention"]["coverage"]["value"] == pytest.approx(1 - unknown / 80)
