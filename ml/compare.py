@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from ml import plots, storage
+from ml import evaluation_plots, storage
 from ml.answers import Answers, Collector, ask, load_classifier
 from ml.calibration import face_log_losses
 from ml.errors import ConfigurationError
@@ -121,7 +121,7 @@ def _write(context: Context, comparison: Mapping[str, Any]) -> Result:
     overall = comparison["accuracy_difference"]
     groups = [("All test faces", [("together", overall)])]
     groups += [(p["title"], [(r["name"], r["difference"]) for r in p["slices"]]) for p in comparison["slices"]]
-    plot = plots.intervals(
+    plot = evaluation_plots.intervals(
         groups,
         f"Difference in accuracy, {subject(context.config)}",
         "accuracy of the model less that of the baseline, 95% interval (faces in brackets)",

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ml import plots, storage
+from ml import evaluation_plots, storage
 from ml.agreement import miap_metrics
 from ml.answers import MIAP_LABEL, Answers, Collector, ask, load_classifier
 from ml.card import render_card
@@ -91,14 +91,18 @@ def _plots(metrics: dict[str, Any], answers: Answers, about: str) -> dict[str, b
     labels, truth, probabilities = answers.labels, answers.truth, answers.probabilities
     averages = [metrics["by_label"][label]["average_precision"]["value"] for label in labels]
     figures = {
-        "confusion_matrix": plots.confusion_matrix(labels, metrics["confusion"]["counts"], about),
-        "roc": plots.roc_curve(labels, truth, probabilities, answers.threshold, metrics["auc"]["value"], about),
-        "precision_recall": plots.precision_recall(labels, truth, probabilities, answers.predicted, averages, about),
-        "reliability": plots.reliability(metrics["calibration"], metrics["faces"]),
-        "risk_coverage": plots.risk_coverage(metrics["abstention"], metrics["faces"]),
+        "confusion_matrix": evaluation_plots.confusion_matrix(labels, metrics["confusion"]["counts"], about),
+        "roc": evaluation_plots.roc_curve(
+            labels, truth, probabilities, answers.threshold, metrics["auc"]["value"], about
+        ),
+        "precision_recall": evaluation_plots.precision_recall(
+            labels, truth, probabilities, answers.predicted, averages, about
+        ),
+        "reliability": evaluation_plots.reliability(metrics["calibration"], metrics["faces"]),
+        "risk_coverage": evaluation_plots.risk_coverage(metrics["abstention"], metrics["faces"]),
     }
     if by := metrics["slices"]["by"]:
-        figures["slices"] = plots.intervals(
+        figures["slices"] = evaluation_plots.intervals(
             [(part["title"], [(row["name"], row["accuracy"]) for row in part["slices"]]) for part in by],
             f"Accuracy by slice, {about}",
             "accuracy with its 95% interval (faces in brackets)",

@@ -23,6 +23,7 @@ LEDGERS = (
     ("join_labels", "{chip_class} boxes of the release, by what became of them", "labelled"),
     ("chip", "Labelled boxes, by what became of their chip", "chipped"),
 )
+BESIDE = ("evaluate", "compare")  # this stage itself, and one that works at the same time
 CREDITS = ("image_id", "author", "title", "landing_url", "license")
 
 
@@ -85,7 +86,7 @@ def render_report(
             explored=_explore_figures(explore) if explore else {},
             credits=photo_credits(context, shown_images),
             parameters=parameters(config),
-            stages=[*(_stage(m) for name, m in pins.items() if name != "evaluate"), _this_attempt(context)],
+            stages=[*(_stage(m) for name, m in pins.items() if name not in BESIDE), _this_attempt(context)],
             versions=context.inputs["train"].versions,
         )
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml import plots
+from ml import evaluation_plots, plots
 from ml.confidence import abstention_metrics, calibration_metrics
 from ml.drawing import PALETTE, Mark, contact_sheet, draw_marks, heat_overlay, rectangle
 from ml.intervals import ImageBootstrap
@@ -46,23 +46,25 @@ CHARTS = {
     "no box": lambda: plots.boxes_by_source([]),
     "curves": lambda: plots.training_curves(HISTORY, 2),
     "curves of one epoch": lambda: plots.training_curves(HISTORY[:1], 1),
-    "confusion": lambda: plots.confusion_matrix(["female", "male"], [[5, 1], [2, 12]]),
-    "confusion of one label": lambda: plots.confusion_matrix(["female", "male"], [[0, 0], [2, 12]]),
-    "roc": lambda: plots.roc_curve(["female", "male"], TRUTH, PROBABILITIES, 0.5, 0.8),
-    "precision": lambda: plots.precision_recall(["female", "male"], TRUTH, PROBABILITIES, PREDICTED, [0.5, 0.9]),
-    "precision of one label": lambda: plots.precision_recall(
+    "confusion": lambda: evaluation_plots.confusion_matrix(["female", "male"], [[5, 1], [2, 12]]),
+    "confusion of one label": lambda: evaluation_plots.confusion_matrix(["female", "male"], [[0, 0], [2, 12]]),
+    "roc": lambda: evaluation_plots.roc_curve(["female", "male"], TRUTH, PROBABILITIES, 0.5, 0.8),
+    "precision": lambda: evaluation_plots.precision_recall(
+        ["female", "male"], TRUTH, PROBABILITIES, PREDICTED, [0.5, 0.9]
+    ),
+    "precision of one label": lambda: evaluation_plots.precision_recall(
         ["female", "male"], TRUTH[2:], PROBABILITIES[2:], PREDICTED[2:], [None, None]
     ),
-    "precision of one answer": lambda: plots.precision_recall(
+    "precision of one answer": lambda: evaluation_plots.precision_recall(
         ["female", "male"], TRUTH, PROBABILITIES, np.ones(5, int), [0.5, 0.9]
     ),
-    "reliability": lambda: plots.reliability(calibration(), 5),
-    "reliability of one face": lambda: plots.reliability(calibration(slice(1), ImageBootstrap([0])), 1),
-    "risk and coverage": lambda: plots.risk_coverage(abstention(0.7), 5),
-    "risk where all are unknown": lambda: plots.risk_coverage(abstention(0.99), 5),
-    "slices": lambda: plots.intervals([("Size", ROWS)], "Accuracy", "accuracy", 0.7, "all faces", 50),
-    "one slice": lambda: plots.intervals([("Size", ROWS[2:])], "Accuracy", "accuracy", 0.0, "no difference"),
-    "roc of one label": lambda: plots.roc_curve(["female", "male"], TRUTH[2:], PROBABILITIES[2:], 0.5, None),
+    "reliability": lambda: evaluation_plots.reliability(calibration(), 5),
+    "reliability of one face": lambda: evaluation_plots.reliability(calibration(slice(1), ImageBootstrap([0])), 1),
+    "risk and coverage": lambda: evaluation_plots.risk_coverage(abstention(0.7), 5),
+    "risk where all are unknown": lambda: evaluation_plots.risk_coverage(abstention(0.99), 5),
+    "slices": lambda: evaluation_plots.intervals([("Size", ROWS)], "Accuracy", "accuracy", 0.7, "all faces", 50),
+    "one slice": lambda: evaluation_plots.intervals([("Size", ROWS[2:])], "Accuracy", "accuracy", 0.0, "no difference"),
+    "roc of one label": lambda: evaluation_plots.roc_curve(["female", "male"], TRUTH[2:], PROBABILITIES[2:], 0.5, None),
 }
 
 
@@ -86,7 +88,7 @@ def test_charts_leave_nothing_behind_and_are_the_same_each_time():
 
 def test_the_confusion_matrix_is_darkest_where_the_rows_share_is_largest():
     # Annotated female is the upper row, predicted female the left column.
-    pixels = opened(plots.confusion_matrix(["female", "male"], [[90, 10], [80, 20]])).mean(axis=2)
+    pixels = opened(evaluation_plots.confusion_matrix(["female", "male"], [[90, 10], [80, 20]])).mean(axis=2)
     height, width = pixels.shape
     upper, lower, left, right = int(height * 0.15), int(height * 0.6), int(width * 0.2), int(width * 0.7)
     assert pixels[upper, left] < pixels[upper, right]
