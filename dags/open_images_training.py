@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Param, TaskGroup, task
+from airflow.sdk import DAG, Context, Param, TaskGroup, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config import load_deployment
 from ml.errors import StageError
@@ -27,7 +28,8 @@ and a report. **Trigger** opens a form with every parameter; its defaults are th
 | `data.chip` | upright square face chips | ledger of reasons |
 | `data.featurize` | shuffled tensors by split | faces by split and label |
 | `model.train` | network, history, curves | best epoch, validation metrics, URIs |
-| `model.evaluate` | `report.html`, metrics, plots | metrics with intervals, URIs |
+| `model.evaluate` | `report.html`, model card, metrics, plots | metrics with intervals, URIs |
+| `model.compare` | this model beside that of `baseline`; skipped without one | differences with intervals, URIs |
 
 A stage whose inputs and parameters have not changed is found done and costs no work; `force` redoes it.
 
@@ -52,6 +54,12 @@ def open_run(params: dict[str, Any], run_id: str) -> str:
         return open_(load_deployment().storage, run_id, dict(params)).uri
     except StageError as error:
         raise fail(error) from error
+
+
+def skip_without_baseline(context: Context) -> None:
+    """Skip the comparison, before it starts anything, where the run names nothing to compare with."""
+    if not context["params"]["baseline"]:
+        raise AirflowSkipException("The run names no baseline to compare with.")
 
 
 with DAG(
@@ -82,7 +90,8 @@ with DAG(
 
     with TaskGroup("model", tooltip="From features to a report, in TensorFlow"):
         train, evaluate = (ProcessStageOperator(task_id=stage, stage=stage, run=RUN) for stage in ("train", "evaluate"))
-        train >> evaluate
+        compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_baseline)
+        train >> [evaluate, compare]
 
     opened >> extract
     featurize >> train

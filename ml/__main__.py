@@ -59,6 +59,12 @@ def evaluate(run: RunUri, attempt: Attempt = None) -> None:
     _run_stage(run, "evaluate", attempt)
 
 
+@app.command()
+def compare(run: RunUri, attempt: Attempt = None) -> None:
+    """Compare the model of a run with its baseline, another training's model, on the same test faces."""
+    _run_stage(run, "compare", attempt)
+
+
 def _run_stage(run: str, name: str, attempt: str | None) -> None:
     from ml.flow import STAGES
     from ml.runs import load_run
@@ -67,8 +73,10 @@ def _run_stage(run: str, name: str, attempt: str | None) -> None:
     def body(context: Context) -> Result:  # imports TensorFlow, so only when there is work to do
         if name == "train":
             from ml.train import train as work
-        else:
+        elif name == "evaluate":
             from ml.evaluate import evaluate as work
+        else:
+            from ml.compare import compare as work
         return work(context)
 
     typer.echo(run_stage(load_run(run), STAGES[name], body, attempt).uri)

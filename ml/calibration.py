@@ -116,7 +116,8 @@ def calibration_bins(probabilities: Probabilities, predicted: Truth, bins: int =
     if not len(confidence):
         return np.zeros(0, np.int64)
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, count + 1)[1:-1]))
-    return np.searchsorted(edges, confidence, side="left").astype(np.int64)
+    # Numbered anew: between two edges there may be no face.
+    return np.unique(np.searchsorted(edges, confidence, side="left"), return_inverse=True)[1].astype(np.int64)
 
 
 def given_confidence(probabilities: Probabilities, predicted: Truth) -> NDArray[np.float64]:

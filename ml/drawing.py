@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ml.images import Box, Pixels
@@ -114,6 +115,23 @@ def contact_sheet(pictures: Sequence[tuple[Pixels, str]], columns: int, tile: in
             font = _fitting_font(text, size, tile)
             draw.text((left, top + tile + 3 + number * line), _shorten(text, font, tile), fill=BLACK, font=font)
     return np.asarray(sheet)
+
+
+def heat_overlay(photo: Pixels, heat: NDArray[np.floating]) -> Pixels:
+    """Lay a heat map over the grey of a picture: violet where it is cold, yellow where it is hot.
+
+    Args:
+        photo: RGB, uint8, shape (height, width, 3).
+        heat: 0 to 1, of any smaller shape (h, w); it is enlarged to the picture.
+
+    Returns:
+        RGB, uint8, of the picture's shape.
+    """
+    height, width = photo.shape[:2]
+    large = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
+    colours = matplotlib.colormaps["inferno"](large[..., 0])[..., :3] * 255
+    grey = photo.mean(axis=2, keepdims=True)  # or the skin's own colours would be taken for heat
+    return np.asarray((0.45 * grey + 0.55 * colours).clip(0, 255), dtype=np.uint8)
 
 
 @cache

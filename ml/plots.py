@@ -1,4 +1,4 @@
-"""The figures of exploration and evaluation, as PNG bytes.
+"""The figures of exploration and training, as PNG bytes, and the look of all figures.
 
 Figures are made without pyplot, so that nothing is kept between calls and threads do not disturb one another.
 """
@@ -15,12 +15,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
-from numpy.typing import NDArray
-from sklearn.metrics import roc_curve as roc_points
 
 from ml.config import FACE
 
-WIDTH, SQUARE_WIDTH = 9.0, 6.4  # inches; text is set for pictures shown 900 and 640 pixels wide
+WIDTH = 9.0  # inches; text is set for pictures shown 900 pixels wide
 DPI = 150
 BLUE, ORANGE, GREY, DARK = "#2f6f9f", "#d98032", "#b4bac0", "#333a40"
 PERCEIVED = "perceived gender presentation"
@@ -42,7 +40,7 @@ def top_classes(rows: Sequence[tuple[str, int, int]]) -> bytes:
         rows: Class name, images verified to hold it, images verified not to hold it; in any order, of any length.
     """
     shown = sorted(rows, key=lambda row: (-row[1], row[0]))[:10]
-    figure = _figure(1.6 + 0.5 * max(len(shown), 2))
+    figure = new_figure(1.6 + 0.5 * max(len(shown), 2))
     axes = figure.subplots()
     _paired_bars(axes, shown, "verified present", "verified absent")
     axes.set_title(f"The {len(shown)} classes verified on most images", loc="left")
@@ -58,7 +56,7 @@ def verified_images(rows: Sequence[tuple[str, int, int]], subject: str = PERCEIV
             is verified absent (its 'bad').
         subject: What the labels are about.
     """
-    figure = _figure(2.0 + 0.6 * max(len(rows), 2))
+    figure = new_figure(2.0 + 0.6 * max(len(rows), 2))
     axes = figure.subplots()
     _paired_bars(axes, rows, "all labels verified present", "a label verified absent")
     axes.set_title(f"Images by label ({subject}) and verification", loc="left")
@@ -77,7 +75,7 @@ def faces_per_image(counts: Mapping[int, int], chip_class: str = FACE) -> bytes:
     numbers = range(min(counts, default=1) and 1, last + 1)  # the bar for no face only where it was counted
     heights = [sum(n for faces, n in counts.items() if min(faces, MANY_FACES) == number) for number in numbers]
     names = [f"{number} or more" if number == MANY_FACES else str(number) for number in numbers]
-    figure = _figure(4.5)
+    figure = new_figure(4.5)
     axes = figure.subplots()
     bars = axes.bar(names, heights, color=BLUE)
     axes.margins(y=0.08)
@@ -102,7 +100,7 @@ def face_sizes(edges: Sequence[float], counts: Sequence[int], chip_class: str = 
     """
     if len(edges) != len(counts) + 1:
         raise ValueError(f"{len(counts)} bins need {len(counts) + 1} edges, found {len(edges)}")
-    figure = _figure(4.5)
+    figure = new_figure(4.5)
     axes = figure.subplots()
     axes.bar(np.arange(len(counts)) + 0.5, counts, width=0.96, color=BLUE)
     step = math.ceil(len(edges) / TICKS)
@@ -125,7 +123,7 @@ def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: 
     """
     sources = list(dict.fromkeys(row[0] for row in rows))
     heights = [max(1, sum(row[0] == source for row in rows)) for source in sources] or [1]
-    figure = _figure(1.0 + sum(0.32 * height + 0.55 for height in heights))
+    figure = new_figure(1.0 + sum(0.32 * height + 0.55 for height in heights))
     panels = np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
     for source, axes in zip(sources, panels, strict=False):
         mine = [row for row in rows if row[0] == source]
@@ -136,7 +134,7 @@ def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: 
             axes.barh([row[1] for row in mine], share, left=left, color=colour, label=name)
             left += share
         axes.invert_yaxis()
-        _plain(axes)
+        plain_axes(axes)
         axes.set_xlim(0, 100)
         axes.set_title(f"{source}: {max(sum(row[2:]) for row in mine):,} boxes", loc="left", fontsize=11)
     panels[-1].set_xlabel("share of the boxes (%)")
@@ -154,14 +152,14 @@ def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int) -> by
         history: One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
         best_epoch: The epoch whose weights the model has.
     """
-    figure = _figure(3.8)
+    figure = new_figure(3.8)
     epochs = [row["epoch"] for row in history]
     for axes, name, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("nats a face", "share"), strict=True):
         marker = "o" if len(epochs) < 3 else ""  # a line through one epoch cannot be seen
         axes.plot(epochs, [row[name] for row in history], color=GREY, marker=marker, label="training")
         axes.plot(epochs, [row[f"val_{name}"] for row in history], color=BLUE, marker=marker, label="validation")
         axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label=f"epoch kept: {best_epoch}")
-        _plain(axes)
+        plain_axes(axes)
         axes.grid(color="#e6e9ec", linewidth=0.8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(f"{name.capitalize()} by epoch", loc="left")
@@ -171,81 +169,8 @@ def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int) -> by
     return to_png(figure)
 
 
-def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], subject: str = PERCEIVED) -> bytes:
-    """The confusion matrix: faces, and their share of the row.
-
-    Args:
-        labels: The labels by index.
-        counts: Faces by annotated label (rows) and predicted label (columns).
-        subject: What the labels are about.
-    """
-    table = np.asarray(counts)
-    totals = table.sum(axis=1, keepdims=True)
-    shares = table / np.maximum(totals, 1)
-    figure = _figure(5.2, SQUARE_WIDTH)
-    axes = figure.subplots()
-    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for (row, column), number in np.ndenumerate(table):
-        share = f"{shares[row, column]:.1%}" if totals[row, 0] else "no faces"
-        colour = "white" if shares[row, column] > 0.55 else DARK
-        axes.text(column, row, f"{number:,}\n{share}", ha="center", va="center", color=colour, fontsize=14)
-    names = range(len(labels))
-    axes.set_xticks(names, labels)
-    axes.set_yticks(names, [f"{label}\n({total:,})" for label, total in zip(labels, totals[:, 0], strict=True)])
-    axes.tick_params(length=0, labelsize=11)
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("predicted", fontsize=12)
-    axes.set_ylabel("annotated", fontsize=12)
-    axes.set_title(f"{subject[:1].upper()}{subject[1:]}, {table.sum():,} test faces", loc="left", fontsize=12)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.8, format=StrMethodFormatter("{x:.0%}"))
-    bar.set_label("share of the annotated label's faces")
-    bar.outline.set_visible(False)
-    return to_png(figure)
-
-
-def roc_curve(
-    labels: Sequence[str],
-    truth: NDArray[np.integer],
-    probabilities: NDArray[np.floating],
-    threshold: float,
-    auc: float | None,
-    subject: str = PERCEIVED,
-) -> bytes:
-    """The receiver operating characteristic for the second label, with the decision threshold's point on it.
-
-    Args:
-        labels: The labels by index.
-        truth: Annotated label index of each face, shape (n,).
-        probabilities: Shape (n, 2).
-        threshold: The second label is chosen where its probability is at least this.
-        auc: Area under the curve, or None where all faces have one label: then there is no curve to draw.
-        subject: What the labels are about.
-    """
-    figure = _figure(5.6, SQUARE_WIDTH)
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="guessing")
-    if auc is None:
-        axes.text(0.5, 0.55, "all test faces have one label", ha="center", color=DARK)
-    else:
-        false_rate, true_rate, _ = roc_points(truth, probabilities[:, 1])
-        axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"model, area {auc:.3f}")
-        chosen = probabilities[:, 1] >= threshold
-        point = chosen[truth == 0].mean(), chosen[truth == 1].mean()
-        axes.plot(*point, "o", color=ORANGE, markersize=8, label=f"threshold {threshold:g}", clip_on=False)
-    first, second = labels
-    _plain(axes)
-    axes.grid(color="#e6e9ec", linewidth=0.8)
-    axes.set_xlim(-0.01, 1.01)
-    axes.set_ylim(-0.01, 1.01)
-    axes.set_aspect("equal")
-    axes.set_xlabel(f"share of faces annotated {first} that are predicted {second}")
-    axes.set_ylabel(f"share of faces annotated {second} that are predicted {second}")
-    axes.set_title(f"ROC, {subject}, {len(truth):,} test faces", loc="left", fontsize=12)
-    axes.legend(loc="lower right", frameon=False)
-    return to_png(figure)
-
-
-def _figure(height: float, width: float = WIDTH) -> Figure:
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure of the given size in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     return Figure(figsize=(width, height), layout=layout)
 
@@ -266,7 +191,7 @@ def _paired_bars(axes: Axes, rows: Sequence[tuple[str, int, int]], present: str,
 
 def _finish(axes: Axes, value_axis: str) -> None:
     """The look of a bar chart: grid along the values, thousands separated, whole numbers."""
-    _plain(axes)
+    plain_axes(axes)
     axes.set_axisbelow(True)
     axis = axes.xaxis if value_axis == "x" else axes.yaxis
     axis.grid(color="#e6e9ec", linewidth=0.8)
@@ -274,7 +199,8 @@ def _finish(axes: Axes, value_axis: str) -> None:
     axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
 
 
-def _plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
+    """Take away what says nothing: the frame's upper and right side, and tick marks."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(GREY)
     axes.tick_params(colors=DARK, length=0)

@@ -23,12 +23,32 @@ LEDGERS = (
     ("join_labels", "{chip_class} boxes of the release, by what became of them", "labelled"),
     ("chip", "Labelled boxes, by what became of their chip", "chipped"),
 )
+BESIDE = ("evaluate", "compare")  # this stage itself, and one that works at the same time
 CREDITS = ("image_id", "author", "title", "landing_url", "license")
 
 
 def subject(config: RunConfig) -> str:
     """What the labels are about, in words that claim no more than the annotations do."""
     return PERCEIVED if PEOPLE.issuperset(config.label_classes) else " or ".join(config.label_order)
+
+
+def templates() -> jinja2.Environment:
+    """The package's templates. What comes from a release is escaped; a name that is not there is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ml"),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    formats = {"percent": _percent, "points": _points, "fixed": _fixed}
+    environment.filters |= formats | {
+        "number": _number,
+        "threshold": "{:.3g}".format,
+        "apply": lambda value, name: formats[name](value),
+        "data_uri": _data_uri,
+    }
+    return environment
 
 
 def render_report(
@@ -40,39 +60,57 @@ def render_report(
 
     Args:
         context: Of stage `evaluate`.
-        metrics: What `ml.metrics.classification_metrics` gives.
-        figures: PNG files by name: confusion_matrix, roc, curves, and, where there are such faces, correct and wrong.
-        shown_images: ImageIDs of the faces in `correct` and `wrong`, for their credits.
+        metrics: What stage `evaluate` writes into `metrics.json`.
+        figures: Its PNG files by name.
+        shown_images: ImageIDs of the faces in the contact sheets, for their credits.
     """
     config, pins = context.config, context.run.pins()
     explore = context.inputs.get("explore")
     splits = context.inputs["featurize"].metrics["faces"]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ml"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            about=subject(config),
+            people=subject(config) == PERCEIVED,
+            config=config,
+            run=context.run,
+            now=datetime.datetime.now(datetime.UTC),
+            metrics=metrics,
+            scale=_scale(metrics),
+            figures=figures,
+            train=context.inputs["train"].metrics,
+            splits=splits,
+            total_faces=sum(sum(faces.values()) for faces in splits.values()),
+            ledgers=_ledgers(pins, config),
+            explored=_explore_figures(explore) if explore else {},
+            credits=photo_credits(context, shown_images),
+            parameters=parameters(config),
+            stages=[*(_stage(m) for name, m in pins.items() if name not in BESIDE), _this_attempt(context)],
+            versions=context.inputs["train"].versions,
+        )
     )
-    environment.filters |= {"percent": _percent, "number": _number, "fixed": _fixed, "data_uri": _data_uri}
-    return environment.get_template("report.html.j2").render(
-        about=subject(config),
-        people=subject(config) == PERCEIVED,
-        config=config,
-        run=context.run,
-        now=datetime.datetime.now(datetime.UTC),
-        metrics=metrics,
-        scale=_scale(metrics),
-        figures=figures,
-        train=context.inputs["train"].metrics,
-        splits=splits,
-        total_faces=sum(sum(faces.values()) for faces in splits.values()),
-        ledgers=_ledgers(pins, config),
-        explored=_explore_figures(explore) if explore else {},
-        credits=_credits(pins, explore, set(shown_images)),
-        parameters=_parameters(config),
-        stages=[*(_stage(m) for name, m in pins.items() if name != "evaluate"), _this_attempt(context)],
-        versions=context.inputs["train"].versions,
+
+
+def render_comparison(context: Context, comparison: Mapping[str, Any], plot: bytes) -> str:
+    """Write the HTML of a comparison of two models.
+
+    Args:
+        context: Of stage `compare`.
+        comparison: What the stage writes into `compare.json`.
+        plot: PNG file of the differences by slice.
+    """
+    return (
+        templates()
+        .get_template("compare.html.j2")
+        .render(
+            about=subject(context.config),
+            people=subject(context.config) == PERCEIVED,
+            run=context.run,
+            now=datetime.datetime.now(datetime.UTC),
+            comparison=comparison,
+            plot=plot,
+        )
     )
 
 
@@ -96,8 +134,9 @@ def _explore_figures(explore: Manifest) -> dict[str, bytes]:
     return {name.removesuffix(".png"): storage.read_bytes(explore.file(name)) for name in names}
 
 
-def _credits(pins: Mapping[str, Manifest], explore: Manifest | None, images: set[str]) -> list[dict[str, Any]]:
-    """Author, title, page and licence of the photographs that the report shows, as far as the release names them."""
+def photo_credits(context: Context, shown_images: Iterable[str]) -> list[dict[str, Any]]:
+    """Author, title, page and licence of the photographs that are shown, as far as the release names them."""
+    pins, explore, images = context.run.pins(), context.inputs.get("explore"), set(shown_images)
     found: dict[str, dict[str, Any]] = {}
     if explore and any(file.path == "explore.json" for file in explore.files):
         for row in storage.read_json(explore.file("explore.json")).get("photographs shown", []):
@@ -113,7 +152,8 @@ def _credits(pins: Mapping[str, Manifest], explore: Manifest | None, images: set
     return [found[image] for image in sorted(found)]
 
 
-def _parameters(config: RunConfig) -> list[dict[str, str]]:
+def parameters(config: RunConfig) -> list[dict[str, str]]:
+    """Every parameter of the run: its section, title, name and value as text."""
     rows = []
     for name, field in RunConfig.model_fields.items():
         value = getattr(config, name)
@@ -158,6 +198,11 @@ def _scale(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
+
+
+def _points(value: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return "–" if value is None else f"{100 * value:+.1f}".replace("-", "−")
 
 
 def _number(value: int) -> str:

@@ -34,7 +34,11 @@ def draw_chips(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.ui
 
 
 def make_features(
-    root: Path, faces: dict[str, tuple[int, int]] | None = None, size: int = 32, shards: int = 2
+    root: Path,
+    faces: dict[str, tuple[int, int]] | None = None,
+    size: int = 32,
+    shards: int = 2,
+    miap: bool = False,
 ) -> Manifest:
     """Write a features attempt below `root` and return its manifest.
 
@@ -43,6 +47,7 @@ def make_features(
         faces: Faces of each label in each split.
         size: Width and height of the chips in pixels.
         shards: Parquet files a split, each of several row groups.
+        miap: Whether the release had MIAP's files, which agree with all labels; without them their columns are NULL.
     """
     faces = faces or {"train": (40, 40), "validation": (12, 12), "test": (10, 10)}
     uri = storage.join(storage.normalise(root), "stages/featurize/0f/attempts/first")
@@ -62,7 +67,7 @@ def make_features(
             target = storage.local_path(storage.join(uri, path))
             assert target is not None
             target.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(_table(split, rows, labels, pixels), target, row_group_size=ROWS_A_GROUP)
+            pq.write_table(_table(split, rows, labels, pixels, miap), target, row_group_size=ROWS_A_GROUP)
             files.append(File(path=path, bytes=target.stat().st_size, rows=len(rows)))
     manifest = Manifest(
         stage="featurize",
@@ -92,7 +97,9 @@ def make_features(
     return manifest
 
 
-def _table(split: str, rows: NDArray[np.int64], labels: NDArray[np.int64], pixels: NDArray[np.uint8]) -> pa.Table:
+def _table(
+    split: str, rows: NDArray[np.int64], labels: NDArray[np.int64], pixels: NDArray[np.uint8], miap: bool
+) -> pa.Table:
     count = len(rows)
     return pa.table(
         {
@@ -102,9 +109,12 @@ def _table(split: str, rows: NDArray[np.int64], labels: NDArray[np.int64], pixel
             "pixels": pa.array([pixels[row].tobytes() for row in rows], pa.binary()),
             "rotation": pa.array([0] * count, pa.int32()),
             "face_px": pa.array([40.0] * count, pa.float32()),
-            "occluded": pa.array([0] * count, pa.int8()),
-            "truncated": pa.array([-1] * count, pa.int8()),
+            "is_occluded": pa.array([0] * count, pa.int8()),
+            "is_truncated": pa.array([-1] * count, pa.int8()),
             "source": ["xclick"] * count,
+            "brightness": pixels[rows].mean(axis=(1, 2, 3)) / 255,
+            "miap_label": pa.array(np.array(LABELS)[labels[rows]] if miap else [None] * count, pa.string()),
+            "age_presentation": pa.array(["Middle" if miap else None] * count, pa.string()),
         }
     )
 

@@ -18,6 +18,8 @@ def make_model(
     finished: str = "2020-01-01T01:00:00+00:00",
     chip_class: str = "Human face",
     name: str = "first",
+    threshold: float = 0.5,
+    temperature: float = 1.0,
 ) -> Manifest:
     """Write a train attempt below `root`.
 
@@ -29,6 +31,8 @@ def make_model(
         finished: When the training finished.
         chip_class: The class that it says it was trained on.
         name: Of the attempt.
+        threshold: The one that its training chose.
+        temperature: That it says it has inside.
     """
     import keras
 
@@ -52,6 +56,8 @@ def make_model(
         best_epoch=2,
         validation=measured,
         features="file:///features",
+        threshold=threshold,
+        temperature=temperature,
     )
     write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, size, size, 3), np.uint8))
     history = [

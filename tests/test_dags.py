@@ -73,7 +73,8 @@ def test_what_runs_after_what(dag):
         "data.join_labels": ["data.chip"],
         "data.chip": ["data.featurize"],
         "data.featurize": ["model.train"],
-        "model.train": ["model.evaluate"],
+        "model.train": ["model.compare", "model.evaluate"],
+        "model.compare": [],
         "model.evaluate": [],
     }
 
@@ -123,6 +124,15 @@ def test_a_wrong_value_does_not_pass_the_form(dag, name, value, told):
 
     with pytest.raises(ParamValidationError, match=told):
         dag.params.get_param(name).resolve(value)
+
+
+def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    hook = dag.get_task("model.compare")._pre_execute_hook
+    with pytest.raises(AirflowSkipException, match="no baseline"):
+        hook({"params": {"baseline": None}})
+    hook({"params": {"baseline": "file:///storage/stages/train/0a/attempts/first"}})
 
 
 # --- the operators around a job

@@ -14,11 +14,11 @@ from airflow_root import ROOT, SMALL, make_root
 
 from local_airflow import environment, migrate
 from ml import storage
-from ml.flow import STAGES
 from ml.stages import load_manifest
 
 SPARK = ("extract", "explore", "join_labels", "chip", "featurize")
 MODEL = ("train", "evaluate")
+STAGES = (*SPARK, *MODEL)  # these runs name no baseline, so nothing is compared
 # A process of its own, as Airflow reads its settings at import. One for all runs, as importing it takes seconds.
 RUNS = """
 import json, os, sys

@@ -11,20 +11,22 @@ from features import make_context, make_features, make_run
 from models import make_model
 from PIL import Image
 
-from ml import storage
+from ml import plots, storage
 from ml.data import split_table
 from ml.errors import DataError, LabelOrderError, PreprocessingError
-from ml.evaluate import EXAMPLES, evaluate
+from ml.evaluate import evaluate
+from ml.examples import EXAMPLES
 
 FACES = {"train": (4, 4), "validation": (3, 3), "test": (30, 50)}
 
 
 @pytest.fixture
-def evaluated(tmp_path):
+def evaluated(tmp_path, monkeypatch):
     """Evaluate a model with the given faults on features of which only the test split can be read."""
+    monkeypatch.setattr(plots, "DPI", 40)  # drawing is most of the work here
 
-    def run(faces=FACES, change=None, values=None, **model):
-        features = make_features(tmp_path, faces)
+    def run(faces=FACES, change=None, values=None, miap=False, **model):
+        features = make_features(tmp_path, faces, miap=miap)
         for split in ("train", "validation"):
             for uri in features.table(split_table(split)):
                 storage.remove(uri)
@@ -51,10 +53,19 @@ def test_a_model_that_is_right_is_measured_as_right(evaluated):
     assert metrics["confusion"]["counts"] == [[30, 0], [0, 50]]
     assert result.metrics["faces"] == 80
     assert result.metrics["accuracy"]["value"] == 1
-    assert result.metrics["majority"] == {"label": "male", "value": 0.625, "count": 80}
+    majority = result.metrics["majority"]
+    assert (majority["label"], majority["value"], majority["count"]) == ("male", 0.625, 80)
     assert result.metrics["beats_majority"] is True
-    assert set(result.metrics["plots"]) == {"confusion_matrix", "roc", "curves", "correct"}
-    for uri in (*result.metrics["plots"].values(), result.metrics["report"], result.metrics["metrics"]):
+    assert set(result.metrics["plots"]) == {
+        *("confusion_matrix", "roc", "precision_recall", "reliability", "risk_coverage", "slices", "curves"),
+        *("correct", "grad_cam_correct"),
+    }
+    for uri in (
+        *result.metrics["plots"].values(),
+        result.metrics["report"],
+        result.metrics["metrics"],
+        result.metrics["card"],
+    ):
         assert storage.exists(uri)
     assert not storage.exists(context.path("wrong.png"))
     assert result.metrics["model"] == context.inputs["train"].uri
@@ -93,6 +104,52 @@ def test_rows_are_annotated_and_columns_predicted(evaluated):
     assert metrics["confusion"]["counts"] == [[0, 30], [0, 50]]
     assert metrics["by_label"]["male"]["recall"]["value"] == 1
     assert metrics["by_label"]["male"]["precision"]["value"] == pytest.approx(50 / 80)
+
+
+def test_the_models_own_threshold_decides_unless_the_run_sets_one(evaluated):
+    result, context = evaluated(threshold=0.05, sharpness=1.0)
+    assert json.loads(read(context, "metrics.json"))["threshold"] == 0.05
+    assert result.metrics["by_label"]["male"]["recall"]["value"] == 1
+    assert "chosen on the validation split" in read(context, "report.html").decode()
+    _, context = evaluated(threshold=0.05, sharpness=1.0, values={"threshold": 0.5})
+    assert json.loads(read(context, "metrics.json"))["threshold"] == 0.5
+
+
+def test_calibration_is_told_before_and_after_the_models_temperature(evaluated):
+    _, context = evaluated(temperature=2.0, sharpness=4.0)
+    calibration = json.loads(read(context, "metrics.json"))["calibration"]
+    assert calibration["temperature"] == 2.0
+    # All faces are answered rightly: dividing the logits by 2 has made the probabilities smaller.
+    assert calibration["before"]["brier"]["value"] < calibration["after"]["brier"]["value"]
+
+
+def test_below_the_least_confidence_a_face_is_unknown(evaluated):
+    result, context = evaluated(sharpness=4.0, bias=0.3, values={"min_confidence": 0.65})
+    table = pq.read_table(io.BytesIO(read(context, "predictions.parquet"))).to_pydict()
+    unknown = sum(max(p, 1 - p) < 0.65 for p in table["probability"])
+    assert 0 < unknown < 80
+    assert result.metrics["abstention"]["unknown"] == unknown
+    assert result.metrics["abstention"]["coverage"]["value"] == pytest.approx(1 - unknown / 80)
+    assert f"{unknown} of the 80 test faces" in read(context, "report.html").decode()
+
+
+def test_a_release_with_miap_is_sliced_by_age_and_measured_against_it(evaluated):
+    _, context = evaluated(miap=True)
+    metrics = json.loads(read(context, "metrics.json"))
+    assert metrics["slices"]["by"][0]["column"] == "age_presentation"
+    assert metrics["miap"]["model"]["value"] == 1
+    assert metrics["miap"]["model"]["count"] == 80
+    assert "Agreement with MIAP" in read(context, "report.html").decode()
+
+
+def test_a_release_without_miap_says_what_is_left_out(evaluated):
+    _, context = evaluated()
+    metrics = json.loads(read(context, "metrics.json"))
+    assert metrics["miap"] is None
+    assert metrics["slices"]["left_out"] == ["Age presentation (MIAP)"]
+    report = read(context, "report.html").decode()
+    assert "Left out" in report
+    assert "Agreement with MIAP" not in report
 
 
 def test_the_threshold_of_the_run_decides(evaluated):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ml.errors import DataError
-from ml.metrics import classification_metrics, decide, proportion
+from ml.intervals import ImageBootstrap, proportion
+from ml.metrics import classification_metrics, decide
 
 LABELS = ("female", "male")
 
@@ -23,8 +24,23 @@ def answers(counts, sure=0.9):
     return np.array(truth, np.int64), np.stack([1 - second, second], axis=1)
 
 
+def measured(truth, probabilities, threshold=0.5, images=None):
+    """Metrics of faces that lie on one image each, unless the images are given."""
+    images = np.arange(len(truth)) if images is None else images
+    return classification_metrics(LABELS, truth, probabilities, threshold, ImageBootstrap(images))
+
+
 def measure(counts, threshold=0.5, sure=0.9):
-    return classification_metrics(LABELS, *answers(counts, sure), threshold)
+    return measured(*answers(counts, sure), threshold)
+
+
+def numbers(metrics):
+    """All mappings that state a value."""
+    if isinstance(metrics, dict):
+        if "value" in metrics:
+            yield metrics
+        for part in metrics.values():
+            yield from numbers(part)
 
 
 def test_the_confusion_matrix_has_annotated_rows_and_predicted_columns():
@@ -50,30 +66,62 @@ def test_precision_and_recall_are_not_each_other():
     assert [metrics[label]["recall"]["count"] for label in LABELS] == [6, 14]
 
 
+def test_the_recall_gap_names_who_is_served_worse():
+    gap = measure([[5, 1], [2, 12]])["recall_gap"]
+    assert (gap["better"], gap["worse"]) == ("male", "female")
+    assert gap["value"] == pytest.approx(12 / 14 - 5 / 6)
+    assert gap["low"] < 0 < gap["high"], "of so few faces nobody can tell"
+    clear = measure([[30, 30], [5, 55]])["recall_gap"]
+    assert clear["low"] > 0
+
+
+def test_every_number_has_count_images_and_an_interval_that_holds_it():
+    for number in numbers(measure([[50, 10], [20, 60]])):
+        assert number["low"] < number["value"] < number["high"]
+        assert number["count"] >= number["images"] > 0
+
+
+def test_all_right_leaves_no_interval_a_point():
+    for number in numbers(measure([[40, 0], [0, 60]], sure=0.8)):
+        if number["value"] == 1:
+            assert number["low"] < 1
+    gap = measure([[40, 0], [0, 60]])["recall_gap"]
+    assert gap["low"] < gap["value"] == 0 < gap["high"]
+
+
+def test_faces_of_one_image_are_not_evidence_of_their_own():
+    truth, probabilities = answers([[30, 20], [20, 30]])
+    alone = measured(truth, probabilities)
+    order = np.argsort(decide(probabilities, 0.5) == truth, kind="stable")  # the right ones together
+    images = np.empty(100, int)
+    images[order] = np.arange(100) // 5
+    together = measured(truth, probabilities, images=images)
+    for name in ("accuracy", "log_loss", "auc", "balanced_accuracy"):
+        assert together[name]["value"] == alone[name]["value"]
+        assert together[name]["high"] - together[name]["low"] > 1.5 * (alone[name]["high"] - alone[name]["low"])
+    assert (together["faces"], together["images"]) == (100, 20)
+
+
 def test_the_notebooks_result_is_not_distinguishable_from_guessing():
     # Its 602 chips: 56.98% right, 319 of one label. Its classification report gives recalls of 0.56 and 0.58.
     metrics = measure([[178, 141], [118, 165]])
     assert metrics["accuracy"]["value"] == pytest.approx(0.5698, abs=5e-5)
-    assert metrics["majority"] == {"label": "female", "value": pytest.approx(0.5299, abs=5e-5), "count": 602}
+    assert metrics["majority"]["label"] == "female"
+    assert metrics["majority"]["value"] == pytest.approx(0.5299, abs=5e-5)
+    assert metrics["majority"]["count"] == 602
     assert metrics["by_label"]["female"]["recall"]["value"] == pytest.approx(0.56, abs=5e-3)
     assert metrics["by_label"]["male"]["recall"]["value"] == pytest.approx(0.58, abs=5e-3)
+    # Were each chip an image. The chips came about ten from an image, which makes it worse.
+    wilson = proportion(343, 602)
+    assert (metrics["accuracy"]["low"], metrics["accuracy"]["high"]) == pytest.approx(
+        (wilson["low"], wilson["high"]), abs=0.005
+    )
     assert metrics["beats_majority"] is False
 
 
 def test_a_result_within_the_intervals_reach_of_the_majority_does_not_beat_it():
     assert measure([[58, 42], [40, 60]])["beats_majority"] is True
     assert measure([[55, 45], [45, 55]])["beats_majority"] is False
-
-
-@pytest.mark.parametrize(("right", "count"), [(0, 10), (10, 10), (343, 602), (1, 2)])
-def test_the_interval_is_wilsons(right, count):
-    z, share = 1.959963984540054, right / count
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    found = proportion(right, count)
-    assert (found["low"], found["high"]) == pytest.approx((centre - half, centre + half), abs=1e-9)
-    assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
-    assert found["count"] == count
 
 
 def test_a_probability_at_the_threshold_is_the_second_label():
@@ -85,23 +133,27 @@ def test_a_probability_at_the_threshold_is_the_second_label():
 def test_auc_and_log_loss_use_the_probabilities():
     truth = np.array([0, 0, 1, 1])
     second = np.array([0.1, 0.4, 0.35, 0.8])
-    metrics = classification_metrics(LABELS, truth, np.stack([1 - second, second], axis=1), 0.5)
-    assert metrics["auc"] == {"value": pytest.approx(0.75), "count": 4}
+    metrics = measured(truth, np.stack([1 - second, second], axis=1))
+    assert metrics["auc"]["value"] == pytest.approx(0.75)
+    assert metrics["auc"]["count"] == 4
     assert metrics["log_loss"]["value"] == pytest.approx(-np.log([0.9, 0.6, 0.35, 0.8]).mean())
     assert metrics["balanced_accuracy"]["value"] == pytest.approx(0.75)
+    assert metrics["by_label"]["male"]["average_precision"]["value"] == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_a_sure_and_wrong_answer_leaves_the_log_loss_a_number():
-    metrics = classification_metrics(LABELS, np.array([0, 1]), np.array([[0.0, 1.0], [1.0, 0.0]], np.float32), 0.5)
+    metrics = measured(np.array([0, 1]), np.array([[0.0, 1.0], [1.0, 0.0]], np.float32))
     assert metrics["log_loss"]["value"] == pytest.approx(-math.log(1e-7))
     assert metrics["accuracy"]["value"] == 0
 
 
 def test_one_label_alone_leaves_what_it_does_not_define_empty():
     metrics = measure([[0, 0], [3, 7]])
-    assert metrics["auc"]["value"] is None
+    nothing = {"value": None, "low": None, "high": None}
+    assert metrics["auc"] == {**nothing, "count": 10, "images": 10}
     assert metrics["balanced_accuracy"]["value"] is None
-    assert metrics["by_label"]["female"]["recall"] == {"value": None, "low": None, "high": None, "count": 0}
+    assert metrics["recall_gap"]["value"] is None
+    assert metrics["by_label"]["female"]["recall"] == {**nothing, "count": 0, "images": 0}
     assert metrics["by_label"]["female"]["precision"]["value"] == 0
     assert metrics["accuracy"]["value"] == pytest.approx(0.7)
     assert metrics["majority"]["value"] == 1
@@ -114,19 +166,26 @@ def test_a_label_never_predicted_has_no_precision():
     assert metrics["by_label"]["male"]["f1"]["value"] == 0
 
 
+def test_one_image_of_one_face_is_measured_without_pretending():
+    metrics = measure([[1, 0], [0, 0]])
+    assert metrics["accuracy"]["value"] == 1
+    assert metrics["accuracy"]["low"] == pytest.approx(proportion(1, 1)["low"])
+    assert metrics["log_loss"]["low"] is None
+
+
 def test_the_metrics_are_json_without_nan():
     json.dumps(measure([[0, 0], [3, 7]]), allow_nan=False)
 
 
 def test_no_faces_are_a_data_error():
     with pytest.raises(DataError, match="no faces"):
-        classification_metrics(LABELS, np.zeros(0, np.int64), np.zeros((0, 2)), 0.5)
+        classification_metrics(LABELS, np.zeros(0, np.int64), np.zeros((0, 2)), 0.5, ImageBootstrap(["a"]))
 
 
 @pytest.mark.parametrize("value", [np.nan, 1.2, -0.1])
 def test_what_is_no_probability_is_a_data_error(value):
     with pytest.raises(DataError, match="no probabilities"):
-        classification_metrics(LABELS, np.array([0]), np.array([[0.5, value]]), 0.5)
+        measured(np.array([0]), np.array([[0.5, value]]))
 
 
 @pytest.mark.parametrize(
@@ -135,4 +194,4 @@ def test_what_is_no_probability_is_a_data_error(value):
 )
 def test_shapes_and_indices_that_do_not_fit_are_refused(truth, probabilities):
     with pytest.raises(ValueError, match=r"expected|indices"):
-        classification_metrics(LABELS, truth, probabilities, 0.5)
+        measured(truth, probabilities)

@@ -7,14 +7,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ml import plots
-from ml.drawing import PALETTE, Mark, contact_sheet, draw_marks, rectangle
+from ml import evaluation_plots, plots
+from ml.confidence import abstention_metrics, calibration_metrics
+from ml.drawing import PALETTE, Mark, contact_sheet, draw_marks, heat_overlay, rectangle
+from ml.intervals import ImageBootstrap
 
 TRUTH = np.array([0, 0, 1, 1, 1])
 SECOND = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
 PROBABILITIES = np.stack([1 - SECOND, SECOND], axis=1)
 HISTORY = [{"epoch": n, "loss": 0.7, "accuracy": 0.5, "val_loss": 0.7, "val_accuracy": 0.5} for n in (1, 2, 3)]
 FLAGS = [("xclick", "IsOccluded", 5, 90, 1), ("xclick", "IsTruncated", 1, 95, 0), ("activemil", "IsOccluded", 0, 0, 40)]
+
+BOOTSTRAP = ImageBootstrap(np.arange(5), resamples=50)
+PREDICTED = np.array([0, 1, 0, 1, 1])
+SHARE = {"value": 0.8, "low": 0.7, "high": 0.9, "count": 40}
+UNKNOWN = {"value": None, "low": None, "high": None, "count": 0}
+ROWS = [("48 to 64 px", SHARE), ("64 to 96 px", {**SHARE, "low": None, "high": None}), ("90°", UNKNOWN)]
+
+
+def calibration(rows=slice(None), images=BOOTSTRAP):
+    return calibration_metrics(TRUTH[rows], PROBABILITIES[rows], PREDICTED[rows], 1.3, images)
+
+
+def abstention(limit):
+    return abstention_metrics(TRUTH, PROBABILITIES, PREDICTED, limit, BOOTSTRAP)
+
 
 CHARTS = {
     "top classes": lambda: plots.top_classes([(f"class {n}", 1000 * n, n) for n in range(14)]),
@@ -29,10 +46,25 @@ CHARTS = {
     "no box": lambda: plots.boxes_by_source([]),
     "curves": lambda: plots.training_curves(HISTORY, 2),
     "curves of one epoch": lambda: plots.training_curves(HISTORY[:1], 1),
-    "confusion": lambda: plots.confusion_matrix(["female", "male"], [[5, 1], [2, 12]]),
-    "confusion of one label": lambda: plots.confusion_matrix(["female", "male"], [[0, 0], [2, 12]]),
-    "roc": lambda: plots.roc_curve(["female", "male"], TRUTH, PROBABILITIES, 0.5, 0.8),
-    "roc of one label": lambda: plots.roc_curve(["female", "male"], TRUTH[2:], PROBABILITIES[2:], 0.5, None),
+    "confusion": lambda: evaluation_plots.confusion_matrix(["female", "male"], [[5, 1], [2, 12]]),
+    "confusion of one label": lambda: evaluation_plots.confusion_matrix(["female", "male"], [[0, 0], [2, 12]]),
+    "roc": lambda: evaluation_plots.roc_curve(["female", "male"], TRUTH, PROBABILITIES, 0.5, 0.8),
+    "precision": lambda: evaluation_plots.precision_recall(
+        ["female", "male"], TRUTH, PROBABILITIES, PREDICTED, [0.5, 0.9]
+    ),
+    "precision of one label": lambda: evaluation_plots.precision_recall(
+        ["female", "male"], TRUTH[2:], PROBABILITIES[2:], PREDICTED[2:], [None, None]
+    ),
+    "precision of one answer": lambda: evaluation_plots.precision_recall(
+        ["female", "male"], TRUTH, PROBABILITIES, np.ones(5, int), [0.5, 0.9]
+    ),
+    "reliability": lambda: evaluation_plots.reliability(calibration(), 5),
+    "reliability of one face": lambda: evaluation_plots.reliability(calibration(slice(1), ImageBootstrap([0])), 1),
+    "risk and coverage": lambda: evaluation_plots.risk_coverage(abstention(0.7), 5),
+    "risk where all are unknown": lambda: evaluation_plots.risk_coverage(abstention(0.99), 5),
+    "slices": lambda: evaluation_plots.intervals([("Size", ROWS)], "Accuracy", "accuracy", 0.7, "all faces", 50),
+    "one slice": lambda: evaluation_plots.intervals([("Size", ROWS[2:])], "Accuracy", "accuracy", 0.0, "no difference"),
+    "roc of one label": lambda: evaluation_plots.roc_curve(["female", "male"], TRUTH[2:], PROBABILITIES[2:], 0.5, None),
 }
 
 
@@ -56,7 +88,7 @@ def test_charts_leave_nothing_behind_and_are_the_same_each_time():
 
 def test_the_confusion_matrix_is_darkest_where_the_rows_share_is_largest():
     # Annotated female is the upper row, predicted female the left column.
-    pixels = opened(plots.confusion_matrix(["female", "male"], [[90, 10], [80, 20]])).mean(axis=2)
+    pixels = opened(evaluation_plots.confusion_matrix(["female", "male"], [[90, 10], [80, 20]])).mean(axis=2)
     height, width = pixels.shape
     upper, lower, left, right = int(height * 0.15), int(height * 0.6), int(width * 0.2), int(width * 0.7)
     assert pixels[upper, left] < pixels[upper, right]
@@ -116,6 +148,16 @@ def test_a_contact_sheet_keeps_colours_and_shapes():
     assert sheet[60, 60].tolist() == [200, 30, 40]
     assert (sheet == (20, 90, 220)).all(axis=2).sum() == 100 * 25
     assert (sheet[-40:, 125:] == 255).all(), "the place of a fourth picture is empty, and no caption reaches into it"
+
+
+def test_a_heat_map_lights_up_its_own_corner_and_keeps_the_shape():
+    photo = np.full((60, 80, 3), (90, 60, 40), np.uint8)
+    heat = np.zeros((3, 4))
+    heat[0, 3] = 1
+    drawn = heat_overlay(photo, heat)
+    assert drawn.shape == photo.shape
+    assert drawn[5, 75].mean() > 2 * drawn[50, 10].mean()
+    assert (heat_overlay(photo, np.zeros((3, 4))) == drawn[50, 10]).all(), "without heat there is only grey"
 
 
 def test_a_contact_sheet_of_nothing_is_refused():

@@ -14,24 +14,37 @@ from features import make_context, make_features, make_run
 from models import make_model, png_of
 
 from ml import storage
+from ml.answers import Answers
 from ml.config import RunConfig
-from ml.metrics import classification_metrics
+from ml.evaluate import measure
 from ml.report import render_report, subject
 from ml.stages import File, Manifest
 
-FIGURES = {name: png_of((200, 10, 10)) for name in ("confusion_matrix", "roc", "curves", "correct", "wrong")}
+FIGURES = {
+    name: png_of((200, 10, 10))
+    for name in (
+        *("confusion_matrix", "roc", "precision_recall", "reliability", "risk_coverage", "slices", "curves"),
+        *("correct", "wrong", "grad_cam_correct", "grad_cam_wrong"),
+    )
+}
 JOINED = {"labelled": 48, "no person box": 30, "two labels": 2}
 CHIPPED = {"chipped": 40, "too small": 7, "image absent": 1}
 
 
-def measured(right=60, wrong=20):
-    """Metrics of two labels of 40 and more faces, equally often right."""
+def measured(right=60, wrong=20, miap_counts=None):
+    """Metrics of two labels of 40 and more faces, equally often right, each on an image of its own."""
     half_right, half_wrong = right // 2, wrong // 2
     truth = np.repeat([0, 1], half_right + half_wrong)
     second = np.concatenate(
         [np.repeat([0.1, 0.9], [half_right, half_wrong]), np.repeat([0.9, 0.1], [half_right, half_wrong])]
     )
-    return classification_metrics(("female", "male"), truth, np.stack([1 - second, second], axis=1), 0.5)
+    columns = {
+        "image_id": np.arange(len(truth)).astype(str),
+        "source": np.where(np.arange(len(truth)) % 3, "xclick", "activemil"),
+        "rotation": np.zeros(len(truth), int),
+    }
+    answers = Answers(("female", "male"), 0.5, truth, np.stack([1 - second, second], axis=1), columns)
+    return measure(answers, miap_counts=miap_counts)
 
 
 @pytest.fixture
@@ -117,13 +130,31 @@ def test_the_page_is_whole_in_itself(context):
 
 def test_a_result_above_the_baseline_is_said_to_be_distinguishable(context):
     page = text_of(render_report(context, measured(60, 20), FIGURES))
-    assert "75.0% accuracy on 80 test faces, 95% interval 64.5% to 83.2%; majority baseline 50.0%" in page
+    assert "75.0% accuracy on 80 test faces of 80 images, 95% interval" in page
+    assert "majority baseline 50.0%" in page
     assert "is distinguishable from guessing" in page
 
 
 def test_a_result_within_reach_of_the_baseline_is_said_not_to_be(context):
     page = text_of(render_report(context, measured(42, 38), FIGURES))
     assert "is not distinguishable from guessing" in page
+
+
+def test_the_numbers_stand_beside_their_intervals_faces_and_images(context):
+    metrics = measured(60, 20)
+    page = text_of(render_report(context, metrics, FIGURES))
+    recall = metrics["by_label"]["female"]["recall"]
+    assert f"recall (of those annotated so) 75.0% {recall['low']:.1%} to {recall['high']:.1%} 40 40" in page
+    worst = metrics["slices"]["worst"]
+    assert f"The worst slice of at least 50 faces is {worst['title']}: {worst['name']}" in page
+    assert "xclick 53 53" in page
+    assert "Left out, for these features do not tell them: Age presentation (MIAP)" in page
+
+
+def test_the_agreement_of_the_ways_to_label_is_a_table_by_split(context):
+    counted = {"test": {"box": {"agree": 90, "disagree": 10, "miap unknown": 7}}}
+    page = text_of(render_report(context, measured(miap_counts=counted), FIGURES))
+    assert "test box 90.0% 82.6% to 94.5% 90 10 7" in page
 
 
 def test_the_page_says_what_the_model_must_not_be_used_for(context):
