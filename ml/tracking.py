@@ -1,0 +1,427 @@
+"""What a training leaves in MLflow: parameters, data, metrics an epoch, the machine's load, plots, model, evaluation.
+
+One MLflow run stands for one training: its attempt, whoever uses it later. A retry goes on with the MLflow run of the
+attempt that was killed; stage evaluate writes into the MLflow run of the model that it measured. MLflow being away
+refuses a training at its start and costs it nothing later: what cannot be recorded is tried again with whatever comes
+next, and what is left at the end is named in the log and in the manifest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml import storage
+from ml.config import RunConfig, load_deployment
+from ml.errors import ConfigurationError, PassingError, ResourceError
+from ml.flow import STAGES, followers
+
+if TYPE_CHECKING:
+    import keras
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from ml.model import Description
+    from ml.stages import Context, Manifest
+
+log = logging.getLogger(__name__)
+
+FOLDER = "mlflow"
+SYSTEM_SECONDS = 10.0
+REQUIREMENTS = ("keras", "tensorflow", "numpy")
+# Read by MLflow as it is imported. It would report its use, tell of every step, and wait minutes for
+# a server that is gone.
+SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+
+
+def tracking_uri(root: str) -> str:
+    """Where the experiments of a storage root are kept: the deployment's tracking server, else SQLite below the root.
+
+    Raises:
+        ConfigurationError: The root is not on this machine and the deployment names no tracking server.
+    """
+    if server := load_deployment().mlflow:
+        return server.rstrip("/")
+    folder = storage.local_path(storage.join(root, FOLDER))
+    if folder is None:
+        raise ConfigurationError(
+            f"MLflow cannot keep its database in {root}, which is no local folder.",
+            "Name a tracking server in the deployment's file: mlflow: http://host:5000",
+        )
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def experiment_name(config: RunConfig) -> str:
+    """The experiment that holds the trainings of a class, such as `open-images-human-face`."""
+    return "open-images-" + re.sub(r"[^a-z0-9]+", "-", config.chip_class.lower()).strip("-")
+
+
+@contextlib.contextmanager
+def track(context: Context) -> Iterator[TrackedRun]:
+    """Open the MLflow run of a training, or the one of its killed attempt, and close it however the training ends.
+
+    An error marks it FAILED, an interrupt KILLED. A training that is killed leaves it RUNNING for its retry.
+
+    Args:
+        context: Of stage train.
+
+    Raises:
+        ConfigurationError: No tracking server is named where one is needed, or its database is of another version.
+        PassingError: The tracking server does not answer.
+        ResourceError: The local database cannot be used.
+    """
+    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+    uri = tracking_uri(context.run.root)
+    try:
+        with _lock(uri):
+            tracked = TrackedRun(context, uri)
+    except Exception as error:  # of MLflow, of the database, of the network
+        raise _refusal(uri, error) from error
+    try:
+        yield tracked
+    except BaseException as error:
+        tracked.fail(error)
+        raise
+    finally:
+        tracked.close()
+
+
+@contextlib.contextmanager
+def _lock(uri: str) -> Iterator[None]:
+    """One process at a time makes the database and its experiments, which MLflow itself does not see to."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    folder = Path(uri.removeprefix("sqlite:///")).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _refusal(uri: str, error: Exception) -> Exception:
+    told = f"{type(error).__name__}: {str(error).strip()[:500]}"
+    if "out-of-date database schema" in told:
+        return ConfigurationError(
+            f"MLflow's database {uri} is of another version of MLflow.", f"Copy it, then run: mlflow db upgrade {uri}"
+        )
+    if uri.startswith("sqlite:///"):
+        return ResourceError(f"MLflow's database {uri} cannot be used: {told}", "See to its folder, rights and disk.")
+    return PassingError(
+        f"The tracking server {uri} does not answer as it should: {told}",
+        "See to the server, or to `mlflow` in the deployment's file.",
+    )
+
+
+class TrackedRun:
+    """The MLflow run of one training.
+
+    Args:
+        context: Of stage train.
+        uri: MLflow's tracking URI.
+    """
+
+    def __init__(self, context: Context, uri: str) -> None:
+        from mlflow import MlflowClient
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        self.uri = uri
+        self._context = context
+        self._client = MlflowClient(uri)
+        self._experiment = _experiment(self._client, uri, context)
+        found = self._find()
+        self.run_id = found.info.run_id if found else self._create()
+        self.model_id: str | None = None
+        self._pending: dict[str, Callable[[], None]] = {}
+        self._recorded = {point.step for point in self._client.get_metric_history(self.run_id, "val_loss")}
+        if found:
+            self._client.update_run(self.run_id, status="RUNNING")
+            self._client.set_tag(self.run_id, "attempt", context.uri)
+            if "error" in found.data.tags:
+                self._client.delete_tag(self.run_id, "error")
+        self._monitor = SystemMetricsMonitor(
+            self.run_id, sampling_interval=SYSTEM_SECONDS, resume_logging=True, tracking_uri=uri
+        )
+        self._monitor.start()
+        log.info("MLflow: %s run %s, at %s", "resuming" if found else "new", self.run_id, self.url or "`make mlflow`")
+
+    @property
+    def url(self) -> str | None:
+        """The run's page, where the deployment has a tracking server."""
+        return f"{self.uri}/#/experiments/{self._experiment}/runs/{self.run_id}" if self.uri[:4] == "http" else None
+
+    def log_history(self, history: list[dict[str, Any]]) -> None:
+        """Record the epochs that are not yet recorded, each at its own step.
+
+        MLflow adds a second point where a step is logged twice. An epoch that a resumed training did once more is
+        therefore left as it was: the two are equal within rounding.
+
+        Args:
+            history: A row an epoch, with `epoch`, from 1, and its numbers.
+        """
+
+        def send() -> None:
+            rows = [row for row in history if row["epoch"] not in self._recorded]
+            points = [(name, value, row["epoch"]) for row in rows for name, value in row.items() if name != "epoch"]
+            _log_metrics(self._client, self.run_id, points)
+            self._recorded |= {row["epoch"] for row in rows}
+
+        self._send("metrics of epochs", send)
+
+    def log_file(self, path: str, content: bytes) -> None:
+        """Record a file, such as a plot, among the run's artifacts."""
+        self._send(path, lambda: _log_files(self._client, self.run_id, {path: content}))
+
+    def log_model(self, network: keras.Model, description: Description) -> None:
+        """Record the trained network as an MLflow model of flavour `keras`, which `mlflow.pyfunc` loads too.
+
+        Its signature is uint8 chips, shape (-1, chip_size, chip_size, 3), to float32 probabilities, shape (-1, 2).
+        """
+
+        def send() -> None:
+            for model in self._client.search_logged_models([self._experiment], f"source_run_id = '{self.run_id}'"):
+                self._client.delete_logged_model(model.model_id)  # of an attempt that was killed before its commit
+            self.model_id = self._write_model(network, description)
+
+        self._send("model", send)
+
+    def _write_model(self, network: keras.Model, description: Description) -> str:
+        import mlflow.keras
+        import numpy as np
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.models import Model, ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        side = description.chip_size
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 3), "chips")]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(description.labels)))]),
+        )
+        told = description.model_dump(mode="json")
+        params = {name: _text(value) for name, value in told.items() if name != "validation"}
+        model = self._client.create_logged_model(
+            self._experiment,
+            name=description.network.replace(":", "-"),
+            source_run_id=self.run_id,
+            params=params,
+            tags={"attempt": self._context.uri},
+            model_type="keras",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            # Without a list of requirements MLflow would load the model in another process to find them.
+            mlflow.keras.save_model(
+                network,
+                os.path.join(folder, "model"),
+                mlflow_model=Model(
+                    artifact_path=model.artifact_location, run_id=self.run_id, model_id=model.model_id
+                ),
+                signature=signature,
+                pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+                metadata={"attempt": self._context.uri, **told},
+            )
+            self._client.log_model_artifacts(model.model_id, os.path.join(folder, "model"))
+        self._client.finalize_logged_model(model.model_id, "READY")
+        self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=description.best_epoch)])
+        return model.model_id
+
+    def finish(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Record the training's last metrics, nested ones by paths, and that it is finished.
+
+        Returns:
+            For the manifest: run_id, experiment_id, model_id, tracking_uri, and what is `unrecorded`, by name.
+        """
+        self._monitor.finish()
+        self._send(
+            "metrics of the model",
+            lambda: _log_metrics(self._client, self.run_id, _points(flatten(metrics)), self.model_id),
+        )
+        self._send("the end", lambda: self._client.set_terminated(self.run_id, "FINISHED"))
+        if self._pending:
+            log.warning("MLflow: never recorded: %s", ", ".join(self._pending))
+        return {
+            "run_id": self.run_id,
+            "experiment_id": self._experiment,
+            "model_id": self.model_id,
+            "tracking_uri": self.uri,
+            "unrecorded": list(self._pending),
+        }
+
+    def fail(self, error: BaseException) -> None:
+        """Record that the training failed and why, or that it was interrupted."""
+        status = "FAILED" if isinstance(error, Exception) else "KILLED"
+        told = f"{type(error).__name__}: {error}"[:2000]
+
+        def send() -> None:
+            self._client.set_tag(self.run_id, "error", told)
+            self._client.set_terminated(self.run_id, status)
+
+        self._send("the failure", send)
+
+    def close(self) -> None:
+        """Stop watching the machine's load."""
+        self._monitor.finish()
+
+    def _find(self) -> Run | None:
+        """The MLflow run of the newest attempt of this same training that was not committed."""
+        stage_uri = self._context.uri.rpartition("/")[0]
+        of_this = f"tags.stage_key = '{self._key}' and tags.workflow_run = '{self._context.run.slug}'"
+        for run in self._client.search_runs([self._experiment], of_this):
+            attempt = run.data.tags["attempt"]
+            # Another storage root may have the same key and run.
+            if attempt.rpartition("/")[0] == stage_uri:
+                return None if storage.exists(storage.join(attempt, "manifest.json")) else run
+        return None
+
+    @property
+    def _key(self) -> str:
+        return self._context.run.key(STAGES["train"])
+
+    def _create(self) -> str:
+        from mlflow.entities import Param
+
+        context = self._context
+        tags = {"workflow_run": context.run.slug, "stage_key": self._key, "attempt": context.uri}
+        run = self._client.create_run(self._experiment, tags=tags, run_name=context.run.run_id)
+        fields = {name for stage in STAGES.values() if "train" in followers(stage.name) for name in stage.fields}
+        params = context.config.part(tuple(fields))
+        self._client.log_batch(run.info.run_id, params=[Param(name, _text(params[name])) for name in sorted(params)])
+        self._client.log_inputs(run.info.run_id, _datasets(context))
+        return run.info.run_id
+
+    def _send(self, what: str, call: Callable[[], None]) -> None:
+        """Record something, after all that could not be recorded before."""
+        self._pending[what] = call
+        for name in list(self._pending):
+            try:
+                self._pending[name]()
+            except Exception as error:  # whatever it is, it is no reason to lose a training
+                log.warning("MLflow did not take %s, which is tried again: %s", name, str(error).strip()[:500])
+            else:
+                del self._pending[name]
+
+
+def log_evaluation(trained: Manifest, attempt: str, metrics: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Record an evaluation in the MLflow run of the model that it measured, over what an earlier one recorded there.
+
+    What cannot be recorded is a warning: the evaluation itself is in its attempt.
+
+    Args:
+        trained: The manifest of the training.
+        attempt: URI of the evaluation's attempt.
+        metrics: Its metrics, which are flattened to names below `test/`.
+        files: Content by path, such as plots and the report; they go below `evaluation/`.
+    """
+    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
+    from mlflow import MlflowClient
+
+    told = trained.metrics["mlflow"]
+    try:
+        client = MlflowClient(told["tracking_uri"])
+        points = _points({f"test/{name}": value for name, value in flatten(metrics).items()})
+        _log_metrics(client, told["run_id"], points, told["model_id"])
+        _log_files(client, told["run_id"], {f"evaluation/{path}": content for path, content in files.items()})
+        client.set_tag(told["run_id"], "evaluation", attempt)
+    except Exception as error:  # whatever it is, it is no reason to lose an evaluation
+        log.warning("MLflow did not take the evaluation of run %s: %s", told["run_id"], str(error).strip()[:500])
+
+
+def flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers of nested metrics by path: {"accuracy": {"value": 0.9, "low": 0.8}} gives accuracy and accuracy_low.
+
+    What is no number is left out; characters that MLflow allows in no name become `-`.
+    """
+    found: dict[str, float] = {}
+    for name, value in metrics.items():
+        name = re.sub(r"[^\w./ -]", "-", str(name))
+        if isinstance(value, Mapping):
+            for inner, number in flatten(value).items():
+                measured = "value" in value and "/" not in inner
+                path = f"{name}/{inner}" if not measured else name if inner == "value" else f"{name}_{inner}"
+                found[path] = number
+        elif isinstance(value, int | float):
+            found[name] = float(value)
+    return found
+
+
+def _experiment(client: MlflowClient, uri: str, context: Context) -> str:
+    """The id of the training's experiment, made or brought back where it is not there."""
+    from mlflow.exceptions import MlflowException
+
+    name = experiment_name(context.config)
+    place = None
+    if uri.startswith("sqlite:///"):
+        place = (Path(uri.removeprefix("sqlite:///")).parent / "artifacts" / name).as_uri()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=place)
+        except MlflowException as error:
+            found = client.get_experiment_by_name(name)
+            if found is None:  # not just made by another training
+                raise error
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _datasets(context: Context) -> list[Any]:
+    """The features and the release, by the digests under which the stages know them."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    features, sources = context.inputs["featurize"], context.run.sources
+    told = (
+        ("features", features.key, features.uri, {"faces": features.metrics["faces"]}),
+        # MLflow keeps 36 characters of a digest.
+        ("release", sources["tables"][:36], context.config.release, sources),
+    )
+    return [
+        DatasetInput(
+            Dataset(name, digest, "folder", json.dumps({"uri": uri}), profile=json.dumps(profile)),
+            [InputTag("mlflow.data.context", "training")],
+        )
+        for name, digest, uri, profile in told
+    ]
+
+
+def _points(metrics: Mapping[str, float]) -> list[tuple[str, float, int]]:
+    return [(name, value, 0) for name, value in metrics.items()]
+
+
+def _log_metrics(
+    client: MlflowClient, run_id: str, points: list[tuple[str, float, int]], model_id: str | None = None
+) -> None:
+    """Record (name, value, step) of a run, and of its model where there is one, in one transaction for up to 1,000."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, float(value), now, step, model_id=model_id) for name, value, step in points]
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics=metrics[start : start + 1000])
+
+
+def _log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for path, content in files.items():
+            target = Path(folder, path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        client.log_artifacts(run_id, folder)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
