@@ -209,7 +209,7 @@ class TrackedRun:
 
         side = description.chip_size
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 3), "chips")]),
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, side, side, 3))]),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(description.labels)))]),
         )
         told = description.model_dump(mode="json")

@@ -1,0 +1,55 @@
+"""Shows the experiments in MLflow's pages, on this machine alone: what `make mlflow` does."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from local_airflow import HOST, ROOT, free_port
+from ml import storage, tracking
+from ml.config import DEPLOYMENT_VARIABLE, load_deployment
+from ml.errors import ResourceError, StageError
+
+
+def main() -> int:
+    written = ROOT / "var" / "deployment.yaml"  # by `make demo` and `make up`
+    if written.exists():
+        os.environ.setdefault(DEPLOYMENT_VARIABLE, str(written))
+    try:
+        show()
+    except StageError as error:
+        print(f"mlflow_pages: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show() -> None:
+    """Become MLflow's server for the deployment's experiments, or say which server shows them.
+
+    Raises:
+        ConfigurationError: The deployment's file is wrong.
+        ResourceError: There are no experiments yet, or no port is free.
+    """
+    deployment = load_deployment()
+    uri = tracking.tracking_uri(deployment.storage)
+    if deployment.mlflow:
+        print(f"The deployment's experiments are at {uri}")
+        return
+    if not storage.exists(uri.removeprefix("sqlite:///")):
+        raise ResourceError(
+            f"There is nothing to show yet: no training has begun below {deployment.storage}.",
+            "Train first: make demo, or make up.",
+        )
+    port = free_port(5000)
+    print(f"MLflow comes up at http://{HOST}:{port}/ - stop it with Ctrl-C.", flush=True)
+    settings = {
+        **tracking.SETTINGS,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for the evaluation of language models
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    # In place of this process, so that Ctrl-C and signals reach the server itself.
+    os.execve(sys.executable, [*command, "--host", HOST, "--port", str(port)], {**os.environ, **settings})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
