@@ -343,16 +343,19 @@ def log_evaluation(trained: Manifest, attempt: str, metrics: Mapping[str, Any], 
 def flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of nested metrics by path: {"accuracy": {"value": 0.9, "low": 0.8}} gives accuracy and accuracy_low.
 
-    What is no number is left out; characters that MLflow allows in no name become `-`.
+    What is no number is left out, and so is the count beside a value; characters that MLflow allows in no name become
+    `-`.
     """
     found: dict[str, float] = {}
     for name, value in metrics.items():
         name = re.sub(r"[^\w./ -]", "-", str(name))
         if isinstance(value, Mapping):
+            measured = "value" in value
             for inner, number in flatten(value).items():
-                measured = "value" in value and "/" not in inner
-                path = f"{name}/{inner}" if not measured else name if inner == "value" else f"{name}_{inner}"
-                found[path] = number
+                if not measured:
+                    found[f"{name}/{inner}"] = number
+                elif inner != "count":
+                    found[name if inner == "value" else f"{name}_{inner}"] = number
         elif isinstance(value, int | float):
             found[name] = float(value)
     return found
@@ -369,7 +372,9 @@ def _experiment(client: MlflowClient, uri: str, context: Context) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=place)
+            # The pages for model training, not those for language models.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client.create_experiment(name, artifact_location=place, tags=kind)
         except MlflowException as error:
             found = client.get_experiment_by_name(name)
             if found is None:  # not just made by another training
@@ -405,11 +410,15 @@ def _points(metrics: Mapping[str, float]) -> list[tuple[str, float, int]]:
 def _log_metrics(
     client: MlflowClient, run_id: str, points: list[tuple[str, float, int]], model_id: str | None = None
 ) -> None:
-    """Record (name, value, step) of a run, and of its model where there is one, in one transaction for up to 1,000."""
+    """Record (name, value, step) of a run, and of its model and features where it has a model, up to 1,000 at once."""
     from mlflow.entities import Metric
 
+    about: dict[str, str] = {}
+    if model_id:
+        data = {used.dataset.name: used.dataset for used in client.get_run(run_id).inputs.dataset_inputs}["features"]
+        about = {"model_id": model_id, "dataset_name": data.name, "dataset_digest": data.digest}
     now = int(time.time() * 1000)
-    metrics = [Metric(name, float(value), now, step, model_id=model_id) for name, value, step in points]
+    metrics = [Metric(name, float(value), now, step, **about) for name, value, step in points]
     for start in range(0, len(metrics), 1000):
         client.log_batch(run_id, metrics=metrics[start : start + 1000])
 

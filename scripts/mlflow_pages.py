@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import subprocess
 import sys
 
-from local_airflow import HOST, ROOT, free_port
+from local_airflow import HOST, ROOT, STOP_SECONDS, free_port
 from ml import storage, tracking
 from ml.config import DEPLOYMENT_VARIABLE, load_deployment
 from ml.errors import ResourceError, StageError
+from ml.supervision import end_process_tree
 
 
 def main() -> int:
@@ -24,7 +28,7 @@ def main() -> int:
 
 
 def show() -> None:
-    """Become MLflow's server for the deployment's experiments, or say which server shows them.
+    """Serve the pages of the deployment's experiments until Ctrl-C, or say which server shows them.
 
     Raises:
         ConfigurationError: The deployment's file is wrong.
@@ -47,8 +51,19 @@ def show() -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for the evaluation of language models
     }
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
-    # In place of this process, so that Ctrl-C and signals reach the server itself.
-    os.execve(sys.executable, [*command, "--host", HOST, "--port", str(port)], {**os.environ, **settings})
+    command += ["--host", HOST, "--port", str(port), "--uvicorn-opts", "--log-level warning"]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    # Apart from this terminal: its Ctrl-C would reach the server twice, and be answered with a traceback.
+    with subprocess.Popen(command, env={**os.environ, **settings}, start_new_session=True) as server:
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+        finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(STOP_SECONDS)
+            end_process_tree(server.pid)
 
 
 if __name__ == "__main__":
