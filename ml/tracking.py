@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import re
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -107,10 +108,13 @@ def _lock(uri: str) -> Iterator[None]:
     if not uri.startswith("sqlite:///"):
         yield
         return
-    folder = Path(uri.removeprefix("sqlite:///")).parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with (database.parent / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        # A file that is no database, or may not be written, would be tried again by MLflow for minutes.
+        with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
         yield
 
 
@@ -163,7 +167,8 @@ class TrackedRun:
     @property
     def url(self) -> str | None:
         """The run's page, where the deployment has a tracking server."""
-        return f"{self.uri}/#/experiments/{self._experiment}/runs/{self.run_id}" if self.uri[:4] == "http" else None
+        page = f"{self.uri}/#/experiments/{self._experiment}/runs/{self.run_id}"
+        return page if self.uri.startswith("http") else None
 
     def log_history(self, history: list[dict[str, Any]]) -> None:
         """Record the epochs that are not yet recorded, each at its own step.
@@ -227,9 +232,7 @@ class TrackedRun:
             mlflow.keras.save_model(
                 network,
                 os.path.join(folder, "model"),
-                mlflow_model=Model(
-                    artifact_path=model.artifact_location, run_id=self.run_id, model_id=model.model_id
-                ),
+                mlflow_model=Model(artifact_path=model.artifact_location, run_id=self.run_id, model_id=model.model_id),
                 signature=signature,
                 pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
                 metadata={"attempt": self._context.uri, **told},
@@ -415,7 +418,9 @@ def _log_metrics(
 
     about: dict[str, str] = {}
     if model_id:
-        data = {used.dataset.name: used.dataset for used in client.get_run(run_id).inputs.dataset_inputs}["features"]
+        inputs = client.get_run(run_id).inputs
+        assert inputs
+        data = {used.dataset.name: used.dataset for used in inputs.dataset_inputs}["features"]
         about = {"model_id": model_id, "dataset_name": data.name, "dataset_digest": data.digest}
     now = int(time.time() * 1000)
     metrics = [Metric(name, float(value), now, step, **about) for name, value, step in points]
