@@ -9,12 +9,10 @@ next, and what is left at the end is named in the log and in the manifest.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
 import re
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml import storage
-from ml.config import RunConfig, load_deployment
-from ml.errors import ConfigurationError, PassingError, ResourceError
+from ml import experiments, storage
 from ml.flow import STAGES, followers
 
 if TYPE_CHECKING:
@@ -37,39 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FOLDER = "mlflow"
 SYSTEM_SECONDS = 10.0
+RETRY_SECONDS = 300.0  # while MLflow is away, each try may take a minute
 REQUIREMENTS = ("keras", "tensorflow", "numpy")
-# Read by MLflow as it is imported. It would report its use, tell of every step, and wait minutes for
-# a server that is gone.
-SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
-
-
-def tracking_uri(root: str) -> str:
-    """Where the experiments of a storage root are kept: the deployment's tracking server, else SQLite below the root.
-
-    Raises:
-        ConfigurationError: The root is not on this machine and the deployment names no tracking server.
-    """
-    if server := load_deployment().mlflow:
-        return server.rstrip("/")
-    folder = storage.local_path(storage.join(root, FOLDER))
-    if folder is None:
-        raise ConfigurationError(
-            f"MLflow cannot keep its database in {root}, which is no local folder.",
-            "Name a tracking server in the deployment's file: mlflow: http://host:5000",
-        )
-    return f"sqlite:///{folder / 'mlflow.db'}"
-
-
-def experiment_name(config: RunConfig) -> str:
-    """The experiment that holds the trainings of a class, such as `open-images-human-face`."""
-    return "open-images-" + re.sub(r"[^a-z0-9]+", "-", config.chip_class.lower()).strip("-")
 
 
 @contextlib.contextmanager
@@ -86,13 +52,7 @@ def track(context: Context) -> Iterator[TrackedRun]:
         PassingError: The tracking server does not answer.
         ResourceError: The local database cannot be used.
     """
-    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
-    uri = tracking_uri(context.run.root)
-    try:
-        with _lock(uri):
-            tracked = TrackedRun(context, uri)
-    except Exception as error:  # of MLflow, of the database, of the network
-        raise _refusal(uri, error) from error
+    tracked = TrackedRun(context)
     try:
         yield tracked
     except BaseException as error:
@@ -102,56 +62,24 @@ def track(context: Context) -> Iterator[TrackedRun]:
         tracked.close()
 
 
-@contextlib.contextmanager
-def _lock(uri: str) -> Iterator[None]:
-    """One process at a time makes the database and its experiments, which MLflow itself does not see to."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with (database.parent / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        # A file that is no database, or may not be written, would be tried again by MLflow for minutes.
-        with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-        yield
-
-
-def _refusal(uri: str, error: Exception) -> Exception:
-    told = f"{type(error).__name__}: {str(error).strip()[:500]}"
-    if "out-of-date database schema" in told:
-        return ConfigurationError(
-            f"MLflow's database {uri} is of another version of MLflow.", f"Copy it, then run: mlflow db upgrade {uri}"
-        )
-    if uri.startswith("sqlite:///"):
-        return ResourceError(f"MLflow's database {uri} cannot be used: {told}", "See to its folder, rights and disk.")
-    return PassingError(
-        f"The tracking server {uri} does not answer as it should: {told}",
-        "See to the server, or to `mlflow` in the deployment's file.",
-    )
-
-
 class TrackedRun:
     """The MLflow run of one training.
 
     Args:
         context: Of stage train.
-        uri: MLflow's tracking URI.
     """
 
-    def __init__(self, context: Context, uri: str) -> None:
-        from mlflow import MlflowClient
+    def __init__(self, context: Context) -> None:
+        self.uri = experiments.tracking_uri(context.run.root)
+        self._context = context
+        self._client, self._experiment = experiments.open_experiment(self.uri, context.config)
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        self.uri = uri
-        self._context = context
-        self._client = MlflowClient(uri)
-        self._experiment = _experiment(self._client, uri, context)
         found = self._find()
         self.run_id = found.info.run_id if found else self._create()
         self.model_id: str | None = None
         self._pending: dict[str, Callable[[], None]] = {}
+        self._next_try = 0.0
         self._recorded = {point.step for point in self._client.get_metric_history(self.run_id, "val_loss")}
         if found:
             self._client.update_run(self.run_id, status="RUNNING")
@@ -159,7 +87,7 @@ class TrackedRun:
             if "error" in found.data.tags:
                 self._client.delete_tag(self.run_id, "error")
         self._monitor = SystemMetricsMonitor(
-            self.run_id, sampling_interval=SYSTEM_SECONDS, resume_logging=True, tracking_uri=uri
+            self.run_id, sampling_interval=SYSTEM_SECONDS, resume_logging=True, tracking_uri=self.uri
         )
         self._monitor.start()
         log.info("MLflow: %s run %s, at %s", "resuming" if found else "new", self.run_id, self.url or "`make mlflow`")
@@ -249,11 +177,13 @@ class TrackedRun:
             For the manifest: run_id, experiment_id, model_id, tracking_uri, and what is `unrecorded`, by name.
         """
         self._monitor.finish()
-        self._send(
-            "metrics of the model",
-            lambda: _log_metrics(self._client, self.run_id, _points(flatten(metrics)), self.model_id),
-        )
-        self._send("the end", lambda: self._client.set_terminated(self.run_id, "FINISHED"))
+        self._pending |= {
+            "metrics of the model": lambda: _log_metrics(
+                self._client, self.run_id, _points(flatten(metrics)), self.model_id
+            ),
+            "the end": lambda: self._client.set_terminated(self.run_id, "FINISHED"),
+        }
+        self._flush()
         if self._pending:
             log.warning("MLflow: never recorded: %s", ", ".join(self._pending))
         return {
@@ -273,7 +203,8 @@ class TrackedRun:
             self._client.set_tag(self.run_id, "error", told)
             self._client.set_terminated(self.run_id, status)
 
-        self._send("the failure", send)
+        self._pending["the failure"] = send
+        self._flush()
 
     def close(self) -> None:
         """Stop watching the machine's load."""
@@ -307,15 +238,20 @@ class TrackedRun:
         return run.info.run_id
 
     def _send(self, what: str, call: Callable[[], None]) -> None:
-        """Record something, after all that could not be recorded before."""
+        """Record something, after all that could not be recorded before; not at once while MLflow is away."""
         self._pending[what] = call
-        for name in list(self._pending):
+        if time.monotonic() >= self._next_try:
+            self._flush()
+
+    def _flush(self) -> None:
+        for what in list(self._pending):
             try:
-                self._pending[name]()
+                self._pending[what]()
             except Exception as error:  # whatever it is, it is no reason to lose a training
-                log.warning("MLflow did not take %s, which is tried again: %s", name, str(error).strip()[:500])
+                self._next_try = time.monotonic() + RETRY_SECONDS
+                log.warning("MLflow did not take %s, which is tried again: %s", what, str(error).strip()[:300])
             else:
-                del self._pending[name]
+                del self._pending[what]
 
 
 def log_evaluation(trained: Manifest, attempt: str, metrics: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
@@ -329,12 +265,9 @@ def log_evaluation(trained: Manifest, attempt: str, metrics: Mapping[str, Any], 
         metrics: Its metrics, which are flattened to names below `test/`.
         files: Content by path, such as plots and the report; they go below `evaluation/`.
     """
-    os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
-    from mlflow import MlflowClient
-
     told = trained.metrics["mlflow"]
     try:
-        client = MlflowClient(told["tracking_uri"])
+        client = experiments.connect(told["tracking_uri"])
         points = _points({f"test/{name}": value for name, value in flatten(metrics).items()})
         _log_metrics(client, told["run_id"], points, told["model_id"])
         _log_files(client, told["run_id"], {f"evaluation/{path}": content for path, content in files.items()})
@@ -362,29 +295,6 @@ def flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
         elif isinstance(value, int | float):
             found[name] = float(value)
     return found
-
-
-def _experiment(client: MlflowClient, uri: str, context: Context) -> str:
-    """The id of the training's experiment, made or brought back where it is not there."""
-    from mlflow.exceptions import MlflowException
-
-    name = experiment_name(context.config)
-    place = None
-    if uri.startswith("sqlite:///"):
-        place = (Path(uri.removeprefix("sqlite:///")).parent / "artifacts" / name).as_uri()
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            # The pages for model training, not those for language models.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return client.create_experiment(name, artifact_location=place, tags=kind)
-        except MlflowException as error:
-            found = client.get_experiment_by_name(name)
-            if found is None:  # not just made by another training
-                raise error
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)
 
 
 def _datasets(context: Context) -> list[Any]:

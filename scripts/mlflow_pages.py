@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from local_airflow import HOST, ROOT, STOP_SECONDS, free_port
-from ml import storage, tracking
+from ml import experiments, storage
 from ml.config import DEPLOYMENT_VARIABLE, load_deployment
 from ml.errors import ResourceError, StageError
 from ml.supervision import end_process_tree
@@ -35,11 +35,11 @@ def show() -> None:
         ResourceError: There are no experiments yet, or no port is free.
     """
     deployment = load_deployment()
-    uri = tracking.tracking_uri(deployment.storage)
+    uri = experiments.tracking_uri(deployment.storage)
     if deployment.mlflow:
         print(f"The deployment's experiments are at {uri}")
         return
-    if not storage.exists(uri.removeprefix("sqlite:///")):
+    if not storage.exists(uri.removeprefix(experiments.SQLITE)):
         raise ResourceError(
             f"There is nothing to show yet: no training has begun below {deployment.storage}.",
             "Train first: make demo, or make up.",
@@ -49,7 +49,7 @@ def show() -> None:
     page = f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning"
     print(f"MLflow comes up at {page}\nStop it with Ctrl-C.", flush=True)
     settings = {
-        **tracking.SETTINGS,
+        **experiments.SETTINGS,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for the evaluation of language models
     }
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]

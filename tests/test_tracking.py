@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
 
-from ml import storage, tracking
+from ml import experiments, storage, tracking
 from ml.config import DEPLOYMENT_VARIABLE
 from ml.errors import ConfigurationError, PassingError, ResourceError
 from ml.runs import slug
@@ -64,7 +64,7 @@ def context_of(root: Path, features: Manifest, run_id: str, attempt: str = "a", 
 
 @pytest.fixture
 def client(root: Path) -> MlflowClient:
-    return MlflowClient(tracking.tracking_uri(str(root)))
+    return MlflowClient(experiments.tracking_uri(str(root)))
 
 
 def rows(*epochs: int) -> list[dict[str, Any]]:
@@ -93,14 +93,14 @@ def test_importing_the_module_loads_nothing_heavy() -> None:
 def test_experiments_lie_below_a_local_root_or_on_the_server_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tracking.tracking_uri(f"file://{tmp_path}") == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
+    assert experiments.tracking_uri(f"file://{tmp_path}") == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
     with pytest.raises(ConfigurationError, match="mlflow: http"):
-        tracking.tracking_uri("memory://bucket/root")
+        experiments.tracking_uri("memory://bucket/root")
     deployment(tmp_path, monkeypatch, "https://mlflow.example:5000/")
-    assert tracking.tracking_uri("memory://bucket/root") == "https://mlflow.example:5000"
+    assert experiments.tracking_uri("memory://bucket/root") == "https://mlflow.example:5000"
     deployment(tmp_path, monkeypatch, "mlflow.example")
     with pytest.raises(ConfigurationError, match=r"mlflow = 'mlflow\.example'"):
-        tracking.tracking_uri("memory://bucket/root")
+        experiments.tracking_uri("memory://bucket/root")
 
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=8)
@@ -158,7 +158,7 @@ def test_a_training_is_recorded(context: Context, client: MlflowClient) -> None:
     assert json.loads(data["release"].profile) == context.run.sources
     assert Path(client.download_artifacts(run.info.run_id, "curves.png")).read_bytes() == b"a plot"
     assert client.get_experiment(told["experiment_id"]).name == "open-images-human-face"
-    assert told["tracking_uri"] == tracking.tracking_uri(context.run.root)
+    assert told["tracking_uri"] == experiments.tracking_uri(context.run.root)
     assert told["unrecorded"] == []
 
 
@@ -192,8 +192,7 @@ def test_a_retry_goes_on_with_the_run_of_the_killed_attempt_and_doubles_no_point
     root: Path, features: Manifest, client: MlflowClient
 ) -> None:
     first = context_of(root, features, "killed", "a")
-    uri = tracking.tracking_uri(first.run.root)
-    killed = tracking.TrackedRun(first, uri)  # never closed: as a process leaves it that is killed
+    killed = tracking.TrackedRun(first)  # never closed: as a process leaves it that is killed
     killed.log_history(rows(1, 2, 3))
     killed.close()
     assert client.get_run(killed.run_id).info.status == "RUNNING"
@@ -219,7 +218,7 @@ def test_other_runs_and_other_parameters_have_mlflow_runs_of_their_own(root: Pat
     found = set()
     for number, (run_id, values) in enumerate([("one", {}), ("two", {}), ("one", {"epochs": 3})]):
         context = context_of(root, features, run_id, str(number), **values)
-        tracked = tracking.TrackedRun(context, tracking.tracking_uri(context.run.root))
+        tracked = tracking.TrackedRun(context)
         tracked.close()
         found.add(tracked.run_id)
     assert len(found) == 3
@@ -366,7 +365,7 @@ def test_two_trainings_at_once_make_one_database_and_are_both_recorded(features:
     told, said = zip(*(child.communicate() for child in children), strict=True)
     assert said == ("", "")  # nor does MLflow tell of what it does
     assert [child.returncode for child in children] == [0, 0]
-    client = MlflowClient(tracking.tracking_uri(str(tmp_path)))
+    client = MlflowClient(experiments.tracking_uri(str(tmp_path)))
     for run_id in told:
         assert [step for step, _ in losses(client, run_id.strip())] == list(range(1, 40))
     assert len(client.search_experiments(filter_string="name LIKE 'open-images%'")) == 1
