@@ -45,9 +45,7 @@ def show() -> None:
             "Train first: make demo, or make up.",
         )
     port = free_port(5000)
-    # Its other kind of work is language models, with which the pages would begin.
-    page = f"http://{HOST}:{port}/#/experiments?workflowType=machine_learning"
-    print(f"MLflow comes up at {page}\nStop it with Ctrl-C.", flush=True)
+    print(f"MLflow comes up at http://{HOST}:{port}/ - choose 'Model training' there. Stop it with Ctrl-C.", flush=True)
     settings = {
         **experiments.SETTINGS,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for the evaluation of language models
