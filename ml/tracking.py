@@ -105,12 +105,14 @@ class TrackedRun:
         therefore left as it was: the two are equal within rounding.
 
         Args:
-            history: A row an epoch, with `epoch`, from 1, and its numbers.
+            history: A row an epoch, with `epoch`, from 1, `val_loss` and other numbers.
         """
 
         def send() -> None:
             rows = [row for row in history if row["epoch"] not in self._recorded]
-            points = [(name, value, row["epoch"]) for row in rows for name, value in row.items() if name != "epoch"]
+            points = [
+                (name, value, row["epoch"]) for row in rows for name, value in flatten(row).items() if name != "epoch"
+            ]
             _log_metrics(self._client, self.run_id, points)
             self._recorded |= {row["epoch"] for row in rows}
 
