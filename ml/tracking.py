@@ -286,7 +286,8 @@ def flatten(metrics: Mapping[str, Any]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        name = re.sub(r"[^\w./ -]", "-", str(name))
+        # A path of names: `/`, and names of dots alone, would give it another meaning.
+        name = re.sub(r"[^\w. -]|^\.*$", "-", str(name))
         if isinstance(value, Mapping):
             measured = "value" in value
             for inner, number in flatten(value).items():

@@ -103,7 +103,7 @@ def test_experiments_lie_below_a_local_root_or_on_the_server_that_is_named(
         experiments.tracking_uri("memory://bucket/root")
 
 
-names = st.text(st.characters(codec="utf-8", exclude_characters="/"), min_size=1, max_size=8)
+names = st.text(st.characters(codec="utf-8"), max_size=8) | st.sampled_from([".", "..", "a/b", "/"])
 numbers = st.floats(0, 1) | st.integers(0, 9)
 metrics = st.recursive(
     st.dictionaries(names, numbers | st.none() | st.text(max_size=3), max_size=4),
