@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down test test-all lint bench
+.PHONY: help setup demo up down mlflow test test-all lint bench
 
 help: ## List what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -29,6 +29,9 @@ up: setup ## Start Airflow on this machine (PORT=<number> for another port than 
 
 down: ## Stop the Airflow that `make up` started, and every task of it
 	@if [ -x $(PY) ]; then $(PY) "$(ROOT)/scripts/local_airflow.py" down; else echo "No Airflow of this project runs."; fi
+
+mlflow: setup ## Show the experiments in MLflow's pages (PORT=<number> for another port than 5000)
+	@$(if $(PORT),PORT='$(PORT)') exec $(PY) "$(ROOT)/scripts/mlflow_pages.py"
 
 test: setup ## Run the tests that need nothing more (minutes)
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow" $(ARGS)

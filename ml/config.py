@@ -294,14 +294,16 @@ class RunConfig(BaseModel):
 class Deployment(BaseModel):
     """What a deployment sets once for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
 
-    The file's keys are `storage`, `spark_conf` and any field of `RunConfig`, whose value is then the default that
-    scheduled runs, Airflow's form and the command line start from.
+    The file's keys are `storage`, `spark_conf`, `mlflow` (the address of a tracking server, needed where the storage is
+    not on this machine) and any field of `RunConfig`, whose value is then the default that scheduled runs, Airflow's
+    form and the command line start from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     storage: Annotated[str, Field(min_length=1)] = "/data/storage"
     spark_conf: dict[str, str] = {}
+    mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     defaults: RunConfig = RunConfig()
 
 
@@ -323,7 +325,7 @@ def load_deployment() -> Deployment:
         ) from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{named} must hold `name: value` lines.", "See README, 'Configuration'.")
-    own = {name: content.pop(name) for name in ("storage", "spark_conf") if name in content}
+    own = {name: content.pop(name) for name in ("storage", "spark_conf", "mlflow") if name in content}
     spark_conf = {str(key): _property(value) for key, value in (own.pop("spark_conf", None) or {}).items()}
     try:
         return Deployment(**own, spark_conf=spark_conf, defaults=RunConfig(**content))

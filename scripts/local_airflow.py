@@ -165,9 +165,9 @@ def _write_once(path: Path, text: str) -> Path:
     return path
 
 
-def free_port() -> int:
-    """The port that `PORT` names, 8080 by default, or the next one after it that is free."""
-    wanted = os.environ.get("PORT") or "8080"
+def free_port(default: int = 8080) -> int:
+    """The port that `PORT` names, else the default, or the next one after it that is free."""
+    wanted = os.environ.get("PORT") or str(default)
     if not wanted.isdecimal() or not 0 < int(wanted) < 65536:
         raise ResourceError(f"PORT is {wanted!r}, which is no port.", "Give a number from 1024 to 65535.")
     return _free_from(int(wanted))

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ml import experiments
+
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
@@ -34,6 +36,7 @@ def test_services_are_those_of_the_workflow() -> None:
         "api-server",
         "dag-processor",
         "init",
+        "mlflow",
         "scheduler",
         "spark-master",
         "spark-worker",
@@ -111,6 +114,12 @@ def test_connection_is_the_cluster_of_the_same_file() -> None:
 def test_deployment_names_the_mounted_folders() -> None:
     deployment = yaml.safe_load((ROOT / "docker" / "deployment.yaml").read_text())
     assert deployment == {"storage": "/data/storage", "release": "/data/open-images"}
+
+
+def test_mlflow_shows_the_experiments_of_the_storage_root() -> None:
+    root = yaml.safe_load((ROOT / "docker" / "deployment.yaml").read_text())["storage"]
+    command = SERVICES["mlflow"]["command"]
+    assert command[command.index("--backend-store-uri") + 1] == experiments.tracking_uri(root)
 
 
 def test_image_holds_what_the_project_pins() -> None:

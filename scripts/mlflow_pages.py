@@ -1,0 +1,70 @@
+"""Shows the experiments in MLflow's pages, on this machine alone: what `make mlflow` does."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+from local_airflow import HOST, ROOT, STOP_SECONDS, free_port
+from ml import experiments, storage
+from ml.config import DEPLOYMENT_VARIABLE, load_deployment
+from ml.errors import ResourceError, StageError
+from ml.supervision import end_process_tree
+
+
+def main() -> int:
+    written = ROOT / "var" / "deployment.yaml"  # by `make demo` and `make up`
+    if written.exists():
+        os.environ.setdefault(DEPLOYMENT_VARIABLE, str(written))
+    try:
+        show()
+    except StageError as error:
+        print(f"mlflow_pages: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show() -> None:
+    """Serve the pages of the deployment's experiments until Ctrl-C, or say which server shows them.
+
+    Raises:
+        ConfigurationError: The deployment's file is wrong.
+        ResourceError: There are no experiments yet, or no port is free.
+    """
+    deployment = load_deployment()
+    uri = experiments.tracking_uri(deployment.storage)
+    if deployment.mlflow:
+        print(f"The deployment's experiments are at {uri}")
+        return
+    if not storage.exists(uri.removeprefix(experiments.SQLITE)):
+        raise ResourceError(
+            f"There is nothing to show yet: no training has begun below {deployment.storage}.",
+            "Train first: make demo, or make up.",
+        )
+    port = free_port(5000)
+    print(f"MLflow comes up at http://{HOST}:{port}/ - choose 'Model training' there. Stop it with Ctrl-C.", flush=True)
+    settings = {
+        **experiments.SETTINGS,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for the evaluation of language models
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command += ["--host", HOST, "--port", str(port), "--uvicorn-opts", "--log-level warning"]
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    # Apart from this terminal: its Ctrl-C would reach the server twice, and be answered with a traceback.
+    with subprocess.Popen(command, env={**os.environ, **settings}, start_new_session=True) as server:
+        try:
+            server.wait()
+        except KeyboardInterrupt:
+            server.terminate()
+        finally:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(STOP_SECONDS)
+            end_process_tree(server.pid)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
