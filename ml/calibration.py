@@ -79,7 +79,10 @@ def fit_temperature(probabilities: Probabilities, truth: Truth) -> float:
 
 
 def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
-    """The threshold at which the second label is given, so that the mean of both recalls is largest.
+    """The threshold at which the second label is given: for both labels the model shall be right equally often.
+
+    The mean of both recalls is a jagged function of the threshold, whose highest tooth is chance. All thresholds within
+    one standard error of it are as good; among them the recalls differ least at the one chosen.
 
     Args:
         probabilities: Shape (n, 2), of faces that were not learned from.
@@ -87,7 +90,7 @@ def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
 
     Returns:
         Within `THRESHOLDS`: of 0.5 and the middles between neighbouring probabilities, among which are all ways to
-        decide, the best one, and of equally good ones that nearest to 0.5. It is 0.5 where a label has no face.
+        decide; of those equally good, the one nearest to 0.5. It is 0.5 where a label has no face.
     """
     truth = np.asarray(truth)
     first, second = (np.sort(np.asarray(probabilities, np.float64)[truth == index, 1]) for index in (0, 1))
@@ -95,10 +98,17 @@ def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
         return 0.5
     values = np.unique(np.concatenate((first, second)))
     tried = np.clip(np.concatenate(([0.5, *THRESHOLDS], (values[1:] + values[:-1]) / 2)), *THRESHOLDS)
-    first_recall = np.searchsorted(first, tried, side="left") / len(first)
-    second_recall = 1 - np.searchsorted(second, tried, side="left") / len(second)
-    score = first_recall + second_recall
-    best = tried[score >= score.max() - 1e-12]
+    recalls = np.stack(
+        (
+            np.searchsorted(first, tried, side="left") / len(first),
+            1 - np.searchsorted(second, tried, side="left") / len(second),
+        )
+    )
+    score = recalls.mean(axis=0)
+    variances = recalls[:, score.argmax()] * (1 - recalls[:, score.argmax()]) / (len(first), len(second))
+    good = score >= score.max() - np.sqrt(variances.sum()) / 2 - 1e-12
+    gaps = np.abs(recalls[0] - recalls[1])
+    best = tried[good & (gaps <= gaps[good].min() + 1e-12)]
     return float(best[np.abs(best - 0.5).argmin()])
 
 

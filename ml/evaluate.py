@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ml import evaluation_plots, storage
+from ml import evaluation_plots, storage, tracking
 from ml.agreement import miap_metrics
 from ml.answers import MIAP_LABEL, Answers, Collector, ask, load_classifier
 from ml.card import render_card
@@ -122,8 +122,12 @@ def _write(
         storage.write_bytes(context.path(f"{name}.png"), png)
     storage.write_json(context.path("metrics.json"), metrics)
     storage.write_bytes(context.path("predictions.parquet"), answers.parquet())
-    storage.write_bytes(context.path("report.html"), render_report(context, metrics, figures, shown).encode())
-    storage.write_bytes(context.path("model_card.md"), render_card(context, metrics, shown).encode())
+    pages = {
+        "report.html": render_report(context, metrics, figures, shown).encode(),
+        "model_card.md": render_card(context, metrics, shown).encode(),
+    }
+    for name, page in pages.items():
+        storage.write_bytes(context.path(name), page)
     accuracy = metrics["accuracy"]
     log.info(
         "accuracy %.4f (95%% interval %.4f to %.4f) on %d test faces of %d images; always %s: %.4f",
@@ -134,6 +138,8 @@ def _write(
         *("faces", "images", "accuracy", "majority", "beats_majority", "balanced_accuracy", "recall_gap", "by_label"),
         *("auc", "log_loss", "brier", "ece"),
     )
+    pictures = {f"{name}.png": png for name, png in figures.items()}
+    tracking.log_evaluation(trained, context.uri, {name: metrics[name] for name in told}, pictures | pages)
     return Result(
         {
             **{name: metrics[name] for name in told},

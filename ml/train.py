@@ -8,14 +8,14 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ml import plots, storage
+from ml import plots, storage, tracking
 from ml.averaging import WeightAverage
 from ml.calibration import apply_temperature, choose_threshold, face_log_losses, fit_temperature
 from ml.checkpoints import Checkpoints, Position, best_epoch, restore
@@ -65,12 +65,11 @@ def train(context: Context) -> Result:
         reader, config.batch_size, config.balance, config.augment, config.mixing, smoothing=config.label_smoothing
     )
     validation = Feed(FeatureReader(features, "validation"), config.batch_size, config.balance)
-    for _ in validation.reader.checked_batches(config.batch_size):
-        pass  # the whole pass is checked before any time is spent on learning
-
     gpus = tf.config.list_physical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
-    with strategy.scope():
+    with tracking.track(context) as tracked, strategy.scope():
+        for _ in validation.reader.checked_batches(config.batch_size):
+            pass  # the whole pass is checked before any time is spent on learning
         network = build_network(config.network, reader.chip_size, len(reader.labels), config.backbone_weights)
         if grows := config.network == "compact" and config.augment:
             network = NETWORKS["compact"](None, len(reader.labels))
@@ -81,13 +80,13 @@ def train(context: Context) -> Result:
             *(config.network, f"{network.count_params():,}", _devices(gpus), f"{reader.rows:,}"),
             *(dict(zip(reader.labels, reader.faces, strict=True)), f"{validation.reader.rows:,}"),
         )
-        fit = Fit(config, network, training, validation, Checkpoints(context.checkpoints), grows)
-        history = fit.run()
+        checkpoints = Checkpoints(context.checkpoints)
+        history = Fit(config, network, training, validation, checkpoints, grows, tracked.log_history).run()
         if grows:
             fixed = build_network(config.network, reader.chip_size, len(reader.labels))
             fixed.set_weights(network.get_weights())
             network = fixed
-    return _write(context, network, history, validation.reader)
+        return _write(context, network, history, validation.reader, tracked)
 
 
 def check_faces(features: Manifest, min_faces: int) -> None:
@@ -121,6 +120,7 @@ class Fit:
         validation: The validation faces.
         checkpoints: Where the state is kept.
         grows: Train on smaller chips first, for which the network must take any size.
+        on_epoch: Called with the history after each epoch.
     """
 
     def __init__(
@@ -131,9 +131,10 @@ class Fit:
         validation: Feed,
         checkpoints: Checkpoints,
         grows: bool,
+        on_epoch: Callable[[list[dict[str, Any]]], None],
     ) -> None:
         self.config, self.network, self.checkpoints = config, network, checkpoints
-        self.training, self.validation = training, validation
+        self.training, self.validation, self.on_epoch = training, validation, on_epoch
         self.average = WeightAverage(config.averaging) if config.averaging else None
         # Only a pretrained backbone is worth keeping as it is while the head learns.
         pretrained = config.network.startswith("transfer:") and config.backbone_weights != "none"
@@ -231,6 +232,7 @@ class Fit:
                 self.checkpoints.save_best(history, self.network)
         self.position = Position(history)
         self.checkpoints.save(self.position, self.network, self.average)
+        self.on_epoch(history)
 
     def _side(self, epoch: int) -> int:
         """Width and height of the chips that an epoch trains on."""
@@ -332,7 +334,13 @@ class Progress(keras.callbacks.Callback):
             fit.checkpoints.save(self.position(), fit.network, fit.average)
 
 
-def _write(context: Context, network: keras.Model, history: list[dict[str, Any]], validation: FeatureReader) -> Result:
+def _write(
+    context: Context,
+    network: keras.Model,
+    history: list[dict[str, Any]],
+    validation: FeatureReader,
+    tracked: tracking.TrackedRun,
+) -> Result:
     """Write the attempt's files and give its metrics."""
     features, config = context.inputs["featurize"], context.config
     best = history[best_epoch(history) - 1]
@@ -353,7 +361,10 @@ def _write(context: Context, network: keras.Model, history: list[dict[str, Any]]
     )
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
     storage.write_json(context.path("history.json"), history)
-    storage.write_bytes(context.path("curves.png"), plots.training_curves(history, best["epoch"]))
+    curves = plots.training_curves(history, best["epoch"])
+    storage.write_bytes(context.path("curves.png"), curves)
+    tracked.log_file("curves.png", curves)
+    tracked.log_model(network, description)
     log.info(
         "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces (the "
         "larger label alone: %.4f)",
@@ -375,6 +386,7 @@ def _write(context: Context, network: keras.Model, history: list[dict[str, Any]]
             "history": context.path("history.json"),
             "curves": context.path("curves.png"),
             "model": context.path("model.keras"),
+            "mlflow": tracked.finish({"best_epoch": best["epoch"], "temperature": temperature, "validation": measured}),
         }
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ml import storage
+from ml import experiments, storage
 from ml.config import RunConfig
 from ml.data import split_table
 from ml.flow import STAGES
@@ -119,8 +121,19 @@ def _table(
     )
 
 
+@functools.cache
+def mlflow_database() -> bytes:
+    """MLflow's database without experiments: making one takes seconds, which a process of the tests spends once."""
+    with tempfile.TemporaryDirectory() as folder:
+        experiments.connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
+        return Path(folder, "mlflow.db").read_bytes()
+
+
 def make_run(root: Path, features: Manifest, **values: Any) -> Run:
     """A run with the features pinned; the values are fields of its configuration."""
+    database = storage.join(storage.normalise(root), "mlflow/mlflow.db")
+    if not storage.exists(database):
+        storage.write_bytes(database, mlflow_database())
     config = RunConfig(**{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, "mixing": 0.0, **values})
     run = Run(storage.normalise(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
     run.pin(features)
