@@ -126,7 +126,7 @@ def _resized(image: tf.Tensor, side: int, method: str) -> tf.Tensor:
 
 
 def export_onnx(network: keras.Model, description: Description, file: Path) -> None:
-    """Write an ONNX file: input `pixels`, uint8 (batch, side, side, 3); output `probabilities`, float32 (batch, labels).
+    """Write an ONNX file: uint8 `pixels` (batch, side, side, 3) to float32 `probabilities` (batch, labels).
 
     The file's metadata hold `labels`, a JSON list in the order of the probabilities' columns, and `margin`.
 

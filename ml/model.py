@@ -3,7 +3,7 @@
 An attempt of stage train holds `model.keras` (the network, scaling inside), `model.json` (`Description`) and
 `reference.json`: a few validation chips with the probabilities that the model gave them when its training ended. Who
 loads the model first predicts these chips again, so that swapped channels, double scaling or another model's file are
-found before anything is predicted. `saved_model` and `model.onnx` are the same network for others to serve (`ml.export`).
+found before anything is predicted. `saved_model` and `model.onnx` are the same network, for others to serve.
 """
 
 from __future__ import annotations
