@@ -10,7 +10,7 @@ from pathlib import Path
 from ml import images
 from ml.detection import decode_upright, find_faces
 from ml.errors import ConfigurationError, DataError, ResourceError
-from ml.prediction import UNKNOWN, Predictor, annotate, describe
+from ml.prediction import UNKNOWN, Predictor, annotate, describe, load_predictor
 from ml.prediction_files import Outcome, Records
 from ml.prediction_run import SUFFIXES, newest_model, train_attempt
 from ml.storage import write_bytes
@@ -39,9 +39,7 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
     """
     _check_out(given, out)
     attempt = train_attempt(model) if model else newest_model(storage)
-    from ml.model import Classifier  # late: it imports TensorFlow
-
-    predictor = Predictor(Classifier.load(attempt), min_confidence)
+    predictor = load_predictor(attempt, min_confidence)
     faults: list[str] = []
     seen: Counter[str] = Counter()
     taken = {str(path.resolve()) for path in given}

@@ -125,6 +125,18 @@ def describe(answer: Answer) -> str:
     return f"{answer.label} >99%" if answer.confidence > 0.99 else f"{answer.label} {answer.confidence:.0%}"
 
 
+def load_predictor(attempt: str, min_confidence: float) -> Predictor:
+    """Load a trained model for prediction.
+
+    Raises:
+        DataError: There is no such model, or it is not what it was when its training ended.
+        ConfigurationError: It was not trained on faces.
+    """
+    from ml.model import Classifier  # late: it imports TensorFlow
+
+    return Predictor(Classifier.load(attempt), min_confidence)
+
+
 @cache
 def worker_predictor(attempt: str, min_confidence: float) -> Predictor:
     """The predictor of a Spark Python worker, loaded once in its life.
@@ -133,9 +145,7 @@ def worker_predictor(attempt: str, min_confidence: float) -> Predictor:
     """
     import tensorflow as tf
 
-    from ml.model import Classifier
-
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     cv2.setNumThreads(1)
-    return Predictor(Classifier.load(attempt), min_confidence)
+    return load_predictor(attempt, min_confidence)

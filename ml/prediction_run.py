@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from ml import storage
@@ -19,6 +22,8 @@ from ml.runs import FlowRun, slug
 from ml.stages import load_manifest
 
 log = logging.getLogger(__name__)
+LISTING_ROWS = 50_000  # written at a time
+LISTING_SCHEMA = pa.schema([("photo", pa.string()), ("bytes", pa.int64())])
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -55,16 +60,31 @@ def _is_photograph(name: str) -> bool:
     return name[0] != "." and name.lower().endswith(SUFFIXES)
 
 
-def listing_digest(photographs: Iterable[Listed]) -> str:
-    """A digest of path, size and time (or etag) of all photographs, whatever their order.
+def write_listing(photographs: Iterable[Listed], uri: str) -> tuple[int, str]:
+    """Write a listing as a Parquet file (columns photo, bytes), in memory that does not grow with it.
 
-    The photographs' own digests are summed, so that millions of them need no memory.
+    Returns:
+        The number of photographs, and a digest of path, size and time (or etag) of all, whatever their order: their own
+        digests are summed.
     """
-    total = 0
-    for listed in photographs:
-        line = f"{listed.path}\0{listed.bytes}\0{listed.state}"
-        total = (total + int.from_bytes(hashlib.sha256(line.encode(errors="surrogateescape")).digest())) % (1 << 256)
-    return f"{total:064x}"
+    count = total = 0
+    fs, path = storage.filesystem(uri)
+    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+    with fs.open(path, "wb") as file, pq.ParquetWriter(file, LISTING_SCHEMA) as writer:
+        rest = iter(photographs)
+        while part := list(itertools.islice(rest, LISTING_ROWS)):
+            columns = [[listed.path for listed in part], [listed.bytes for listed in part]]
+            writer.write_table(pa.table(columns, schema=LISTING_SCHEMA))
+            count += len(part)
+            for listed in part:
+                line = f"{listed.path}\0{listed.bytes}\0{listed.state}"
+                total = (total + int.from_bytes(hashlib.sha256(line.encode()).digest())) % (1 << 256)
+    return count, f"{total:064x}"
+
+
+def listing(run_uri: str) -> str:
+    """The URI of the listing in a run folder."""
+    return storage.join(run_uri, "photographs.parquet")
 
 
 def newest_model(root: str) -> str:
@@ -112,13 +132,15 @@ def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[P
     photographs = storage.normalise(config.photographs)
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
-    if next(list_photographs(photographs), None) is None:
-        raise DataError(f"{photographs} holds no JPEG or PNG file.", "Correct the parameter `photographs`.")
     root = storage.normalise(root)
     model = train_attempt(config.model) if config.model else newest_model(root)
-    sources = {"photographs": listing_digest(list_photographs(photographs)), "model": model}
-    # Settled from here on: the job may run in another folder, and later.
+    # Settled from here on: the job may run in another folder, and later; what comes by then is not of this run.
     config = config.model_copy(update={"photographs": photographs, "model": model})
-    run = FlowRun(root, slug(run_id), run_id, config, sources)
+    uri = listing(storage.join(root, "runs", slug(run_id)))
+    count, digest = write_listing(list_photographs(photographs), uri)
+    if not count:
+        storage.remove(uri)
+        raise DataError(f"{photographs} holds no JPEG or PNG file.", "Correct the parameter `photographs`.")
+    run = FlowRun(root, slug(run_id), run_id, config, {"photographs": digest, "model": model})
     run.write()
     return run
