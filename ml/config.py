@@ -431,9 +431,8 @@ def describe(error: ValidationError, kind: type[FlowConfig]) -> str:
 
 def _allowed(name: str, kind: type[FlowConfig]) -> str:
     schema = kind.model_json_schema()["properties"].get(name, {})
-    options = schema.get("anyOf", [schema])
     bounds = []
-    for option in options:
+    for option in schema_options(schema):
         if "enum" in option:
             bounds.append("one of " + ", ".join(map(str, option["enum"])))
         low = option.get("minimum", option.get("exclusiveMinimum"))
@@ -444,3 +443,9 @@ def _allowed(name: str, kind: type[FlowConfig]) -> str:
         if option.get("type") == "null":
             bounds.append("empty")
     return f" (allowed: {' or '.join(bounds)})" if bounds else ""
+
+
+def schema_options(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a field's JSON schema allows, one option a type; a single value is a choice of one."""
+    options = schema.get("anyOf", [schema])
+    return [{**option, "enum": [option["const"]]} if "const" in option else option for option in options]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ml.config import FlowConfig
+from ml.config import FlowConfig, schema_options
 
 MANY_VALUES = 10  # more are not written out in a table
 _KEPT = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "enum", "items")
@@ -23,7 +23,7 @@ def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
     values = defaults.model_dump(mode="json")
     fields = {}
     for name, schema in type(defaults).model_json_schema()["properties"].items():
-        options = schema.get("anyOf", [schema])
+        options = schema_options(schema)
         types = [option["type"] for option in options]
         flat: dict[str, Any] = {k: v for option in options for k, v in option.items() if k in _KEPT}
         if "enum" in flat and "null" in types:
@@ -66,7 +66,7 @@ def _option(kind: type[FlowConfig], name: str) -> inspect.Parameter:
     schema = kind.model_json_schema()["properties"][name]
     default = schema.get("default")
     shown = json.dumps(default) if isinstance(default, dict) else default
-    choices = [value for option in schema.get("anyOf", [schema]) for value in option.get("enum", [])]
+    choices = [value for option in schema_options(schema) for value in option.get("enum", [])]
     flag = f"--{name.replace('_', '-')}"
     option = typer.Option(
         *([f"{flag}/--no-{flag[2:]}"] if _is_bool(field.annotation) else [flag]),
