@@ -109,10 +109,19 @@ def turn_upright(image: Pixels, rotation: int) -> Pixels:
 
 
 def resize(image: Pixels, side: int) -> Pixels:
-    """Resize a square image: by area averaging downwards, by cubic interpolation upwards."""
+    """Resize a square image: by area averaging downwards, by bilinear interpolation upwards.
+
+    Enlarging takes the centres of pixels at half, as TensorFlow's `resize` does, so that a model exported with its own
+    resizing sees the chips that it was trained on, within a rounding.
+
+    Raises:
+        ValueError: The image is not square, so that its aspect ratio would be lost.
+    """
+    if image.shape[0] != image.shape[1]:
+        raise ValueError(f"only square images keep their aspect ratio, this one has shape {image.shape}")
     if image.shape[0] == side:
         return np.ascontiguousarray(image)
-    interpolation = cv2.INTER_AREA if image.shape[0] > side else cv2.INTER_CUBIC
+    interpolation = cv2.INTER_AREA if image.shape[0] > side else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (side, side), interpolation=interpolation), dtype=np.uint8)
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ml import images, plots, storage
 from ml.stages import File, Manifest
+
+if TYPE_CHECKING:
+    import keras
 
 
 def make_model(
@@ -18,6 +22,7 @@ def make_model(
     finished: str = "2020-01-01T01:00:00+00:00",
     chip_class: str = "Human face",
     name: str = "first",
+    network: keras.Model | None = None,
 ) -> Manifest:
     """Write a train attempt below `root`.
 
@@ -29,17 +34,19 @@ def make_model(
         finished: When the training finished.
         chip_class: The class that it says it was trained on.
         name: Of the attempt.
+        network: Another network than that of the reds and blues.
     """
     import keras
 
     from ml.model import Description, write_model
 
     uri = storage.join(storage.normalise(root), f"stages/train/0a/attempts/{name}")
-    pixels = keras.Input((size, size, 3), dtype="uint8")
-    mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
-    head = keras.layers.Dense(2, activation="softmax")
-    network = keras.Model(pixels, head(mean))
-    head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
+    if network is None:
+        pixels = keras.Input((size, size, 3), dtype="uint8")
+        mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
+        head = keras.layers.Dense(2, activation="softmax")
+        network = keras.Model(pixels, head(mean))
+        head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
     measured = {"loss": 0.5, "accuracy": 0.75, "faces": 24, "majority": 0.5}
     description = Description(
         labels=["female", "male"],
