@@ -43,14 +43,16 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
     faults: list[str] = []
     seen: Counter[str] = Counter()
     taken = {str(path.resolve()) for path in given}
-    with Records(predictor, attempt) as records:
+    with Records(predictor, attempt, out) as records:
         for path, below in find_photographs(given, out):
             try:
-                outcome = _predict_one(predictor, path, out, below, taken)
+                photo = read_photo(path)
             except DataError as error:
                 outcome = Outcome(str(path), "unreadable")
                 if len(faults) < TOLD_FAULTS:
                     faults.append(error.message)
+            else:
+                outcome = _predict_one(predictor, photo, path, out / below, taken)
             seen[outcome.status] += 1
             seen.update(f"label {answer.label}" for answer in outcome.answers)
             records.add(outcome)
@@ -112,8 +114,8 @@ def read_photo(path: Path) -> images.Pixels:
         raise DataError(f"{path}: is no photograph that can be read (a whole JPEG or PNG is needed)") from error
 
 
-def _predict_one(predictor: Predictor, path: Path, out: Path, below: Path, taken: set[str]) -> Outcome:
-    photo = read_photo(path)
+def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder: Path, taken: set[str]) -> Outcome:
+    """Classify the faces of a photograph that was read, and write its annotated copy into the folder."""
     faces = find_faces(photo)
     if not faces:
         return Outcome(str(path), "no face")
@@ -121,13 +123,12 @@ def _predict_one(predictor: Predictor, path: Path, out: Path, below: Path, taken
     drawn = annotate(photo, faces, answers, predictor.description.labels)
     # A PNG may be a drawing or a screenshot, which JPEG would blur.
     suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
-    target = _free_name(out / below, path.stem, suffix, taken)
+    target = _free_name(folder, path.stem, suffix, taken)
     try:
         write_bytes(str(target), images.encode_png(drawn) if suffix == ".png" else images.encode_jpeg(drawn))
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}.", "Name another folder.") from error
-    annotated = target.relative_to(out).as_posix()
-    return Outcome(str(path), "classified", tuple(faces), tuple(answers), annotated)
+    return Outcome(str(path), "classified", tuple(faces), tuple(answers), target)
 
 
 def _free_name(folder: Path, stem: str, suffix: str, taken: set[str]) -> Path:
@@ -153,7 +154,7 @@ def _finish(predictor: Predictor, seen: Counter[str], faults: list[str], records
     """Keep the files and say what was done, or fail."""
     total = sum(seen[status] for status in ("classified", "no face", "unreadable"))
     if seen["classified"]:
-        records.keep(out)
+        records.keep()
         faces = ", ".join(f"{seen['label ' + label]} {label}" for label in [*predictor.description.labels, UNKNOWN])
         print(f"faces: {faces}; labels are {predictor.description.meaning}")
         print(f"{UNKNOWN}: the model is less sure than {predictor.min_confidence:.0%}")

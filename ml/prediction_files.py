@@ -26,20 +26,27 @@ class Outcome:
         status: `classified`, `no face` or `unreadable`.
         faces: Boxes in pixels of the photograph as it is seen, upright.
         answers: One for each face.
-        annotated: Name of the annotated copy in the output folder; None where there is none.
+        annotated: The annotated copy; None where there is none.
     """
 
     photo: str
     status: str
     faces: tuple[Rectangle, ...] = ()
     answers: tuple[Answer, ...] = ()
-    annotated: str | None = None
+    annotated: Path | None = None
 
 
 class Records:
-    """Writes `predictions.csv` and `predictions.json` photograph by photograph, in a temporary folder until kept."""
+    """Writes `predictions.csv` and `predictions.json` photograph by photograph, in a temporary folder until kept.
 
-    def __init__(self, predictor: Predictor, attempt: str) -> None:
+    Args:
+        predictor: Gives the answers.
+        attempt: The model's attempt.
+        out: The folder for both files and the annotated copies, which are named by their place in it.
+    """
+
+    def __init__(self, predictor: Predictor, attempt: str, out: Path) -> None:
+        self._out = out
         self._labels = predictor.description.labels
         self._head = {
             "model": attempt,
@@ -72,7 +79,8 @@ class Records:
 
     def add(self, outcome: Outcome) -> None:
         """Write one photograph: a row a face, or one row where there is none."""
-        tail = [outcome.annotated, self._head["model"], self._head["meaning"]]
+        annotated = outcome.annotated.relative_to(self._out).as_posix() if outcome.annotated else None
+        tail = [annotated, self._head["model"], self._head["meaning"]]
         if not outcome.faces:
             empty = [None] * (len(EDGES) + 3 + len(self._labels))
             self._csv.writerow([outcome.photo, outcome.status, *empty, *tail])
@@ -92,18 +100,24 @@ class Records:
         entry = {
             "photograph": outcome.photo,
             "status": outcome.status,
-            "annotated": outcome.annotated,
+            "annotated": annotated,
             "faces": faces,
         }
         self._json_file.write(self._separator + json.dumps(entry))
         self._separator = ",\n"
 
-    def keep(self, out: Path) -> None:
-        """End both files and copy them to their place."""
+    def keep(self) -> None:
+        """End both files and copy them to their place.
+
+        Raises:
+            ResourceError: They cannot be written there.
+        """
         self._json_file.write("\n]}\n")
         for file in (self._csv_file, self._json_file):
             file.close()
             try:
-                shutil.copyfile(file.name, out / Path(file.name).name)
+                shutil.copyfile(file.name, self._out / Path(file.name).name)
             except OSError as error:
-                raise ResourceError(f"{out} cannot be written: {error.strerror}.", "Name another folder.") from error
+                raise ResourceError(
+                    f"{self._out} cannot be written: {error.strerror}.", "Name another folder."
+                ) from error
