@@ -103,10 +103,7 @@ def chips(spark, photographs, model):
 @pytest.fixture(scope="module")
 def learned(chips, model):
     """The probabilities by the way of training."""
-    found = Classifier.load(model).predict(chips[1])
-    assert np.ptp(found[:, 0]) > 0.01
-    assert found.min() > 0.001, "the network is not so sure that nothing could change its answer"
-    return found
+    return Classifier.load(model).predict(chips[1])
 
 
 def saved_model(photographs, chips, model):
@@ -154,6 +151,7 @@ def test_all_ways_agree_with_that_of_training(photographs, chips, model, learned
 def test_the_network_would_notice_swapped_channels_and_another_resizing(chips, model, learned):
     classifier = Classifier.load(model)
     stored, pixels = chips
+    assert learned.min() > 0.02, "it is not so sure that nothing could change its answer"
     assert (np.abs(classifier.predict(pixels[..., ::-1]) - learned).max(axis=1) > 10 * TOLERANCE).all()
     decoded = [images.decode(encoded) for encoded in stored]
     sides = [len(chip) for chip in decoded]
