@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
+from ml.config import PredictionConfig, RunConfig
 from ml.errors import StageError
-from ml.forms import with_run_options
+from ml.forms import with_options
 from ml.logs import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -33,7 +34,7 @@ def sample_release(
 
 
 @app.command("open-run")
-@with_run_options
+@with_options(RunConfig)
 def open_run(
     values: dict[str, object],
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
@@ -84,18 +85,42 @@ def _run_stage(run: str, name: str, attempt: str | None) -> None:
 
 @app.command()
 def predict(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photographs, JPEG or PNG.")],
-    out: Annotated[Path, typer.Option(help="Folder for the annotated photographs.")],
+    photos: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photographs, JPEG or PNG, and folders of them."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the annotated photographs, predictions.csv and .json.")],
     model: Annotated[
         str | None, typer.Option(help="Attempt folder of stage train; by default that of the newest run.")
     ] = None,
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(help="Less sure than this, the answer is 'unknown'; by default the deployment's.", min=0.5, max=1),
+    ] = None,
 ) -> None:
     """Find faces, tell the gender presentation that annotators would perceive, and draw both on the photographs."""
     from ml.config import load_deployment
     from ml.predict import predict_photos
 
-    predict_photos(photos, out, model, storage or load_deployment().storage)
+    deployment = load_deployment()
+    least = deployment.prediction.min_confidence if min_confidence is None else min_confidence
+    predict_photos(photos, out, model, storage or deployment.storage, least)
+
+
+@app.command("open-prediction")
+@with_options(PredictionConfig)
+def open_prediction(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+    run_id: Annotated[str | None, typer.Option(help="Name of the run; by default a new one.")] = None,
+) -> None:
+    """List photographs for the Spark job `predict`, write a run folder and print its URI."""
+    from ml import prediction_run
+    from ml.config import load_deployment
+
+    root = storage or load_deployment().storage
+    typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
 
 
 def main() -> None:

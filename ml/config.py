@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -32,10 +32,18 @@ def _field(default: Any, section: str, title: str, description: str, **bounds: A
     return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
 
 
-class RunConfig(BaseModel):
-    """What one run does. Every field has a section, a title, a description, bounds and a default."""
+class FlowConfig(BaseModel):
+    """Base of the parameters of a flow. Every field has a section, a title, a description, bounds and a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
+        """The named fields as JSON values, for a stage's key."""
+        return self.model_dump(mode="json", include=set(fields))
+
+
+class RunConfig(FlowConfig):
+    """What one run of the training flow does."""
 
     release: str = _field(
         "/data/open-images",
@@ -286,17 +294,62 @@ class RunConfig(BaseModel):
         """Class name to the label it gives."""
         return {name: label for label, names in self.labels.items() for name in names}
 
-    def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
-        """The named fields as JSON values, for a stage's key."""
-        return self.model_dump(mode="json", include=set(fields))
+
+class PredictionConfig(FlowConfig):
+    """What one run of the prediction flow does."""
+
+    photographs: str = _field(
+        "/data/photographs",
+        "Photographs",
+        "Photographs",
+        "Path or URI of a folder or bucket that is searched, with all below it, for JPEG and PNG files.",
+        min_length=1,
+    )
+    max_fault_share: float = _field(
+        0.1,
+        "Photographs",
+        "Largest share of faults",
+        "The run stops when more than this share of the photographs cannot be read.",
+        ge=0.0,
+        le=1.0,
+    )
+    model: str | None = _field(
+        None,
+        "Answers",
+        "Model",
+        "Attempt folder of stage train; empty: the model that was trained last.",
+        min_length=1,
+    )
+    min_confidence: float = _field(
+        0.75,
+        "Answers",
+        "Least confidence",
+        "Below this probability of the label that it would be given, a face is answered 'unknown'.",
+        ge=0.5,
+        le=0.999,
+    )
+    sample: int = _field(
+        24,
+        "Answers",
+        "Annotated photographs",
+        "So many photographs are copied with their answers drawn on.",
+        ge=0,
+        le=10_000,
+    )
+    force: Literal["predict"] | None = _field(
+        None, "Run", "Redo from stage", "Redo this stage, although it is found done."
+    )
+
+
+C = TypeVar("C", RunConfig, PredictionConfig)
 
 
 class Deployment(BaseModel):
     """What a deployment sets once for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
 
     The file's keys are `storage`, `spark_conf`, `mlflow` (the address of a tracking server, needed where the storage is
-    not on this machine) and any field of `RunConfig`, whose value is then the default that scheduled runs, Airflow's
-    form and the command line start from.
+    not on this machine), `prediction` (a mapping of fields of `PredictionConfig`) and any field of `RunConfig`, whose
+    value is then the default that scheduled runs, Airflow's form and the command line start from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -305,6 +358,7 @@ class Deployment(BaseModel):
     spark_conf: dict[str, str] = {}
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     defaults: RunConfig = RunConfig()
+    prediction: PredictionConfig = PredictionConfig()
 
 
 def load_deployment() -> Deployment:
@@ -327,48 +381,60 @@ def load_deployment() -> Deployment:
         raise ConfigurationError(f"{named} must hold `name: value` lines.", "See README, 'Configuration'.")
     own = {name: content.pop(name) for name in ("storage", "spark_conf", "mlflow") if name in content}
     spark_conf = {str(key): _property(value) for key, value in (own.pop("spark_conf", None) or {}).items()}
+    kind: type[FlowConfig] = PredictionConfig
     try:
-        return Deployment(**own, spark_conf=spark_conf, defaults=RunConfig(**content))
+        prediction = PredictionConfig.model_validate(content.pop("prediction", None) or {})
+        kind = RunConfig
+        return Deployment(**own, spark_conf=spark_conf, defaults=RunConfig(**content), prediction=prediction)
     except ValidationError as error:
-        raise ConfigurationError(f"{named}: {describe(error)}", "Correct the file.") from error
+        raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
 
 
 def _property(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def parse_config(values: dict[str, Any], defaults: RunConfig | None = None) -> RunConfig:
-    """Validate `values` on top of a deployment's defaults.
+def parse_config(values: dict[str, Any]) -> RunConfig:
+    """Validate the parameters of the training flow on top of the deployment's defaults.
 
     Raises:
         ConfigurationError: With the name, the value and what is allowed, for each wrong field.
     """
-    merged = {**(defaults or load_deployment().defaults).model_dump(mode="json"), **values}
+    return validate(values, load_deployment().defaults)
+
+
+def validate(values: dict[str, Any], defaults: C) -> C:
+    """Validate `values` on top of the defaults of a flow.
+
+    Raises:
+        ConfigurationError: With the name, the value and what is allowed, for each wrong field.
+    """
+    merged = {**defaults.model_dump(mode="json"), **values}
     try:
-        return RunConfig(**merged)
+        return type(defaults)(**merged)
     except ValidationError as error:
-        raise ConfigurationError(describe(error), "Correct the parameter and start the run again.") from error
+        told = describe(error, type(defaults))
+        raise ConfigurationError(told, "Correct the parameter and start the run again.") from error
 
 
-def describe(error: ValidationError) -> str:
-    """One sentence for each wrong field: its name, the value given and what is allowed."""
+def describe(error: ValidationError, kind: type[FlowConfig]) -> str:
+    """One sentence for each wrong field of a flow: its name, the value given and what is allowed."""
     sentences = []
     for fault in error.errors():
         name = str(fault["loc"][0]) if fault["loc"] else "parameters"
         if fault["type"] == "extra_forbidden":
-            sentences.append(f"{name}: there is no such parameter (known: {', '.join(RunConfig.model_fields)}).")
+            sentences.append(f"{name}: there is no such parameter (known: {', '.join(kind.model_fields)}).")
             continue
         text = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
         given = "" if not fault["loc"] else f" = {fault['input']!r}"
-        sentences.append(f"{name}{given}: {text}{_allowed(name)}.")
+        sentences.append(f"{name}{given}: {text}{_allowed(name, kind)}.")
     return " ".join(sentences)
 
 
-def _allowed(name: str) -> str:
-    schema = RunConfig.model_json_schema()["properties"].get(name, {})
-    options = schema.get("anyOf", [schema])
+def _allowed(name: str, kind: type[FlowConfig]) -> str:
+    schema = kind.model_json_schema()["properties"].get(name, {})
     bounds = []
-    for option in options:
+    for option in schema_options(schema):
         if "enum" in option:
             bounds.append("one of " + ", ".join(map(str, option["enum"])))
         low = option.get("minimum", option.get("exclusiveMinimum"))
@@ -379,3 +445,9 @@ def _allowed(name: str) -> str:
         if option.get("type") == "null":
             bounds.append("empty")
     return f" (allowed: {' or '.join(bounds)})" if bounds else ""
+
+
+def schema_options(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a field's JSON schema allows, one option a type; a single value is a choice of one."""
+    options = schema.get("anyOf", [schema])
+    return [{**option, "enum": [option["const"]]} if "const" in option else option for option in options]

@@ -1,4 +1,4 @@
-"""The stages of the flow, in order, and what each depends on."""
+"""The stages of the two flows, those of training in order, and what each depends on."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ STAGES: dict[str, Stage] = {
         Stage("compare", 1, ("labels", "baseline"), inputs=("featurize", "train")),
     )
 }
+# The prediction flow's; its model is named by its attempt too.
+PREDICT = Stage(
+    "predict", 1, ("photographs", "min_confidence", "sample", "max_fault_share"), sources=("photographs", "model")
+)
+
+
+def find_stage(name: str) -> Stage:
+    """The stage of that name, of either flow."""
+    return PREDICT if name == PREDICT.name else STAGES[name]
 
 
 def followers(name: str) -> set[str]:

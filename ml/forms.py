@@ -9,21 +9,21 @@ from typing import Annotated, Any
 
 import typer
 
-from ml.config import RunConfig
+from ml.config import FlowConfig, schema_options
 
 MANY_VALUES = 10  # more are not written out in a table
 _KEPT = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "enum", "items")
 
 
-def form_fields(defaults: RunConfig) -> dict[str, dict[str, Any]]:
+def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
     """The arguments of an Airflow `Param` for each field: default, and a flat JSON schema with its section.
 
     Airflow's form wants `type: [x, "null"]` where pydantic writes `anyOf`, and knows no `$ref`.
     """
     values = defaults.model_dump(mode="json")
     fields = {}
-    for name, schema in RunConfig.model_json_schema()["properties"].items():
-        options = schema.get("anyOf", [schema])
+    for name, schema in type(defaults).model_json_schema()["properties"].items():
+        options = schema_options(schema)
         types = [option["type"] for option in options]
         flat: dict[str, Any] = {k: v for option in options for k, v in option.items() if k in _KEPT}
         if "enum" in flat and "null" in types:
@@ -39,31 +39,34 @@ def form_fields(defaults: RunConfig) -> dict[str, dict[str, Any]]:
     return fields
 
 
-def with_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of the configuration, in panels by section.
+def with_options(kind: type[FlowConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of a flow's configuration, in panels by section.
 
     The command receives the options that were given, as `values`, beside its own parameters. Types are left to the
     configuration, so that a wrong value is refused in the same words everywhere.
     """
 
-    def wrapped(**arguments: Any) -> None:
-        values = {name: arguments.pop(name) for name in RunConfig.model_fields}
-        command(**arguments, values={name: value for name, value in values.items() if value is not None})
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(**arguments: Any) -> None:
+            values = {name: arguments.pop(name) for name in kind.model_fields}
+            command(**arguments, values={name: value for name, value in values.items() if value is not None})
 
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "values"]
-    options = [_option(name) for name in RunConfig.model_fields]
-    wrapped.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
-    wrapped.__doc__ = command.__doc__
-    wrapped.__name__ = command.__name__
-    return wrapped
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "values"]
+        options = [_option(kind, name) for name in kind.model_fields]
+        wrapped.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+        wrapped.__doc__ = command.__doc__
+        wrapped.__name__ = command.__name__
+        return wrapped
+
+    return decorate
 
 
-def _option(name: str) -> inspect.Parameter:
-    field = RunConfig.model_fields[name]
-    schema = RunConfig.model_json_schema()["properties"][name]
+def _option(kind: type[FlowConfig], name: str) -> inspect.Parameter:
+    field = kind.model_fields[name]
+    schema = kind.model_json_schema()["properties"][name]
     default = schema.get("default")
     shown = json.dumps(default) if isinstance(default, dict) else default
-    choices = [value for option in schema.get("anyOf", [schema]) for value in option.get("enum", [])]
+    choices = [value for option in schema_options(schema) for value in option.get("enum", [])]
     flag = f"--{name.replace('_', '-')}"
     option = typer.Option(
         *([f"{flag}/--no-{flag[2:]}"] if _is_bool(field.annotation) else [flag]),
@@ -72,9 +75,9 @@ def _option(name: str) -> inspect.Parameter:
         metavar="|".join(choices) if choices else None,
         show_default=False,
     )
-    kind = bool if _is_bool(field.annotation) else str
+    given = bool if _is_bool(field.annotation) else str
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[given | None, option]
     )
 
 
@@ -82,10 +85,10 @@ def _is_bool(annotation: Any) -> bool:
     return annotation is bool
 
 
-def markdown_table() -> str:
-    """The parameters as a Markdown table, for the README; a test keeps the two equal."""
+def markdown_table(defaults: FlowConfig) -> str:
+    """The parameters of a flow as a Markdown table, for the README; a test keeps the two equal."""
     lines = ["| parameter | default | allowed | what it does |", "|---|---|---|---|"]
-    for name, field in form_fields(RunConfig()).items():
+    for name, field in form_fields(defaults).items():
         default = "" if field["default"] is None else f"`{json.dumps(field['default'])}`"
         lines.append(f"| `{name}` | {default} | {_allowed(field)} | {field['description']} |")
     return "\n".join(lines)

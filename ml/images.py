@@ -40,6 +40,8 @@ def decode(data: bytes) -> Pixels:
                 return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
         with Image.open(io.BytesIO(data)) as image:  # the rare CMYK JPEG, PNG and the like
             _check_size(*image.size)
+            if image.mode.startswith("I;16"):  # Pillow would cut all above 255 off, in place of the lower 8 bits
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             return np.asarray(image.convert("RGB"))
     except UnreadableImageError:
         raise

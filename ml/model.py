@@ -3,7 +3,7 @@
 An attempt of stage train holds `model.keras` (the network, scaling inside), `model.json` (`Description`) and
 `reference.json`: a few validation chips with the probabilities that the model gave them when its training ended. Who
 loads the model first predicts these chips again, so that swapped channels, double scaling or another model's file are
-found before anything is predicted.
+found before anything is predicted. `saved_model` and `model.onnx` are the same network, for others to serve.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ml import images, storage
 from ml.errors import DataError, LabelOrderError, PreprocessingError
+from ml.export import write_exports
 from ml.guards import check_label_order, check_pixels, check_reference
 from ml.stages import Manifest, load_manifest
 
@@ -160,7 +161,7 @@ class Classifier:
 
 
 def write_model(uri: str, network: keras.Model, description: Description, candidates: NDArray[np.uint8]) -> Classifier:
-    """Write a model's three files into its attempt.
+    """Write a model's three files, and its exports, into its attempt.
 
     Args:
         uri: The attempt folder.
@@ -177,16 +178,15 @@ def write_model(uri: str, network: keras.Model, description: Description, candid
     swapped = classifier.predict(candidates[..., ::-1])
     # A chip on which the network is sure, or which is grey, would not tell the swap from rounding.
     chosen = np.argsort(-np.abs(probabilities - swapped).max(axis=1), kind="stable")[:REFERENCE_CHIPS]
+    chips = [images.encode_png(candidates[row]) for row in chosen]
     reference = [
-        {
-            "png": base64.b64encode(images.encode_png(candidates[row])).decode(),
-            "probabilities": [float(p) for p in probabilities[row]],
-        }
-        for row in chosen
+        {"png": base64.b64encode(chip).decode(), "probabilities": [float(p) for p in probabilities[row]]}
+        for chip, row in zip(chips, chosen, strict=True)
     ]
     storage.write_bytes(storage.join(uri, MODEL), network_bytes(network))
     storage.write_json(storage.join(uri, DESCRIPTION), description.model_dump(mode="json"))
     storage.write_json(storage.join(uri, REFERENCE), {"labels": description.labels, "chips": reference})
+    write_exports(uri, network, description, chips, probabilities[chosen])
     return classifier
 
 

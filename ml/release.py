@@ -191,7 +191,7 @@ def tables_digest(release: Release, cache: str) -> str:
     for uri in release.files():
         fs, path = storage.filesystem(uri)
         info = fs.info(path)
-        state = [uri, info["size"], _modified(info)]
+        state = [uri, info["size"], modified(info)]
         entry = storage.join(cache, f"{hashlib.sha256(repr(state).encode()).hexdigest()[:32]}.json")
         if storage.exists(entry):
             content = storage.read_json(entry)["sha256"]
@@ -210,7 +210,8 @@ def _sha256(fs: object, path: str) -> str:
     return digest.hexdigest()
 
 
-def _modified(info: dict[str, object]) -> str:
+def modified(info: dict[str, object]) -> str:
+    """The time or etag of a file, by what its file system tells of it."""
     return str(info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime"))
 
 
@@ -242,4 +243,4 @@ def _photograph_lines(uri: str) -> Iterator[str]:
         else:
             for info in fs.ls(folder, detail=True):
                 if info["name"].endswith(".jpg"):
-                    yield f"{subset}/{info['name'].rsplit('/', 1)[-1]} {info['size']} {_modified(info)}"
+                    yield f"{subset}/{info['name'].rsplit('/', 1)[-1]} {info['size']} {modified(info)}"

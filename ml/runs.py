@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic
 
 from ml import storage
-from ml.config import RunConfig, parse_config
+from ml.config import C, FlowConfig, PredictionConfig, RunConfig, parse_config
 from ml.errors import ConfigurationError, DataError
-from ml.flow import STAGES, followers
+from ml.flow import PREDICT, STAGES, followers
 from ml.miap import check_miap
 from ml.release import (
     Release,
@@ -23,6 +23,8 @@ from ml.release import (
 )
 from ml.stages import Manifest, Stage, load_manifest
 
+FLOWS: dict[str, type[FlowConfig]] = {"training": RunConfig, "prediction": PredictionConfig}
+
 
 def slug(run_id: str) -> str:
     """A folder name for a run id, which may hold `:` and `+`; different ids give different names."""
@@ -31,21 +33,21 @@ def slug(run_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class Run:
-    """An opened run.
+class FlowRun(Generic[C]):
+    """An opened run of a flow.
 
     Attributes:
         root: The storage root.
         slug: The run's folder name under `runs/`.
         run_id: The run's id as given, Airflow's for instance.
         config: The validated configuration.
-        sources: The digests of the release's tables and photographs when the run was opened.
+        sources: The digests, when the run was opened, of what it reads that no stage makes (see `Stage.sources`).
     """
 
     root: str
     slug: str
     run_id: str
-    config: RunConfig
+    config: C
     sources: dict[str, str]
 
     @property
@@ -53,8 +55,8 @@ class Run:
         """The run folder."""
         return storage.join(self.root, "runs", self.slug)
 
-    def release(self) -> Release:
-        """The files of the run's release."""
+    def release(self: FlowRun[RunConfig]) -> Release:
+        """The files of a training run's release."""
         return find_release(self.config.release, self.config.photographs)
 
     def key(self, stage: Stage) -> str:
@@ -112,7 +114,17 @@ class Run:
     def pins(self) -> dict[str, Manifest]:
         """The manifests of all stages done so far in this run, in the order of the flow."""
         done = storage.list_files(storage.join(self.uri, "pins"))
-        return {name: self.pinned(name) for name in STAGES if f"{name}.json" in done}
+        return {name: self.pinned(name) for name in (*STAGES, PREDICT.name) if f"{name}.json" in done}
+
+    def write(self) -> None:
+        """Write the run folder; what a run of that id had pinned before is forgotten."""
+        storage.remove(storage.join(self.uri, "pins"))
+        (flow,) = (name for name, kind in FLOWS.items() if isinstance(self.config, kind))
+        content = {"run_id": self.run_id, "flow": flow, "config": self.config.model_dump(mode="json")}
+        storage.write_json(storage.join(self.uri, "run.json"), {**content, "sources": self.sources})
+
+
+Run = FlowRun[RunConfig]  # of the training flow
 
 
 def open_run(root: str, run_id: str, values: dict[str, Any]) -> Run:
@@ -139,16 +151,12 @@ def open_run(root: str, run_id: str, values: dict[str, Any]) -> Run:
     if config.photographs:
         resolved["photographs"] = release.photographs
     run = Run(root, slug(run_id), run_id, config.model_copy(update=resolved), sources)
-    storage.remove(storage.join(run.uri, "pins"))
-    storage.write_json(
-        storage.join(run.uri, "run.json"),
-        {"run_id": run_id, "config": run.config.model_dump(mode="json"), "sources": sources},
-    )
+    run.write()
     return run
 
 
-def load_run(uri: str) -> Run:
-    """Read a run folder.
+def load_run(uri: str) -> FlowRun[Any]:
+    """Read a run folder, of whatever flow.
 
     Raises:
         ConfigurationError: There is no run there.
@@ -159,4 +167,5 @@ def load_run(uri: str) -> Run:
     except FileNotFoundError as error:
         raise ConfigurationError(f"There is no run at {uri}.", "Open one with `python -m ml open-run`.") from error
     root, _, name = uri.rpartition("/runs/")
-    return Run(root, name, content["run_id"], RunConfig(**content["config"]), content["sources"])
+    config = FLOWS[content.get("flow", "training")](**content["config"])
+    return FlowRun(root, name, content["run_id"], config, content["sources"])

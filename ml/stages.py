@@ -17,18 +17,18 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
+from ml.config import C, FlowConfig, RunConfig
 from ml.errors import DataError, PassingError, ResourceError, StageError
 from ml.supervision import Supervision
 
 if TYPE_CHECKING:
-    from ml.config import RunConfig
     from ml.release import Release
-    from ml.runs import Run
+    from ml.runs import FlowRun
 
 log = logging.getLogger(__name__)
 PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
@@ -41,9 +41,9 @@ class Stage:
     Attributes:
         name: The stage's name.
         version: Raised by hand whenever the same input gives another output.
-        fields: The fields of `RunConfig` that the stage reads.
+        fields: The fields of the flow's configuration that the stage reads.
         inputs: The stages whose output it reads.
-        sources: What it reads of the release itself: `tables`, `photographs`.
+        sources: What it reads that no stage made: `tables` and `photographs` of the release, a `model`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
-    def key(self, config: RunConfig, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
+    def key(self, config: FlowConfig, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
         """The digest under which the stage's output lies.
 
         Args:
@@ -148,28 +148,34 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Context:
-    """What a stage's body works with.
+class FlowContext(Generic[C]):
+    """What the body of a stage of a flow works with.
 
     Attributes:
         run: The run that the stage works for.
         config: Its configuration.
-        release: The release's files.
         inputs: The manifests of the input stages, by name.
         uri: The attempt folder, into which alone the body writes.
         checkpoints: The folder of this run under the stage's key that outlives a killed attempt.
     """
 
-    run: Run
-    config: RunConfig
-    release: Release
+    run: FlowRun[C]
+    config: C
     inputs: dict[str, Manifest]
     uri: str
     checkpoints: str
 
+    @property
+    def release(self: FlowContext[RunConfig]) -> Release:
+        """The files of the release of a training run."""
+        return self.run.release()
+
     def path(self, *parts: str) -> str:
         """A URI in the attempt folder."""
         return storage.join(self.uri, *parts)
+
+
+Context = FlowContext[RunConfig]  # of a stage of the training flow
 
 
 def new_attempt() -> str:
@@ -177,7 +183,9 @@ def new_attempt() -> str:
     return f"{_now():%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
-def run_stage(run: Run, stage: Stage, body: Callable[[Context], Result], attempt: str | None = None) -> Manifest:
+def run_stage(
+    run: FlowRun[C], stage: Stage, body: Callable[[FlowContext[C]], Result], attempt: str | None = None
+) -> Manifest:
     """Do a stage's work for a run, unless it is found done, and pin the attempt in the run.
 
     Raises:
@@ -198,19 +206,24 @@ def run_stage(run: Run, stage: Stage, body: Callable[[Context], Result], attempt
     return manifest
 
 
-def attempt_uri(run: Run, stage: Stage, attempt: str) -> str:
+def attempt_uri(run: FlowRun[C], stage: Stage, attempt: str) -> str:
     """The folder of an attempt."""
     return storage.join(run.key_uri(stage), "attempts", attempt)
 
 
 def _execute(
-    run: Run, stage: Stage, body: Callable[[Context], Result], attempt: str, uri: str, supervision: Supervision
+    run: FlowRun[C],
+    stage: Stage,
+    body: Callable[[FlowContext[C]], Result],
+    attempt: str,
+    uri: str,
+    supervision: Supervision,
 ) -> Manifest:
     started = _now()
     key_uri = run.key_uri(stage)
     inputs = {name: run.pinned(name) for name in stage.inputs}
     checkpoints = storage.join(key_uri, "checkpoints", run.slug)
-    context = Context(run, run.config, run.release(), inputs, uri, checkpoints)
+    context = FlowContext(run, run.config, inputs, uri, checkpoints)
     result = body(context)
     manifest = Manifest(
         stage=stage.name,

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from local_airflow import ROOT, ensure_deployment, environment, migrate
-from ml.config import load_deployment, parse_config
+from ml.config import RunConfig, load_deployment, parse_config
 from ml.errors import PassingError, StageError
-from ml.forms import with_run_options
+from ml.forms import with_options
 from ml.runs import Run, load_run, slug
 from ml.storage import join, local_path, normalise
 
@@ -31,7 +31,7 @@ TASK = re.compile(r"\[DAG TEST\] (starting|end task) task_id=(\S+)")
 FAILURE = re.compile(r"^airflow\.sdk\.exceptions\.\w+: (.*)")
 
 
-@with_run_options
+@with_options(RunConfig)
 def demo(values: dict[str, Any]) -> None:
     """Run the training DAG once, without a scheduler, on a drawn release or on yours (`--release`)."""
     started = time.monotonic()

@@ -12,17 +12,18 @@ from typing import Any
 from pyspark.sql import DataFrame, Observation, SparkSession
 
 from ml import storage
+from ml.config import C
 from ml.errors import StageError
-from ml.flow import STAGES
+from ml.flow import find_stage
 from ml.logs import log_to_stderr
 from ml.runs import load_run
-from ml.stages import Context, Result, run_stage
+from ml.stages import FlowContext, Result, run_stage
 
 log = logging.getLogger(__name__)
-Body = Callable[[SparkSession, Context], Result]
+Body = Callable[[SparkSession, FlowContext[C]], Result]
 
 
-def main(stage: str, body: Body) -> None:
+def main(stage: str, body: Body[C]) -> None:
     """Run a job as `spark-submit <job>.py --run URI [--attempt NAME]`. No session is made for a stage found done."""
     log_to_stderr()
     parser = argparse.ArgumentParser(prog=stage)
@@ -32,7 +33,7 @@ def main(stage: str, body: Body) -> None:
     try:
         manifest = run_stage(
             load_run(arguments.run),
-            STAGES[stage],
+            find_stage(stage),
             lambda context: _with_session(stage, body, context),
             arguments.attempt,
         )
@@ -44,7 +45,7 @@ def main(stage: str, body: Body) -> None:
         log.info("%s ledger: %12d %s", stage, count, reason)
 
 
-def _with_session(stage: str, body: Body, context: Context) -> Result:
+def _with_session(stage: str, body: Body[C], context: FlowContext[C]) -> Result:
     spark = session(stage)
     try:
         return body(spark, context)
@@ -73,7 +74,7 @@ def read_table(spark: SparkSession, uris: Iterable[str]) -> DataFrame:
     return spark.read.parquet(*(storage.hadoop_uri(uri) for uri in uris))
 
 
-def write_table(table: DataFrame, context: Context, name: str, partition_by: str | None = None) -> None:
+def write_table(table: DataFrame, context: FlowContext[C], name: str, partition_by: str | None = None) -> None:
     """Write a table of the attempt as Parquet, in one folder or in one for each value of a column."""
     started = time.monotonic()
     table.write.parquet(storage.hadoop_uri(context.path(name)), partitionBy=partition_by)

@@ -16,7 +16,6 @@ from ml import experiments, storage
 from ml.config import RunConfig
 from ml.data import split_table
 from ml.flow import STAGES
-from ml.release import Release
 from ml.runs import Run, slug
 from ml.stages import Context, File, Manifest
 
@@ -146,7 +145,6 @@ def make_context(run: Run, attempt: str = "a") -> Context:
     return Context(
         run=run,
         config=run.config,
-        release=Release("file:///release", "file:///release", "", {}),
         inputs={"featurize": run.pinned("featurize")},
         uri=storage.join(key_uri, "attempts", attempt),
         checkpoints=storage.join(key_uri, "checkpoints", run.slug),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from ml import images, plots, storage
 from ml.stages import File, Manifest
 
 NO_TRACKING = "file:///dev/null/mlflow"
+if TYPE_CHECKING:
+    import keras
 
 
 def make_model(
@@ -22,6 +25,7 @@ def make_model(
     name: str = "first",
     threshold: float = 0.5,
     temperature: float = 1.0,
+    network: keras.Model | None = None,
 ) -> Manifest:
     """Write a train attempt below `root`.
 
@@ -35,17 +39,19 @@ def make_model(
         name: Of the attempt.
         threshold: The one that its training chose.
         temperature: That it says it has inside.
+        network: Another network than that of the reds and blues.
     """
     import keras
 
     from ml.model import Description, write_model
 
     uri = storage.join(storage.normalise(root), f"stages/train/0a/attempts/{name}")
-    pixels = keras.Input((size, size, 3), dtype="uint8")
-    mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
-    head = keras.layers.Dense(2, activation="softmax")
-    network = keras.Model(pixels, head(mean))
-    head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
+    if network is None:
+        pixels = keras.Input((size, size, 3), dtype="uint8")
+        mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
+        head = keras.layers.Dense(2, activation="softmax")
+        network = keras.Model(pixels, head(mean))
+        head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
     measured = {"loss": 0.5, "accuracy": 0.75, "faces": 24, "majority": 0.5}
     description = Description(
         labels=["female", "male"],

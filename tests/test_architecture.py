@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+DAGS = {"open_images_training", "open_images_prediction"}
 FLOORS = {
-    "ml": {"spark_jobs", "open_images", "open_images_training", "pyspark", "airflow"},
-    "spark_jobs": {"open_images", "open_images_training", "airflow", "tensorflow", "keras"},
-    "plugins": {"open_images_training", "pyspark", "tensorflow", "keras"},
+    "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},
+    "spark_jobs": {"open_images", *DAGS, "airflow", "tensorflow", "keras"},
+    "plugins": {*DAGS, "pyspark", "tensorflow", "keras"},
     "dags": {"pyspark", "tensorflow", "keras", "cv2", "mlflow"},
 }
 
@@ -39,7 +40,7 @@ def modules_after(code):
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-@pytest.mark.parametrize("module", ["ml.images", "ml.stages", "ml.runs", "ml.guards"])
+@pytest.mark.parametrize("module", ["ml.images", "ml.stages", "ml.runs", "ml.guards", "ml.prediction"])
 def test_what_spark_workers_import_loads_no_tensorflow(module):
     assert not {"tensorflow", "keras", "pyspark", "airflow"} & modules_after(f"import {module}")
 

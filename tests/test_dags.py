@@ -1,4 +1,4 @@
-"""The training DAG: how it parses, its structure, its form, and how its operators behave around a job."""
+"""The DAGs: how they parse, their structure, their forms, and how their operators behave around a job."""
 
 import json
 import os
@@ -33,13 +33,21 @@ def dag():
     return dag
 
 
-def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home):
+@pytest.fixture(scope="module")
+def prediction():
+    from open_images_prediction import dag
+
+    return dag
+
+
+@pytest.mark.parametrize("module", ["open_images_training", "open_images_prediction"])
+def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home, module):
     code = (
         "import sys, json, warnings\n"
         "import airflow.sdk\n"
         "with warnings.catch_warnings(record=True) as told:\n"
         "    warnings.simplefilter('always')\n"
-        "    import open_images_training\n"
+        f"    import {module}\n"
         "print(json.dumps([sorted(sys.modules), [str(w.message) for w in told if 'packages' not in w.filename]]))\n"
     )
     folders = [p for p in sys.path if p.endswith(("dags", "plugins"))]
@@ -61,7 +69,7 @@ def test_the_dag_file_has_no_import_error(airflow_home):
     folder = next(p for p in sys.path if p.endswith("dags"))
     bag = DagBag(folder)
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"open_images_training"}
+    assert set(bag.dags) == {"open_images_training", "open_images_prediction"}
 
 
 def test_what_runs_after_what(dag):
@@ -133,6 +141,83 @@ def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
     with pytest.raises(AirflowSkipException, match="no baseline"):
         hook({"params": {"baseline": None}})
     hook({"params": {"baseline": "file:///storage/stages/train/0a/attempts/first"}})
+
+
+# --- the prediction DAG
+
+
+def test_the_prediction_dag_opens_a_run_and_submits_the_job(prediction):
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in prediction.tasks} == {
+        "open_prediction": ["predict"],
+        "predict": [],
+    }
+    job = prediction.get_task("predict")
+    assert job.application.endswith("spark_jobs/predict.py")
+    assert os.path.isfile(job.application)
+    assert "perceived by annotators" in prediction.doc_md
+    assert prediction.schedule is None
+
+
+def test_the_prediction_form_is_that_of_its_parameters_and_the_deployments(prediction, tmp_path, monkeypatch):
+    from ml.config import PredictionConfig, load_deployment
+    from ml.forms import form_fields
+
+    assert set(prediction.params) == set(PredictionConfig.model_fields)
+    for name in prediction.params:
+        schema = prediction.params.get_param(name).schema
+        assert schema["title"], name
+        assert schema["section"], name
+    (tmp_path / "deployment.yaml").write_text("prediction: {sample: 3, photographs: s3://bucket/people}\nepochs: 7\n")
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+    fields = form_fields(load_deployment().prediction)
+    assert (fields["sample"]["default"], fields["photographs"]["default"]) == (3, "s3://bucket/people")
+    assert load_deployment().defaults.epochs == 7
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("{sample: -1}", "sample = -1"), ("{epochs: 3}", "epochs"), ("5", "parameters")]
+)
+def test_a_wrong_prediction_default_of_a_deployment_is_named(tmp_path, monkeypatch, content, told):
+    from ml.config import load_deployment
+    from ml.errors import ConfigurationError
+
+    (tmp_path / "deployment.yaml").write_text(f"prediction: {content}")
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+    with pytest.raises(ConfigurationError, match=told):
+        load_deployment()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"), [("min_confidence", 0.4, "minimum of 0.5"), ("force", "train", "one of")]
+)
+def test_a_wrong_value_does_not_pass_the_prediction_form(prediction, name, value, told):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    with pytest.raises(ParamValidationError, match=told):
+        prediction.params.get_param(name).resolve(value)
+
+
+def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_path, submitted):
+    from models import make_model, png_of
+
+    from ml.flow import PREDICT
+    from ml.prediction_run import open_prediction
+    from open_images.operators import SparkStageOperator
+
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(png_of((1, 2, 3)))
+    model = make_model(tmp_path / "storage").uri
+    run = open_prediction(str(tmp_path / "storage"), "run", {"photographs": str(tmp_path / "photos"), "model": model})
+    task = SparkStageOperator(task_id="predict", stage="predict", run=run.uri)
+
+    def job(arguments):
+        run_stage(run, PREDICT, lambda c: Result({"faces": {"male": 3}}, {"classified": 2}), arguments["--attempt"])
+
+    calls = submitted(job)
+    pushed = task.execute({})
+    assert (pushed["faces"], pushed["ledger"], pushed["stage"]) == ({"male": 3}, {"classified": 2}, "predict")
+    assert task.execute({}) == {**pushed, "found_done": True}
+    assert len(calls) == 1
 
 
 # --- the operators around a job

@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from ml.config import RunConfig
 from ml.forms import markdown_table
 
 ROOT = Path(__file__).parents[1]
@@ -12,7 +13,7 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_parameters_table_is_the_configurations():
     between = README.split("<!-- parameters")[1].split("-->", 1)[1].split("<!-- end of parameters -->")[0]
-    assert between.strip() == markdown_table().strip()
+    assert between.strip() == markdown_table(RunConfig()).strip()
 
 
 def test_every_link_and_picture_of_the_documentation_exists():

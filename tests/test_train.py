@@ -22,7 +22,6 @@ from ml.errors import ConfigurationError, DataError, LabelOrderError, Preprocess
 from ml.flow import STAGES
 from ml.model import Classifier
 from ml.networks import BACKBONE, NETWORKS
-from ml.runs import Run
 from ml.stages import Context, Manifest, run_stage
 
 
@@ -52,9 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """The compact network, trained on a toy set by the whole stage."""
     root = tmp_path_factory.mktemp("storage")
     run = make_run(root, make_features(root), epochs=12, learning_rate=0.003)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "release", lambda self: None)
-        manifest = run_stage(run, STAGES["train"], train.train)
+    manifest = run_stage(run, STAGES["train"], train.train)
     assert not storage.list_files(make_context(run).checkpoints)
     return manifest
 
@@ -62,6 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 def altered(manifest: Manifest, folder: Path, path: str, other: bytes) -> Manifest:
     """A copy of a model's attempt in which one file is another."""
     for file in manifest.files:
+        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / file.path).write_bytes(storage.read_bytes(manifest.file(file.path)))
     (folder / path).write_bytes(other)
     return manifest.model_copy(update={"uri": storage.normalise(folder)})
@@ -97,7 +95,9 @@ def test_metrics_say_what_was_done(trained: Manifest) -> None:
     assert (metrics["validation"]["faces"], metrics["validation"]["majority"]) == (24, 0.5)
     assert metrics["images_per_second"] > 0
     assert {file.path for file in trained.files} == {
-        *("model.keras", "model.json", "reference.json", "history.json", "curves.png"),
+        *("model.keras", "model.json", "reference.json", "history.json", "curves.png", "model.onnx"),
+        *(f"saved_model/1/{name}" for name in ("saved_model.pb", "fingerprint.pb")),
+        *(f"saved_model/1/variables/variables.{name}" for name in ("index", "data-00000-of-00001")),
     }
     description = storage.read_json(trained.file("model.json"))
     assert description["meaning"] == "gender presentation as perceived by annotators; never identity"
@@ -273,7 +273,6 @@ def test_a_disk_that_fills_up_is_named_and_not_retried(tmp_path: Path, monkeypat
         write(uri, data)
 
     monkeypatch.setitem(NETWORKS, "compact", tiny)
-    monkeypatch.setattr(Run, "release", lambda self: None)
     monkeypatch.setattr(storage, "write_bytes", full)
     run = make_run(tmp_path, make_features(tmp_path))
     with pytest.raises(ResourceError, match=r"No space left.*best-0001\.npz.*Free some space"):

@@ -22,9 +22,9 @@ import spark_jobs
 from ml import storage
 from ml.config import load_deployment
 from ml.errors import StageError
-from ml.flow import STAGES
+from ml.flow import find_stage
 from ml.java import java_home
-from ml.runs import Run, load_run
+from ml.runs import FlowRun, load_run
 from ml.stages import Manifest, Stage, attempt_uri, load_manifest, new_attempt
 from ml.supervision import SUPERVISOR_VARIABLE, end_process_tree, identity
 
@@ -74,11 +74,11 @@ class _StageMixin:
     stage: str
     run: str
 
-    def prepare(self) -> tuple[Run, Stage, Manifest | None]:
+    def prepare(self) -> tuple[FlowRun[Any], Stage, Manifest | None]:
         """The run, the stage and, where it is found done, its manifest."""
         try:
             run = load_run(self.run)
-            stage = STAGES[self.stage]
+            stage = find_stage(self.stage)
             return run, stage, run.find(stage)
         except StageError as error:
             raise fail(error) from error

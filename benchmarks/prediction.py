@@ -1,0 +1,179 @@
+"""Measure prediction: the bulk job end to end beside its parts in one process, and one photograph at a time.
+
+    python benchmarks/prediction.py [--scenes 500]
+
+The photographs are scenes with real faces, where there is the optional folder of test data `../shared/realfaces`, else
+drawn ones; which is said. The network is `compact` as it is before training: speed does not depend on its weights.
+
+Prints Markdown for `benchmarks/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from run import ROOT, duration, submit
+
+SHARED = ROOT.parent / "shared" / "realfaces"
+PARTS = ("read and decode", "detect", "cut and store chips", "classify")
+WARM = 30  # photographs, one at a time
+
+
+def main() -> int:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=500, help="scenes to make photographs of")
+    arguments = parser.parse_args()
+    from local_airflow import environment
+
+    os.environ.update(environment(ROOT))
+    del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set
+    print(
+        f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photographs = make_photographs(folder / "release", arguments.scenes)
+        model = make_model(folder / "storage")
+        bulk(folder, photographs, model)
+        # A process of its own, since this one's TensorFlow has settled on its threads.
+        process = multiprocessing.get_context("spawn").Process(target=parts, args=(photographs, model))
+        process.start()
+        process.join()
+    return process.exitcode or 0
+
+
+def make_photographs(folder: Path, scenes: int) -> Path:
+    """Write scenes; those of the subset train, which are the most, are the photographs."""
+    if (SHARED / "build_release.py").exists():
+        command = [sys.executable, SHARED / "build_release.py", folder, "--scenes", str(scenes)]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        print("Photographs: scenes with real faces.\n")
+    else:
+        from ml.sample_release import write_sample_release
+
+        write_sample_release(folder, scenes)
+        print("Photographs: drawn ones, as there is no folder ../shared/realfaces.\n")
+    return folder / "train"
+
+
+def make_model(storage_root: Path) -> str:
+    """Write an attempt of stage train with the default network at its default size, not trained; return its URI."""
+    import numpy as np
+
+    from ml import storage
+    from ml.config import FACE, RunConfig
+    from ml.model import PERCEIVED_GENDER, Description, write_model
+    from ml.networks import NETWORKS
+    from ml.stages import File, Manifest
+
+    config = RunConfig()
+    uri = storage.join(storage.normalise(storage_root), "stages/train/bench/attempts/first")
+    network = NETWORKS[config.network](config.chip_size, 2)
+    description = Description(
+        labels=list(config.label_order),
+        meaning=PERCEIVED_GENDER,
+        chip_size=config.chip_size,
+        margin=config.margin,
+        chip_class=FACE,
+        network=config.network,
+        parameters=network.count_params(),
+        best_epoch=0,
+        validation={},
+        features="",
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (8, config.chip_size, config.chip_size, 3), np.uint8)
+    write_model(uri, network, description, noise)
+    manifest = Manifest(
+        **{"stage": "train", "version": 1, "key": "bench", "attempt": "first", "uri": uri, "config": {}, "inputs": {}},
+        **{"sources": {}, "ledger": {}, "versions": {}, "started": "", "finished": ""},
+        files=[File(path=path, bytes=size) for path, size in storage.list_files(uri).items()],
+        metrics={"labels": description.labels},
+    )
+    storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json().encode())
+    return uri
+
+
+def bulk(folder: Path, photographs: Path, model: str) -> None:
+    """Photographs a second of the whole job on two cores, and of half as many: the difference is without the start."""
+    from ml.prediction_run import open_prediction
+
+    half = folder / "half"
+    half.mkdir()
+    for photo in sorted(photographs.glob("*.jpg"))[::2]:
+        (half / photo.name).symlink_to(photo)
+    print("| bulk job | photographs | with faces | faces | seconds | photographs/s |\n|---|---|---|---|---|---|")
+    measured = []
+    for name, place in (("half", half), ("all", photographs)):
+        values = {"photographs": str(place), "model": model, "max_fault_share": 1.0}
+        run = open_prediction(str(folder / "storage"), name, values)
+        seconds = submit("predict", run.uri)
+        manifest = run.pinned("predict")
+        count, faces = manifest.metrics["photographs"], sum(manifest.metrics["faces"].values())
+        measured.append((count, duration(manifest)))
+        told = f"{count} | {manifest.ledger['classified']} | {faces}"
+        print(f"| {name}: whole spark-submit, 2 cores | {told} | {seconds:.1f} | {count / seconds:.1f} |")
+        work = duration(manifest)
+        print(f"| {name}: of it without the JVM's start | {told} | {work:.1f} | {count / work:.1f} |")
+    (few, short), (many, long) = measured
+    print(
+        f"| each further photograph | {many - few} | | | {long - short:.1f} | {(many - few) / (long - short):.1f} |\n"
+    )
+
+
+def parts(photographs: Path, model: str) -> None:
+    """Milliseconds a photograph of each part in one process with one thread, then of one photograph after the other."""
+    from ml.prediction import worker_predictor
+
+    worker_predictor(model, 0.75)
+    photos = sorted(photographs.glob("*.jpg"))
+    measure(photos[:WARM], model)  # warm
+    seconds, used = measure(photos, model)
+    print(f"| one process, one thread | ms a photograph ({used} photographs) |\n|---|---|")
+    for part in PARTS:
+        print(f"| {part} | {1000 * sum(s[part] for s in seconds) / used:.1f} |")
+    total = sum(sum(s.values()) for s in seconds)
+    print(f"| all, one photograph after the other | {1000 * total / used:.1f} ({used / total:.1f} photographs/s) |\n")
+    latencies = sorted(1000 * sum(s.values()) for s in seconds)
+    print("| one photograph, warm, one thread | ms |\n|---|---|")
+    print(f"| median | {statistics.median(latencies):.1f} |")
+    print(f"| 95th percentile | {latencies[int(0.95 * len(latencies))]:.1f} |")
+
+
+def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int]:
+    """Seconds of each part for each photograph that can be read, and how many those are."""
+    from ml.detection import decode_upright, find_faces
+    from ml.images import UnreadableImageError
+    from ml.prediction import worker_predictor
+
+    predictor = worker_predictor(model, 0.75)
+    measured = []
+    for path in photos:
+        times = [time.perf_counter()]
+        try:
+            photo = decode_upright(path.read_bytes())
+        except UnreadableImageError:
+            continue
+        times.append(time.perf_counter())
+        faces = find_faces(photo)
+        times.append(time.perf_counter())
+        chips = [predictor.chip(photo, face) for face in faces]
+        times.append(time.perf_counter())
+        predictor.answer(chips)
+        times.append(time.perf_counter())
+        measured.append({part: b - a for part, a, b in zip(PARTS, times, times[1:], strict=False)})
+    return measured, len(measured)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

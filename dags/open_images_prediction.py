@@ -1,0 +1,64 @@
+"""The prediction flow: the faces of a folder or bucket of photographs, classified by a trained model."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from airflow.sdk import DAG, Param, task
+
+from ml.config import load_deployment
+from ml.errors import StageError
+from ml.forms import form_fields
+from open_images.operators import SparkStageOperator, fail
+
+DOC = """
+### Photographs to perceived gender presentation, in bulk
+
+Lists the JPEG and PNG files of a folder or bucket, finds the faces on them with Spark and classifies each with a
+trained model. **Trigger** opens a form with every parameter; its defaults are those of the deployment.
+
+| task | what it leaves | XCom |
+|---|---|---|
+| `open_prediction` | the run folder with the listing, the parameters and the model | its URI |
+| `predict` | tables `faces` and `photographs`, some annotated photographs | faces by label, ledger of photographs |
+
+Photographs that have not changed since they were classified by the same model are found done and cost no work; `force`
+redoes them.
+
+The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The answers
+must not be used to decide about people.
+"""
+RUN = "{{ ti.xcom_pull(task_ids='open_prediction') }}"
+
+
+@task(task_display_name="open prediction", retries=1)
+def open_prediction(params: dict[str, Any], run_id: str) -> str:
+    """Validate the parameters, list the photographs, choose the model, and write the run folder."""
+    from ml.prediction_run import open_prediction as open_
+
+    try:
+        return open_(load_deployment().storage, run_id, dict(params)).uri
+    except StageError as error:
+        raise fail(error) from error
+
+
+with DAG(
+    "open_images_prediction",
+    description="Photographs of a folder or bucket to perceived gender presentation, face by face",
+    doc_md=DOC,
+    schedule=None,
+    catchup=False,
+    params={
+        name: Param(field.pop("default"), **field) for name, field in form_fields(load_deployment().prediction).items()
+    },
+    tags=["open-images", "prediction", "spark", "tensorflow"],
+    default_args={
+        "owner": "machine-learning",
+        "retries": 2,
+        "retry_delay": datetime.timedelta(seconds=30),
+        "execution_timeout": datetime.timedelta(hours=24),
+    },
+) as dag:
+    opened = open_prediction()  # Airflow hands in params and run_id, which are names of its context
+    opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN)

@@ -1,0 +1,215 @@
+"""predict: the faces of a folder or bucket of photographs, classified by a trained model.
+
+Tables written: `faces`, one row a face with its answer, and `photographs`, one row a photograph with what became of it;
+`sample` holds some photographs with their answers drawn on. Photographs are read where they lie: what moves through
+Spark is their paths, and the answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ml import images, storage
+from ml.config import PredictionConfig
+from ml.detection import decode_upright, find_faces
+from ml.errors import DataError
+from ml.prediction import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
+from ml.prediction_run import listing
+from ml.stages import FlowContext, Result
+from spark_jobs.job import main, read_table, write_table
+
+CLASSIFIED = "classified"
+FAULTS = ("absent", "unreadable")
+STATUSES = (CLASSIFIED, "no face", *FAULTS)
+PHOTOGRAPHS_PER_TASK = 200  # a task of some ten seconds
+BATCH_FACES = 64  # of several photographs, given to the model at once
+BATCH_PHOTOGRAPHS = 256  # their answers are handed over at the latest after so many
+FACE = (
+    "struct<face: int, left: int, top: int, right: int, bottom: int, label: string, confidence: double, "
+    "probabilities: array<double>>"
+)
+SCHEMA = f"photo string, bytes long, status string, width int, height int, faces array<{FACE}>"
+_ARROW_FACE = pa.struct(
+    [
+        *((name, pa.int32()) for name in ("face", "left", "top", "right", "bottom")),
+        ("label", pa.string()),
+        ("confidence", pa.float64()),
+        ("probabilities", pa.list_(pa.float64())),
+    ]
+)
+_ARROW_SCHEMA = pa.schema(
+    [
+        ("photo", pa.string()),
+        ("bytes", pa.int64()),
+        ("status", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("faces", pa.list_(_ARROW_FACE)),
+    ]
+)
+Batches = Iterator[pa.RecordBatch]
+
+
+def classify(listed: DataFrame, config: PredictionConfig) -> DataFrame:
+    """Read, search and classify photographs.
+
+    Args:
+        listed: Columns photo (path below the folder) and bytes.
+        config: Its `photographs` and `model` are settled.
+
+    Returns:
+        One row a photograph: its status, and its faces with their answers.
+    """
+    assert config.model is not None
+    return listed.mapInArrow(_classifier(config.photographs, config.model, config.min_confidence), SCHEMA)
+
+
+def _classifier(folder: str, model: str, min_confidence: float) -> Callable[[Batches], Batches]:
+    """The function that Spark's Python workers run over the paths of photographs."""
+
+    def run_batches(batches: Batches) -> Batches:
+        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        for done in classify_rows(rows, folder, worker_predictor(model, min_confidence)):
+            yield pa.RecordBatch.from_pylist(done, schema=_ARROW_SCHEMA)
+
+    return run_batches
+
+
+def classify_rows(rows: Iterable[dict[str, Any]], folder: str, predictor: Predictor) -> Iterator[list[dict[str, Any]]]:
+    """Fill in the rows of photographs, some at a time: only chips are held, of a batch of faces at most.
+
+    Args:
+        rows: Each with photo and bytes.
+        folder: The URI below which the photographs lie.
+        predictor: Gives the answers.
+    """
+    done: list[dict[str, Any]] = []
+    chips: list[images.Pixels] = []
+    for row in rows:
+        row |= {"width": None, "height": None, "faces": []}
+        done.append(row)
+        photo, row["status"] = _read(storage.join(folder, row["photo"]))
+        if photo is not None:
+            row["height"], row["width"] = photo.shape[:2]
+            for number, face in enumerate(find_faces(photo), start=1):
+                left, top, right, bottom = face
+                row["faces"].append({"face": number, "left": left, "top": top, "right": right, "bottom": bottom})
+                chips.append(predictor.chip(photo, face))
+            row["status"] = CLASSIFIED if row["faces"] else "no face"
+        if len(chips) >= BATCH_FACES or len(done) >= BATCH_PHOTOGRAPHS:
+            yield _answered(done, chips, predictor)
+            done, chips = [], []
+    if done:
+        yield _answered(done, chips, predictor)
+
+
+def _read(uri: str) -> tuple[images.Pixels | None, str]:
+    """A photograph, or why there is none; what may pass, such as a lost connection, is left to Spark's retries."""
+    try:
+        return decode_upright(storage.read_bytes(uri)), ""
+    except FileNotFoundError:
+        return None, "absent"
+    except (images.UnreadableImageError, PermissionError):
+        return None, "unreadable"
+
+
+def _answered(rows: list[dict[str, Any]], chips: list[images.Pixels], predictor: Predictor) -> list[dict[str, Any]]:
+    faces = (face for row in rows for face in row["faces"])
+    for face, answer in zip(faces, predictor.answer(chips), strict=True):
+        face |= {"label": answer.label, "confidence": answer.confidence, "probabilities": list(answer.probabilities)}
+    return rows
+
+
+def face_table(classified: DataFrame, labels: list[str]) -> DataFrame:
+    """One row a face: photo, its size, face number, box in pixels, label, confidence, and each label's probability."""
+    probabilities = (
+        F.col("face.probabilities")[index].alias(f"probability_{label}") for index, label in enumerate(labels)
+    )
+    return (
+        classified.select("photo", "width", "height", F.explode("faces").alias("face"))
+        .select("photo", "width", "height", "face.*", *probabilities)
+        .drop("probabilities")
+    )
+
+
+def choose_sample(classified: DataFrame, count: int) -> DataFrame:
+    """The classified photographs that are annotated: those of the smallest digests of their paths, always the same."""
+    return classified.where(F.col("status") == CLASSIFIED).orderBy(F.sha2("photo", 256), "photo").limit(count)
+
+
+def _annotator(folder: str, target: str, labels: list[str]) -> Callable[[Iterable[Any]], None]:
+    """The function that Spark's Python workers run over the photographs to annotate."""
+
+    def annotate_photographs(rows: Iterable[Any]) -> None:
+        for row in rows:
+            faces = [(face.left, face.top, face.right, face.bottom) for face in row.faces]
+            answers = [Answer(face.label, face.confidence, tuple(face.probabilities)) for face in row.faces]
+            photo, _ = _read(storage.join(folder, row.photo))
+            if photo is not None:  # it may have gone since
+                drawn = images.encode_jpeg(annotate(photo, faces, answers, labels))
+                storage.write_bytes(storage.join(target, sample_name(row.photo)), drawn)
+
+    return annotate_photographs
+
+
+def sample_name(photo: str) -> str:
+    """The name of a photograph's annotated copy, whatever folder of all it lies in."""
+    stem = posixpath.splitext(posixpath.basename(photo))[0]
+    return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
+
+
+def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
+    """Classify the photographs of a run; too many that cannot be read stop it."""
+    config = context.config
+    assert config.model is not None
+    # Loaded here as well, since what is wrong with a model is not told apart once a worker has told it to Spark.
+    description = load_predictor(config.model, config.min_confidence).description
+    listed = read_table(spark, [listing(context.run.uri)])
+    total = listed.count()
+    tasks = max(spark.sparkContext.defaultParallelism, total // PHOTOGRAPHS_PER_TASK)
+    classified = classify(listed.repartition(tasks, "photo"), config).persist(StorageLevel.DISK_ONLY)
+    try:
+        write_table(classified.withColumn("faces", F.size("faces")), context, "photographs")
+        counts = classified.groupBy("status").agg(F.count("*").alias("count"), F.min("photo").alias("example"))
+        seen = {row["status"]: row for row in counts.collect()}
+        ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
+        if sum(ledger[fault] for fault in FAULTS) > config.max_fault_share * total:
+            told = ", ".join(
+                f"{ledger[fault]} {fault} (such as {seen[fault]['example']})" for fault in FAULTS if ledger[fault]
+            )
+            raise DataError(
+                f"Of {total} photographs below {config.photographs}: {told}.",
+                "Mend or remove them, or raise max_fault_share.",
+            )
+        faces = face_table(classified, description.labels)
+        write_table(faces, context, "faces")
+        answers = {row["label"]: row["count"] for row in faces.groupBy("label").count().collect()}
+        annotator = _annotator(config.photographs, context.path("sample"), description.labels)
+        choose_sample(classified, config.sample).repartition(tasks).foreachPartition(annotator)
+    finally:
+        classified.unpersist()
+    return Result(
+        {
+            "photographs": total,
+            "faces": {label: answers.get(label, 0) for label in (*description.labels, UNKNOWN)},
+            "labels": description.labels,
+            "meaning": description.meaning,
+            "threshold": description.threshold,
+            "model": config.model,
+            "sample": context.path("sample"),
+        },
+        ledger,
+    )
+
+
+if __name__ == "__main__":
+    main("predict", run)
