@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ml.calibration import given_confidence
 from ml.data import Batch, FeatureReader, split_table
 from ml.errors import PreprocessingError
-from ml.guards import check_label_order
+from ml.guards import check_label_order, check_side
 from ml.metrics import check_answers, decide
 from ml.model import Classifier
 from ml.slices import COLUMNS, present_columns
@@ -101,7 +101,9 @@ def ask(features: Manifest, classifiers: Sequence[Classifier]) -> Iterator[tuple
     """
     table = split_table("test")
     columns = (*IDS, *present_columns(features, table, (*COLUMNS, MIAP_LABEL)))
-    for batch in FeatureReader(features, "test", columns).checked_batches(BATCH_SIZE):
+    reader = FeatureReader(features, "test", columns)
+    check_side("test", reader.split, "evaluation")
+    for batch in reader.checked_batches(BATCH_SIZE):
         yield batch, [classifier.predict(batch.pixels) for classifier in classifiers]
 
 

@@ -66,3 +66,7 @@ class ProvenanceError(GuardError):
 
 class PreprocessingError(GuardError):
     """Pixels are not what the network was made for: channel order, range, type or size differ."""
+
+
+class MetricsError(GuardError):
+    """A figure does not count what its name says."""

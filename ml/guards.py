@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.errors import LabelOrderError, PreprocessingError, ProvenanceError, SplitLeakError
+from ml.errors import LabelOrderError, MetricsError, PreprocessingError, ProvenanceError, SplitLeakError
 
 
 def check_label_order(expected: Sequence[str], found: Sequence[str], where: str) -> None:
@@ -125,3 +125,61 @@ def check_reference(expected: NDArray[np.floating], found: NDArray[np.floating],
             f"The model's reference chips give probabilities that differ by {difference:.4f} from those stored.",
             "Channel order, scaling or the model file changed since training.",
         )
+
+
+def check_side(wanted: str, found: str, purpose: str) -> None:
+    """Check that faces come from the side of the split that a purpose is allowed to see.
+
+    Raises:
+        SplitLeakError: They do not.
+    """
+    if wanted != found:
+        raise SplitLeakError(
+            f"For {purpose} the {found} split was about to be read.", f"Only {wanted} faces may be read for it."
+        )
+
+
+def check_kept(stated: float, found: float, epoch: int) -> None:
+    """Check that the weights at hand are those of the epoch whose validation loss is stated.
+
+    Raises:
+        ProvenanceError: They reach another loss.
+    """
+    if not abs(stated - found) <= 1e-3 * max(abs(stated), 1.0):
+        raise ProvenanceError(
+            f"The weights at hand have a validation loss of {found:.5f}, epoch {epoch} had {stated:.5f}.",
+            "Another epoch's weights were about to be kept: start the training afresh.",
+        )
+
+
+def check_probabilities(probabilities: NDArray[np.floating]) -> None:
+    """Check that each face's probabilities sum to 1, as those of two sigmoids do not.
+
+    NaN passes: what gives it says so itself.
+
+    Raises:
+        MetricsError: Some do not.
+    """
+    wrong = np.abs(probabilities.sum(axis=1) - 1) > 1e-3
+    if wrong.any():
+        raise MetricsError(
+            f"{int(wrong.sum())} of {len(wrong)} faces have probabilities that do not sum to 1.",
+            "The network's last layer must be a softmax over the labels.",
+        )
+
+
+def check_confusion(counts: NDArray[np.integer], truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
+    """Check that the rows of a confusion matrix are what was annotated and its columns what was predicted.
+
+    Raises:
+        MetricsError: They are not; rows and columns swapped are named.
+    """
+    for annotated, given in np.ndindex(counts.shape):
+        found = int(((truth == annotated) & (predicted == given)).sum())
+        if found != counts[annotated, given]:
+            swapped = found == counts[given, annotated]
+            raise MetricsError(
+                f"The confusion matrix has {counts[annotated, given]} faces annotated {annotated} and predicted "
+                f"{given}, there are {found}" + (": rows and columns are swapped." if swapped else "."),
+                "Its rows must be what was annotated.",
+            )

@@ -14,6 +14,7 @@ from sklearn.metrics import confusion_matrix
 
 from ml.calibration import face_log_losses
 from ml.errors import DataError
+from ml.guards import check_confusion
 from ml.intervals import CONFIDENCE, METHOD, ImageBootstrap, difference, estimate, proportion, ratios
 
 
@@ -76,11 +77,13 @@ def classification_metrics(
 
     Raises:
         DataError, ValueError: As `check_answers`.
+        MetricsError: The confusion matrix is not what it says.
     """
     check_answers(truth, probabilities)
     count = len(truth)
     predicted = decide(probabilities, threshold)
     counts = confusion_matrix(truth, predicted, labels=[0, 1])
+    check_confusion(counts, truth, predicted)
     support = counts.sum(axis=1)
     commonest = int(support.argmax())
     everyone, right = np.ones(count, bool), predicted == truth

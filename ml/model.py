@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from ml import images, storage
 from ml.errors import DataError, LabelOrderError, PreprocessingError
 from ml.export import write_exports
-from ml.guards import check_label_order, check_pixels, check_reference
+from ml.guards import check_label_order, check_pixels, check_probabilities, check_reference
 from ml.stages import Manifest, load_manifest
 
 MODEL, DESCRIPTION, REFERENCE = "model.keras", "model.json", "reference.json"
@@ -152,12 +152,15 @@ class Classifier:
 
         Raises:
             PreprocessingError: The chips are of another type or size, or were scaled.
+            MetricsError: The network's outputs are no probabilities.
         """
         check_pixels(pixels, self.chip_size)
         parts = [
             self._forward(pixels[start : start + BATCH_SIZE]).numpy() for start in range(0, len(pixels), BATCH_SIZE)
         ]
-        return np.concatenate(parts or [np.zeros((0, len(self.labels)), np.float32)])
+        probabilities = np.concatenate(parts or [np.zeros((0, len(self.labels)), np.float32)])
+        check_probabilities(probabilities)
+        return probabilities
 
 
 def write_model(uri: str, network: keras.Model, description: Description, candidates: NDArray[np.uint8]) -> Classifier:

@@ -22,7 +22,7 @@ from ml.checkpoints import Checkpoints, Position, best_epoch, restore
 from ml.config import FACE, RunConfig
 from ml.data import FeatureReader, Feed
 from ml.errors import ConfigurationError, DataError, ResourceError
-from ml.guards import check_label_order
+from ml.guards import check_kept, check_label_order, check_side
 from ml.metrics import decide
 from ml.model import OTHER_LABELS, PERCEIVED_GENDER, Description, write_model
 from ml.networks import BACKBONE, NETWORKS, build_network
@@ -135,6 +135,8 @@ class Fit:
     ) -> None:
         self.config, self.network, self.checkpoints = config, network, checkpoints
         self.training, self.validation, self.on_epoch = training, validation, on_epoch
+        check_side("train", training.reader.split, "training")
+        check_side("validation", validation.reader.split, "validation")
         self.average = WeightAverage(config.averaging) if config.averaging else None
         # Only a pretrained backbone is worth keeping as it is while the head learns.
         pretrained = config.network.startswith("transfer:") and config.backbone_weights != "none"
@@ -156,8 +158,11 @@ class Fit:
             if (epoch := len(self.position.history)) in (0, self.frozen_epochs) and not self.position.step:
                 self._compile(epoch)
             self._fit_epoch()
-        self.checkpoints.load_best(self.position.history, self.network)
-        return self.position.history
+        history = self.position.history
+        self.checkpoints.load_best(history, self.network)
+        kept = self.network.evaluate(self.validation.dataset(), verbose=0, return_dict=True)["loss"]
+        check_kept(history[best_epoch(history) - 1]["val_loss"], kept, best_epoch(history))
+        return history
 
     def _patience_ended(self) -> bool:
         history, patience = self.position.history, self.config.patience
