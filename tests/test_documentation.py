@@ -4,16 +4,19 @@ import re
 import tomllib
 from pathlib import Path
 
-from ml.config import RunConfig
+import pytest
+
+from ml.config import PredictionConfig, RunConfig
 from ml.forms import markdown_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_parameters_table_is_the_configurations():
-    between = README.split("<!-- parameters")[1].split("-->", 1)[1].split("<!-- end of parameters -->")[0]
-    assert between.strip() == markdown_table(RunConfig()).strip()
+@pytest.mark.parametrize(("name", "config"), [("parameters", RunConfig), ("prediction parameters", PredictionConfig)])
+def test_the_parameters_tables_are_the_configurations(name, config):
+    between = README.split(f"<!-- {name}: ")[1].split("-->", 1)[1].split(f"<!-- end of {name} -->")[0]
+    assert between.strip() == markdown_table(config()).strip()
 
 
 def test_every_link_and_picture_of_the_documentation_exists():
