@@ -94,13 +94,11 @@ def square(box: Box, width: int, height: int, margin: float) -> tuple[int, int, 
 def cut(image: Pixels, left: int, top: int, side: int) -> Pixels:
     """Cut a square; where it reaches beyond the image the border's pixels are repeated, so nothing is distorted."""
     height, width = image.shape[:2]
-    inside = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
-    before_y, before_x = min(side, max(0, -top)), min(side, max(0, -left))
-    after_y, after_x = max(0, top + side - height), max(0, left + side - width)
-    if not (before_x or before_y or after_x or after_y):
-        return inside
-    padded = cv2.copyMakeBorder(inside, before_y, after_y, before_x, after_x, cv2.BORDER_REPLICATE)
-    return np.asarray(padded, dtype=np.uint8)
+    if top >= 0 and left >= 0 and top + side <= height and left + side <= width:
+        return image[top : top + side, left : left + side]
+    rows = np.clip(np.arange(top, top + side), 0, height - 1)
+    columns = np.clip(np.arange(left, left + side), 0, width - 1)
+    return image[np.ix_(rows, columns)]
 
 
 def turn_upright(image: Pixels, rotation: int) -> Pixels:

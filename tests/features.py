@@ -128,11 +128,18 @@ def mlflow_database() -> bytes:
         return Path(folder, "mlflow.db").read_bytes()
 
 
-def make_run(root: Path, features: Manifest, **values: Any) -> Run:
-    """A run with the features pinned; the values are fields of its configuration."""
-    database = storage.join(storage.normalise(root), "mlflow/mlflow.db")
-    if not storage.exists(database):
-        storage.write_bytes(database, mlflow_database())
+def make_run(root: Path, features: Manifest, database: bool = True, **values: Any) -> Run:
+    """A run with the features pinned; the values are fields of its configuration.
+
+    Args:
+        root: The storage root.
+        features: The features attempt.
+        database: Put an empty database of MLflow there, so that none has to be made.
+        values: Fields of the configuration.
+    """
+    uri = storage.join(storage.normalise(root), "mlflow/mlflow.db")
+    if database and not storage.exists(uri):
+        storage.write_bytes(uri, mlflow_database())
     config = RunConfig(**{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, "mixing": 0.0, **values})
     run = Run(storage.normalise(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
     run.pin(features)

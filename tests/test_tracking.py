@@ -55,7 +55,7 @@ def context(root: Path, features: Manifest, request: pytest.FixtureRequest) -> C
 
 
 def context_of(root: Path, features: Manifest, run_id: str, attempt: str = "a", **values: Any) -> Context:
-    run = make_run(root, features, **values)
+    run = make_run(root, features, **values, database=False)
     object.__setattr__(run, "run_id", run_id)
     object.__setattr__(run, "slug", slug(run_id))
     run.pin(features)
