@@ -16,6 +16,7 @@ from local_airflow import environment, migrate
 from ml import storage
 from ml.stages import load_manifest
 
+pytestmark = pytest.mark.slow
 SPARK = ("extract", "explore", "join_labels", "chip", "featurize")
 MODEL = ("train", "evaluate")
 STAGES = (*SPARK, *MODEL)  # these runs name no baseline, so nothing is compared
