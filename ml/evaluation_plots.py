@@ -213,7 +213,7 @@ def risk_coverage(abstention: Mapping[str, Any], faces: int) -> bytes:
     axes.set_xlabel("coverage: share of the faces that get a label, the surest first")
     axes.set_ylabel("risk: share of these that are wrong")
     axes.set_title(f"Risk and coverage, {faces:,} test faces", loc="left", fontsize=12)
-    axes.legend(loc="upper left", frameon=False)
+    figure.legend(loc="outside lower right", ncols=3, frameon=False)
     return to_png(figure)
 
 
