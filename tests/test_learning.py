@@ -9,7 +9,7 @@ import pytest
 from test_spark_jobs import BODIES, do
 
 from ml import storage
-from ml.data import split_table
+from ml.data import channel_sums, chips, split_table
 from ml.evaluate import evaluate
 from ml.flow import STAGES
 from ml.runs import open_run
@@ -56,16 +56,24 @@ def test_shuffled_training_labels_teach_nothing(prepared):
 def with_shuffled_labels(features):
     """A copy of a features attempt whose training labels are dealt out anew; validation and test stay true."""
     uri = features.uri + "-shuffled"
+    # The sums by label say what belongs to which label; here that is a lie of the test's own.
+    sums = {label: np.zeros(3, np.int64) for label in features.metrics["labels"]}
     for file in features.files:
         data = storage.read_bytes(features.file(file.path))
         if file.path.startswith(split_table("train") + "/"):
             table = pq.read_table(pa.BufferReader(data))
             labels = np.random.default_rng(5).permutation(table["label"].to_numpy())
+            pixels = chips(table["pixels"].combine_chunks(), features.metrics["chip_size"])
+            for index, of_label in enumerate(sums.values()):
+                of_label += channel_sums(pixels[labels == index]).astype(np.int64)
             place = table.schema.get_field_index("label")
             buffer = pa.BufferOutputStream()
             pq.write_table(table.set_column(place, "label", pa.array(labels, pa.int8())), buffer)
             data = buffer.getvalue().to_pybytes()
         storage.write_bytes(storage.join(uri, file.path), data)
-    copied = features.model_copy(update={"uri": uri, "attempt": features.attempt + "-shuffled"})
+    told = {**features.metrics["label_sums"], "train": {label: found.tolist() for label, found in sums.items()}}
+    metrics = {**features.metrics, "label_sums": told}
+    update = {"uri": uri, "attempt": features.attempt + "-shuffled", "metrics": metrics}
+    copied = features.model_copy(update=update)
     storage.write_bytes(storage.join(uri, "manifest.json"), copied.model_dump_json().encode())
     return copied
