@@ -66,6 +66,7 @@ def main() -> int:
     from local_airflow import environment
 
     os.environ.update(environment(ROOT))
+    del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set
     release = arguments.folder / "release"
     if not release.exists():
         write_portraits(release)

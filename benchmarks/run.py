@@ -36,6 +36,7 @@ def main() -> int:
     from local_airflow import environment
 
     os.environ.update(environment(ROOT))
+    del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set
     print(
         f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n"
     )
