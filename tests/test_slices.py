@@ -70,6 +70,14 @@ def test_the_worst_slice_is_the_worst_of_those_with_enough_faces():
     assert found["widest_recall_gap"]["name"] == "good", "the only slice with enough faces of either label"
 
 
+def test_what_holds_nearly_all_faces_is_no_worst_slice():
+    count = 20 * ENOUGH_FACES
+    truth = np.arange(count) % 2
+    source = np.where(np.arange(count) < ENOUGH_FACES, "few", "nearly all")
+    predicted = np.where(source == "few", truth, 0)
+    assert measure(truth, predicted, source=source)["worst"]["name"] == "few"
+
+
 def test_absent_and_empty_columns_are_left_out_by_name():
     truth = np.array([0, 1])
     found = measure(truth, truth, age_presentation=np.array([None, None]), source=np.array(["xclick", None]))
