@@ -150,7 +150,8 @@ class Fit:
         found = self.checkpoints.resume()
         if found:
             self.position, arrays = found
-            self._compile(len(self.position.history))
+            # With the optimiser of the last step done, which at the end of the frozen epochs is still the frozen one's.
+            self._compile(len(self.position.history) - (0 if self.position.step else 1))
             restore(self.network, self.average, arrays)
             log.info("resuming after epoch %d, step %d", len(self.position.history), self.position.step)
         while len(self.position.history) < self.config.epochs and not self._patience_ended():

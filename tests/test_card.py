@@ -22,7 +22,7 @@ def card(context, monkeypatch):  # noqa: F811
 
 def test_its_metadata_are_what_a_model_hub_reads(card):
     data = ModelCard(card).data
-    assert data.library_name == "keras"
+    assert data.to_dict()["library_name"] == "keras"
     assert data.model_name == "open-images-perceived-gender-presentation"
     results = {result.metric_type: result for result in data.eval_results}
     assert results["accuracy"].metric_value == 0.75

@@ -321,7 +321,7 @@ def test_a_pretrained_backbone_is_frozen_first_and_then_fine_tuned_also_when_kil
         averaging=0.0,
         **values,
     )
-    for epoch, step in ((1, 3), (2, 5), (3, 2)):
+    for epoch, step in ((1, 3), (2, 5), (3, 1), (3, 2)):  # (3, 1) leaves the checkpoint of the last frozen step
         with monkeypatch.context() as patch:
             kill_after(patch, epoch, step)
             with pytest.raises(Killed):
