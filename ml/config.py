@@ -180,8 +180,19 @@ class RunConfig(FlowConfig):
     )
     epochs: int = _field(30, "Training", "Epochs", "Passes over the training faces.", ge=1, le=1000)
     batch_size: int = _field(64, "Training", "Batch size", "Faces a training step.", ge=2, le=4096)
+    optimizer: Literal["muon", "adamw"] = _field(
+        "muon",
+        "Training",
+        "Optimizer",
+        "muon: kernels of convolutions by Muon, all else by AdamW; learns from half the epochs. adamw: AdamW alone.",
+    )
     learning_rate: float = _field(
-        0.002, "Training", "Learning rate", "Peak learning rate of the optimiser.", gt=0.0, le=1.0
+        0.01,
+        "Training",
+        "Learning rate",
+        "Peak learning rate; adamw wants less, such as 0.002.",
+        gt=0.0,
+        le=1.0,
     )
     schedule: Literal["cosine", "constant"] = _field(
         "cosine",
@@ -190,7 +201,12 @@ class RunConfig(FlowConfig):
         "cosine: the learning rate warms up, then falls along half a cosine to a hundredth. constant: it stays.",
     )
     weight_decay: float = _field(
-        0.05, "Training", "Weight decay", "Decoupled weight decay (AdamW) of kernels; 0 is plain Adam.", ge=0.0, le=1.0
+        0.05,
+        "Training",
+        "Weight decay",
+        "Decoupled decay of kernels; with adamw, 0 is plain Adam.",
+        ge=0.0,
+        le=1.0,
     )
     label_smoothing: float = _field(
         0.1, "Training", "Label smoothing", "Share of each label's weight that is spread over both.", ge=0.0, le=0.5

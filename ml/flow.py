@@ -35,10 +35,19 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "train",
-            2,
+            3,
             (
-                *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "learning_rate"),
-                *("schedule", "weight_decay", "label_smoothing", "averaging", "augment", "mixing", "patience"),
+                *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "optimizer"),
+                *(
+                    "learning_rate",
+                    "schedule",
+                    "weight_decay",
+                    "label_smoothing",
+                    "averaging",
+                    "augment",
+                    "mixing",
+                    "patience",
+                ),
                 *("balance", "min_faces", "seed"),
             ),
             inputs=("featurize",),

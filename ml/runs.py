@@ -80,10 +80,14 @@ class FlowRun(Generic[C]):
 
     def part_key(self, stage: Stage, delivery: Delivery) -> str:
         """The key of what a stage done by delivery does for one."""
-        sources = self.sources_of(delivery)
+        return stage.part_key(self.config, self.sources_of(stage, delivery))
+
+    def sources_of(self, stage: Stage, delivery: Delivery) -> dict[str, str]:
+        """The digests of what a stage done by delivery reads of one, by the names in `Stage.sources`."""
+        found = {"delivery": delivery.name, "tables": delivery.tables, "photographs": delivery.photographs}
         if "faces" in stage.sources:
-            sources["faces"] = self.pinned("join_labels").metrics["asked"][delivery.name]["digest"]
-        return stage.part_key(self.config, sources)
+            found["faces"] = self.pinned("join_labels").metrics["asked"][delivery.name]["digest"]
+        return {name: found[name] for name in stage.sources}
 
     def key_uri(self, stage: Stage) -> str:
         """The folder of a stage's key."""
@@ -169,10 +173,6 @@ class FlowRun(Generic[C]):
             "deliveries": [delivery.model_dump(mode="json") for delivery in self.deliveries],
         }
         storage.write_json(storage.join(self.uri, "run.json"), content)
-
-    def sources_of(self, delivery: Delivery) -> dict[str, str]:
-        """The digests of one delivery by the names that `Stage.sources` has for them."""
-        return {"delivery": delivery.name, "tables": delivery.tables, "photographs": delivery.photographs}
 
 
 Run = FlowRun[RunConfig]  # of the training flow

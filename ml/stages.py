@@ -285,7 +285,7 @@ def _execute(
     inputs = {name: run.pinned(name) for name in stage.inputs}
     checkpoints = storage.join(key_uri, "checkpoints", run.slug)
     result = body(FlowContext(run, run.config, inputs, uri, checkpoints, delivery))
-    sources = run.sources_of(delivery) if delivery else run.sources
+    sources = run.sources_of(stage, delivery) if delivery else run.sources
     manifest = Manifest(
         stage=stage.name,
         version=stage.version,
