@@ -40,7 +40,7 @@ with DAG(
         "retry_delay": datetime.timedelta(seconds=30),
         "execution_timeout": datetime.timedelta(hours=1),
     },
-):
+) as dag:
 
     @task(inlets=[LANDING])
     def look(inlet_events: InletEventsAccessors) -> list[str]:

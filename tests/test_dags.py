@@ -40,7 +40,7 @@ def prediction():
     return dag
 
 
-@pytest.mark.parametrize("module", ["open_images_training", "open_images_prediction"])
+@pytest.mark.parametrize("module", ["open_images_training", "open_images_prediction", "open_images_landing"])
 def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home, module):
     code = (
         "import sys, json, warnings\n"
@@ -69,7 +69,7 @@ def test_the_dag_file_has_no_import_error(airflow_home):
     folder = next(p for p in sys.path if p.endswith("dags"))
     bag = DagBag(folder)
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"open_images_training", "open_images_prediction"}
+    assert set(bag.dags) == {"open_images_training", "open_images_prediction", "open_images_landing"}
 
 
 def test_what_runs_after_what(dag):
@@ -100,7 +100,6 @@ def test_the_dag_says_what_it_is_and_whose(dag):
     assert "perceived by annotators" in dag.doc_md
     assert dag.tags
     assert {task.owner for task in dag.tasks} == {"machine-learning"}
-    assert dag.schedule is None
 
 
 def test_spark_stages_submit_the_job_of_their_name_through_the_connection(dag):
