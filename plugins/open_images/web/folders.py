@@ -1,0 +1,105 @@
+"""Reads what runs of the training flow left in storage: their folders, and the attempts that these pin.
+
+Everything is read as it was written, without the checks of the flow's own configuration: the pages show runs of older
+versions too, and runs of which a part was cleaned away.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from ml import storage
+from ml.errors import DataError
+from ml.flow import STAGES
+from ml.release import modified
+from ml.runs import slug
+from ml.stages import Manifest, load_manifest
+
+FLOW = "training"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        root: The storage root.
+        slug: The folder's name below `runs/`.
+        content: What `run.json` holds: `run_id`, `flow`, `config`, `sources` and, where the run knows them, `as_of`
+            and `deliveries`.
+    """
+
+    root: str
+    slug: str
+    content: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """The run's id as Airflow, or the shell, gave it."""
+        return str(self.content["run_id"])
+
+    def manifest(self, stage: str) -> Manifest | None:
+        """The manifest of the attempt that the run pins for a stage; None where it pins none, or one that is gone."""
+        uri = storage.join(self.root, "runs", self.slug, "pins", f"{stage}.json")
+        try:
+            attempt = str(storage.read_json(uri)["attempt"])
+            # A pin leads nowhere but to the stage's own attempts.
+            if ".." in attempt or not attempt.startswith(storage.join(self.root, "stages", stage) + "/"):
+                return None
+            return _manifest(attempt)
+        except (FileNotFoundError, DataError):
+            return None
+
+    def manifests(self) -> dict[str, Manifest]:
+        """The manifests of all stages that the run pins, in the order of the flow."""
+        found = {stage: self.manifest(stage) for stage in STAGES}
+        return {stage: manifest for stage, manifest in found.items() if manifest}
+
+
+def find_run(root: str, run_id: str) -> RunFolder | None:
+    """The folder of a run of the training flow, or None where there is none.
+
+    A folder that another flow made for a run of the same id is not taken for it.
+    """
+    folder = _read(storage.normalise(root), slug(run_id))
+    return folder if folder and folder.run_id == run_id else None
+
+
+def list_runs(root: str) -> list[tuple[RunFolder, str]]:
+    """All run folders of the training flow, each with a word that changes when anything in it does."""
+    root = storage.normalise(root)
+    fs, path = storage.filesystem(storage.join(root, "runs"))
+    if not fs.exists(path):
+        return []
+    versions: dict[str, list[str]] = {}
+    opened = set()
+    for name, info in sorted(fs.find(path, detail=True).items()):
+        run, _, file = name[len(path.rstrip("/")) + 1 :].partition("/")
+        versions.setdefault(run, []).append(f"{file} {info['size']} {modified(info)}")
+        if file == "run.json":
+            opened.add(run)
+    found = ((_read_version(root, run, "\n".join(versions[run])), "\n".join(versions[run])) for run in sorted(opened))
+    return [(folder, version) for folder, version in found if folder]
+
+
+def _read(root: str, run: str) -> RunFolder | None:
+    try:
+        content = storage.read_json(storage.join(root, "runs", run, "run.json"))
+    except (FileNotFoundError, ValueError):
+        return None
+    if content.get("flow", FLOW) != FLOW or slug(str(content["run_id"])) != run:
+        return None
+    return RunFolder(root, run, content)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_version(root: str, run: str, version: str) -> RunFolder | None:
+    return _read(root, run)
+
+
+@functools.lru_cache(maxsize=1024)
+def _manifest(attempt: str) -> Manifest:
+    """An attempt's manifest, which never changes."""
+    return load_manifest(attempt)
