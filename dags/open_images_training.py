@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Context, Param, TaskGroup, task
+from airflow.sdk import DAG, AssetOrTimeSchedule, Context, CronDataIntervalTimetable, Param, TaskGroup, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config import load_deployment
-from ml.errors import StageError
+from ml.errors import NothingNewError, StageError
 from ml.forms import form_fields
+from open_images.assets import LANDING
 from open_images.operators import ProcessStageOperator, SparkStageOperator, fail
+
+if TYPE_CHECKING:
+    from airflow.sdk import Asset
+    from airflow.sdk.types import DagRunProtocol
 
 DOC = """
 ### Open Images to a classifier of perceived gender presentation
@@ -31,11 +36,16 @@ and a report. **Trigger** opens a form with every parameter; its defaults are th
 | `model.evaluate` | `report.html`, model card, metrics, plots | metrics with intervals, URIs |
 | `model.compare` | this model beside that of `baseline`; skipped without one | differences with intervals, URIs |
 
+It runs on its schedule, for each delivery that `open_images_landing` announces, and by hand. A scheduled or backfilled
+run sees the deliveries dated before the end of its data interval, and is skipped where none is dated in that interval
+(`retrain_without_news` trains all the same); another run sees those up to the day `as_of`, or to the time of the run.
+
 A stage whose inputs and parameters have not changed is found done and costs no work; `force` redoes it.
 
 The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The model
 must not be used to decide about people.
 """
+INTERVAL_RUNS = ("scheduled", "backfill")  # of the others, those by hand may have an interval that nobody asked for
 RUN = "{{ ti.xcom_pull(task_ids='open_run') }}"
 
 
@@ -45,13 +55,26 @@ def _params() -> dict[str, Param]:
     }
 
 
+def _schedule() -> AssetOrTimeSchedule | list[Asset]:
+    """On time, with a data interval for each run, so that it can be backfilled; and by deliveries."""
+    cron = load_deployment().training_schedule
+    if not cron:
+        return [LANDING]
+    return AssetOrTimeSchedule(timetable=CronDataIntervalTimetable(cron, timezone="UTC"), assets=[LANDING])
+
+
 @task(task_display_name="open run", retries=1)
-def open_run(params: dict[str, Any], run_id: str) -> str:
-    """Validate the parameters, look at the release, and write the run folder."""
+def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
+    """Validate the parameters, look at the deliveries, freeze what the run sees, and write the run folder."""
     from ml.runs import open_run as open_
 
+    as_of, since = None if params["as_of"] else dag_run.run_after, None
+    if dag_run.run_type in INTERVAL_RUNS:
+        as_of, since = dag_run.data_interval_end, dag_run.data_interval_start
     try:
-        return open_(load_deployment().storage, run_id, dict(params)).uri
+        return open_(load_deployment().storage, run_id, dict(params), as_of, since).uri
+    except NothingNewError as nothing:
+        raise AirflowSkipException(str(nothing)) from nothing
     except StageError as error:
         raise fail(error) from error
 
@@ -62,11 +85,14 @@ def skip_without_baseline(context: Context) -> None:
         raise AirflowSkipException("The run names no baseline to compare with.")
 
 
+# One task instance of a stage at a time over all runs: a backfill does not drown the machine, and what two runs need
+# is done by the first and found by the second.
 with DAG(
     "open_images_training",
     description="Open Images release to a trained and evaluated classifier of perceived gender presentation",
     doc_md=DOC,
-    schedule=None,
+    schedule=_schedule(),
+    start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),  # of the first release: backfills go no further
     catchup=False,
     params=_params(),
     tags=["open-images", "training", "spark", "tensorflow"],
@@ -78,18 +104,21 @@ with DAG(
         "execution_timeout": datetime.timedelta(hours=24),
     },
 ) as dag:
-    opened = open_run()  # Airflow hands in params and run_id, which are names of its context
+    opened = open_run()  # Airflow hands in params, run_id and dag_run, which are names of its context
 
     with TaskGroup("data", tooltip="From the release's files to features, on Spark"):
         extract, explore, join_labels, chip, featurize = (
-            SparkStageOperator(task_id=stage, stage=stage, run=RUN)
+            SparkStageOperator(task_id=stage, stage=stage, run=RUN, max_active_tis_per_dag=1)
             for stage in ("extract", "explore", "join_labels", "chip", "featurize")
         )
         extract >> [explore, join_labels]
         join_labels >> chip >> featurize
 
     with TaskGroup("model", tooltip="From features to a report, in TensorFlow"):
-        train, evaluate = (ProcessStageOperator(task_id=stage, stage=stage, run=RUN) for stage in ("train", "evaluate"))
+        train, evaluate = (
+            ProcessStageOperator(task_id=stage, stage=stage, run=RUN, max_active_tis_per_dag=1)
+            for stage in ("train", "evaluate")
+        )
         compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_baseline)
         train >> [evaluate, compare]
 

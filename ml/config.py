@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 from pathlib import Path
@@ -50,8 +51,23 @@ class RunConfig(FlowConfig):
         "Release",
         "Release folder",
         "Path or URI of a release in the official Open Images layout: annotation CSV files, and photographs as "
-        "{train,validation,test}/<ImageID>.jpg.",
+        "{train,validation,test}/<ImageID>.jpg. Or of a landing: a folder of such releases, each in a folder "
+        "<YYYY-MM-DD> with a delivery.json.",
         min_length=1,
+    )
+    as_of: datetime.date | None = _field(
+        None,
+        "Release",
+        "As of",
+        "Of a landing, deliveries up to this day are seen. Empty: those before the run; a scheduled or backfilled run "
+        "always sees those before the end of its interval.",
+    )
+    retrain_without_news: bool = _field(
+        False,
+        "Release",
+        "Retrain without news",
+        "A scheduled or backfilled run trains also where no delivery is dated in its interval; otherwise its tasks are "
+        "skipped.",
     )
     photographs: str | None = _field(
         None,
@@ -347,9 +363,17 @@ C = TypeVar("C", RunConfig, PredictionConfig)
 class Deployment(BaseModel):
     """What a deployment sets once for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
 
-    The file's keys are `storage`, `spark_conf`, `mlflow` (the address of a tracking server, needed where the storage is
-    not on this machine), `prediction` (a mapping of fields of `PredictionConfig`) and any field of `RunConfig`, whose
-    value is then the default that scheduled runs, Airflow's form and the command line start from.
+    The file's keys are
+
+    - `storage`: the storage root
+    - `spark_conf`: a mapping, for all Spark jobs
+    - `mlflow`: the address of a tracking server, needed where the storage is not on this machine
+    - `training_schedule`: a cron expression, UTC; empty: the training runs by deliveries and by hand only
+    - `landing_schedule`: when the landing is looked at
+    - `prediction`: a mapping of fields of `PredictionConfig`
+    - any field of `RunConfig`
+
+    where the value of a field is the default that scheduled runs, Airflow's form and the command line start from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -357,8 +381,13 @@ class Deployment(BaseModel):
     storage: Annotated[str, Field(min_length=1)] = "/data/storage"
     spark_conf: dict[str, str] = {}
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    training_schedule: str | None = "0 0 1 * *"
+    landing_schedule: str = "*/10 * * * *"
     defaults: RunConfig = RunConfig()
     prediction: PredictionConfig = PredictionConfig()
+
+
+OWN = ("storage", "spark_conf", "mlflow", "training_schedule", "landing_schedule")
 
 
 def load_deployment() -> Deployment:
@@ -379,7 +408,7 @@ def load_deployment() -> Deployment:
         ) from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{named} must hold `name: value` lines.", "See README, 'Configuration'.")
-    own = {name: content.pop(name) for name in ("storage", "spark_conf", "mlflow") if name in content}
+    own = {name: content.pop(name) for name in OWN if name in content}
     spark_conf = {str(key): _property(value) for key, value in (own.pop("spark_conf", None) or {}).items()}
     kind: type[FlowConfig] = PredictionConfig
     try:

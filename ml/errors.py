@@ -48,6 +48,12 @@ class PassingError(StageError):
     kind = "passing"
 
 
+class NothingNewError(StageError):
+    """No delivery came in the interval that a scheduled run is for: there is nothing to do, and nothing is wrong."""
+
+    kind = "nothing new"
+
+
 class GuardError(DataError):
     """Base of the guards against silently wrong learning: what was checked does not hold."""
 

@@ -9,20 +9,23 @@ _CLASSES = ("chip_class", "labels")
 STAGES: dict[str, Stage] = {
     stage.name: stage
     for stage in (
-        Stage("extract", 2, (*_CLASSES, "max_fault_share"), sources=("tables",)),
-        Stage("explore", 1, _CLASSES, inputs=("extract",), sources=("photographs",)),
+        Stage("extract", 3, (*_CLASSES, "max_fault_share"), sources=("delivery", "tables"), by_delivery=True),
+        Stage("explore", 2, _CLASSES, inputs=("extract",), sources=("photographs",)),
         Stage(
             "join_labels",
-            2,
+            3,
             (*_CLASSES, "label_strategy", "containment", "images_per_label"),
             inputs=("extract",),
+            sources=("listings",),
         ),
+        # A later delivery changes nothing for those before it, unless it changes their faces.
         Stage(
             "chip",
-            2,
+            3,
             ("min_face_size", "margin", "max_fault_share"),
             inputs=("join_labels",),
-            sources=("photographs",),
+            sources=("delivery", "photographs", "faces"),
+            by_delivery=True,
         ),
         Stage(
             "featurize",

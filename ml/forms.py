@@ -12,7 +12,17 @@ import typer
 from ml.config import FlowConfig, schema_options
 
 MANY_VALUES = 10  # more are not written out in a table
-_KEPT = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength", "enum", "items")
+_KEPT = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "enum",
+    "items",
+    "format",
+    "examples",
+)
 
 
 def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:

@@ -71,11 +71,15 @@ class Release:
         """The URI of one photograph."""
         return f"{self.photographs}/{subset}/{image_id}.jpg"
 
+    def table_files(self) -> Iterator[str]:
+        """The URIs of the tables' files."""
+        for by_subset in self.tables.values():
+            yield from by_subset.values()
+
     def files(self) -> Iterator[str]:
         """The URIs of all annotation files."""
         yield self.classes
-        for by_subset in self.tables.values():
-            yield from by_subset.values()
+        yield from self.table_files()
 
 
 def find_release(uri: str, photographs: str | None = None) -> Release:
@@ -223,12 +227,14 @@ def photographs_digest(release: Release) -> str:
     if release.photographs.startswith(("http://", "https://")):
         return hashlib.sha256(release.photographs.encode()).hexdigest()
     total = 0
-    for line in _photograph_lines(release.photographs):
+    for subset, image_id, state in listed_photographs(release.photographs):
+        line = f"{subset}/{image_id}.jpg {state}"
         total = (total + int.from_bytes(hashlib.sha256(line.encode()).digest())) % (1 << 256)
     return f"{total:064x}"
 
 
-def _photograph_lines(uri: str) -> Iterator[str]:
+def listed_photographs(uri: str) -> Iterator[tuple[str, str, str]]:
+    """List the photographs below a folder, in no order: subset, ImageID, and size with time or etag as text."""
     fs, path = storage.filesystem(uri)
     for subset in SUBSETS:
         folder = f"{path}/{subset}"
@@ -239,8 +245,9 @@ def _photograph_lines(uri: str) -> Iterator[str]:
                 for entry in entries:
                     if entry.name.endswith(".jpg"):
                         stat = entry.stat()
-                        yield f"{subset}/{entry.name} {stat.st_size} {stat.st_mtime_ns}"
+                        yield subset, entry.name.removesuffix(".jpg"), f"{stat.st_size} {stat.st_mtime_ns}"
         else:
             for info in fs.ls(folder, detail=True):
-                if info["name"].endswith(".jpg"):
-                    yield f"{subset}/{info['name'].rsplit('/', 1)[-1]} {info['size']} {modified(info)}"
+                name = info["name"].rsplit("/", 1)[-1]
+                if name.endswith(".jpg"):
+                    yield subset, name.removesuffix(".jpg"), f"{info['size']} {modified(info)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import re
 from dataclasses import dataclass
@@ -9,19 +10,12 @@ from typing import Any, Generic
 
 from ml import storage
 from ml.config import C, FlowConfig, PredictionConfig, RunConfig, parse_config
+from ml.deliveries import Delivery, combined, find_deliveries, identify, midnight
 from ml.errors import ConfigurationError, DataError
 from ml.flow import PREDICT, STAGES, followers
 from ml.miap import check_miap
-from ml.release import (
-    Release,
-    check_classes,
-    check_columns,
-    find_release,
-    photographs_digest,
-    read_classes,
-    tables_digest,
-)
-from ml.stages import Manifest, Stage, load_manifest
+from ml.release import Release, check_classes, find_release, read_classes
+from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt
 
 FLOWS: dict[str, type[FlowConfig]] = {"training": RunConfig, "prediction": PredictionConfig}
 
@@ -42,6 +36,8 @@ class FlowRun(Generic[C]):
         run_id: The run's id as given, Airflow's for instance.
         config: The validated configuration.
         sources: The digests, when the run was opened, of what it reads that no stage makes (see `Stage.sources`).
+        as_of: The moment before which a training run's deliveries are dated, in ISO format.
+        deliveries: The deliveries that a training run sees, oldest first.
     """
 
     root: str
@@ -49,20 +45,45 @@ class FlowRun(Generic[C]):
     run_id: str
     config: C
     sources: dict[str, str]
+    as_of: str | None = None
+    deliveries: tuple[Delivery, ...] = ()
 
     @property
     def uri(self) -> str:
         """The run folder."""
         return storage.join(self.root, "runs", self.slug)
 
-    def release(self: FlowRun[RunConfig]) -> Release:
-        """The files of a training run's release."""
-        return find_release(self.config.release, self.config.photographs)
+    def release(self: FlowRun[RunConfig], delivery: Delivery) -> Release:
+        """The files of one of a training run's deliveries."""
+        return find_release(delivery.uri, self.config.photographs)
+
+    def read_photograph(self: FlowRun[RunConfig], subset: str, image_id: str) -> bytes:
+        """One photograph, encoded, from the newest delivery that holds it.
+
+        Raises:
+            FileNotFoundError: None of the run's deliveries does.
+        """
+        for delivery in reversed(self.deliveries):
+            uri = f"{self.config.photographs or delivery.uri}/{subset}/{image_id}.jpg"
+            try:
+                return storage.read_bytes(uri)
+            except FileNotFoundError:
+                continue
+        raise FileNotFoundError(f"{subset}/{image_id}.jpg is in no delivery of run {self.run_id}")
 
     def key(self, stage: Stage) -> str:
         """The key of a stage in this run; the input stages must be pinned."""
+        if stage.by_delivery:
+            return stage.collected_key({delivery.name: self.part_key(stage, delivery) for delivery in self.deliveries})
         inputs = {name: self.pinned(name).key for name in stage.inputs}
         return stage.key(self.config, inputs, self.sources)
+
+    def part_key(self, stage: Stage, delivery: Delivery) -> str:
+        """The key of what a stage done by delivery does for one."""
+        sources = self.sources_of(delivery)
+        if "faces" in stage.sources:
+            sources["faces"] = self.pinned("join_labels").metrics["asked"][delivery.name]["digest"]
+        return stage.part_key(self.config, sources)
 
     def key_uri(self, stage: Stage) -> str:
         """The folder of a stage's key."""
@@ -74,7 +95,7 @@ class FlowRun(Generic[C]):
         Raises:
             DataError: The stage has not been done in this run.
         """
-        uri = storage.join(self.uri, "pins", f"{stage_name}.json")
+        uri = self._pin_uri(stage_name)
         if not storage.exists(uri):
             raise DataError(
                 f"Stage {stage_name} has not been done in run {self.run_id}.", f"Run stage {stage_name} first."
@@ -84,16 +105,31 @@ class FlowRun(Generic[C]):
     def find(self, stage: Stage) -> Manifest | None:
         """The stage's finished attempt, pinned in the run, or None where the work must be done.
 
-        A stage that the run was told to redo counts as done only by an attempt that the run itself has pinned.
+        A stage that the run was told to redo counts as done only by an attempt that the run itself has pinned. One done
+        by delivery is done where its part for each delivery is.
         """
-        pin = storage.join(self.uri, "pins", f"{stage.name}.json")
+        if not stage.by_delivery:
+            return self._find(stage, self.key(stage))
+        parts = {delivery.name: self.find_part(stage, delivery) for delivery in self.deliveries}
+        done = {name: part for name, part in parts.items() if part is not None}
+        if len(done) < len(parts):
+            return None
+        found = self._find(stage, self.key(stage))
+        if found is None or found.parts != {name: part.uri for name, part in done.items()}:
+            found = collect(self, stage, done, new_attempt())
+            self.pin(found)
+        return found
+
+    def find_part(self, stage: Stage, delivery: Delivery) -> Manifest | None:
+        """As `find`, what a stage done by delivery has done for one of them."""
+        return self._find(stage, self.part_key(stage, delivery), delivery)
+
+    def _find(self, stage: Stage, key: str, delivery: Delivery | None = None) -> Manifest | None:
+        pin = self._pin_uri(stage.name, delivery)
         forced = self.config.force is not None and stage.name in followers(self.config.force)
-        key_uri = self.key_uri(stage)
-        if storage.exists(pin):
-            attempt = str(storage.read_json(pin)["attempt"])
-            if not attempt.startswith(key_uri + "/"):
-                attempt = ""
-        else:
+        key_uri = storage.join(self.root, "stages", stage.name, key)
+        attempt = str(storage.read_json(pin)["attempt"]) if storage.exists(pin) else ""
+        if not attempt.startswith(key_uri + "/"):
             attempt = ""
         pointer = storage.join(key_uri, "current.json")
         if not attempt and not forced and storage.exists(pointer):
@@ -103,13 +139,17 @@ class FlowRun(Generic[C]):
         manifest = load_manifest(attempt)
         if not manifest.whole():
             return None
-        self.pin(manifest)
+        self.pin(manifest, delivery)
         return manifest
 
-    def pin(self, manifest: Manifest) -> None:
-        """Record that this run uses an attempt."""
-        uri = storage.join(self.uri, "pins", f"{manifest.stage}.json")
-        storage.write_json(uri, {"attempt": manifest.uri, "key": manifest.key})
+    def _pin_uri(self, stage_name: str, delivery: Delivery | None = None) -> str:
+        name = f"{stage_name}.{delivery.name}" if delivery else stage_name
+        return storage.join(self.uri, "pins", f"{name}.json")
+
+    def pin(self, manifest: Manifest, delivery: Delivery | None = None) -> None:
+        """Record that this run uses an attempt, of a stage or of its part for one delivery."""
+        content = {"attempt": manifest.uri, "key": manifest.key}
+        storage.write_json(self._pin_uri(manifest.stage, delivery), content)
 
     def pins(self) -> dict[str, Manifest]:
         """The manifests of all stages done so far in this run, in the order of the flow."""
@@ -120,39 +160,74 @@ class FlowRun(Generic[C]):
         """Write the run folder; what a run of that id had pinned before is forgotten."""
         storage.remove(storage.join(self.uri, "pins"))
         (flow,) = (name for name, kind in FLOWS.items() if isinstance(self.config, kind))
-        content = {"run_id": self.run_id, "flow": flow, "config": self.config.model_dump(mode="json")}
-        storage.write_json(storage.join(self.uri, "run.json"), {**content, "sources": self.sources})
+        content = {
+            "run_id": self.run_id,
+            "flow": flow,
+            "config": self.config.model_dump(mode="json"),
+            "sources": self.sources,
+            "as_of": self.as_of,
+            "deliveries": [delivery.model_dump(mode="json") for delivery in self.deliveries],
+        }
+        storage.write_json(storage.join(self.uri, "run.json"), content)
+
+    def sources_of(self, delivery: Delivery) -> dict[str, str]:
+        """The digests of one delivery by the names that `Stage.sources` has for them."""
+        return {"delivery": delivery.name, "tables": delivery.tables, "photographs": delivery.photographs}
 
 
 Run = FlowRun[RunConfig]  # of the training flow
 
 
-def open_run(root: str, run_id: str, values: dict[str, Any]) -> Run:
-    """Validate the parameters, look at the release, and write the run folder.
+def open_run(
+    root: str,
+    run_id: str,
+    values: dict[str, Any],
+    as_of: datetime.datetime | None = None,
+    since: datetime.datetime | None = None,
+) -> Run:
+    """Validate the parameters, look at the deliveries, and write the run folder.
 
     Opening a run again starts it afresh: what it had pinned is forgotten, what was done is found by its keys.
 
+    Args:
+        root: The storage root.
+        run_id: The run's id.
+        values: Parameters, on top of the deployment's defaults.
+        as_of: The moment, with its time zone, before which deliveries must be dated to be seen: the end of the data
+            interval of a scheduled run. By default the end of the day of parameter `as_of`, or now.
+        since: The start of that interval: a delivery must have come in it, unless `retrain_without_news` is set.
+
     Raises:
         ConfigurationError: A parameter is wrong or a class is unknown.
-        DataError: The release is absent or not as it must be.
+        DataError: The release is absent or not as it must be, or no delivery is dated before `as_of`.
+        NothingNewError: No delivery is dated from `since` on.
     """
     config = parse_config(values)
     root = storage.normalise(root)
-    release = find_release(config.release, config.photographs)
-    check_columns(release)
-    check_classes(config, read_classes(release))
-    check_miap(config, release)
+    if as_of is None:
+        as_of = midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else _now()
+    photographs = storage.normalise(config.photographs) if config.photographs else None
+    found = find_deliveries(config.release, photographs, as_of, None if config.retrain_without_news else since)
+    for release in found.values():
+        check_classes(config, read_classes(release))
+        check_miap(config, release)
+    deliveries = tuple(identify(name, release, root) for name, release in found.items())
     sources = {
-        "tables": tables_digest(release, storage.join(root, "digests")),
-        "photographs": photographs_digest(release),
+        "tables": combined([delivery.tables for delivery in deliveries]),
+        "photographs": combined([delivery.photographs for delivery in deliveries]),
+        # Which delivery's photograph is cut is only a question where there are several.
+        "listings": combined([delivery.listing for delivery in deliveries]) if len(deliveries) > 1 else "",
     }
     # Absolute from here on: the jobs may run in another folder.
-    resolved: dict[str, Any] = {"release": release.uri}
-    if config.photographs:
-        resolved["photographs"] = release.photographs
-    run = Run(root, slug(run_id), run_id, config.model_copy(update=resolved), sources)
+    resolved: dict[str, Any] = {"release": storage.normalise(config.release), "photographs": photographs}
+    config = config.model_copy(update=resolved)
+    run = Run(root, slug(run_id), run_id, config, sources, as_of.isoformat(), deliveries)
     run.write()
     return run
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def load_run(uri: str) -> FlowRun[Any]:
@@ -168,4 +243,5 @@ def load_run(uri: str) -> FlowRun[Any]:
         raise ConfigurationError(f"There is no run at {uri}.", "Open one with `python -m ml open-run`.") from error
     root, _, name = uri.rpartition("/runs/")
     config = FLOWS[content.get("flow", "training")](**content["config"])
-    return FlowRun(root, name, content["run_id"], config, content["sources"])
+    deliveries = tuple(Delivery.model_validate(delivery) for delivery in content["deliveries"])
+    return FlowRun(root, name, content["run_id"], config, content["sources"], content["as_of"], deliveries)

@@ -27,6 +27,7 @@ from ml.errors import DataError, PassingError, ResourceError, StageError
 from ml.supervision import Supervision
 
 if TYPE_CHECKING:
+    from ml.deliveries import Delivery
     from ml.release import Release
     from ml.runs import FlowRun
 
@@ -43,7 +44,9 @@ class Stage:
         version: Raised by hand whenever the same input gives another output.
         fields: The fields of the flow's configuration that the stage reads.
         inputs: The stages whose output it reads.
-        sources: What it reads that no stage made: `tables` and `photographs` of the release, a `model`.
+        sources: What it reads that no stage made: `tables` and `photographs` of the release, a `model`; of a stage done
+            by delivery, what it reads of one, among that the `faces` asked of it by join_labels.
+        by_delivery: Its work is done, kept and found again for each delivery by itself.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Stage:
     fields: tuple[str, ...]
     inputs: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    by_delivery: bool = False
 
     def key(self, config: FlowConfig, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
         """The digest under which the stage's output lies.
@@ -60,14 +64,28 @@ class Stage:
             inputs: The key of each input stage.
             sources: The digest of each source of the release.
         """
-        parts = {
-            "stage": self.name,
-            "version": self.version,
-            "config": config.part(self.fields),
-            "inputs": {name: inputs[name] for name in self.inputs},
-            "sources": {name: sources[name] for name in self.sources},
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        return self._digest(
+            config=config.part(self.fields),
+            inputs={name: inputs[name] for name in self.inputs},
+            sources={name: sources[name] for name in self.sources},
+        )
+
+    def part_key(self, config: FlowConfig, sources: Mapping[str, str]) -> str:
+        """The digest under which what is done for one delivery lies: only that delivery's own sources count.
+
+        Args:
+            config: The run's configuration.
+            sources: The digest of each source of the delivery.
+        """
+        return self._digest(config=config.part(self.fields), sources={name: sources[name] for name in self.sources})
+
+    def collected_key(self, part_keys: Mapping[str, str]) -> str:
+        """The digest under which lies what a run has of all its deliveries together."""
+        return self._digest(parts=dict(part_keys))
+
+    def _digest(self, **parts: Mapping[str, Any]) -> str:
+        content = {"stage": self.name, "version": self.version, **parts}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 class File(BaseModel):
@@ -81,7 +99,11 @@ class File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an attempt committed. Written once, as its last act."""
+    """What an attempt committed. Written once, as its last act.
+
+    Of a stage done by delivery there is one for each delivery, and one that collects them: it has their attempts as
+    `parts`, the sums of their metrics and ledgers, and no files of its own.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -99,29 +121,48 @@ class Manifest(BaseModel):
     versions: dict[str, str]
     started: str
     finished: str
+    parts: dict[str, str] = {}
+
+    def of_deliveries(self) -> list[Manifest]:
+        """The manifests that hold the files: its parts', oldest delivery first, or itself."""
+        return [load_manifest(uri) for uri in self.parts.values()] or [self]
 
     def table(self, name: str) -> list[str]:
         """The URIs of the Parquet files of a table, in order."""
-        return [storage.join(self.uri, f.path) for f in self.files if f.path.startswith(f"{name}/")]
+        return [
+            storage.join(manifest.uri, file.path)
+            for manifest in self.of_deliveries()
+            for file in manifest.files
+            if file.path.startswith(f"{name}/")
+        ]
 
     def rows(self, name: str) -> int:
         """The rows of a table."""
-        return sum(f.rows or 0 for f in self.files if f.path.startswith(f"{name}/"))
+        files = (file for manifest in self.of_deliveries() for file in manifest.files)
+        return sum(file.rows or 0 for file in files if file.path.startswith(f"{name}/"))
 
     def file(self, path: str) -> str:
-        """The URI of one file.
+        """The URI of one file, that of the newest delivery where each has one.
 
         Raises:
             KeyError: The attempt holds no such file.
         """
-        if not any(f.path == path for f in self.files):
-            raise KeyError(f"{self.uri} holds no {path}")
-        return storage.join(self.uri, path)
+        for manifest in reversed(self.of_deliveries()):
+            if any(file.path == path for file in manifest.files):
+                return storage.join(manifest.uri, path)
+        raise KeyError(f"{self.uri} holds no {path}")
 
     def whole(self) -> bool:
-        """Whether all of the attempt's files are still there with their sizes."""
-        sizes = storage.list_files(self.uri)
-        return all(sizes.get(f.path) == f.bytes for f in self.files)
+        """Whether all of the attempt's files, and of its parts', are still there with their sizes."""
+        try:
+            holding = self.of_deliveries()
+        except DataError:
+            return False
+        for manifest in holding:
+            sizes = storage.list_files(manifest.uri)
+            if any(sizes.get(file.path) != file.bytes for file in manifest.files):
+                return False
+        return True
 
 
 def load_manifest(attempt_uri: str) -> Manifest:
@@ -157,6 +198,7 @@ class FlowContext(Generic[C]):
         inputs: The manifests of the input stages, by name.
         uri: The attempt folder, into which alone the body writes.
         checkpoints: The folder of this run under the stage's key that outlives a killed attempt.
+        delivery: The delivery that a stage done by delivery is at work on; None for other stages.
     """
 
     run: FlowRun[C]
@@ -164,11 +206,13 @@ class FlowContext(Generic[C]):
     inputs: dict[str, Manifest]
     uri: str
     checkpoints: str
+    delivery: Delivery | None = None
 
     @property
     def release(self: FlowContext[RunConfig]) -> Release:
-        """The files of the release of a training run."""
-        return self.run.release()
+        """The files of the delivery that the stage is at work on."""
+        assert self.delivery is not None
+        return self.run.release(self.delivery)
 
     def path(self, *parts: str) -> str:
         """A URI in the attempt folder."""
@@ -188,6 +232,9 @@ def run_stage(
 ) -> Manifest:
     """Do a stage's work for a run, unless it is found done, and pin the attempt in the run.
 
+    A stage done by delivery calls the body for each delivery whose work is not found done; each is committed by itself,
+    so that a retry goes on with those that are left.
+
     Raises:
         StageError: The work failed; the attempt's `error.json` says the same.
     """
@@ -199,7 +246,18 @@ def run_stage(
     supervision.start()
     uri = attempt_uri(run, stage, attempt)
     try:
-        manifest = _execute(run, stage, body, attempt, uri, supervision)
+        if stage.by_delivery:
+            parts = {}
+            for delivery in run.deliveries:
+                part = run.find_part(stage, delivery)
+                if part is None:
+                    log.info("%s: delivery %s", stage.name, delivery.uri)
+                    part = _execute(run, stage, body, attempt, supervision, delivery)
+                    run.pin(part, delivery)
+                parts[delivery.name] = part
+            manifest = collect(run, stage, parts, attempt)
+        else:
+            manifest = _execute(run, stage, body, attempt, supervision)
     except Exception as error:
         raise _record(error, uri) from error
     run.pin(manifest)
@@ -207,7 +265,7 @@ def run_stage(
 
 
 def attempt_uri(run: FlowRun[C], stage: Stage, attempt: str) -> str:
-    """The folder of an attempt."""
+    """The folder of an attempt; of a stage done by delivery, that of the whole, where its `error.json` lies."""
     return storage.join(run.key_uri(stage), "attempts", attempt)
 
 
@@ -216,24 +274,27 @@ def _execute(
     stage: Stage,
     body: Callable[[FlowContext[C]], Result],
     attempt: str,
-    uri: str,
     supervision: Supervision,
+    delivery: Delivery | None = None,
 ) -> Manifest:
+    """Do a stage's work, or its part for one delivery, in a fresh attempt, and commit it."""
     started = _now()
-    key_uri = run.key_uri(stage)
+    key = run.part_key(stage, delivery) if delivery else run.key(stage)
+    key_uri = storage.join(run.root, "stages", stage.name, key)
+    uri = storage.join(key_uri, "attempts", attempt)
     inputs = {name: run.pinned(name) for name in stage.inputs}
     checkpoints = storage.join(key_uri, "checkpoints", run.slug)
-    context = FlowContext(run, run.config, inputs, uri, checkpoints)
-    result = body(context)
+    result = body(FlowContext(run, run.config, inputs, uri, checkpoints, delivery))
+    sources = run.sources_of(delivery) if delivery else run.sources
     manifest = Manifest(
         stage=stage.name,
         version=stage.version,
-        key=run.key(stage),
+        key=key,
         attempt=attempt,
         uri=uri,
         config=run.config.part(stage.fields),
         inputs={name: manifest.uri for name, manifest in inputs.items()},
-        sources={name: run.sources[name] for name in stage.sources},
+        sources={name: sources[name] for name in stage.sources},
         files=_files(uri),
         metrics=result.metrics,
         ledger=result.ledger,
@@ -242,10 +303,64 @@ def _execute(
         finished=_now().isoformat(),
     )
     supervision.check()
-    storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json(indent=2).encode())
-    storage.write_json(storage.join(key_uri, "current.json"), {"attempt": attempt})
+    commit(key_uri, manifest)
     storage.remove(checkpoints)
     return manifest
+
+
+def commit(key_uri: str, manifest: Manifest) -> None:
+    """Write an attempt's manifest, its last act, and set the key's pointer to it."""
+    content = manifest.model_dump_json(indent=2).encode()
+    storage.write_bytes(storage.join(manifest.uri, "manifest.json"), content)
+    storage.write_json(storage.join(key_uri, "current.json"), {"attempt": manifest.attempt})
+
+
+def collect(run: FlowRun[C], stage: Stage, parts: Mapping[str, Manifest], attempt: str) -> Manifest:
+    """Commit what a run has of a stage done by delivery, as one attempt that refers to its parts.
+
+    Args:
+        run: The run.
+        stage: The stage.
+        parts: The manifest of each delivery's part by the delivery's name, oldest first.
+        attempt: Name of the attempt.
+    """
+    key, key_uri = run.key(stage), run.key_uri(stage)
+    manifest = Manifest(
+        stage=stage.name,
+        version=stage.version,
+        key=key,
+        attempt=attempt,
+        uri=storage.join(key_uri, "attempts", attempt),
+        config=run.config.part(stage.fields),
+        inputs={name: run.pinned(name).uri for name in stage.inputs},
+        sources={},
+        files=[],
+        metrics=_merged([part.metrics for part in parts.values()]),
+        ledger=_merged([part.ledger for part in parts.values()]),
+        versions=_versions(),
+        started=min(part.started for part in parts.values()),
+        finished=max(part.finished for part in parts.values()),
+        parts={name: part.uri for name, part in parts.items()},
+    )
+    commit(key_uri, manifest)
+    return manifest
+
+
+def _merged(values: list[dict[str, Any]]) -> dict[str, Any]:
+    """Metrics of several deliveries as one: numbers are summed, lists joined without repetition, the rest is alike."""
+    merged: dict[str, Any] = {}
+    for value in values:
+        for name, new in value.items():
+            old = merged.get(name)
+            if old is None:
+                merged[name] = new
+            elif isinstance(new, dict):
+                merged[name] = _merged([old, new])
+            elif isinstance(new, list):
+                merged[name] = [*old, *(item for item in new if item not in old)]
+            elif isinstance(new, int | float) and not isinstance(new, bool):
+                merged[name] = old + new
+    return merged
 
 
 def _record(error: Exception, uri: str) -> StageError:

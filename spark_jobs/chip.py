@@ -121,17 +121,18 @@ def cut_image(image: dict[str, Any], release: Release, margin: float, min_face_s
 
 
 def run(spark: SparkSession, context: Context) -> Result:
-    """Chip the labelled faces of `join_labels`; too many absent or unreadable photographs stop the run."""
-    config, labelled = context.config, context.inputs["join_labels"]
-    expected = labelled.ledger[LABELLED]
-    if not expected:
+    """Chip the faces that `join_labels` asks of a delivery; too many absent or unreadable photographs stop the run."""
+    config, labelled, delivery = context.config, context.inputs["join_labels"], context.delivery
+    assert delivery is not None  # the stage is done by delivery
+    expected: int = labelled.metrics["asked"][delivery.name]["faces"]
+    if not labelled.ledger[LABELLED]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in labelled.ledger.items() if count)
         raise DataError(
             f"No face has a label ({reasons or 'the release holds no face'}).", "Check the release's boxes."
         )
     storage.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
     tasks = max(spark.sparkContext.defaultParallelism, expected // IMAGES_PER_TASK)
-    faces = read_table(spark, labelled.table("faces"))
+    faces = read_table(spark, labelled.table("faces")).where(F.col("delivery") == delivery.name)
     photographs = faces.where(F.col("reason") == LABELLED).select("image_id", "subset").distinct().count()
     by_image = group_by_image(faces, tasks)
     counts = Observation("chips")

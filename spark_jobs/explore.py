@@ -14,14 +14,30 @@ from pyspark.sql import functions as F
 
 from ml import drawing, images, plots, storage
 from ml.config import RunConfig
-from ml.release import Release
-from ml.stages import Context, Result
+from ml.runs import Run
+from ml.stages import Context, Manifest, Result
+from spark_jobs.deliveries import read_current
 from spark_jobs.extract import FLAGS, flag_column
-from spark_jobs.job import main, read_table
+from spark_jobs.job import main
 
 SAMPLE = 12
 COLUMNS = 4
 SIZE_EDGES = (0, 1, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 100)  # per cent of the photograph's side; most faces are small
+
+
+def classes_of_all(extracted: Manifest) -> list[dict[str, Any]]:
+    """Images verified to hold, and not to hold, each class, over all deliveries: most positive first.
+
+    An image that several deliveries hold is counted in each: rows of other classes than the configured ones are not
+    kept, so there is no telling which of them a later delivery replaces.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for part in extracted.of_deliveries():
+        for row in storage.read_json(part.file("images_by_class.json")):
+            known = found.setdefault(row["mid"], {**row, "positive": 0, "negative": 0})
+            for verdict in ("positive", "negative"):
+                known[verdict] += row[verdict]
+    return sorted(found.values(), key=lambda row: (-row["positive"], row["name"]))
 
 
 def verified_images(labels: DataFrame, config: RunConfig) -> list[dict[str, Any]]:
@@ -99,15 +115,15 @@ def sample_images(boxes: DataFrame, table: DataFrame) -> list[dict[str, Any]]:
     return [row.asDict(recursive=True) for row in rows]
 
 
-def draw_sample(sample: Iterable[dict[str, Any]], release: Release, config: RunConfig) -> bytes | None:
+def draw_sample(sample: Iterable[dict[str, Any]], run: Run) -> bytes | None:
     """The contact sheet: photographs turned upright, with their boxes. None where no photograph can be read."""
     pictures = []
     for image in sample:
         try:
-            photo = images.decode(storage.read_bytes(release.photograph(image["subset"], image["image_id"])))
+            photo = images.decode(run.read_photograph(image["subset"], image["image_id"]))
         except (FileNotFoundError, images.UnreadableImageError):
             continue  # counted by the stage chip
-        marks = [_mark(box, photo, config) for box in image["boxes"]]
+        marks = [_mark(box, photo, run.config) for box in image["boxes"]]
         drawn = drawing.draw_marks(photo, marks)
         pictures.append((images.turn_upright(drawn, image["rotation"] or 0), image["image_id"]))
     if not pictures:
@@ -125,10 +141,10 @@ def _mark(box: dict[str, Any], photo: images.Pixels, config: RunConfig) -> drawi
 def run(spark: SparkSession, context: Context) -> Result:
     """Analyse the release, write data and plots."""
     config, source = context.config, context.inputs["extract"]
-    tables = {name: read_table(spark, source.table(name)) for name in ("labels", "boxes", "images")}
+    tables = {name: read_current(spark, source, name) for name in ("labels", "boxes", "images")}
     boxes = tables["boxes"]
-    classes = storage.read_json(source.file("images_by_class.json"))
-    data = {
+    classes = classes_of_all(source)
+    data: dict[str, Any] = {
         "top classes": classes[:10],
         "verified images": verified_images(tables["labels"], config),
         "faces per image": faces_per_image(boxes),
@@ -148,7 +164,7 @@ def run(spark: SparkSession, context: Context) -> Result:
             f"{config.chip_class} and labels' classes",
         ),
     }
-    if sheet := draw_sample(sample, context.release, config):
+    if sheet := draw_sample(sample, context.run):
         charts["contact_sheet"] = sheet
     for name, png in charts.items():
         storage.write_bytes(context.path(f"{name}.png"), png)

@@ -1,12 +1,13 @@
-"""extract: the annotation files of a release, typed and checked, with only the classes that matter kept.
+"""extract: the annotation files of a delivery, typed and checked, with only the classes that matter kept.
 
-Tables written: `classes`, `labels`, `boxes`, `images`, and `miap` where the release has it. Each annotation file is
-read once; what is counted of all rows (nulls by column, images by class) is observed in the pass that writes the kept
-ones.
+Tables written: `classes`, `labels`, `boxes`, `images`, `miap` where the delivery has it, and `held` where it is dated:
+the images of which it holds rows, so that a later delivery can replace those of an earlier one. What is counted of all
+rows (nulls by column, images by class) is observed in the pass that writes the kept ones.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +24,7 @@ from ml.errors import DataError
 from ml.miap import AGES, PERSON, PRESENTATIONS, UNKNOWN
 from ml.release import header, read_classes
 from ml.stages import Context, Result
+from spark_jobs.deliveries import HELD, images_held
 from spark_jobs.job import main, observed, read_table, write_table
 
 FLAGS = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
@@ -166,7 +168,9 @@ def flag_column(flag: str) -> str:
 
 def extract(spark: SparkSession, context: Context) -> Result:
     """Read, type, check and count the release's files; keep the rows of the configured classes."""
-    config, release = context.config, context.release
+    config, release, delivery = context.config, context.release, context.delivery
+    assert delivery is not None  # the stage is done by delivery
+    named = F.lit(delivery.name).alias("delivery")
     names = read_classes(release)
     storage.write_bytes(context.path("classes", "part-0.parquet"), class_table(names, config))
     classes = F.broadcast(read_table(spark, [context.path("classes", "part-0.parquet")]))
@@ -192,7 +196,7 @@ def extract(spark: SparkSession, context: Context) -> Result:
         ).alias("by class"),
     )
     labels = labels.where(wanted & F.col("positive").isNotNull())
-    write_table(labels.select("image_id", "subset", "mid", "name", "label", "positive"), context, "labels")
+    write_table(labels.select("image_id", "subset", "mid", "name", "label", "positive", named), context, "labels")
 
     box_counts = Observation("boxes")
     boxes = type_boxes(raw["boxes"]).join(classes, "mid", "left")
@@ -205,7 +209,7 @@ def extract(spark: SparkSession, context: Context) -> Result:
         F.count_if(F.col("chipped")).alias("chipped"),
         F.min(F.when(~F.col("valid"), F.concat_ws(" ", "subset", "image_id", "name"))).alias("an invalid box"),
     )
-    write_table(boxes.where(wanted), context, "boxes")
+    write_table(boxes.where(wanted).withColumn("delivery", named), context, "boxes")
 
     miap_counts = Observation("miap")
     if "miap" in raw:
@@ -217,7 +221,8 @@ def extract(spark: SparkSession, context: Context) -> Result:
             *(F.count_if(person & F.col(name).isNull()).alias(f"no {name}") for name in PRESENTED),
             F.min(F.when(~F.col("valid"), F.concat_ws(" ", "subset", "image_id"))).alias("an invalid box"),
         )
-        write_table(people.where(person).drop("mid").fillna(UNKNOWN, PRESENTED), context, "miap")
+        people = people.where(person).drop("mid").fillna(UNKNOWN, PRESENTED)
+        write_table(people.withColumn("delivery", named), context, "miap")
 
     image_counts = Observation("images")
     images = type_images(raw["images"]).observe(
@@ -225,18 +230,17 @@ def extract(spark: SparkSession, context: Context) -> Result:
         F.count_if(F.col("rotation").isNull()).alias("rotation unknown"),
         F.count_if(F.col("rotation") > 0).alias("turned"),
     )
-    write_table(images, context, "images")
+    write_table(images.withColumn("delivery", named), context, "images")
+    if delivery.date:
+        held = [
+            images_held(read_csv(spark, uris).withColumn("delivery", named), t) for t, uris in release.tables.items()
+        ]
+        write_table(functools.reduce(DataFrame.unionByName, held), context, HELD)
 
     for table, observation in seen.items():
         counts = observed(observation)
         columns = [name for name in raw[table].columns if name != "subset"]
         nulls[table] = {c: {kind: counts[f"{kind}.{c}"] for kind in ("null", "empty", "nan")} for c in columns}
-        if not counts["rows"]:
-            raise DataError(f"The release's table {table} holds no rows.", "Download its CSV files again.")
-    if not observed(box_counts)["chipped"]:
-        raise DataError(
-            f"The release holds no box of class {config.chip_class!r}.", "Check the files, or the parameter chip_class."
-        )
     _check_faults("boxes of the configured classes", observed(box_counts), config)
     label_counts = observed(counted)
     metrics = {
@@ -254,6 +258,8 @@ def extract(spark: SparkSession, context: Context) -> Result:
             "other classes": metrics["rows"]["miap"] - people_seen["kept"],
             **{name: n for name, n in people_seen.items() if name != "an invalid box"},
         }
+    if len(context.run.deliveries) == 1:  # of several, the others may hold what one lacks
+        check_not_empty(metrics, config)
     by_class = images_by_class(label_counts["by class"], names)
     storage.write_json(context.path("images_by_class.json"), by_class)
     boxes_seen = metrics["boxes"]
@@ -263,6 +269,25 @@ def extract(spark: SparkSession, context: Context) -> Result:
         "boxes of unknown classes": boxes_seen["unknown class"],
     }
     return Result(metrics, ledger)
+
+
+def check_not_empty(metrics: dict[str, Any], config: RunConfig) -> None:
+    """Check that there is something to work with.
+
+    Args:
+        metrics: Of this stage, of one delivery or of all together.
+        config: The run's configuration.
+
+    Raises:
+        DataError: A table holds no rows, or none of them is a box of the class to chip.
+    """
+    for table, rows in metrics["rows"].items():
+        if not rows:
+            raise DataError(f"The release's table {table} holds no rows.", "Download its CSV files again.")
+    if not metrics["boxes"]["chipped"]:
+        raise DataError(
+            f"The release holds no box of class {config.chip_class!r}.", "Check the files, or the parameter chip_class."
+        )
 
 
 def images_by_class(counted: str | int, names: dict[str, str]) -> list[dict[str, Any]]:

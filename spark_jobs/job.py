@@ -34,23 +34,18 @@ def main(stage: str, body: Body[C]) -> None:
         manifest = run_stage(
             load_run(arguments.run),
             find_stage(stage),
-            lambda context: _with_session(stage, body, context),
+            lambda context: body(session(stage), context),  # one session, however many deliveries there are to do
             arguments.attempt,
         )
     except StageError as error:
         log.error("%s failed (%s): %s", stage, error.kind, error)
         sys.exit(1)
+    finally:
+        if active := SparkSession.getActiveSession():
+            active.stop()
     log.info("%s: committed %s", stage, manifest.uri)
     for reason, count in manifest.ledger.items():
         log.info("%s ledger: %12d %s", stage, count, reason)
-
-
-def _with_session(stage: str, body: Body[C], context: FlowContext[C]) -> Result:
-    spark = session(stage)
-    try:
-        return body(spark, context)
-    finally:
-        spark.stop()
 
 
 def session(name: str) -> SparkSession:

@@ -1,11 +1,13 @@
 """join_labels: one row a face: its box, its label, how it got it, or why it has none.
 
 Table written: `faces`, every box of the chipped class once or as often as the release repeats it, each with `reason`:
-`labelled`, or why not. The ledger counts the reasons and adds up to all boxes of the class.
+`labelled`, or why not, and the `delivery` whose photograph shows it. The ledger counts the reasons, with the boxes that
+a later delivery replaces, and adds up to all boxes of the class.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
 
@@ -16,9 +18,17 @@ from ml.config import RunConfig
 from ml.guards import check_count, check_faults
 from ml.miap import UNKNOWN, presentation_labels
 from ml.stages import Context, Result
-from spark_jobs.job import main, observed, read_table, write_table
+from spark_jobs.deliveries import count_replaced, locate_photographs, read_current
+from spark_jobs.extract import check_not_empty
+from spark_jobs.job import main, observed, write_table
 
 LABELLED = "labelled"
+REPLACED = "replaced by a later delivery"
+# What a face's chip and what is carried with it depend on, beside its photograph.
+ASKED = (
+    *("face_id", "image_id", "subset", "rotation", "x_min", "x_max", "y_min", "y_max", "label", "source"),
+    *("is_occluded", "is_truncated", "miap_label", "age_presentation"),
+)
 # In the order in which they are looked at: a face has the first that fits.
 REASONS = (
     "invalid box",
@@ -276,10 +286,15 @@ def _limit(faces: DataFrame, images_per_label: int) -> DataFrame:
 def run(spark: SparkSession, context: Context) -> Result:
     """Join the tables of `extract` and count every face by reason, and by what MIAP says of its label."""
     config, source = context.config, context.inputs["extract"]
-    tables = {name: read_table(spark, source.table(name)) for name in ("boxes", "labels", "images")}
+    check_not_empty(source.metrics, config)
+    tables = {name: read_current(spark, source, name) for name in ("boxes", "labels", "images")}
     covered = source.metrics["miap"]["subsets"] if "miap" in source.metrics and presentation_labels(config) else []
-    miap = read_table(spark, source.table("miap")) if covered else None
-    faces = join_labels(tables["boxes"], tables["labels"], tables["images"], config, miap)
+    miap = read_current(spark, source, "miap").drop("delivery") if covered else None
+    faces = join_labels(
+        tables["boxes"].drop("delivery"), tables["labels"].drop("delivery"), tables["images"], config, miap
+    )
+    faces = locate_photographs(spark, faces, tables["images"], context.run.deliveries, context.run.root)
+    names = [delivery.name for delivery in context.run.deliveries]
     counts = Observation("faces")
     unknown = ("is_occluded", "is_truncated", "is_group_of", "is_depiction")
     faces = faces.observe(
@@ -288,13 +303,15 @@ def run(spark: SparkSession, context: Context) -> Result:
         *(F.count_if(F.col("reason") == reason).alias(reason) for reason in (LABELLED, *REASONS)),
         *(F.count_if(F.col("label") == label).alias(f"label.{label}") for label in config.label_order),
         *(F.count_if(F.col(flag) == -1).alias(f"unknown.{flag}") for flag in unknown),
-        *(count.alias(name) for name, count in (_agreement(covered) | _faults(config)).items()),
+        *(count.alias(name) for name, count in (_agreement(covered) | _faults(config) | _asked(names)).items()),
     )
     write_table(faces.drop("label_by_box", "label_by_image"), context, "faces")
     seen = observed(counts)
     check_faults({fault: seen[fault] for fault in _faults(config)}, context.path("faces"))
-    chipped = source.metrics["boxes"]["chipped"]
-    check_count(chipped, seen["faces"], f"Boxes of class {config.chip_class!r} that became faces")
+    chipped, replaced = source.metrics["boxes"]["chipped"], count_replaced(spark, source)
+    check_count(chipped - replaced, seen["faces"], f"Boxes of class {config.chip_class!r} that became faces")
+    asked = {name: {"faces": seen[f"asked.{name}"], "digest": _digest(seen, name)} for name in names}
+    check_count(seen[LABELLED], sum(part["faces"] for part in asked.values()), "Labelled faces asked of the deliveries")
     metrics = {
         "faces": seen["faces"],
         "labelled": {label: seen[f"label.{label}"] for label in config.label_order},
@@ -307,8 +324,29 @@ def run(spark: SparkSession, context: Context) -> Result:
             for subset in covered
         }
         or None,
+        "asked": asked,
     }
-    return Result(metrics, {reason: seen[reason] for reason in (LABELLED, *REASONS)})
+    ledger = {reason: seen[reason] for reason in (LABELLED, *REASONS)}
+    return Result(metrics, ledger | ({REPLACED: replaced} if len(names) > 1 else {}))
+
+
+def _asked(deliveries: Iterable[str]) -> dict[str, Column]:
+    """The number of faces that are to be cut from each delivery's photographs, and two sums of hashes of them."""
+    counts = {}
+    for name in deliveries:
+        asked = (F.col("reason") == LABELLED) & (F.col("delivery") == name)
+        counts[f"asked.{name}"] = F.count_if(asked)
+        for salt in (0, 1):
+            # A sum knows no order. As decimal: some billion faces' sums of 64 bits overflow nothing.
+            hashed = F.xxhash64(F.lit(salt), *ASKED).cast("decimal(38,0)")
+            counts[f"asked.{name}.{salt}"] = F.sum(F.when(asked, hashed))
+    return counts
+
+
+def _digest(seen: Mapping[str, int], delivery: str) -> str:
+    """The digest of the faces asked of a delivery, under which its chips are kept."""
+    sums = [int(seen[f"asked.{delivery}{part}"]) for part in ("", ".0", ".1")]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()[:32]
 
 
 def _faults(config: RunConfig) -> dict[str, Column]:

@@ -132,7 +132,9 @@ def test_a_stage_is_committed_and_found_again_in_a_bucket(opened):
     assert load_run(run.uri) == run
     manifest = run_stage(run, EXTRACT, work(calls))
     assert manifest.uri.startswith(f"s3://{BUCKET}/some/root/stages/extract/")
-    assert manifest.table("boxes") == [f"{manifest.uri}/boxes/part-{n}.parquet" for n in (0, 1)]
+    (part,) = manifest.of_deliveries()
+    assert part.uri.startswith(f"s3://{BUCKET}/some/root/stages/extract/")
+    assert manifest.table("boxes") == [f"{part.uri}/boxes/part-{n}.parquet" for n in (0, 1)]
     assert manifest.rows("boxes") == 7
     assert manifest.whole()
     assert load_manifest(manifest.uri) == manifest

@@ -74,9 +74,10 @@ def test_miap_is_optional_for_each_subset_and_its_arrival_redoes_what_reads_tabl
     whole = opened()
     (release_copy / MIAP.format("val")).rename(tmp_path / "later.csv")
     without = opened()
-    assert without.release().tables["miap"].keys() == {"train", "test"}
+    assert without.release(without.deliveries[0]).tables["miap"].keys() == {"train", "test"}
     shutil.rmtree(release_copy / "open_images_extended_miap")
-    assert "miap" not in opened().release().tables
+    last = opened()
+    assert "miap" not in last.release(last.deliveries[0]).tables
     keys = {run.key(STAGES["extract"]) for run in (whole, without, opened())}
     assert len(keys) == 3
 

@@ -35,7 +35,8 @@ def test_work_done_is_found_by_another_run_with_the_same_inputs(opened):
     assert first == second
     assert opened("b").find(EXTRACT) == first
     assert (first.metrics, first.ledger) == ({"metric": 1}, {"kept": 2})
-    assert [(f.path, f.bytes) for f in first.files] == [("table/part.txt", 4)]
+    (part,) = first.of_deliveries()
+    assert [(f.path, f.bytes) for f in part.files] == [("table/part.txt", 4)]
 
 
 @pytest.mark.parametrize(
@@ -139,9 +140,9 @@ def test_a_stage_killed_while_writing_leaves_nothing_readable_and_is_done_again(
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     assert run.find(EXTRACT) is None
-    attempts = storage.join(run.key_uri(EXTRACT), "attempts")
+    attempts = storage.join(run.root, "stages", "extract", run.part_key(EXTRACT, run.deliveries[0]), "attempts")
     assert list(storage.list_files(attempts)) != []  # the half work is there, and nobody reads it
-    assert run_stage(run, EXTRACT, body([])).files[0].bytes == 4
+    assert run_stage(run, EXTRACT, body([])).of_deliveries()[0].files[0].bytes == 4
     assert run.find(EXTRACT) is not None
 
 
@@ -152,7 +153,7 @@ def _work_at_once(run_uri, barrier, queue):
         barrier.wait(20)
         return Result({"attempt": context.uri})
 
-    queue.put(run_stage(load_run(run_uri), EXTRACT, work).uri)
+    queue.put(run_stage(load_run(run_uri), EXTRACT, work).parts["release"])
 
 
 def test_two_runs_at_once_do_not_spoil_one_another(opened):
@@ -166,13 +167,13 @@ def test_two_runs_at_once_do_not_spoil_one_another(opened):
     for process in processes:
         process.join()
     assert len(done) == 2
-    pinned = {run.pinned("extract").uri for run in runs}
+    pinned = {run.pinned("extract").parts["release"] for run in runs}
     assert pinned == done
     for run in runs:
-        manifest = run.pinned("extract")
+        (manifest,) = run.pinned("extract").of_deliveries()
         assert storage.read_bytes(manifest.file("table/part.txt")).decode() == manifest.uri
         assert manifest.whole()
-    assert opened("c").find(EXTRACT).uri in done
+    assert opened("c").find(EXTRACT).parts["release"] in done
 
 
 def test_work_whose_files_were_removed_is_not_found(opened):

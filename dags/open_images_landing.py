@@ -1,0 +1,69 @@
+"""The landing: an event for each delivery of annotations and photographs that has arrived whole."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, Metadata, task
+
+from ml.config import load_deployment
+from ml.errors import StageError
+from open_images.assets import LANDING
+from open_images.operators import fail
+
+if TYPE_CHECKING:
+    from airflow.sdk.execution_time.context import InletEventsAccessors
+
+DOC = """
+### Deliveries that have arrived
+
+Looks at the deployment's `release`, where that is a landing: a folder of deliveries in folders `<YYYY-MM-DD>`. Each
+that holds a `delivery.json`, which is written last, and was not announced yet gives an event of the asset
+`open_images_landing`, with its date, digests and counts; `open_images_training` is scheduled on it. A folder without
+that file is not there yet and is left alone.
+"""
+
+with DAG(
+    "open_images_landing",
+    description="Announces each new delivery of annotations and photographs",
+    doc_md=DOC,
+    schedule=load_deployment().landing_schedule,
+    start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),
+    catchup=False,
+    max_active_runs=1,
+    tags=["open-images", "landing"],
+    default_args={
+        "owner": "machine-learning",
+        "retries": 2,
+        "retry_delay": datetime.timedelta(seconds=30),
+        "execution_timeout": datetime.timedelta(hours=1),
+    },
+):
+
+    @task(inlets=[LANDING])
+    def look(inlet_events: InletEventsAccessors) -> list[str]:
+        """List the deliveries that are there and were not announced; the events so far tell which were."""
+        from ml.deliveries import news
+
+        announced = {(event.extra.get("date"), event.extra.get("digest")) for event in inlet_events[LANDING]}
+        try:
+            return news(load_deployment().defaults.release, announced)
+        except StageError as error:
+            raise fail(error) from error
+
+    @task(outlets=[LANDING], map_index_template="{{ task.op_kwargs['delivery'] }}")
+    def announce(delivery: str) -> Iterator[Metadata]:
+        """Check and count a delivery, and emit its event."""
+        from ml.deliveries import announcement
+
+        deployment = load_deployment()
+        release = deployment.defaults.release
+        try:
+            told: dict[str, Any] = announcement(release, delivery, deployment.defaults.photographs, deployment.storage)
+        except StageError as error:
+            raise fail(error) from error
+        yield Metadata(LANDING, told)
+
+    announce.expand(delivery=look())

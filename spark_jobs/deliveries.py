@@ -1,0 +1,98 @@
+"""Several deliveries as one: which rows hold where a later delivery brings an image again, and whose photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ml import storage
+from ml.deliveries import Delivery, listing_uri
+from ml.stages import Manifest
+from spark_jobs.job import read_table
+
+HELD = "held"  # table of extract: the images of which a dated delivery holds rows, by table
+
+
+def images_held(raw: DataFrame, table: str) -> DataFrame:
+    """The images of which a delivery's table holds rows, also where none of these is of a configured class."""
+    return raw.select(F.lit(table).alias("table"), F.col("ImageID").alias("image_id"), "delivery").distinct()
+
+
+def read_current(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
+    """A table of `extract` over all of a run's deliveries: of each image the rows of the newest that holds it there."""
+    rows = read_table(spark, extracted.table(table))
+    if len(extracted.parts) == 1:
+        return rows
+    return current(rows, _held(spark, extracted, table))
+
+
+def count_replaced(spark: SparkSession, extracted: Manifest) -> int:
+    """The number of boxes of the chipped class that a later delivery replaces."""
+    if len(extracted.parts) == 1:
+        return 0
+    boxes = read_table(spark, extracted.table("boxes")).where("chipped")
+    newest = _newest(_held(spark, extracted, "boxes"))
+    return boxes.join(newest, "image_id").where(F.col("delivery") < F.col("newest")).count()
+
+
+def current(rows: DataFrame, held: DataFrame) -> DataFrame:
+    """Drop the rows of an image that a later delivery holds again.
+
+    Args:
+        rows: Rows with columns image_id and delivery.
+        held: The images that each delivery holds in this table: image_id and delivery.
+    """
+    return (
+        rows.join(_newest(held), "image_id", "left")
+        .where(F.col("newest").isNull() | (F.col("delivery") == F.col("newest")))
+        .drop("newest")
+    )
+
+
+def _held(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
+    return read_table(spark, extracted.table(HELD)).where(F.col("table") == table)
+
+
+def _newest(held: DataFrame) -> DataFrame:
+    """The newest delivery of each image that several deliveries hold, which are few. Dates sort as text."""
+    by_image = held.groupBy("image_id").agg(F.max("delivery").alias("newest"), F.count("*").alias("deliveries"))
+    return by_image.where(F.col("deliveries") > 1).select("image_id", "newest")
+
+
+def locate_photographs(
+    spark: SparkSession, faces: DataFrame, images: DataFrame, deliveries: Iterable[Delivery], root: str
+) -> DataFrame:
+    """Add to each face the `delivery` whose photograph is to be cut: the newest that holds it.
+
+    A photograph that none holds, or of which no listing is kept, is looked for in the delivery that lists its image.
+
+    Args:
+        spark: The session.
+        faces: Faces with columns image_id and subset.
+        images: The table `images`, over all deliveries.
+        deliveries: The run's deliveries, oldest first.
+        root: The storage root, where the listings are.
+    """
+    first, *others = deliveries
+    if not others:
+        return faces.withColumn("delivery", F.lit(first.name))
+    listed = images.select("image_id", "subset", F.col("delivery").alias("listing_delivery")).distinct()
+    found = faces.join(listed, ["image_id", "subset"], "left")
+    listings = [
+        spark.read.parquet(storage.hadoop_uri(listing_uri(root, delivery.listing))).withColumn(
+            "holds", F.lit(delivery.name)
+        )
+        for delivery in (first, *others)
+        if delivery.listing
+    ]
+    holding = F.col("listing_delivery")
+    if listings:
+        held = listings[0]
+        for listing in listings[1:]:
+            held = held.unionByName(listing)
+        newest = held.groupBy("image_id", "subset").agg(F.max("holds").alias("holds"))
+        found = found.join(newest, ["image_id", "subset"], "left")
+        holding = F.coalesce("holds", "listing_delivery")
+    return found.withColumn("delivery", holding).drop("holds", "listing_delivery")
