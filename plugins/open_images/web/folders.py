@@ -63,40 +63,30 @@ def find_run(root: str, run_id: str) -> RunFolder | None:
 
     A folder that another flow made for a run of the same id is not taken for it.
     """
-    folder = _read(storage.normalise(root), slug(run_id))
+    folder = read_run(root, slug(run_id))
     return folder if folder and folder.run_id == run_id else None
 
 
-def list_runs(root: str) -> list[tuple[RunFolder, str]]:
-    """All run folders of the training flow, each with a word that changes when anything in it does."""
-    root = storage.normalise(root)
-    fs, path = storage.filesystem(storage.join(root, "runs"))
+def list_runs(root: str) -> dict[str, str]:
+    """The names of all run folders, of whatever flow, each with a text that changes whenever anything in it does."""
+    fs, path = storage.filesystem(storage.join(storage.normalise(root), "runs"))
     if not fs.exists(path):
-        return []
+        return {}
     versions: dict[str, list[str]] = {}
-    opened = set()
     for name, info in sorted(fs.find(path, detail=True).items()):
         run, _, file = name[len(path.rstrip("/")) + 1 :].partition("/")
         versions.setdefault(run, []).append(f"{file} {info['size']} {modified(info)}")
-        if file == "run.json":
-            opened.add(run)
-    found = ((_read_version(root, run, "\n".join(versions[run])), "\n".join(versions[run])) for run in sorted(opened))
-    return [(folder, version) for folder, version in found if folder]
+    return {run: "\n".join(files) for run, files in versions.items()}
 
 
-def _read(root: str, run: str) -> RunFolder | None:
+def read_run(root: str, name: str) -> RunFolder | None:
+    """The folder of that name, or None where it is none of the training flow."""
+    root = storage.normalise(root)
     try:
-        content = storage.read_json(storage.join(root, "runs", run, "run.json"))
-    except (FileNotFoundError, ValueError):
+        content = storage.read_json(storage.join(root, "runs", name, "run.json"))
+    except FileNotFoundError:
         return None
-    if content.get("flow", FLOW) != FLOW or slug(str(content["run_id"])) != run:
-        return None
-    return RunFolder(root, run, content)
-
-
-@functools.lru_cache(maxsize=4096)
-def _read_version(root: str, run: str, version: str) -> RunFolder | None:
-    return _read(root, run)
+    return RunFolder(root, name, content) if content.get("flow", FLOW) == FLOW else None
 
 
 @functools.lru_cache(maxsize=1024)

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 # A page that holds all it shows. In its sandbox it has an origin of its own: were there a script in it after all, it
 # would not run, and could not ask Airflow's API in the reader's name. Its links to photographs' pages open.
-REPORT = (
-    f"{NOTHING}; sandbox allow-popups allow-popups-to-escape-sandbox; img-src data:; style-src 'unsafe-inline'"
-)
+REPORT = f"{NOTHING}; sandbox allow-popups allow-popups-to-escape-sandbox; img-src data:; style-src 'unsafe-inline'"
 
 
 class SecurityHeaders:
