@@ -6,9 +6,10 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+from open_images.links import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import list_runs, read_run
-from open_images.web.report import attempt_name, mlflow_page
+from open_images.web.report import attempt_name
 
 
 def history(root: str, runs: Iterable[AirflowRun]) -> list[dict[str, Any]]:
@@ -45,7 +46,7 @@ def _row(root: str, name: str, version: str) -> dict[str, Any] | None:
         "as_of": folder.content.get("as_of"),
         "network": folder.content["config"]["network"],
         "deliveries": len(folder.content.get("deliveries") or []),
-        "mlflow": mlflow_page(trained),
+        "mlflow": mlflow_page(trained.metrics) if trained else None,
     }
     if features:
         faces = features.metrics["faces"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ml import experiments, storage
+from ml import storage
 from ml.stages import Manifest
 from ml.told import ledgers, parameters
+from open_images.links import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder
 
@@ -61,7 +62,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
             if file.path.endswith(".png")
         ],
         "pages": {name: list(place) for name, place in PAGES.items() if _holds(manifests, *place)},
-        "mlflow": mlflow_page(manifests.get("train")),
+        "mlflow": mlflow_page(manifests["train"].metrics) if "train" in manifests else None,
         "failure": _failure(run, folder),
     }
 
@@ -69,12 +70,6 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
 def attempt_name(uri: str) -> str:
     """How the pages call a trained model: by its attempt, which is met once in a storage."""
     return uri.rpartition("/")[2]
-
-
-def mlflow_page(trained: Manifest | None) -> str | None:
-    """The page of a training's MLflow run, where there is a tracking server."""
-    told = trained.metrics.get("mlflow") if trained else None
-    return experiments.run_page(told["tracking_uri"], told["experiment_id"], told["run_id"]) if told else None
 
 
 def _part(manifest: Manifest | None, names: tuple[str, ...]) -> dict[str, Any] | None:

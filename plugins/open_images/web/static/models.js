@@ -91,7 +91,7 @@ const Runs = ({ rows, role }) =>
         name: "run",
         cell: (row) => (row.state ? h(Inside, { to: reportPath(row.run_id) }, row.run_id) : h("span", null, row.run_id, h("span", { className: "soft" }, " (from a shell)"))),
       },
-      { name: "data as of", cell: (row) => row.when },
+      { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, row.when) },
       { name: "state", cell: (row) => [h("span", { key: "state" }, row.state ?? "–"), role(row) && h("span", { key: "role", className: "badge" }, role(row))] },
       { name: "network", cell: (row) => row.network ?? "–" },
       { name: "training faces", number: true, cell: (row) => number(row.faces?.train) },
@@ -129,7 +129,7 @@ const Candidates = ({ registry, rows }) =>
           return run ? h(Inside, { to: reportPath(run.run_id) }, run.run_id) : h("code", null, row.model);
         },
       },
-      { name: "data as of", cell: (row) => minute(row.as_of) },
+      { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, minute(row.as_of)) },
       { name: "accuracy", number: true, cell: (row) => h(Measured, { of: { value: row.accuracy } }) },
       { name: "role", cell: (row) => (row.model === registry.champion ? "champion" : row.model === registry.previous ? "previous" : "candidate") },
       { name: "last decision", cell: (row) => (row.decision ? `${row.decision}, ${row.decided}` : "–") },
