@@ -58,7 +58,7 @@ def find_artifact(root: str, manifest: Manifest, path: str) -> Artifact | None:
         path: The file's path as the manifest names it.
     """
     named = {file.path: file.bytes for file in manifest.files}
-    if path not in named or any(part in ("", ".", "..") for part in path.split("/")) or "\\" in path:
+    if path not in named or not _is_plain(path):
         return None
     uri = storage.join(manifest.uri, path)
     if not _is_below(uri, root) or _size(uri) != named[path]:
@@ -67,6 +67,11 @@ def find_artifact(root: str, manifest: Manifest, path: str) -> Artifact | None:
     etag = hashlib.sha256(uri.encode()).hexdigest()[:32]  # an attempt's files never change
     media_type = MEDIA_TYPES.get(suffix, "application/octet-stream")
     return Artifact(uri, named[path], media_type, suffix in MEDIA_TYPES, f'"{etag}"')
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path goes downwards alone, on whatever file system."""
+    return not any(part in ("", ".", "..") for part in path.split("/")) and not set("\\\0") & set(path)
 
 
 def _is_below(uri: str, root: str) -> bool:
@@ -81,6 +86,6 @@ def _size(uri: str) -> int | None:
     fs, path = storage.filesystem(uri)
     try:
         info = fs.info(path)
-    except (OSError, ValueError):  # a NUL byte is a ValueError
+    except OSError:
         return None
     return int(info["size"]) if info["type"] == "file" else None

@@ -42,6 +42,8 @@ class RunFolder:
 
     def manifest(self, stage: str) -> Manifest | None:
         """The manifest of the attempt that the run pins for a stage; None where it pins none, or one that is gone."""
+        if stage not in STAGES:
+            return None
         uri = storage.join(self.root, "runs", self.slug, "pins", f"{stage}.json")
         try:
             attempt = str(storage.read_json(uri)["attempt"])
@@ -62,6 +64,9 @@ def find_run(root: str, run_id: str) -> RunFolder | None:
     """The folder of a run of the training flow, or None where there is none.
 
     A folder that another flow made for a run of the same id is not taken for it.
+
+    Raises:
+        DataError: It is damaged.
     """
     folder = read_run(root, slug(run_id))
     return folder if folder and folder.run_id == run_id else None
@@ -80,12 +85,19 @@ def list_runs(root: str) -> dict[str, str]:
 
 
 def read_run(root: str, name: str) -> RunFolder | None:
-    """The folder of that name, or None where it is none of the training flow."""
+    """The folder of that name, or None where it is none of the training flow.
+
+    Raises:
+        DataError: It is damaged.
+    """
     root = storage.normalise(root)
+    uri = storage.join(root, "runs", name, "run.json")
     try:
-        content = storage.read_json(storage.join(root, "runs", name, "run.json"))
+        content = storage.read_json(uri)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise DataError(f"{uri} is damaged: {error}", "Start the run again.") from error
     return RunFolder(root, name, content) if content.get("flow", FLOW) == FLOW else None
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Iterable
 from typing import Any
 
+from ml.errors import DataError
 from open_images.links import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import list_runs, read_run
 from open_images.web.report import attempt_name
+
+log = logging.getLogger(__name__)
 
 
 def history(root: str, runs: Iterable[AirflowRun]) -> list[dict[str, Any]]:
@@ -37,7 +41,11 @@ def _state(run: AirflowRun | None) -> dict[str, Any]:
 @functools.lru_cache(maxsize=4096)
 def _row(root: str, name: str, version: str) -> dict[str, Any] | None:
     """What a run folder tells; read again when its version is another one."""
-    folder = read_run(root, name)
+    try:
+        folder = read_run(root, name)
+    except DataError as error:
+        log.warning("%s", error)  # one damaged folder hides no other run
+        return None
     if folder is None:
         return None
     features, trained, evaluated = (folder.manifest(stage) for stage in ("featurize", "train", "evaluate"))
