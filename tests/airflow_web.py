@@ -37,25 +37,35 @@ LEDGER = {"labelled": 80, "two labels": 20}
 @contextmanager
 def airflow_database(folder: Path, **settings: str) -> Iterator[None]:
     """An empty database of Airflow's, with settings given as `section__name`."""
+    variables = {
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(folder / "passwords.json"),
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API_AUTH__JWT_SECRET": "of these tests alone, and long enough for the digest that signs with it",
+        **{f"AIRFLOW__{name.upper()}": value for name, value in settings.items()},
+    }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AIRFLOW_HOME", str(folder))
-        patch.setenv("AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", f"sqlite:///{folder / 'airflow.db'}")
-        patch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
-        patch.setenv("AIRFLOW__API__HOST", "127.0.0.1")
-        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(folder / "passwords.json"))
-        patch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "a secret of the tests, long enough for SHA-512" * 2)
-        for name, value in settings.items():
-            patch.setenv(f"AIRFLOW__{name.upper()}", value)
+        for name, value in variables.items():
+            patch.setenv(name, value)
         from airflow import settings as airflow_settings
         from airflow.models.base import Base
         from airflow.utils.db import import_all_models
 
         import_all_models()
-        airflow_settings.configure_vars()
-        airflow_settings.configure_orm()
+        _connect()
         Base.metadata.create_all(airflow_settings.engine)
         yield
-        airflow_settings.dispose_orm(do_log=False)
+    _connect()  # to whatever it was before
+
+
+def _connect() -> None:
+    from airflow import settings
+
+    settings.dispose_orm(do_log=False)
+    settings.configure_vars()
+    settings.configure_orm()
 
 
 def add_run(run_id: str, dag_id: str = TRAINING, state: str = "success", **tasks: str) -> None:
