@@ -2,12 +2,14 @@
 
 import json
 import os
+import sys
 from types import SimpleNamespace
 
 import pytest
 from airflow_web import OTHER, TRAINING, add_run, airflow_database, ask, commit, whole_run, write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from ml import storage
 from ml.runs import slug
@@ -232,6 +234,35 @@ def test_a_damaged_storage_is_said_to_be_one_and_nothing_leaks(web):
     assert web.root.encode() not in body
     assert RUN in {row["run_id"] for row in told(web.get("/open-images/history"))["runs"]}
     storage.remove(uri)
+
+
+def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeypatch):
+    class Version(BaseModel):
+        number: int
+        train: str
+        as_of: str = "2026-01-01T00:00:00+00:00"
+        accuracy: float = 0.9
+        decision: str | None = None
+        decided: str = ""
+
+    class Registry:
+        def __init__(self, root, config):
+            assert (root, config.chip_class) == (web.root, "Human face")
+
+        def versions(self):
+            return [Version(number=n, train=f"file:///storage/stages/train/0a/attempts/{n}") for n in (1, 2)]
+
+        def champion(self):
+            return self.versions()[1]
+
+        def previous(self):
+            return None
+
+    monkeypatch.setitem(sys.modules, "ml.registry", SimpleNamespace(Registry=Registry))
+    models = told(web.get("/open-images/models"))
+    assert (models["champion"], models["previous"]) == ("2", None)
+    assert [version["model"] for version in models["versions"]] == ["2", "1"]
+    assert "train" not in models["versions"][0]
 
 
 # --- nothing but what a manifest names

@@ -11,6 +11,8 @@ from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from ml.flow import STAGES
+
 TRAINING = "open_images_training"
 NEWEST = 500  # runs in the history
 
@@ -24,8 +26,8 @@ class AirflowRun:
         state: queued, running, success or failed.
         run_type: manual, scheduled, backfill or asset_triggered.
         run_after: When it was due.
-        tasks: Its task instances: `task`, `stage` (None for a task that does none), `state`, `try_number`, `started`
-            and `finished`; empty in a list of runs.
+        tasks: Its tasks in the order of the flow: `task`, `state`, `try_number`, `started` and `finished`; empty in a
+            list of runs.
     """
 
     run_id: str
@@ -41,7 +43,7 @@ def find_airflow_run(session: Session, run_id: str) -> AirflowRun | None:
     if run is None:
         return None
     tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == TRAINING, TaskInstance.run_id == run_id))
-    return _run(run, tuple(sorted(map(_task, tasks), key=lambda task: (task["started"] or "9", task["task"]))))
+    return _run(run, tuple(sorted(map(_task, tasks), key=_place)))
 
 
 def list_airflow_runs(session: Session) -> list[AirflowRun]:
@@ -64,6 +66,11 @@ def _task(task: TaskInstance) -> dict[str, Any]:
         "started": _time(task.start_date),
         "finished": _time(task.end_date),
     }
+
+
+def _place(task: dict[str, Any]) -> int:
+    order, stage = list(STAGES), task["task"].rpartition(".")[2]
+    return order.index(stage) if stage in order else -1  # what opens the run comes first
 
 
 def _time(time: datetime.datetime | None) -> str | None:

@@ -136,7 +136,7 @@ export function Gauge({ accuracy, majority }) {
   const [ref, width] = useWidth();
   const ends = [accuracy.low, accuracy.high, majority.value].filter((value) => value != null);
   const low = Math.max(0, Math.min(0.5, ...ends) - 0.05);
-  const x = scale(low, 1, 10, Math.max(width, 200) - 10);
+  const x = scale(low, 1, 10, Math.max(width, 160) - 10);
   const left = majority.value < low + (1 - low) / 4;
   return h(
     "div",
@@ -145,7 +145,7 @@ export function Gauge({ accuracy, majority }) {
       h(
         "svg",
         {
-          width: Math.max(width, 200),
+          width: Math.max(width, 160),
           height: 66,
           role: "img",
           "aria-label": `Accuracy ${percent(accuracy.value)}, majority baseline ${percent(majority.value)}`,

@@ -141,9 +141,24 @@ export const Limits = () =>
     "hiring, policing or verification.",
   );
 
-/** The frame of a page. */
-export const Page = ({ children }) =>
-  h("div", { className: "open-images" }, h("link", { rel: "stylesheet", href: STYLE, precedence: "default" }), children);
+/**
+ * The frame of a page, as wide as can be seen of it: on a narrow window Airflow cuts off what is beside its grid of
+ * runs, in place of letting it wrap.
+ */
+export function Page({ children }) {
+  const ref = useRef(null);
+  useEffect(() => {
+    const around = [];
+    for (let element = ref.current.parentElement; element; element = element.parentElement) around.push(element);
+    const observer = new ResizeObserver(() => {
+      const right = Math.min(...around.map((element) => element.getBoundingClientRect().right));
+      ref.current.style.maxWidth = `${Math.max(240, right - ref.current.getBoundingClientRect().left)}px`;
+    });
+    around.forEach((element) => observer.observe(element));
+    return () => observer.disconnect();
+  }, []);
+  return h("div", { className: "open-images", ref }, h("link", { rel: "stylesheet", href: STYLE, precedence: "default" }), children);
+}
 
 /** The page of an answer: `show(data)` once it is there. */
 export const Answered = ({ answer, show }) =>

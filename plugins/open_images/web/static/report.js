@@ -24,6 +24,8 @@ const CAPTIONS = {
   contact_sheet: "A sample of the release with its boxes.",
 };
 const SHEETS = ["wrong", "correct", "grad_cam_wrong", "grad_cam_correct", "contact_sheet"];
+const WIDE = [...SHEETS, "reliability", "slices", "differences", "curves"];
+const ORDER = Object.keys(CAPTIONS);
 
 globalThis.Report = function Report({ dagId, runId }) {
   if (dagId !== TRAINING) {
@@ -278,7 +280,7 @@ function Figures({ figures, runId }) {
           const text = CAPTIONS[name] ?? name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
           return h(
             "figure",
-            { key: href, className: SHEETS.includes(name) ? "sheet" : null },
+            { key: href, className: WIDE.includes(name) ? "wide" : null },
             h(
               "a",
               { href, target: "_blank", rel: "noopener noreferrer", "aria-label": `${text} Open in a tab of its own.` },
@@ -289,11 +291,15 @@ function Figures({ figures, runId }) {
         }),
       ),
     );
-  const measured = figures.filter(({ stage }) => stage !== "explore");
+  // The evaluation keeps the curves of the training as well.
+  const twice = figures.some(({ stage, name }) => stage === "evaluate" && name === "curves");
+  const measured = figures
+    .filter(({ stage, name }) => stage !== "explore" && !(twice && stage === "train" && name === "curves"))
+    .sort((one, other) => ORDER.indexOf(one.name) - ORDER.indexOf(other.name));
   return h(
     Fragment,
     null,
-    shown("Plots", measured.filter(({ name, stage }) => !SHEETS.includes(name) && !(stage === "train" && measured.some((other) => other.stage === "evaluate" && other.name === name)))),
+    shown("Plots", measured.filter(({ name }) => !SHEETS.includes(name))),
     shown("Examples", measured.filter(({ name }) => SHEETS.includes(name))),
     shown("The release explored", figures.filter(({ stage }) => stage === "explore")),
   );
