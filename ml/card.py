@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from ml.plots import PERCEIVED
-from ml.report import parameters, photo_credits, subject, templates
+from ml.report import photo_credits, subject, templates
+from ml.told import parameters
 
 if TYPE_CHECKING:
     from ml.stages import Context
@@ -41,7 +42,11 @@ def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[st
         metrics=["accuracy", "roc_auc"],
         eval_results=[_result(*row) for row in _headline(metrics) if row[2] is not None],
     )
-    rows = [row for row in parameters(config) if row["section"] in TRAINING_SECTIONS and row["value"]]
+    rows = [
+        row
+        for row in parameters(config.model_dump(mode="json"))
+        if row["section"] in TRAINING_SECTIONS and row["value"]
+    ]
     content = (
         templates()
         .get_template("model_card.md.j2")

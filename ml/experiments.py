@@ -52,6 +52,13 @@ def experiment_name(config: RunConfig) -> str:
     return "open-images-" + re.sub(r"[^a-z0-9]+", "-", config.chip_class.lower()).strip("-")
 
 
+def run_page(uri: str, experiment: str, run_id: str) -> str | None:
+    """The page of an MLflow run, where there is a tracking server; the address without a password that it holds."""
+    if not uri.startswith("http"):
+        return None
+    return f"{re.sub('//[^/@]*@', '//', uri)}/#/experiments/{experiment}/runs/{run_id}"
+
+
 def connect(uri: str) -> MlflowClient:
     """MLflow's client, silent and without reports to its makers."""
     os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})

@@ -13,16 +13,12 @@ import pyarrow.dataset
 from ml import storage
 from ml.config import RunConfig
 from ml.plots import PERCEIVED
+from ml.told import ledgers, parameters
 
 if TYPE_CHECKING:
     from ml.stages import Context, Manifest
 
 PEOPLE = frozenset(("Woman", "Girl", "Man", "Boy"))
-# The stages that keep or drop faces: what a stage's ledger counts, and its row that goes on to the next stage.
-LEDGERS = (
-    ("join_labels", "{chip_class} boxes of the release, by what became of them", "labelled"),
-    ("chip", "Labelled boxes, by what became of their chip", "chipped"),
-)
 BESIDE = ("evaluate", "compare")  # this stage itself, and one that works at the same time
 CREDITS = ("image_id", "author", "title", "landing_url", "license")
 
@@ -82,10 +78,10 @@ def render_report(
             train=context.inputs["train"].metrics,
             splits=splits,
             total_faces=sum(sum(faces.values()) for faces in splits.values()),
-            ledgers=_ledgers(pins, config),
+            ledgers=ledgers(pins, config.chip_class),
             explored=_explore_figures(explore) if explore else {},
             credits=photo_credits(context, shown_images),
-            parameters=parameters(config),
+            parameters=parameters(config.model_dump(mode="json")),
             stages=[*(_stage(m) for name, m in pins.items() if name not in BESIDE), _this_attempt(context)],
             versions=context.inputs["train"].versions,
         )
@@ -114,21 +110,6 @@ def render_comparison(context: Context, comparison: Mapping[str, Any], plot: byt
     )
 
 
-def _ledgers(pins: Mapping[str, Manifest], config: RunConfig) -> list[dict[str, Any]]:
-    """Each ledger with its total and its rows, the one that goes on to the next stage first."""
-    return [
-        {
-            "stage": stage,
-            "title": title.format(chip_class=config.chip_class),
-            "kept": kept,
-            "rows": sorted(pins[stage].ledger.items(), key=lambda row: (row[0] != kept, -row[1])),
-            "total": sum(pins[stage].ledger.values()),
-        }
-        for stage, title, kept in LEDGERS
-        if stage in pins
-    ]
-
-
 def _explore_figures(explore: Manifest) -> dict[str, bytes]:
     names = [file.path for file in explore.files if file.path.endswith(".png")]
     return {name.removesuffix(".png"): storage.read_bytes(explore.file(name)) for name in names}
@@ -150,21 +131,6 @@ def photo_credits(context: Context, shown_images: Iterable[str]) -> list[dict[st
         for row in dataset.to_table(columns=list(CREDITS), filter=wanted).to_pylist():
             found[row["image_id"]] = row
     return [found[image] for image in sorted(found)]
-
-
-def parameters(config: RunConfig) -> list[dict[str, str]]:
-    """Every parameter of the run: its section, title, name and value as text."""
-    rows = []
-    for name, field in RunConfig.model_fields.items():
-        value = getattr(config, name)
-        if name == "labels":
-            value = "; ".join(f"{label}: {', '.join(classes)}" for label, classes in value.items())
-        elif isinstance(value, bool):
-            value = "yes" if value else "no"
-        section = field.json_schema_extra["section"]  # type: ignore[index]
-        text = "" if value is None else str(value)
-        rows.append({"section": str(section), "title": field.title or name, "name": name, "value": text})
-    return rows
 
 
 def _stage(manifest: Manifest) -> dict[str, str]:

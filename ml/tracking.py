@@ -95,8 +95,7 @@ class TrackedRun:
     @property
     def url(self) -> str | None:
         """The run's page, where the deployment has a tracking server."""
-        page = f"{self.uri}/#/experiments/{self._experiment}/runs/{self.run_id}"
-        return page if self.uri.startswith("http") else None
+        return experiments.run_page(self.uri, self._experiment, self.run_id)
 
     def log_history(self, history: list[dict[str, Any]]) -> None:
         """Record the epochs that are not yet recorded, each at its own step.

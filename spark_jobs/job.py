@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
 import time
@@ -34,7 +35,7 @@ def main(stage: str, body: Body[C]) -> None:
         manifest = run_stage(
             load_run(arguments.run),
             find_stage(stage),
-            lambda context: body(session(stage), context),  # one session, however many deliveries there are to do
+            lambda context: _traced(session(stage), body, context),  # one session for however many deliveries
             arguments.attempt,
         )
     except StageError as error:
@@ -46,6 +47,14 @@ def main(stage: str, body: Body[C]) -> None:
     log.info("%s: committed %s", stage, manifest.uri)
     for reason, count in manifest.ledger.items():
         log.info("%s ledger: %12d %s", stage, count, reason)
+
+
+def _traced(spark: SparkSession, body: Body[C], context: FlowContext[C]) -> Result:
+    """The result of a job, with the id by which Spark's history server knows its application."""
+    result = body(spark, context)
+    return dataclasses.replace(
+        result, metrics={**result.metrics, "spark_application": spark.sparkContext.applicationId}
+    )
 
 
 def session(name: str) -> SparkSession:

@@ -213,7 +213,98 @@ def test_a_run_triggered_by_the_form_starts_from_the_deployments_defaults(airflo
     shoot("run")
 
 
-def test_a_parameter_that_does_not_exist_fails_the_run_at_once(airflow):
+def _report(page, run_id):
+    """The report of a run, once it shows something."""
+    page.goto(f"/dags/{DAG}/runs/{run_id}")
+    page.get_by_role("link", name="Report", exact=True).click()
+    report = page.locator(".open-images")
+    report.get_by_role("list").first.wait_for()
+    return report
+
+
+def test_the_report_tab_tells_the_run(airflow, done, page, shoot):
+    evaluated = airflow.xcom(done, "model.evaluate")
+    report = _report(page, done)
+    report.get_by_role("heading", name="Metrics").wait_for()
+    told = report.inner_text()
+    assert f"{evaluated['accuracy']['value']:.1%}" in told
+    assert f"{evaluated['accuracy']['low']:.1%} to {evaluated['accuracy']['high']:.1%}" in told
+    assert f"always “{evaluated['majority']['label']}”" in told
+    assert "perceived gender presentation" in told
+    assert "must not be used" in told
+    report.get_by_text(re.compile("values of the form")).click()
+    threshold = report.get_by_role("row").filter(has=page.get_by_text("threshold", exact=True))
+    assert "0.4" in threshold.inner_text()
+    pictures = report.get_by_role("img")
+    assert pictures.count() > 10
+    for picture in report.locator("figure img").all():
+        picture.scroll_into_view_if_needed()
+        assert picture.get_attribute("alt")
+        wait_for("a picture", lambda picture=picture: picture.evaluate("img => img.complete && img.naturalWidth"), 30)
+    page.locator(".open-images").evaluate("pane => pane.scrollTo(0, 0)")
+    shoot("report")
+
+
+def test_the_reports_links_lead_where_they_say(airflow, done, page):
+    report = _report(page, done)
+    with page.expect_popup() as opened:
+        report.get_by_role("link", name="Whole report").click()
+    whole = opened.value
+    whole.get_by_role("heading", name=re.compile("evaluation on the test split")).wait_for()
+    assert whole.evaluate("window.origin") == "null"  # its sandbox
+    whole.close()
+    report.get_by_role("link", name="All models").click()
+    page.get_by_role("heading", name="Models", exact=True).wait_for()
+    page.locator(".open-images table").get_by_role("link", name=done, exact=True).click()
+    report.get_by_role("heading", name="Metrics").wait_for()
+    report.get_by_role("link", name="Tasks", exact=True).click()
+    page.get_by_role("link", name="model.evaluate").or_(page.get_by_text("model.evaluate")).first.wait_for()
+
+
+def test_the_models_page_shows_all_runs(airflow, done, page, shoot):
+    page.get_by_role("link", name="Models", exact=True).click()
+    models = page.locator(".open-images")
+    models.get_by_role("heading", name="Runs").wait_for()
+    accuracy = models.get_by_role("group", name=re.compile("^Accuracy of each run"))
+    assert accuracy.get_by_role("link", name=re.compile(re.escape(done))).count() == 1
+    for run in airflow.get("/dagRuns")["dag_runs"]:
+        assert models.get_by_role("row").filter(has_text=run["dag_run_id"]).count() == 1
+    shoot("models")
+    accuracy.get_by_role("link", name=re.compile(re.escape(done))).focus()
+    page.keyboard.press("Enter")
+    models.get_by_role("heading", name="Metrics").wait_for()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_pages_follow_theme_and_width(airflow, done, page, shoot, theme):
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": 420, "height": 1000})
+    page.goto("/plugin/models")
+    models = page.locator(".open-images")
+    models.get_by_role("heading", name="Runs").wait_for()
+    wait_for("a chart that fits", lambda: models.evaluate("pane => pane.scrollWidth <= pane.clientWidth"), 10)
+    ink, paper = models.evaluate(
+        "pane => [getComputedStyle(pane).color, getComputedStyle(document.body).backgroundColor].map(colour =>"
+        " { const pen = document.createElement('canvas').getContext('2d'); pen.fillStyle = colour;"
+        " pen.fillRect(0, 0, 1, 1); return pen.getImageData(0, 0, 1, 1).data[1]; })"
+    )
+    assert (ink > paper) == (theme == "dark")
+    shoot(f"models-narrow-{theme}")
+    page.set_viewport_size({"width": 1440, "height": 1000})
+    _report(page, done).get_by_role("heading", name="Metrics").wait_for()
+    shoot(f"report-{theme}")
+
+
+def test_the_tasks_page_links_the_report(airflow, done, page):
+    links = airflow.get(f"/dagRuns/{done}/taskInstances/model.evaluate/links")["extra_links"]
+    assert links["Report"].endswith("/files/evaluate/report.html")
+    assert links["MLflow"] is None  # there is no tracking server
+    page.goto(f"/dags/{DAG}/runs/{done}/tasks/model.evaluate")
+    page.get_by_role("link", name="Report", exact=True).click()
+    page.get_by_role("heading", name=re.compile("evaluation on the test split")).wait_for()
+
+
+def test_a_parameter_that_does_not_exist_fails_the_run_at_once(airflow, page):
     before = attempts(airflow.storage)
     run_id = airflow.trigger(tresholds=0.4).json()["dag_run_id"]
     assert airflow.wait_to_end(run_id, 120) == "failed"
@@ -221,6 +312,10 @@ def test_a_parameter_that_does_not_exist_fails_the_run_at_once(airflow):
     assert tasks["open_run"]["state"] == "failed"
     assert tasks["open_run"]["try_number"] == 1  # no retry would help
     assert attempts(airflow.storage) == before
+    report = _report(page, run_id)
+    report.get_by_text("Failed at open run").wait_for()
+    report.get_by_role("link", name="Log of open_run").click()
+    page.get_by_text(re.compile("there is no such parameter")).first.wait_for()
 
 
 def job_of(airflow: Airflow, run_id: str) -> list[psutil.Process]:

@@ -27,6 +27,7 @@ from ml.java import java_home
 from ml.runs import FlowRun, load_run
 from ml.stages import Manifest, Stage, attempt_uri, load_manifest, new_attempt
 from ml.supervision import SUPERVISOR_VARIABLE, end_process_tree, identity
+from open_images.links import MlflowLink, ReportLink, SparkHistoryLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -94,6 +95,7 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
     """
 
     template_fields: Sequence[str] = ("run", *SparkSubmitOperator.template_fields)
+    operator_extra_links = (SparkHistoryLink(),)
 
     def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
         super().__init__(application=str(JOBS / f"{stage}.py"), name=f"open-images-{stage}", conn_id=conn_id, **kwargs)
@@ -156,6 +158,7 @@ class ProcessStageOperator(_StageMixin, BaseOperator):
     """
 
     template_fields: Sequence[str] = ("run",)
+    operator_extra_links = (ReportLink(), MlflowLink())
 
     def __init__(self, *, stage: str, run: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

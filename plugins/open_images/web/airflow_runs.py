@@ -1,0 +1,77 @@
+"""What Airflow's database knows of the runs of the training DAG."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+from airflow.models import DagRun
+from airflow.models.taskinstance import TaskInstance
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ml.flow import STAGES
+
+TRAINING = "open_images_training"
+NEWEST = 500  # runs in the history
+
+
+@dataclass(frozen=True)
+class AirflowRun:
+    """A run of the training DAG.
+
+    Attributes:
+        run_id: Its id.
+        state: queued, running, success or failed.
+        run_type: manual, scheduled, backfill or asset_triggered.
+        run_after: When it was due.
+        tasks: Its tasks in the order of the flow: `task`, `state`, `try_number`, `started` and `finished`; empty in a
+            list of runs.
+    """
+
+    run_id: str
+    state: str
+    run_type: str
+    run_after: str
+    tasks: tuple[dict[str, Any], ...] = ()
+
+
+def find_airflow_run(session: Session, run_id: str) -> AirflowRun | None:
+    """A run of the training DAG with its tasks, or None where there is none of that id."""
+    run = session.scalar(select(DagRun).where(DagRun.dag_id == TRAINING, DagRun.run_id == run_id))
+    if run is None:
+        return None
+    tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == TRAINING, TaskInstance.run_id == run_id))
+    return _run(run, tuple(sorted(map(_task, tasks), key=_place)))
+
+
+def list_airflow_runs(session: Session) -> list[AirflowRun]:
+    """The newest runs of the training DAG, newest first."""
+    runs = session.scalars(
+        select(DagRun).where(DagRun.dag_id == TRAINING).order_by(DagRun.run_after.desc()).limit(NEWEST)
+    )
+    return [_run(run) for run in runs]
+
+
+def _run(run: DagRun, tasks: tuple[dict[str, Any], ...] = ()) -> AirflowRun:
+    return AirflowRun(run.run_id, str(run.state), str(run.run_type), run.run_after.isoformat(), tasks)
+
+
+def _task(task: TaskInstance) -> dict[str, Any]:
+    return {
+        "task": task.task_id,
+        "state": task.state and str(task.state),
+        "try_number": task.try_number,
+        "started": _time(task.start_date),
+        "finished": _time(task.end_date),
+    }
+
+
+def _place(task: dict[str, Any]) -> int:
+    order, stage = list(STAGES), task["task"].rpartition(".")[2]
+    return order.index(stage) if stage in order else -1  # what opens the run comes first
+
+
+def _time(time: datetime.datetime | None) -> str | None:
+    return time.isoformat() if time else None

@@ -1,0 +1,124 @@
+"""The routes: data of one run, its artifacts, the history of all runs, the registered models, and the pages' code.
+
+Airflow does not ask for a login on behalf of a plugin, so each route states who may use it. A run's data and artifacts
+are for those who may see runs of its DAG; what is about all runs, for those who may see runs of the training DAG.
+"""
+
+from __future__ import annotations
+
+import logging
+from email.utils import quote
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow.api_fastapi.common.db.common import SessionDep
+from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag, requires_authenticated
+from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from starlette.types import ASGIApp
+
+from ml.config import load_deployment
+from ml.errors import StageError
+from open_images.web.airflow_runs import TRAINING, AirflowRun, find_airflow_run, list_airflow_runs
+from open_images.web.artifacts import LARGEST, find_artifact
+from open_images.web.folders import RunFolder, find_run
+from open_images.web.history import history
+from open_images.web.models import registered_models
+from open_images.web.report import report
+from open_images.web.security import REPORT, SecurityHeaders
+
+log = logging.getLogger(__name__)
+STATIC = {file.name: file for file in (Path(__file__).parent / "static").iterdir()}
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
+OF_ITS_DAG = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
+OF_TRAINING = Depends(requires_access_dag("GET", DagAccessEntity.RUN, TRAINING))
+
+
+def create_app() -> ASGIApp:
+    """The routes, with the headers of every answer."""
+    # No description of itself: its pages would be open to everybody.
+    app = FastAPI(openapi_url=None, dependencies=[Depends(requires_authenticated())])
+    app.add_exception_handler(StageError, _unreadable)
+    app.add_exception_handler(OSError, _unreadable)
+    app.get("/static/{name}")(read_static)
+    app.get("/runs/{dag_id}/{run_id}", dependencies=[OF_ITS_DAG])(read_run)
+    app.get("/runs/{dag_id}/{run_id}/files/{stage}/{path:path}", dependencies=[OF_ITS_DAG])(read_file)
+    app.get("/history", dependencies=[OF_TRAINING])(read_history)
+    app.get("/models", dependencies=[OF_TRAINING])(read_models)
+    return SecurityHeaders(app)
+
+
+def read_static(name: str) -> FileResponse:
+    """A file of the pages' code."""
+    if name not in STATIC:
+        raise _not_found()
+    return FileResponse(STATIC[name], media_type=MEDIA_TYPES.get(STATIC[name].suffix))
+
+
+def read_run(dag_id: str, run_id: str, session: SessionDep) -> dict[str, Any]:
+    """What the report of a run shows, from its first moment on."""
+    return report(_airflow_run(dag_id, run_id, session), _folder(run_id))
+
+
+def read_file(
+    dag_id: str,
+    run_id: str,
+    stage: str,
+    path: str,
+    session: SessionDep,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """One file of the attempt that a run pins for a stage."""
+    _airflow_run(dag_id, run_id, session)
+    folder = _folder(run_id)
+    manifest = folder.manifest(stage) if folder else None
+    artifact = find_artifact(folder.root, manifest, path) if folder and manifest else None
+    if artifact is None:
+        raise _not_found()
+    headers = {"ETag": artifact.etag}
+    if if_none_match == artifact.etag:
+        return Response(status_code=304, headers=headers)
+    if artifact.bytes > LARGEST:
+        raise HTTPException(
+            413,
+            f"The file has {artifact.bytes >> 20:,} MB, more than the {LARGEST >> 20} MB that are handed out here: "
+            "read it from the storage.",
+        )
+    headers["Content-Length"] = str(artifact.bytes)
+    if artifact.media_type.startswith("text/html"):
+        headers["Content-Security-Policy"] = REPORT
+    if not artifact.shown:
+        headers["Content-Disposition"] = f'attachment; filename="{quote(path.rpartition("/")[2])}"'
+    return StreamingResponse(artifact.read(), headers=headers, media_type=artifact.media_type)
+
+
+def read_history(session: SessionDep) -> dict[str, Any]:
+    """All runs of the training flow, oldest first."""
+    return {"runs": history(load_deployment().storage, list_airflow_runs(session))}
+
+
+def read_models() -> dict[str, Any]:
+    """What the registry knows of champion and candidates."""
+    return registered_models(load_deployment())
+
+
+def _airflow_run(dag_id: str, run_id: str, session: SessionDep) -> AirflowRun:
+    """The run as Airflow knows it, which must be one of the training DAG."""
+    run = find_airflow_run(session, run_id) if dag_id == TRAINING else None
+    if run is None:
+        raise _not_found()
+    return run
+
+
+def _folder(run_id: str) -> RunFolder | None:
+    return find_run(load_deployment().storage, run_id)
+
+
+def _not_found() -> HTTPException:
+    return HTTPException(404, "There is no such run or file.")
+
+
+async def _unreadable(request: Request, error: Exception) -> JSONResponse:
+    """Tell the log what is wrong, and the browser no more than that something is."""
+    log.error("%s: %s", request.url.path, error, exc_info=error)
+    return JSONResponse({"detail": "The storage cannot be read; the API server's log says why."}, 503)

@@ -1,0 +1,68 @@
+"""All runs of the training flow, as rows for charts and a table."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from ml.errors import DataError
+from open_images.links import mlflow_page
+from open_images.web.airflow_runs import AirflowRun
+from open_images.web.folders import list_runs, read_run
+from open_images.web.report import attempt_name
+
+log = logging.getLogger(__name__)
+
+
+def history(root: str, runs: Iterable[AirflowRun]) -> list[dict[str, Any]]:
+    """A row for each run, by the time as of which it looked at the data, or else by that at which it was due.
+
+    A run that was opened from a shell has no `state`; one that has opened no folder has no more than Airflow knows.
+
+    Args:
+        root: The storage root.
+        runs: As Airflow knows them.
+    """
+    known = {run.run_id: run for run in runs}
+    rows = []
+    for name, version in list_runs(root).items():
+        if row := _row(root, name, version):
+            rows.append({**row, **_state(known.pop(row["run_id"], None))})
+    rows += [{"run_id": run.run_id, **_state(run)} for run in known.values()]
+    return sorted(rows, key=lambda row: str(row.get("as_of") or row.get("run_after") or row.get("finished") or ""))
+
+
+def _state(run: AirflowRun | None) -> dict[str, Any]:
+    return {"state": run.state, "run_type": run.run_type, "run_after": run.run_after} if run else {}
+
+
+@functools.lru_cache(maxsize=4096)
+def _row(root: str, name: str, version: str) -> dict[str, Any] | None:
+    """What a run folder tells; read again when its version is another one."""
+    try:
+        folder = read_run(root, name)
+    except DataError as error:
+        log.warning("%s", error)  # one damaged folder hides no other run
+        return None
+    if folder is None:
+        return None
+    features, trained, evaluated = (folder.manifest(stage) for stage in ("featurize", "train", "evaluate"))
+    row: dict[str, Any] = {
+        "run_id": folder.run_id,
+        "as_of": folder.content.get("as_of"),
+        "network": folder.content["config"]["network"],
+        "deliveries": len(folder.content.get("deliveries") or []),
+        "mlflow": mlflow_page(trained.metrics) if trained else None,
+    }
+    if features:
+        faces = features.metrics["faces"]
+        row["faces"] = {split: sum(by_label.values()) for split, by_label in faces.items()}
+    if trained:
+        row |= {"model": attempt_name(trained.uri), "finished": trained.finished}
+    if evaluated:
+        told = evaluated.metrics
+        row |= {name: told.get(name) for name in ("accuracy", "majority", "beats_majority", "worst_slice")}
+        row |= {"evaluation": attempt_name(evaluated.uri), "finished": evaluated.finished}
+    return row

@@ -1,0 +1,32 @@
+"""What the registry knows of champion and candidates, by the names that the pages have for models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml.config import Deployment
+from open_images.web.report import attempt_name
+
+
+def registered_models(deployment: Deployment) -> dict[str, Any]:
+    """The registered versions of the deployment's chip class, newest first, and which of them is champion.
+
+    Returns:
+        `champion` and `previous`, names of models or None; `versions`, each with `number`, `model`, `as_of`,
+        `accuracy`, `decision` and `decided`.
+    """
+    try:
+        from ml.registry import Registry
+    except ModuleNotFoundError:
+        return {"champion": None, "previous": None, "versions": []}
+    registry = Registry(deployment.storage, deployment.defaults)
+    champion, previous = registry.champion(), registry.previous()
+    return {
+        "champion": attempt_name(champion.train) if champion else None,
+        "previous": attempt_name(previous.train) if previous else None,
+        "versions": [
+            {"model": attempt_name(version.train)}
+            | version.model_dump(include={"number", "as_of", "accuracy", "decision", "decided"})
+            for version in reversed(registry.versions())
+        ],
+    }

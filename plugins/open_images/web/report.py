@@ -1,0 +1,112 @@
+"""What the tab 'Report' of a run shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ml import storage
+from ml.stages import Manifest
+from ml.told import ledgers, parameters
+from open_images.links import mlflow_page
+from open_images.web.airflow_runs import AirflowRun
+from open_images.web.folders import RunFolder
+
+# Of a stage's metrics, which also say where its files lie.
+EVALUATION = (
+    *("faces", "images", "accuracy", "majority", "beats_majority", "balanced_accuracy", "recall_gap", "by_label"),
+    *("auc", "log_loss", "brier", "ece", "abstention", "worst_slice"),
+)
+COMPARISON = (
+    *("faces", "images", "models", "accuracy", "log_loss", "accuracy_difference", "log_loss_difference", "table"),
+    "mcnemar",
+)
+PAGES = {
+    "report": ("evaluate", "report.html"),
+    "card": ("evaluate", "model_card.md"),
+    "comparison": ("compare", "compare.html"),
+}
+
+
+def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
+    """All about one run, as JSON values; what the run has not come to yet is None or empty.
+
+    Args:
+        run: As Airflow knows it.
+        folder: What it left in storage; None where it has not opened its folder, or was skipped before.
+    """
+    told: dict[str, Any] = {
+        "run": {"run_id": run.run_id, "state": run.state, "run_type": run.run_type, "run_after": run.run_after},
+        "tasks": run.tasks,
+        "opened": folder is not None,
+    }
+    if folder is None:
+        return told
+    manifests, config = folder.manifests(), folder.content["config"]
+    return {
+        **told,
+        "as_of": folder.content.get("as_of"),
+        "deliveries": [delivery["name"] for delivery in folder.content.get("deliveries") or []],
+        "parameters": parameters(config),
+        "about": {"labels": config["labels"], "chip_class": config["chip_class"]},
+        "evaluation": _part(manifests.get("evaluate"), EVALUATION),
+        "comparison": _comparison(manifests.get("compare")),
+        "model": attempt_name(manifests["train"].uri) if "train" in manifests else None,
+        "network": config["network"],
+        "ledgers": ledgers(manifests, config["chip_class"]),
+        "splits": manifests["featurize"].metrics.get("faces") if "featurize" in manifests else None,
+        "figures": [
+            {"stage": stage, "path": file.path, "name": file.path.removesuffix(".png")}
+            for stage, manifest in manifests.items()
+            for file in manifest.files
+            if file.path.endswith(".png")
+        ],
+        "pages": {name: list(place) for name, place in PAGES.items() if _holds(manifests, *place)},
+        "mlflow": mlflow_page(manifests["train"].metrics) if "train" in manifests else None,
+        "failure": _failure(run, folder),
+    }
+
+
+def attempt_name(uri: str) -> str:
+    """How the pages call a trained model: by its attempt, which is met once in a storage."""
+    return uri.rpartition("/")[2]
+
+
+def _part(manifest: Manifest | None, names: tuple[str, ...]) -> dict[str, Any] | None:
+    return {name: manifest.metrics[name] for name in names if name in manifest.metrics} if manifest else None
+
+
+def _comparison(manifest: Manifest | None) -> dict[str, Any] | None:
+    told = _part(manifest, COMPARISON)
+    if told:
+        told["models"] = {
+            role: {**model, "attempt": attempt_name(model["attempt"])} for role, model in told["models"].items()
+        }
+    return told
+
+
+def _holds(manifests: Mapping[str, Manifest], stage: str, path: str) -> bool:
+    return stage in manifests and any(file.path == path for file in manifests[stage].files)
+
+
+def _failure(run: AirflowRun, folder: RunFolder) -> dict[str, Any] | None:
+    """What the failed task's job said: kind, message and advice. The traceback is for the log."""
+    for task in run.tasks:
+        if task["state"] not in ("failed", "up_for_retry"):
+            continue
+        stage = task["task"].rpartition(".")[2]
+        error = _newest_error(folder, stage, task["started"] or "")
+        if error:
+            return {"task": task["task"], **{name: error.get(name, "") for name in ("kind", "message", "advice")}}
+    return None
+
+
+def _newest_error(folder: RunFolder, stage: str, started: str) -> dict[str, Any] | None:
+    """The newest `error.json` of a stage since a task started, whose attempt no run pins."""
+    fs, path = storage.filesystem(storage.join(folder.root, "stages", stage))
+    since = "".join(character for character in started[:19] if character not in "-:")  # as attempts are named
+    found = [name for name in fs.glob(f"{path}/*/attempts/*/error.json") if name.split("/")[-2] >= since]
+    if not found:
+        return None
+    newest = max(found, key=lambda name: name.split("/")[-2])
+    return dict(storage.read_json(fs.unstrip_protocol(newest)))

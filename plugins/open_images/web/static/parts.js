@@ -1,0 +1,173 @@
+// What both pages are made of: asking for data, saying numbers, links, tables. React and the router are Airflow's own,
+// which it offers to plugins as globals, so that nothing has to be built or shipped.
+
+const { createElement, useEffect, useRef, useState } = globalThis.React;
+const { Link } = globalThis.ReactRouterDOM;
+
+export const TRAINING = "open_images_training";
+const ROOT = new URL("../", import.meta.url);
+const STYLE = new URL("style.css", import.meta.url).href;
+const POLL = 10_000; // milliseconds
+
+export const h = createElement;
+export const urlOf = (...parts) => new URL(parts.map(encodeURIComponent).join("/"), ROOT).href;
+export const fileUrl = (runId, stage, path) =>
+  `${urlOf("runs", TRAINING, runId, "files", stage)}/${path.split("/").map(encodeURIComponent).join("/")}`;
+
+/** Data of a route: {data, error}; asked again every ten seconds while `again(data)`. */
+export function useData(url, again = () => false) {
+  const [answer, setAnswer] = useState({});
+  useEffect(() => {
+    const stop = new AbortController();
+    let timer;
+    const ask = async () => {
+      try {
+        const response = await fetch(url, { signal: stop.signal });
+        const content = await response.json();
+        if (!response.ok) throw new Error(`${content.detail ?? response.statusText} (${response.status})`);
+        setAnswer({ data: content });
+        if (again(content)) timer = setTimeout(ask, POLL);
+      } catch (error) {
+        if (!stop.signal.aborted) setAnswer({ error: String(error.message ?? error) });
+      }
+    };
+    ask();
+    return () => {
+      stop.abort();
+      clearTimeout(timer);
+    };
+  }, [url]);
+  return answer;
+}
+
+/** The width of an element in pixels, as it is now, and the ref to give it. */
+export function useWidth() {
+  const ref = useRef(null);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.floor(entry.contentRect.width)));
+    observer.observe(ref.current);
+    return () => observer.disconnect();
+  }, []);
+  return [ref, width];
+}
+
+export const percent = (value) => (value == null ? "–" : `${(100 * value).toFixed(1)}%`);
+export const points = (value) =>
+  value == null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`;
+export const fixed = (value) => (value == null ? "–" : value.toFixed(3));
+export const number = (value) => (value == null ? "–" : value.toLocaleString("en"));
+export const day = (time) => (time ? time.slice(0, 10) : "–");
+export const minute = (time) => (time ? `${time.slice(0, 16).replace("T", " ")} UTC` : "–");
+
+/** A measured value with its 95% interval. */
+export const Measured = ({ of, say = percent }) =>
+  !of
+    ? "–"
+    : h(
+        "span",
+        null,
+        say(of.value),
+        of.low == null
+          ? null
+          : h("span", { className: "soft nowrap" }, ` ${say(of.low)} to ${say(of.high)}`),
+      );
+
+/** A link within Airflow's pages. */
+export const Inside = ({ to, children }) => h(Link, { to }, children);
+
+/** A link to another page, in a tab of its own. */
+export const Outside = ({ href, children }) =>
+  h("a", { href, target: "_blank", rel: "noopener noreferrer" }, children, h("span", { "aria-hidden": true }, " ↗"));
+
+export const runPath = (runId) => `/dags/${TRAINING}/runs/${encodeURIComponent(runId)}`;
+export const reportPath = (runId) => `${runPath(runId)}/plugin/report`;
+
+/** A table. Columns: {name, cell: row => content, number: whether right-aligned}; the first one heads its row. */
+export const Table = ({ caption, columns, rows, mark = () => null }) =>
+  h(
+    "div",
+    { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
+    h(
+      "table",
+      null,
+      h("caption", null, caption),
+      h(
+        "thead",
+        null,
+        h(
+          "tr",
+          null,
+          columns.map((column) =>
+            h("th", { key: column.name, scope: "col", className: column.number && "number" }, column.name),
+          ),
+        ),
+      ),
+      h(
+        "tbody",
+        null,
+        rows.map((row, index) =>
+          h(
+            "tr",
+            { key: index, className: mark(row) },
+            columns.map((column, place) =>
+              h(
+                place ? "td" : "th",
+                { key: column.name, scope: place ? undefined : "row", className: column.number && "number" },
+                column.cell(row),
+              ),
+            ),
+          ),
+        ),
+      ),
+    ),
+  );
+
+export const Section = ({ title, children }) => h("section", { "aria-label": title }, h("h2", null, title), children);
+
+/** A notice: kind is `info`, `warning` or `error`. */
+export const Notice = ({ kind = "info", title, children }) =>
+  h("div", { className: `notice ${kind}`, role: kind === "error" ? "alert" : "status" }, h("strong", null, title), children);
+
+/** What the labels are and what a model must not be used for; only models about people need it said. */
+export const Limits = () =>
+  h(
+    "p",
+    { className: "limits" },
+    "Labels are ",
+    h("strong", null, "perceived gender presentation"),
+    ": what annotators saw in one photograph, never anybody's gender or identity. A model must not be used to infer or ",
+    "check the gender of a person, nor to decide anything about people: no surveillance, access control, targeting, ",
+    "hiring, policing or verification.",
+  );
+
+/**
+ * The frame of a page, as wide as can be seen of it: on a narrow window Airflow cuts off what is beside its grid of
+ * runs, in place of letting it wrap.
+ */
+export function Page({ children }) {
+  const ref = useRef(null);
+  useEffect(() => {
+    const around = [];
+    for (let element = ref.current.parentElement; element; element = element.parentElement) around.push(element);
+    const observer = new ResizeObserver(() => {
+      const right = Math.min(...around.map((element) => element.getBoundingClientRect().right));
+      ref.current.style.maxWidth = `${Math.max(240, right - ref.current.getBoundingClientRect().left)}px`;
+    });
+    around.forEach((element) => observer.observe(element));
+    return () => observer.disconnect();
+  }, []);
+  return h("div", { className: "open-images", ref }, h("link", { rel: "stylesheet", href: STYLE, precedence: "default" }), children);
+}
+
+/** The page of an answer: `show(data)` once it is there. */
+export const Answered = ({ answer, show }) =>
+  h(
+    Page,
+    null,
+    answer.error
+      ? h(Notice, { kind: "error", title: "This cannot be shown." }, h("p", null, answer.error))
+      : answer.data
+        ? show(answer.data)
+        : h("p", { className: "soft", role: "status" }, "Loading …"),
+  );
