@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from ml import storage
-from ml.config import C, FlowConfig, PredictionConfig, RunConfig, parse_config
+from ml.config import C, ComparisonConfig, FlowConfig, PredictionConfig, RunConfig, parse_config
 from ml.errors import ConfigurationError, DataError
 from ml.flow import PREDICT, STAGES, followers
 from ml.miap import check_miap
@@ -23,7 +23,11 @@ from ml.release import (
 )
 from ml.stages import Manifest, Stage, load_manifest
 
-FLOWS: dict[str, type[FlowConfig]] = {"training": RunConfig, "prediction": PredictionConfig}
+FLOWS: dict[str, type[FlowConfig]] = {
+    "training": RunConfig,
+    "prediction": PredictionConfig,
+    "promotion": ComparisonConfig,
+}
 
 
 def slug(run_id: str) -> str:
@@ -119,7 +123,7 @@ class FlowRun(Generic[C]):
     def write(self) -> None:
         """Write the run folder; what a run of that id had pinned before is forgotten."""
         storage.remove(storage.join(self.uri, "pins"))
-        (flow,) = (name for name, kind in FLOWS.items() if isinstance(self.config, kind))
+        (flow,) = (name for name, kind in FLOWS.items() if type(self.config) is kind)
         content = {"run_id": self.run_id, "flow": flow, "config": self.config.model_dump(mode="json")}
         storage.write_json(storage.join(self.uri, "run.json"), {**content, "sources": self.sources})
 

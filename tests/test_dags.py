@@ -40,7 +40,7 @@ def prediction():
     return dag
 
 
-@pytest.mark.parametrize("module", ["open_images_training", "open_images_prediction"])
+@pytest.mark.parametrize("module", ["open_images_training", "open_images_prediction", "open_images_promotion"])
 def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home, module):
     code = (
         "import sys, json, warnings\n"
@@ -69,7 +69,7 @@ def test_the_dag_file_has_no_import_error(airflow_home):
     folder = next(p for p in sys.path if p.endswith("dags"))
     bag = DagBag(folder)
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"open_images_training", "open_images_prediction"}
+    assert set(bag.dags) == {"open_images_training", "open_images_prediction", "open_images_promotion"}
 
 
 def test_what_runs_after_what(dag):
