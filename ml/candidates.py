@@ -51,7 +51,16 @@ def candidate_of(run_uri: str, evaluated: str | None = None) -> Candidate:
 
 def as_of(run_uri: str, trained: Manifest) -> str:
     """The instant before which a run saw what was delivered; of a run without one, when its training ended."""
-    told = storage.read_json(storage.join(run_uri, "run.json")).get("as_of") or trained.finished
+    return recorded_as_of(run_uri) or _utc(trained.finished)
+
+
+def recorded_as_of(run_uri: str) -> str | None:
+    """The instant before which a run saw what was delivered, as its `run.json` has it; ISO 8601, UTC."""
+    told = storage.read_json(storage.join(run_uri, "run.json")).get("as_of")
+    return _utc(told) if told else None
+
+
+def _utc(told: str) -> str:
     instant = datetime.datetime.fromisoformat(told)
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=datetime.UTC)

@@ -214,7 +214,9 @@ def _check_worth_deciding(
         return  # who names one wants to hear what the gate says of it
     how = f"to decide all the same, name it as candidate: {version.number}."
     if version.decision:
-        raise NothingToDecideError(f"{version.title} was decided upon before ({version.decision}: {version.decided}); {how}")
+        raise NothingToDecideError(
+            f"{version.title} was decided upon before ({version.decision}: {version.decided}); {how}"
+        )
     if champion and not (rule := as_of_rule(version, champion, config)).passed:
         raise NothingToDecideError(f"{version.title} is older than the champion. {rule.told} {how}")
     newest = max(versions, key=lambda each: each.as_of)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ml import experiments
+from ml import experiments, storage
 from ml.config import RunConfig
 from ml.errors import ConfigurationError
 
@@ -119,6 +119,9 @@ class Registry:
             run: URI of the run folder.
             as_of: What the run could know, see `Version`.
             tags: More tags, for people.
+
+        Raises:
+            ConfigurationError: The tracking server takes no version that it has not recorded itself.
         """
         with self._reach(make=True) as client:
             assert client
@@ -265,6 +268,12 @@ class Registry:
         """What MLflow loads a version from: the model that the training logged, else the attempt itself."""
         logged = trained.metrics["mlflow"]
         if logged["model_id"] is None or logged["tracking_uri"] != self.uri:
+            if not self.uri.startswith(experiments.SQLITE) and storage.local_path(trained.uri):
+                raise ConfigurationError(
+                    f"The tracking server {self.uri} has not recorded the model of {trained.uri}, and takes none from "
+                    "a folder of this machine.",
+                    "Train it again: force = train.",
+                )
             return {"source": trained.uri}
         model = client.get_logged_model(logged["model_id"])
         return {"source": model.artifact_location, "model_id": model.model_id, "run_id": logged["run_id"]}

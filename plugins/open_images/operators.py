@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 import spark_jobs
 from ml import storage
+from ml.candidates import recorded_as_of
 from ml.config import load_deployment
 from ml.errors import StageError
 from ml.flow import find_stage
@@ -79,6 +80,7 @@ def event_extra(run: FlowRun[Any], manifest: Manifest, metrics: Sequence[str], c
         "run": run.uri,
         "run_id": run.run_id,
         "run_type": str(dag_run.run_type),
+        "as_of": recorded_as_of(run.uri),
         "metrics": {name: manifest.metrics[name] for name in metrics},
     }
 
