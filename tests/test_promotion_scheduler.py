@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from airflow_root import make_root, wait_for
+from browser import logged_in, shoot
 from models import png_of
 from promotions import event_of, make_candidate
 
@@ -25,7 +26,7 @@ from ml.prediction_run import open_prediction
 from ml.registry import Registry
 from ml.runs import slug
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_promotion"
 TASKS = ("choose", "compare", "gate", "approve", "promote", "move_back")
 MONTHS = {name: f"2026-{month:02d}-01T00:00:00+00:00" for month, name in enumerate("abcde", 1)}
@@ -38,6 +39,7 @@ class Airflow:
     root: Path
     storage: Path
     client: httpx.Client
+    password: str
 
     def ask(self, method: str, path: str, **content: Any) -> Any:
         answer = self.client.request(method, f"/api/v2{path}", **({"json": content} if content else {}))
@@ -104,7 +106,7 @@ def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
             wait_for("the DAG", lambda: client.get(f"/api/v2/dags/{DAG}").status_code == 200)
             answer = client.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False})
             assert answer.status_code == 200, answer.text
-            yield Airflow(root, where, client)
+            yield Airflow(root, where, client, password)
     finally:
         local_airflow.down(root)
 
@@ -209,10 +211,17 @@ def test_a_backfill_asks_nobody(airflow, candidates, used):
     assert "include_backfills" in airflow.xcom(run_id, "choose", "reason")
 
 
-def test_a_rejected_candidate_that_is_named_is_asked_about_again_and_follows_the_champion(airflow, candidates, used):
+def test_a_rejected_candidate_that_is_named_is_approved_on_airflows_page(airflow, candidates, used, tmp_path):
     run_id = airflow.trigger(candidate="3")
     airflow.question(run_id)
-    airflow.answer(run_id, "Approve")
+    with logged_in(str(airflow.client.base_url), airflow.password) as page:
+        page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/approve/required_actions")
+        table = page.get_by_role("table").filter(has_text="95% interval")
+        table.wait_for()
+        assert table.get_by_role("cell", name="log loss").count() == 1
+        shoot(page, tmp_path / "approve.png")
+        page.get_by_role("button", name="Approve").click()
+        wait_for("the answer", lambda: airflow.states(run_id)["approve"] != "awaiting_input")
     assert airflow.end(run_id)["promote"] == "success"
     assert used() == ("c", "a", "c")
     assert decision(airflow, "c")[0] == "promoted"
