@@ -198,7 +198,7 @@ def _slices(comparison: Mapping[str, Any], config: PromotionConfig) -> Rule:
         value=found["value"],
         threshold=-config.slice_margin,
         passed=not worse,
-        told=f"{'Clearly worse' if worse else 'The largest loss'}: {name}, {_points(found['value'])} points "
+        told=f"{'Clearly worse' if worse else 'The lowest difference'}: {name}, {_points(found['value'])} points "
         f"({_points(found['low'])} to {_points(found['high'])}) on {found['count']} faces; allowed are "
         f"{_points(-config.slice_margin)}.{others}",
     )

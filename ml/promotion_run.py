@@ -219,10 +219,12 @@ def _check_worth_deciding(
         )
     if champion and not (rule := as_of_rule(version, champion, config)).passed:
         raise NothingToDecideError(f"{version.title} is older than the champion. {rule.told} {how}")
-    newest = max(versions, key=lambda each: each.as_of)
-    if newest.as_of > version.as_of and not config.allow_older:
+    # What was decided against leaves the way free for one that knew less.
+    newer = [each for each in versions if each.as_of > version.as_of and each.decision is None]
+    if newer and not config.allow_older:
         raise NothingToDecideError(
-            f"{version.title} is superseded by version {newest.number}, which saw later deliveries; {how}"
+            f"{version.title} is superseded by version {newer[-1].number}, which saw later deliveries and waits for its "
+            f"decision; {how}"
         )
 
 

@@ -154,11 +154,15 @@ def test_an_older_candidate_is_asked_about_only_where_it_is_allowed_or_named(ope
     assert [rule.name for rule in gate(named.run).rules if not rule.passed] == ["as_of"]
 
 
-def test_a_candidate_that_a_newer_one_follows_is_superseded(open_, make, crown):
+def test_a_candidate_is_superseded_by_a_newer_one_until_that_is_decided_against(open_, make, crown):
     crown("champion", JANUARY)
-    open_(event_of(make("newer", MARCH)))
+    newer = open_(event_of(make("newer", MARCH)))
+    late = event_of(make("late", FEBRUARY))
     with pytest.raises(NothingToDecideError, match="superseded by version 2"):
-        open_(event_of(make("late", FEBRUARY)))
+        open_(late)
+    assert open_(late, allow_older=True).candidate.number == 3
+    reject(newer.run, "ada")
+    assert open_(late).candidate.number == 3
 
 
 # --- the run and its decision

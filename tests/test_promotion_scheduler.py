@@ -236,3 +236,12 @@ def test_the_champion_is_moved_back_and_nothing_else_is_done(airflow, candidates
     assert decision(airflow, "c")[0] == "moved back"
     extra = airflow.champions()[0]
     assert (extra["champion"]["number"], extra["previous"]["number"]) == (1, 3)
+
+
+def test_in_automatic_mode_passing_the_gate_is_enough(airflow, candidates, used):
+    run_id = airflow.trigger(candidate="3", mode="automatic")
+    states = airflow.end(run_id)
+    assert (states["compare"], states["approve"], states["promote"]) == ("success", "skipped", "success")
+    assert airflow.xcom(run_id, "compare")["found_done"]
+    assert used() == ("c", "a", "c")
+    assert "mode automatic" in decision(airflow, "c")[1]
