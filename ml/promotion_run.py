@@ -223,8 +223,8 @@ def _check_worth_deciding(
     newer = [each for each in versions if each.as_of > version.as_of and each.decision is None]
     if newer and not config.allow_older:
         raise NothingToDecideError(
-            f"{version.title} is superseded by version {newer[-1].number}, which saw later deliveries and waits for its "
-            f"decision; {how}"
+            f"{version.title} is superseded by version {newer[-1].number}, which saw later deliveries and waits for "
+            f"its decision; {how}"
         )
 
 
