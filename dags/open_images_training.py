@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from ml.config import load_deployment
 from ml.errors import NothingNewError, StageError
 from ml.forms import form_fields
-from open_images.assets import LANDING
+from open_images.assets import CANDIDATE, LANDING
 from open_images.operators import ProcessStageOperator, SparkStageOperator, fail
 
 if TYPE_CHECKING:
@@ -115,9 +115,14 @@ with DAG(
         join_labels >> chip >> featurize
 
     with TaskGroup("model", tooltip="From features to a report, in TensorFlow"):
-        train, evaluate = (
-            ProcessStageOperator(task_id=stage, stage=stage, run=RUN, max_active_tis_per_dag=1)
-            for stage in ("train", "evaluate")
+        train = ProcessStageOperator(task_id="train", stage="train", run=RUN, max_active_tis_per_dag=1)
+        evaluate = ProcessStageOperator(
+            task_id="evaluate",
+            stage="evaluate",
+            run=RUN,
+            max_active_tis_per_dag=1,
+            outlets=[CANDIDATE],  # the promotion DAG's schedule
+            event_metrics=("faces", "accuracy", "majority"),
         )
         compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_baseline)
         train >> [evaluate, compare]

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from ml.config import PredictionConfig, RunConfig
-from ml.errors import StageError
+from ml.config import PredictionConfig, PromotionConfig, RunConfig
+from ml.errors import ConfigurationError, StageError
 from ml.forms import with_options
 from ml.logs import log_to_stderr
 
@@ -91,7 +91,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the annotated photographs, predictions.csv and .json.")],
     model: Annotated[
-        str | None, typer.Option(help="Attempt folder of stage train; by default that of the newest run.")
+        str | None, typer.Option(help="Attempt folder of stage train; by default the champion's, else the newest.")
     ] = None,
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
     min_confidence: Annotated[
@@ -121,6 +121,48 @@ def open_prediction(
 
     root = storage or load_deployment().storage
     typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
+
+
+@app.command()
+@with_options(PromotionConfig, leave_out=("include_backfills", "mode", "approval_hours", "move_back"))
+def promote(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Make it champion where the gate passes it.")] = False,
+) -> None:
+    """Judge a candidate beside the champion, print the verdict, and with --yes make it champion."""
+    from ml import promotion_run
+    from ml.config import load_deployment
+
+    root = storage or load_deployment().storage
+    try:
+        promotion = promotion_run.open_promotion(root, f"shell-{uuid.uuid4().hex[:8]}", values)
+    except promotion_run.NothingToDecideError as nothing:
+        typer.echo(nothing)
+        return
+    if promotion.compares:
+        _run_stage(promotion.run, "compare", None)
+    verdict = promotion_run.gate(promotion.run)
+    typer.echo(verdict.markdown())
+    if not verdict.passed:
+        raise ConfigurationError(f"The gate refuses {promotion.candidate.title}: {verdict.reasons}")
+    if yes:
+        typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")
+    else:
+        typer.echo("The gate passes it. Nothing was moved: --yes makes it champion.")
+
+
+@app.command("move-back")
+def move_back(
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+) -> None:
+    """Make the champion before the present one champion again."""
+    from ml import promotion_run
+    from ml.config import load_deployment
+
+    deployment = load_deployment()
+    now, before = promotion_run.move_back(storage or deployment.storage, deployment.defaults, "at the command line")
+    typer.echo(f"{now.title} is champion again, no longer version {before.number}.")
 
 
 def main() -> None:

@@ -349,7 +349,7 @@ class PredictionConfig(FlowConfig):
         None,
         "Answers",
         "Model",
-        "Attempt folder of stage train; empty: the model that was trained last.",
+        "Attempt folder of stage train; empty: the champion, or where there is none the model that was trained last.",
         min_length=1,
     )
     min_confidence: float = _field(
@@ -373,7 +373,87 @@ class PredictionConfig(FlowConfig):
     )
 
 
-C = TypeVar("C", RunConfig, PredictionConfig)
+class ComparisonConfig(RunConfig):
+    """What a promotion compares: the parameters of the candidate's run, with the champion as `baseline`."""
+
+
+class PromotionConfig(FlowConfig):
+    """What one run of the promotion flow does."""
+
+    candidate: str | None = _field(
+        None,
+        "Candidate",
+        "Candidate",
+        "Number of a registered version, or attempt folder of stage train; empty: the newest of the candidates that "
+        "triggered the run, or of all evaluated models.",
+        min_length=1,
+    )
+    include_backfills: bool = _field(
+        False, "Candidate", "Candidates of backfills", "Decide also about a model that a backfill has trained."
+    )
+    allow_older: bool = _field(
+        False,
+        "Candidate",
+        "Allow an older one",
+        "Let a candidate pass that saw fewer deliveries than the champion did: whose as_of is earlier.",
+    )
+    floor: float = _field(
+        0.05,
+        "Gate",
+        "Above the majority",
+        "The low end of the 95% interval of the candidate's accuracy must lie at least so far above the share of the "
+        "commonest label.",
+        ge=0.0,
+        le=0.5,
+    )
+    compare: bool = _field(
+        True,
+        "Gate",
+        "Compare with the champion",
+        "Compare both on the same test faces. Off: the rules without a comparison decide alone, for a candidate of "
+        "another chip size or of other labels, which cannot be compared.",
+    )
+    margin: float = _field(
+        0.01,
+        "Gate",
+        "Margin",
+        "By so much the candidate's accuracy may lie below the champion's on the same faces.",
+        ge=0.0,
+        le=0.5,
+    )
+    slice_margin: float = _field(
+        0.05,
+        "Gate",
+        "Margin of a slice",
+        "No slice of at least 50 faces may be worse by more than this where the interval of the difference leaves out "
+        "zero.",
+        ge=0.0,
+        le=0.5,
+    )
+    mode: Literal["approve", "automatic"] = _field(
+        "approve",
+        "Approval",
+        "Mode",
+        "approve: a person decides about what has passed the gate. automatic: passing the gate is enough.",
+    )
+    approval_hours: float = _field(
+        72.0,
+        "Approval",
+        "Hours to answer",
+        "Whoever is asked has so long; no answer counts as a rejection.",
+        gt=0.0,
+        le=8760.0,
+    )
+    move_back: bool = _field(
+        False,
+        "Moving back",
+        "Move back",
+        "Make the champion before this one champion again, and do nothing else.",
+    )
+
+
+C = TypeVar("C", RunConfig, PredictionConfig)  # of the flows that have stages
+F = TypeVar("F", bound=FlowConfig)
 
 
 class Deployment(BaseModel):
@@ -386,7 +466,7 @@ class Deployment(BaseModel):
     - `mlflow`: the address of a tracking server, needed where the storage is not on this machine
     - `training_schedule`: a cron expression, UTC; empty: the training runs by deliveries and by hand only
     - `landing_schedule`: when the landing is looked at
-    - `prediction`: a mapping of fields of `PredictionConfig`
+    - `prediction`, `promotion`: mappings of fields of `PredictionConfig` and `PromotionConfig`
     - any field of `RunConfig`
 
     where the value of a field is the default that scheduled runs, Airflow's form and the command line start from.
@@ -401,6 +481,7 @@ class Deployment(BaseModel):
     landing_schedule: str = "*/10 * * * *"
     defaults: RunConfig = RunConfig()
     prediction: PredictionConfig = PredictionConfig()
+    promotion: PromotionConfig = PromotionConfig()
 
 
 OWN = ("storage", "spark_conf", "mlflow", "training_schedule", "landing_schedule")
@@ -428,9 +509,11 @@ def load_deployment() -> Deployment:
     spark_conf = {str(key): _property(value) for key, value in (own.pop("spark_conf", None) or {}).items()}
     kind: type[FlowConfig] = PredictionConfig
     try:
-        prediction = PredictionConfig.model_validate(content.pop("prediction", None) or {})
+        own["prediction"] = PredictionConfig.model_validate(content.pop("prediction", None) or {})
+        kind = PromotionConfig
+        own["promotion"] = PromotionConfig.model_validate(content.pop("promotion", None) or {})
         kind = RunConfig
-        return Deployment(**own, spark_conf=spark_conf, defaults=RunConfig(**content), prediction=prediction)
+        return Deployment(**own, spark_conf=spark_conf, defaults=RunConfig(**content))
     except ValidationError as error:
         raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
 
@@ -448,7 +531,7 @@ def parse_config(values: dict[str, Any]) -> RunConfig:
     return validate(values, load_deployment().defaults)
 
 
-def validate(values: dict[str, Any], defaults: C) -> C:
+def validate(values: dict[str, Any], defaults: F) -> F:
     """Validate `values` on top of the defaults of a flow.
 
     Raises:

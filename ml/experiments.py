@@ -76,10 +76,21 @@ def open_experiment(uri: str, config: RunConfig) -> tuple[MlflowClient, str]:
         PassingError: The tracking server does not answer.
         ResourceError: The local database cannot be used.
     """
+    with reach(uri) as client:
+        return client, _experiment(client, uri, experiment_name(config))
+
+
+@contextlib.contextmanager
+def reach(uri: str) -> Iterator[MlflowClient]:
+    """MLflow's client; what fails with it is told as `open_experiment` tells it.
+
+    A local database is locked meanwhile, so that what is looked up and then made is made once.
+    """
     try:
         with _lock(uri):
-            client = connect(uri)
-            return client, _experiment(client, uri, experiment_name(config))
+            yield connect(uri)
+    except StageError:
+        raise
     except Exception as error:  # of MLflow, of the database, of the network
         raise _refusal(uri, error) from error
 

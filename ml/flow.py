@@ -46,7 +46,7 @@ STAGES: dict[str, Stage] = {
         # The report shows the exploratory plots, so it waits for them.
         Stage("evaluate", 2, ("labels", "threshold", "min_confidence"), inputs=("explore", "featurize", "train")),
         # The other model is named by its attempt, which never changes.
-        Stage("compare", 1, ("labels", "baseline"), inputs=("featurize", "train")),
+        Stage("compare", 2, ("labels", "baseline"), inputs=("featurize", "train")),
     )
 }
 # The prediction flow's; its model is named by its attempt too.

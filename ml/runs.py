@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from ml import storage
-from ml.config import C, FlowConfig, PredictionConfig, RunConfig, parse_config
+from ml.config import C, ComparisonConfig, FlowConfig, PredictionConfig, RunConfig, parse_config
 from ml.deliveries import Delivery, combined, find_deliveries, identify, midnight
 from ml.errors import ConfigurationError, DataError
 from ml.flow import PREDICT, STAGES, followers
@@ -17,7 +17,11 @@ from ml.miap import check_miap
 from ml.release import Release, check_classes, find_release, read_classes
 from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt
 
-FLOWS: dict[str, type[FlowConfig]] = {"training": RunConfig, "prediction": PredictionConfig}
+FLOWS: dict[str, type[FlowConfig]] = {
+    "training": RunConfig,
+    "prediction": PredictionConfig,
+    "promotion": ComparisonConfig,
+}
 
 
 def slug(run_id: str) -> str:
@@ -163,7 +167,7 @@ class FlowRun(Generic[C]):
     def write(self) -> None:
         """Write the run folder; what a run of that id had pinned before is forgotten."""
         storage.remove(storage.join(self.uri, "pins"))
-        (flow,) = (name for name, kind in FLOWS.items() if isinstance(self.config, kind))
+        (flow,) = (name for name, kind in FLOWS.items() if type(self.config) is kind)
         content = {
             "run_id": self.run_id,
             "flow": flow,

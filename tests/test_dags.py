@@ -1,5 +1,6 @@
 """The DAGs: how they parse, their structure, their forms, and how their operators behave around a job."""
 
+import copy
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from ml import storage
 from ml.flow import STAGES
+from ml.runs import FlowRun
 from ml.stages import Result, run_stage
 
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
@@ -40,7 +42,17 @@ def prediction():
     return dag
 
 
-@pytest.mark.parametrize("module", ["open_images_training", "open_images_prediction", "open_images_landing"])
+DAGS = ["open_images_training", "open_images_prediction", "open_images_landing", "open_images_promotion"]
+
+
+@pytest.fixture(scope="module")
+def promotion():
+    from open_images_promotion import dag
+
+    return dag
+
+
+@pytest.mark.parametrize("module", DAGS)
 def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home, module):
     code = (
         "import sys, json, warnings\n"
@@ -69,7 +81,7 @@ def test_the_dag_file_has_no_import_error(airflow_home):
     folder = next(p for p in sys.path if p.endswith("dags"))
     bag = DagBag(folder)
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"open_images_training", "open_images_prediction", "open_images_landing"}
+    assert set(bag.dags) == set(DAGS)
 
 
 def test_what_runs_after_what(dag):
@@ -217,6 +229,124 @@ def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_
     assert (pushed["faces"], pushed["ledger"], pushed["stage"]) == ({"male": 3}, {"classified": 2}, "predict")
     assert task.execute({}) == {**pushed, "found_done": True}
     assert len(calls) == 1
+
+
+# --- the promotion DAG
+
+
+def test_what_a_promotion_does_after_what(promotion):
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in promotion.tasks} == {
+        "choose": ["compare", "gate"],
+        "compare": ["gate"],
+        "gate": ["approve", "promote"],
+        "approve": ["promote"],
+        "promote": [],
+        "move_back": [],
+    }
+    assert promotion.max_active_runs == 1
+    assert promotion.get_task("move_back").retries == 0
+    assert "perceived by annotators" in promotion.doc_md
+
+
+def test_evaluated_models_start_promotions_and_promotions_tell_of_the_champion(dag, promotion):
+    from open_images.assets import CANDIDATE, CHAMPION
+
+    assert dag.get_task("model.evaluate").outlets == [CANDIDATE]
+    assert list(promotion.timetable.asset_condition.objects) == [CANDIDATE]
+    assert {task.task_id for task in promotion.tasks if task.outlets == [CHAMPION]} == {"promote", "move_back"}
+
+
+def test_the_promotion_form_is_that_of_its_parameters_and_the_deployments(promotion, tmp_path, monkeypatch):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    from ml.config import PromotionConfig, load_deployment
+
+    assert set(promotion.params) == set(PromotionConfig.model_fields)
+    for name in promotion.params:
+        schema = promotion.params.get_param(name).schema
+        assert schema["title"], name
+        assert schema["section"], name
+    with pytest.raises(ParamValidationError, match="one of"):
+        promotion.params.get_param("mode").resolve("never")
+    (tmp_path / "deployment.yaml").write_text("promotion: {mode: automatic, margin: 0.02}\nepochs: 7\n")
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+    deployment = load_deployment()
+    assert (deployment.promotion.mode, deployment.promotion.margin, deployment.defaults.epochs) == (
+        "automatic",
+        0.02,
+        7,
+    )
+
+
+@pytest.fixture
+def approval(promotion):
+    """Execute the task `approve`, told what the gate says; the question that it puts is not sent anywhere."""
+    from airflow.providers.standard.operators import hitl
+
+    def ask(verdict, mode="approve", hours="2"):
+        task = copy.copy(promotion.get_task("approve"))
+        task.mode, task.hours = mode, hours
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hitl, "upsert_hitl_detail", lambda **detail: None)
+            ti = SimpleNamespace(id="id", xcom_pull=lambda task_ids: verdict)
+            task.execute({"ti": ti, "task_instance": ti})
+
+    return ask
+
+
+def test_the_approval_waits_as_long_as_the_run_says_and_is_then_a_rejection(promotion, approval):
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    with pytest.raises(TaskAwaitingInput) as waits:
+        approval({"passed": True})
+    assert waits.value.timeout.total_seconds() == 2 * 3600
+    assert promotion.get_task("approve").defaults == ["Reject"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mode", "told"),
+    [({"passed": True}, "automatic", "automatic"), ({"passed": False}, "approve", "gate has refused")],
+)
+def test_nobody_is_asked_in_automatic_mode_or_about_what_the_gate_refuses(approval, verdict, mode, told):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with pytest.raises(AirflowSkipException, match=told):
+        approval(verdict, mode)
+
+
+def test_a_comparison_without_a_champion_is_skipped_before_it_starts(promotion):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    hook = promotion.get_task("compare")._pre_execute_hook
+    with pytest.raises(AirflowSkipException, match="no champion"):
+        hook({"ti": SimpleNamespace(xcom_pull=lambda task_ids: {"compares": False})})
+    hook({"ti": SimpleNamespace(xcom_pull=lambda task_ids: {"compares": True})})
+
+
+def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(tmp_path):
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+    from promotions import make_candidate
+
+    from ml.candidates import candidate_of
+    from open_images.assets import CANDIDATE
+    from open_images.operators import ProcessStageOperator
+
+    made = make_candidate(tmp_path, "run", "2026-01-01T00:00:00+00:00")
+    task = ProcessStageOperator(
+        task_id="evaluate", stage="evaluate", run=made.run.uri, outlets=[CANDIDATE], event_metrics=("faces", "accuracy")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlowRun, "find", lambda run, stage: made.evaluated)
+        events = OutletEventAccessors()
+        pushed = task.execute({"outlet_events": events, "dag_run": SimpleNamespace(run_type="scheduled")})
+    assert pushed["found_done"]
+    extra = json.loads(json.dumps(events[CANDIDATE].extra))
+    assert extra["metrics"] == {"faces": 120, "accuracy": made.evaluated.metrics["accuracy"]}
+    assert (extra["stage"], extra["run_id"], extra["run_type"]) == ("evaluate", "run", "scheduled")
+    assert extra["as_of"] == made.as_of
+    assert extra["inputs"]["train"] == made.trained.uri
+    assert extra["keys"] == {"evaluate": "evaluate-run", "train": "train-run", "featurize": "0f"}
+    assert candidate_of(extra["run"], extra["attempt"]) == made
 
 
 # --- the operators around a job
