@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ml.config import PredictionConfig, RunConfig
+from ml.config import MaintenanceConfig, PredictionConfig, RunConfig
 from ml.errors import StageError
 from ml.forms import with_options
 from ml.logs import log_to_stderr
@@ -121,6 +121,28 @@ def open_prediction(
 
     root = storage or load_deployment().storage
     typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
+
+
+@app.command("clean-up")
+@with_options(MaintenanceConfig)
+def clean_up(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+) -> None:
+    """List what may go from the storage root and why; with --remove, remove it.
+
+    A shell does not know which runs Airflow has under way: beside an Airflow use its DAG open_images_maintenance.
+    """
+    from ml import maintenance
+    from ml.config import load_deployment
+
+    plan = maintenance.plan(storage or load_deployment().storage, values)
+    typer.echo(f"May go: {maintenance.told(plan.items)}. The list: {plan.uri}")
+    if plan.config.remove:
+        outcome = maintenance.remove(plan)
+        typer.echo(f"Removed: {maintenance.told(outcome.removed)}.")
+        if outcome.stayed:
+            typer.echo(f"Stayed after all: {maintenance.told(outcome.stayed)}.")
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def open_experiment(uri: str, config: RunConfig) -> tuple[MlflowClient, str]:
             client = connect(uri)
             return client, _experiment(client, uri, experiment_name(config))
     except Exception as error:  # of MLflow, of the database, of the network
-        raise _refusal(uri, error) from error
+        raise refusal(uri, error) from error
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -115,7 +115,8 @@ def _lock(uri: str) -> Iterator[None]:
         yield
 
 
-def _refusal(uri: str, error: Exception) -> StageError:
+def refusal(uri: str, error: Exception) -> StageError:
+    """What to tell of an error that came from MLflow, its database or the network."""
     told = f"{type(error).__name__}: {str(error).strip()[:500]}"
     if "out-of-date database schema" in told:
         return ConfigurationError(

@@ -21,7 +21,7 @@ from ml.release import (
     read_classes,
     tables_digest,
 )
-from ml.stages import Manifest, Stage, load_manifest
+from ml.stages import Manifest, Stage, load_manifest, stays
 
 FLOWS: dict[str, type[FlowConfig]] = {"training": RunConfig, "prediction": PredictionConfig}
 
@@ -104,6 +104,9 @@ class FlowRun(Generic[C]):
         if not manifest.whole():
             return None
         self.pin(manifest)
+        if not stays(attempt):  # maintenance had begun to remove it before it was pinned
+            storage.remove(pin)
+            return None
         return manifest
 
     def pin(self, manifest: Manifest) -> None:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from ml import storage
 from ml.config import C, FlowConfig, RunConfig
 from ml.errors import DataError, PassingError, ResourceError, StageError
-from ml.supervision import Supervision
+from ml.supervision import Supervision, identity
 
 if TYPE_CHECKING:
     from ml.release import Release
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
+# Both are hidden from `storage.list_files` and from Spark. What they are for stands in `ml.maintenance`.
+CLAIM = "_job.json"  # who writes an attempt, written first
+REMOVAL = "_removing.json"  # that an attempt is being removed
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,7 @@ def _execute(
     inputs = {name: run.pinned(name) for name in stage.inputs}
     checkpoints = storage.join(key_uri, "checkpoints", run.slug)
     context = FlowContext(run, run.config, inputs, uri, checkpoints)
+    storage.write_json(storage.join(uri, CLAIM), {"run": run.slug, "job": identity()})
     result = body(context)
     manifest = Manifest(
         stage=stage.name,
@@ -244,8 +248,30 @@ def _execute(
     supervision.check()
     storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json(indent=2).encode())
     storage.write_json(storage.join(key_uri, "current.json"), {"attempt": attempt})
+    _check_claim(uri)
     storage.remove(checkpoints)
     return manifest
+
+
+def _check_claim(uri: str) -> None:
+    """Take back a commit where maintenance took the attempt for one that nobody writes any more.
+
+    Raises:
+        PassingError: Files of the attempt may be gone.
+    """
+    if not storage.exists(storage.join(uri, CLAIM)):
+        storage.remove(storage.join(uri, "manifest.json"))
+        raise PassingError(
+            f"Maintenance removed files of {uri} while it was being written.",
+            "A retry does the work again; maintenance needs a larger grace_hours.",
+        )
+
+
+def stays(attempt_uri: str) -> bool:
+    """Whether an attempt is committed and nobody is removing it: asked right after a pin is written, in this order."""
+    return not storage.exists(storage.join(attempt_uri, REMOVAL)) and storage.exists(
+        storage.join(attempt_uri, "manifest.json")
+    )
 
 
 def _record(error: Exception, uri: str) -> StageError:
