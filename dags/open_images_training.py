@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Context, Param, TaskGroup, task
+from airflow.sdk import DAG, Context, TaskGroup, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config import load_deployment
 from ml.errors import StageError
-from ml.forms import form_fields
+from open_images.defaults import dag_defaults, form
 from open_images.operators import ProcessStageOperator, SparkStageOperator, fail
 
 DOC = """
@@ -39,13 +38,7 @@ must not be used to decide about people.
 RUN = "{{ ti.xcom_pull(task_ids='open_run') }}"
 
 
-def _params() -> dict[str, Param]:
-    return {
-        name: Param(field.pop("default"), **field) for name, field in form_fields(load_deployment().defaults).items()
-    }
-
-
-@task(task_display_name="open run", retries=1)
+@task(task_display_name="open run")
 def open_run(params: dict[str, Any], run_id: str) -> str:
     """Validate the parameters, look at the release, and write the run folder."""
     from ml.runs import open_run as open_
@@ -67,16 +60,10 @@ with DAG(
     description="Open Images release to a trained and evaluated classifier of perceived gender presentation",
     doc_md=DOC,
     schedule=None,
-    catchup=False,
-    params=_params(),
+    params=form(load_deployment().defaults),
     tags=["open-images", "training", "spark", "tensorflow"],
     owner_links={"machine-learning": "https://storage.googleapis.com/openimages/web/index.html"},
-    default_args={
-        "owner": "machine-learning",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=30),
-        "execution_timeout": datetime.timedelta(hours=24),
-    },
+    **dag_defaults(),
 ) as dag:
     opened = open_run()  # Airflow hands in params and run_id, which are names of its context
 

@@ -2,8 +2,8 @@
 
 import json
 import os
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -207,30 +207,32 @@ def test_an_attempt_is_pinned_after_the_mark_and_the_pin_is_dropped(opened, root
 
 def test_runs_that_look_for_work_while_it_is_removed_never_hold_what_is_gone(opened, root, made):
     """Whatever the order of their steps, a run that has found an attempt finds it whole afterwards."""
-    held, stop = [], threading.Event()
 
-    def find(number):
-        while not stop.is_set():
-            run = replace(old, slug=f"finder-{number}-{len(held)}")
-            if manifest := run.find(EXTRACT):
-                time.sleep(0.001)
-                held.append((manifest.uri, run.pinned("extract").whole()))
+    def find(run):
+        if run.find(EXTRACT):
+            assert run.pinned("extract").whole()
 
-    for round_ in range(6):
-        old = opened(f"old-{round_}")
-        manifest = run_stage(old, EXTRACT, work)
+    def find_often(old, number):
+        for time_ in range(20):
+            find(replace(old, slug=f"finder-{old.slug}-{number}-{time_}"))
+
+    for round_ in range(4):
+        old = opened(f"old-{round_}", max_fault_share=0.1 + round_ / 10)
+        run_stage(old, EXTRACT, work)
         age(root, 100)
         listed = made()
-        stop.clear()
-        finders = [threading.Thread(target=find, args=(number,)) for number in range(3)]
-        for finder in finders:
-            finder.start()
-        remove(listed)
-        stop.set()
-        for finder in finders:
-            finder.join()
-        assert not storage.exists(storage.join(manifest.uri, REMOVAL))
-    assert all(whole for _, whole in held)
+        with ThreadPoolExecutor(3) as pool:
+            finders = [pool.submit(find_often, old, number) for number in range(3)]
+            outcome = remove(listed)
+            for finder in finders:
+                finder.result()
+        pins = Pins(root)
+        pins.refresh()
+        held_now = {attempt for run in pins.runs.values() for attempt in run.attempts}
+        for attempt in held_now:
+            assert load_manifest(f"{root}/stages/{attempt}").whole()
+        assert not any(path.endswith(REMOVAL) for path in storage.survey(root))
+        assert len(outcome.removed) + len(outcome.stayed) == len(listed.items)
 
 
 def test_a_job_slower_than_the_grace_fails_rather_than_commit_what_is_left(opened, root, made):
