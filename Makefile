@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down mlflow test test-all lint bench
+.PHONY: help setup demo up down mlflow doctor test test-all lint bench
 
 help: ## List what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -32,6 +32,9 @@ down: ## Stop the Airflow that `make up` started, and every task of it
 
 mlflow: setup ## Show the experiments in MLflow's pages (PORT=<number> for another port than 5000)
 	@$(if $(PORT),PORT='$(PORT)') exec $(PY) "$(ROOT)/scripts/mlflow_pages.py"
+
+doctor: setup ## Look at what this machine needs for it all, and say what to do (ARGS=--full looks longer)
+	@cd "$(ROOT)" && eval "$$($(PY) scripts/local_airflow.py env)"; $(PY) -m ml doctor $(ARGS)
 
 test: setup ## Run the tests that need nothing more (minutes)
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow" $(ARGS)

@@ -145,6 +145,20 @@ def clean_up(
             typer.echo(f"Stayed after all: {maintenance.told(outcome.stayed)}.")
 
 
+@app.command()
+def doctor(
+    full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and the face detector too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Look at all that the workflow needs of this machine and say what to do; exit 1 where a run cannot succeed."""
+    from ml.doctor import examine, show
+
+    findings = examine(full)
+    show(findings, as_json)
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run a command; a failure that is understood is one line, not a traceback."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers hide our own lines
