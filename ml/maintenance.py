@@ -52,7 +52,7 @@ from ml.supervision import lives
 log = logging.getLogger(__name__)
 Kind = Literal["run", "attempt", "checkpoints", "mark", "plan"]
 IsRunning = Callable[[str, str], bool]  # by flow and run id
-MANIFEST = "manifest.json"
+MANIFEST, ERROR = "manifest.json", "error.json"
 
 
 def unscheduled(flow: str, run_id: str) -> bool:
@@ -136,12 +136,18 @@ class _Group:
     def committed(self) -> bool:
         return MANIFEST in self.files
 
+    @property
     def claim(self) -> dict[str, str]:
-        """Who writes the attempt; nothing is known of attempts that have no claim."""
+        """Who writes the attempt: `run`, its folder's name, and `job`, a process. Empty where no claim is left."""
         try:
             return dict(storage.read_json(storage.join(self.uri, CLAIM)))
         except FileNotFoundError:
             return {}
+
+    @property
+    def in_work(self) -> bool:
+        """Whether a process of this host still writes the attempt; one that failed has said so."""
+        return not self.committed and ERROR not in self.files and lives(self.claim.get("job", ""))
 
     def item(self, kind: Kind, reason: str) -> Item:
         size = sum(stat.bytes for stat in self.files.values())
@@ -369,9 +375,9 @@ class _Judge:
         """Why an attempt, given as `attempt_id` has it, stays, or None."""
         if self.young(group.modified):
             return "within the grace period"
-        if not group.committed:
-            return "a living job writes it" if lives(group.claim().get("job", "")) else None
-        return self.pins.holder(attempt)
+        if group.committed:
+            return self.pins.holder(attempt)
+        return "a living job writes it" if group.in_work else None
 
     def checkpoints_stay(self, group: _Group, runs: dict[str, RunFolder]) -> str | None:
         """Why the checkpoints of a run stay while these runs do, or None."""
@@ -383,10 +389,8 @@ class _Judge:
         """The folders' names of runs that may be writing an attempt or checkpoints."""
         busy = {group.uri.rpartition("/")[2] for group in self.checkpoints.values() if self.young(group.modified)}
         for group in self.attempts.values():
-            if not group.committed and CLAIM in group.files:
-                claim = group.claim()
-                if self.young(group.modified) or lives(claim.get("job", "")):
-                    busy.add(claim.get("run", ""))
+            if not group.committed and (self.young(group.modified) or group.in_work):
+                busy.add(group.claim.get("run", ""))
         return busy
 
 

@@ -38,6 +38,7 @@ def crashed(run, stage=EXTRACT, attempt="20260101T000000-0badcafe"):
     with pytest.raises(PassingError):
         run_stage(run, stage, crash, attempt)
     uri = storage.join(run.key_uri(stage), "attempts", attempt)
+    storage.remove(storage.join(uri, "error.json"))  # as where it was killed
     host, _, rest = identity().partition("|")
     storage.write_json(storage.join(uri, CLAIM), {"run": run.slug, "job": f"{host}|1|{rest.partition('|')[2]}"})
     return uri
@@ -128,6 +129,18 @@ def _attempts_of(root):
     return [f"{root}/{path.rpartition('/')[0]}" for path in storage.survey(root) if path.endswith("/manifest.json")]
 
 
+def test_an_attempt_that_failed_is_not_in_work_though_its_process_lives(opened, root, made):
+    run = opened()
+    with pytest.raises(PassingError):
+        run_stage(run, EXTRACT, crash, "failed")
+    uri = storage.join(run.key_uri(EXTRACT), "attempts", "failed")
+    age(root, 10)
+    assert uris(made().items) == {uri}
+    storage.remove(storage.join(uri, "error.json"))
+    assert made().items == []
+    assert made().kept["attempt: a living job writes it"] == 1
+
+
 def test_a_run_in_the_middle_of_its_stages_loses_nothing_whatever_its_age(opened, root, made):
     run = opened()
     first = run_stage(run, EXTRACT, work)
@@ -184,7 +197,25 @@ def test_a_run_that_goes_on_between_plan_and_removal_is_kept(opened, root, made)
     assert cleared.pins()
 
 
-def test_an_attempt_is_pinned_after_the_mark_and_the_pin_is_dropped(opened, root, made, monkeypatch):
+def test_an_attempt_pinned_just_before_the_mark_stays(opened, root, made, monkeypatch):
+    old = opened("old")
+    found = run_stage(old, EXTRACT, work)
+    age(root, 100)
+    listed = made()
+    new = opened("new")
+    write_json = storage.write_json
+
+    def find_then_write(uri, value):
+        if uri.endswith(REMOVAL):
+            assert new.find(EXTRACT) == found
+        write_json(uri, value)
+
+    monkeypatch.setattr(storage, "write_json", find_then_write)
+    assert reasons(remove(listed)) == {found.uri: "a run holds it"}
+    assert new.find(EXTRACT) == found
+
+
+def test_a_run_that_pins_an_attempt_after_the_mark_drops_the_pin(opened, root, made, monkeypatch):
     old = opened("old")
     found = run_stage(old, EXTRACT, work)
     age(root, 100)
