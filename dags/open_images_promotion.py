@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Context, Param, task
+from airflow.sdk import DAG, Context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config import load_deployment
 from ml.errors import StageError
-from ml.forms import form_fields
 from open_images.approval import APPROVE, VerdictApprovalOperator
 from open_images.assets import CANDIDATE, CHAMPION
+from open_images.defaults import dag_defaults, form
 from open_images.operators import ProcessStageOperator, fail
 
 DOC = """
@@ -39,7 +38,7 @@ must not be used to decide about people.
 RUN = "{{ ti.xcom_pull(task_ids='choose')['run'] }}"
 
 
-@task(retries=1)
+@task
 def choose(params: dict[str, Any], run_id: str, triggering_asset_events: Any, ti: Any) -> dict[str, Any]:
     """Choose and register the candidate, and write the run folder."""
     from ml.promotion_run import NothingToDecideError, open_promotion
@@ -118,21 +117,12 @@ with DAG(
     description="A candidate model is judged beside the champion, approved, and takes its place",
     doc_md=DOC,
     schedule=[CANDIDATE],
-    catchup=False,
     max_active_runs=1,  # each candidate is judged beside the champion that the one before has left
-    params={
-        name: Param(field.pop("default"), **field) for name, field in form_fields(load_deployment().promotion).items()
-    },
+    params=form(load_deployment().promotion),
     tags=["open-images", "promotion"],
-    default_args={"owner": "machine-learning", "retries": 2, "retry_delay": datetime.timedelta(seconds=30)},
+    **dag_defaults(),
 ) as dag:
-    compare = ProcessStageOperator(
-        task_id="compare",
-        stage="compare",
-        run=RUN,
-        pre_execute=skip_without_comparison,
-        execution_timeout=datetime.timedelta(hours=24),
-    )
+    compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_comparison)
     approve = VerdictApprovalOperator(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['candidate']['model'] }}, version "
@@ -140,6 +130,7 @@ with DAG(
         verdict="gate",
         mode="{{ params.mode }}",
         hours="{{ params.approval_hours }}",
+        execution_timeout=None,  # it waits for as long as the parameter says
     )
     chosen, judged, promoted = choose(), gate(), promote()  # Airflow hands in the arguments: names of its context
     chosen >> compare >> judged >> approve >> promoted

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ml.config import PredictionConfig, PromotionConfig, RunConfig
+from ml.config import MaintenanceConfig, PredictionConfig, PromotionConfig, RunConfig
 from ml.errors import ConfigurationError, StageError
 from ml.forms import with_options
 from ml.logs import log_to_stderr
@@ -163,6 +163,42 @@ def move_back(
     deployment = load_deployment()
     now, before = promotion_run.move_back(storage or deployment.storage, deployment.defaults, "at the command line")
     typer.echo(f"{now.title} is champion again, no longer version {before.number}.")
+
+
+@app.command("clean-up")
+@with_options(MaintenanceConfig)
+def clean_up(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+) -> None:
+    """List what may go from the storage root and why; with --remove, remove it.
+
+    A shell does not know which runs Airflow has under way: beside an Airflow use its DAG open_images_maintenance.
+    """
+    from ml import maintenance
+    from ml.config import load_deployment
+
+    plan = maintenance.plan(storage or load_deployment().storage, values)
+    typer.echo(f"May go: {maintenance.told(plan.items)}. The list: {plan.uri}")
+    if plan.config.remove:
+        outcome = maintenance.remove(plan)
+        typer.echo(f"Removed: {maintenance.told(outcome.removed)}.")
+        if outcome.stayed:
+            typer.echo(f"Stayed after all: {maintenance.told(outcome.stayed)}.")
+
+
+@app.command()
+def doctor(
+    full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and the face detector too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Look at all that the workflow needs of this machine and say what to do; exit 1 where a run cannot succeed."""
+    from ml.doctor import examine, show
+
+    findings = examine(full)
+    show(findings, as_json)
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -92,7 +92,7 @@ def reach(uri: str) -> Iterator[MlflowClient]:
     except StageError:
         raise
     except Exception as error:  # of MLflow, of the database, of the network
-        raise _refusal(uri, error) from error
+        raise refusal(uri, error) from error
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -133,7 +133,8 @@ def _lock(uri: str) -> Iterator[None]:
         yield
 
 
-def _refusal(uri: str, error: Exception) -> StageError:
+def refusal(uri: str, error: Exception) -> StageError:
+    """What to tell of an error that came from MLflow, its database or the network."""
     told = f"{type(error).__name__}: {str(error).strip()[:500]}"
     if "out-of-date database schema" in told:
         return ConfigurationError(

@@ -20,7 +20,7 @@ from ml.errors import ConfigurationError, DataError
 from ml.registry import Registry
 from ml.release import modified
 from ml.runs import FlowRun, slug
-from ml.stages import load_manifest
+from ml.stages import load_manifest, stays
 
 log = logging.getLogger(__name__)
 LISTING_ROWS = 50_000  # written at a time
@@ -159,4 +159,7 @@ def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[P
         raise DataError(f"{photographs} holds no JPEG or PNG file.", "Correct the parameter `photographs`.")
     run = FlowRun(root, slug(run_id), run_id, config, {"photographs": digest, "model": model})
     run.write()
+    # The listing may take long. From here on the run holds its model, unless maintenance was removing it by then.
+    if not stays(model):
+        raise DataError(f"The model {model} was removed meanwhile.", "Name another model, or start the run again.")
     return run

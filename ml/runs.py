@@ -15,7 +15,7 @@ from ml.errors import ConfigurationError, DataError
 from ml.flow import PREDICT, STAGES, followers
 from ml.miap import check_miap
 from ml.release import Release, check_classes, find_release, read_classes
-from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt
+from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt, stays
 
 FLOWS: dict[str, type[FlowConfig]] = {
     "training": RunConfig,
@@ -148,6 +148,9 @@ class FlowRun(Generic[C]):
         if not manifest.whole():
             return None
         self.pin(manifest, delivery)
+        if not stays(attempt):  # maintenance had begun to remove it before it was pinned
+            storage.remove(pin)
+            return None
         return manifest
 
     def _pin_uri(self, stage_name: str, delivery: Delivery | None = None) -> str:

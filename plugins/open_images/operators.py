@@ -7,6 +7,7 @@ sense, and when the task is killed the job's whole process tree ends with it.
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,11 @@ def event_extra(run: FlowRun[Any], manifest: Manifest, metrics: Sequence[str], c
     }
 
 
+def stage_timeout(stage: str) -> datetime.timedelta:
+    """How long the deployment gives the task of a stage."""
+    return datetime.timedelta(hours=load_deployment().timeout(stage))
+
+
 class _StageMixin:
     """Finds the stage done, or prepares an attempt for a job; shared by both operators."""
 
@@ -115,6 +121,7 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
     operator_extra_links = (SparkHistoryLink(),)
 
     def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
+        kwargs.setdefault("execution_timeout", stage_timeout(stage))
         super().__init__(application=str(JOBS / f"{stage}.py"), name=f"open-images-{stage}", conn_id=conn_id, **kwargs)
         self.stage = stage
         self.run = run
@@ -143,6 +150,10 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
         uri = attempt_uri(run, stage, attempt)
         try:
             super().execute(context)
+        except FileNotFoundError as error:
+            raise AirflowFailException(
+                f"configuration: There is no {error.filename}. Put spark-submit, which comes with pyspark, on PATH."
+            ) from error
         except AirflowException as error:
             raise failure_of(uri, f"spark-submit of stage {self.stage} failed.") from error
         return xcom_value(committed(uri, f"Stage {self.stage} committed nothing."), found_done=False)
@@ -182,6 +193,7 @@ class ProcessStageOperator(_StageMixin, BaseOperator):
     operator_extra_links = (ReportLink(), MlflowLink())
 
     def __init__(self, *, stage: str, run: str, event_metrics: Sequence[str] = (), **kwargs: Any) -> None:
+        kwargs.setdefault("execution_timeout", stage_timeout(stage))
         super().__init__(**kwargs)
         self.stage = stage
         self.run = run
