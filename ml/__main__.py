@@ -33,6 +33,17 @@ def sample_release(
     typer.echo(write_sample_release(directory, scenes, seed))
 
 
+@app.command("seal-delivery")
+def seal_delivery(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder <YYYY-MM-DD> of a landing, or its URI.")],
+) -> None:
+    """Count what a delivery holds and write its delivery.json, after which it is there."""
+    from ml.deliveries import seal
+
+    note = seal(directory)
+    typer.echo(f"{note.date}: {sum(note.rows.values()):,} rows, {note.photographs:,} photographs")
+
+
 @app.command("open-run")
 @with_options(RunConfig)
 def open_run(
