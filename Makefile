@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down mlflow test test-all lint bench
+.PHONY: help setup demo up down mlflow doctor test test-all lint bench
 
 help: ## List what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -33,6 +33,9 @@ down: ## Stop the Airflow that `make up` started, and every task of it
 mlflow: setup ## Show the experiments in MLflow's pages (PORT=<number> for another port than 5000)
 	@$(if $(PORT),PORT='$(PORT)') exec $(PY) "$(ROOT)/scripts/mlflow_pages.py"
 
+doctor: setup ## Look at what this machine needs for it all, and say what to do (ARGS=--full looks longer)
+	@cd "$(ROOT)" && eval "$$($(PY) scripts/local_airflow.py env)"; $(PY) -m ml doctor $(ARGS)
+
 test: setup ## Run the tests that need nothing more (minutes)
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow" $(ARGS)
 
@@ -43,5 +46,5 @@ test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (i
 lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-bench: setup ## Measure (BENCH=learning, training or prediction in place of the Spark stages)
+bench: setup ## Measure (BENCH=learning, training, prediction or parse in place of the Spark stages)
 	@$(PY) "$(ROOT)/benchmarks/$(or $(BENCH),run).py" $(ARGS)

@@ -11,6 +11,7 @@ from airflow.sdk import DAG, Metadata, task
 from ml.config import load_deployment
 from ml.errors import StageError
 from open_images.assets import LANDING
+from open_images.defaults import dag_defaults
 from open_images.operators import fail
 
 if TYPE_CHECKING:
@@ -31,16 +32,10 @@ with DAG(
     doc_md=DOC,
     schedule=load_deployment().landing_schedule,
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),
-    catchup=False,
     max_active_runs=1,
     tags=["open-images", "landing"],
-    default_args={
-        "owner": "machine-learning",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=30),
-        "execution_timeout": datetime.timedelta(hours=1),
-    },
-):
+    **dag_defaults(),
+) as dag:
 
     @task(inlets=[LANDING])
     def look(inlet_events: InletEventsAccessors) -> list[str]:

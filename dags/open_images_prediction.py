@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
-from airflow.sdk import DAG, Param, task
+from airflow.sdk import DAG, task
 
 from ml.config import load_deployment
 from ml.errors import StageError
-from ml.forms import form_fields
+from open_images.defaults import dag_defaults, form
 from open_images.operators import SparkStageOperator, fail
 
 DOC = """
@@ -32,7 +31,7 @@ must not be used to decide about people.
 RUN = "{{ ti.xcom_pull(task_ids='open_prediction') }}"
 
 
-@task(task_display_name="open prediction", retries=1)
+@task(task_display_name="open prediction")
 def open_prediction(params: dict[str, Any], run_id: str) -> str:
     """Validate the parameters, list the photographs, choose the model, and write the run folder."""
     from ml.prediction_run import open_prediction as open_
@@ -48,17 +47,9 @@ with DAG(
     description="Photographs of a folder or bucket to perceived gender presentation, face by face",
     doc_md=DOC,
     schedule=None,
-    catchup=False,
-    params={
-        name: Param(field.pop("default"), **field) for name, field in form_fields(load_deployment().prediction).items()
-    },
+    params=form(load_deployment().prediction),
     tags=["open-images", "prediction", "spark", "tensorflow"],
-    default_args={
-        "owner": "machine-learning",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=30),
-        "execution_timeout": datetime.timedelta(hours=24),
-    },
+    **dag_defaults(),
 ) as dag:
     opened = open_prediction()  # Airflow hands in params and run_id, which are names of its context
     opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN)

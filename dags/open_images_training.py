@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, Context, CronDataIntervalTimetable, Param, TaskGroup, task
+from airflow.sdk import DAG, AssetOrTimeSchedule, Context, CronDataIntervalTimetable, TaskGroup, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config import load_deployment
 from ml.errors import NothingNewError, StageError
-from ml.forms import form_fields
-from open_images.assets import LANDING
+from open_images.assets import CANDIDATE, LANDING
+from open_images.defaults import dag_defaults, form
 from open_images.operators import ProcessStageOperator, SparkStageOperator, fail
 
 if TYPE_CHECKING:
@@ -49,12 +49,6 @@ INTERVAL_RUNS = ("scheduled", "backfill")  # of the others, those by hand may ha
 RUN = "{{ ti.xcom_pull(task_ids='open_run') }}"
 
 
-def _params() -> dict[str, Param]:
-    return {
-        name: Param(field.pop("default"), **field) for name, field in form_fields(load_deployment().defaults).items()
-    }
-
-
 def _schedule() -> AssetOrTimeSchedule | list[Asset]:
     """On time, with a data interval for each run, so that it can be backfilled; and by deliveries."""
     cron = load_deployment().training_schedule
@@ -63,7 +57,7 @@ def _schedule() -> AssetOrTimeSchedule | list[Asset]:
     return AssetOrTimeSchedule(timetable=CronDataIntervalTimetable(cron, timezone="UTC"), assets=[LANDING])
 
 
-@task(task_display_name="open run", retries=1)
+@task(task_display_name="open run")
 def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
     """Validate the parameters, look at the deliveries, freeze what the run sees, and write the run folder."""
     from ml.runs import open_run as open_
@@ -93,16 +87,10 @@ with DAG(
     doc_md=DOC,
     schedule=_schedule(),
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),  # of the first release: backfills go no further
-    catchup=False,
-    params=_params(),
+    params=form(load_deployment().defaults),
     tags=["open-images", "training", "spark", "tensorflow"],
     owner_links={"machine-learning": "https://storage.googleapis.com/openimages/web/index.html"},
-    default_args={
-        "owner": "machine-learning",
-        "retries": 2,
-        "retry_delay": datetime.timedelta(seconds=30),
-        "execution_timeout": datetime.timedelta(hours=24),
-    },
+    **dag_defaults(),
 ) as dag:
     opened = open_run()  # Airflow hands in params, run_id and dag_run, which are names of its context
 
@@ -115,9 +103,14 @@ with DAG(
         join_labels >> chip >> featurize
 
     with TaskGroup("model", tooltip="From features to a report, in TensorFlow"):
-        train, evaluate = (
-            ProcessStageOperator(task_id=stage, stage=stage, run=RUN, max_active_tis_per_dag=1)
-            for stage in ("train", "evaluate")
+        train = ProcessStageOperator(task_id="train", stage="train", run=RUN, max_active_tis_per_dag=1)
+        evaluate = ProcessStageOperator(
+            task_id="evaluate",
+            stage="evaluate",
+            run=RUN,
+            max_active_tis_per_dag=1,
+            outlets=[CANDIDATE],  # the promotion DAG's schedule
+            event_metrics=("faces", "accuracy", "majority"),
         )
         compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_baseline)
         train >> [evaluate, compare]

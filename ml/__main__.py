@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from ml.config import PredictionConfig, RunConfig
-from ml.errors import StageError
+from ml.config import MaintenanceConfig, PredictionConfig, PromotionConfig, RunConfig
+from ml.errors import ConfigurationError, StageError
 from ml.forms import with_options
 from ml.logs import log_to_stderr
 
@@ -31,6 +31,17 @@ def sample_release(
     from ml.sample_release import write_sample_release
 
     typer.echo(write_sample_release(directory, scenes, seed))
+
+
+@app.command("seal-delivery")
+def seal_delivery(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder <YYYY-MM-DD> of a landing, or its URI.")],
+) -> None:
+    """Count what a delivery holds and write its delivery.json, after which it is there."""
+    from ml.deliveries import seal
+
+    note = seal(directory)
+    typer.echo(f"{note.date}: {sum(note.rows.values()):,} rows, {note.photographs:,} photographs")
 
 
 @app.command("open-run")
@@ -91,7 +102,7 @@ def predict(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the annotated photographs, predictions.csv and .json.")],
     model: Annotated[
-        str | None, typer.Option(help="Attempt folder of stage train; by default that of the newest run.")
+        str | None, typer.Option(help="Attempt folder of stage train; by default the champion's, else the newest.")
     ] = None,
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
     min_confidence: Annotated[
@@ -121,6 +132,84 @@ def open_prediction(
 
     root = storage or load_deployment().storage
     typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
+
+
+@app.command()
+@with_options(PromotionConfig, leave_out=("include_backfills", "mode", "approval_hours", "move_back"))
+def promote(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Make it champion where the gate passes it.")] = False,
+) -> None:
+    """Judge a candidate beside the champion, print the verdict, and with --yes make it champion."""
+    from ml import promotion_run
+    from ml.config import load_deployment
+
+    root = storage or load_deployment().storage
+    try:
+        promotion = promotion_run.open_promotion(root, f"shell-{uuid.uuid4().hex[:8]}", values)
+    except promotion_run.NothingToDecideError as nothing:
+        typer.echo(nothing)
+        return
+    if promotion.compares:
+        _run_stage(promotion.run, "compare", None)
+    verdict = promotion_run.gate(promotion.run)
+    typer.echo(verdict.markdown())
+    if not verdict.passed:
+        raise ConfigurationError(f"The gate refuses {promotion.candidate.title}: {verdict.reasons}")
+    if yes:
+        typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")
+    else:
+        typer.echo("The gate passes it. Nothing was moved: --yes makes it champion.")
+
+
+@app.command("move-back")
+def move_back(
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+) -> None:
+    """Make the champion before the present one champion again."""
+    from ml import promotion_run
+    from ml.config import load_deployment
+
+    deployment = load_deployment()
+    now, before = promotion_run.move_back(storage or deployment.storage, deployment.defaults, "at the command line")
+    typer.echo(f"{now.title} is champion again, no longer version {before.number}.")
+
+
+@app.command("clean-up")
+@with_options(MaintenanceConfig)
+def clean_up(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+) -> None:
+    """List what may go from the storage root and why; with --remove, remove it.
+
+    A shell does not know which runs Airflow has under way: beside an Airflow use its DAG open_images_maintenance.
+    """
+    from ml import maintenance
+    from ml.config import load_deployment
+
+    plan = maintenance.plan(storage or load_deployment().storage, values)
+    typer.echo(f"May go: {maintenance.told(plan.items)}. The list: {plan.uri}")
+    if plan.config.remove:
+        outcome = maintenance.remove(plan)
+        typer.echo(f"Removed: {maintenance.told(outcome.removed)}.")
+        if outcome.stayed:
+            typer.echo(f"Stayed after all: {maintenance.told(outcome.stayed)}.")
+
+
+@app.command()
+def doctor(
+    full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and the face detector too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Look at all that the workflow needs of this machine and say what to do; exit 1 where a run cannot succeed."""
+    from ml.doctor import examine, show
+
+    findings = examine(full)
+    show(findings, as_json)
+    if any(finding.state == "fault" for finding in findings):
+        raise typer.Exit(1)
 
 
 def main() -> None:

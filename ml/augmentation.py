@@ -10,7 +10,9 @@ import tensorflow as tf
 ROTATION_DEGREES = 20.0
 SHIFT = 0.1  # of the chip's side
 SHEAR = 0.1  # sideways pixels a row
-ZOOM = 0.22  # of both axes together, as a logarithm: face boxes are drawn tight by one annotator, loose by another
+# Of both axes together, as logarithms: face boxes are drawn tight by one annotator, loose by another. More inwards,
+# where a chip loses hair and chin, than outwards.
+ZOOM = (-0.36, 0.2)
 ASPECT = 0.1  # of one axis against the other, as a logarithm
 CONTRAST = 0.35
 BRIGHTNESS = 0.15  # of 255
@@ -91,7 +93,9 @@ def _affine(drawn: tf.Tensor, given: int, side: int) -> tf.Tensor:
     angle = drawn[1] * (ROTATION_DEGREES * math.pi / 180)
     shift_x, shift_y = drawn[2] * SHIFT * given, drawn[3] * SHIFT * given
     shear = drawn[4] * SHEAR
-    zoom, aspect = tf.exp(ZOOM * drawn[5]) * (given / side), tf.exp(ASPECT * drawn[6])
+    inwards, outwards = ZOOM
+    zoom = tf.exp(inwards + (outwards - inwards) * (drawn[5] + 1) / 2) * (given / side)
+    aspect = tf.exp(ASPECT * drawn[6])
     zoom_x, zoom_y = zoom * aspect * flip, zoom / aspect
     sine, cosine = tf.sin(angle), tf.cos(angle)
     a0, a1 = cosine * zoom_x, (cosine * shear - sine) * zoom_y

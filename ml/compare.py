@@ -60,7 +60,7 @@ def measure(model: Answers, baseline: Answers) -> dict[str, Any]:
         `faces`, `images`, `intervals`; by role `accuracy` and `log_loss`; `accuracy_difference`,
         `log_loss_difference`; `table` of faces that `both`, `only_model`, `only_baseline` or `neither` answer right;
         `mcnemar`, the exact test (McNemar, 1947) that the two are right equally often: `p_value` and `discordant`
-        faces, taken as independent; and `slices`, the accuracy differences by slice.
+        faces, taken as independent; and `slices`, the accuracies and their difference by slice.
     """
     truth, count = model.truth, len(model.truth)
     bootstrap = ImageBootstrap(model.columns["image_id"])
@@ -76,7 +76,7 @@ def measure(model: Answers, baseline: Answers) -> dict[str, Any]:
     ]
     gained = right["model"].astype(np.int64) - right["baseline"]
     columns = {name: values for name, values in model.columns.items() if name in COLUMNS}
-    overall, slices = slice_differences(columns, gained, bootstrap)
+    overall, slices = slice_differences(columns, right, bootstrap)
     won, lost = int((gained == 1).sum()), int((gained == -1).sum())
     return {
         "faces": count,

@@ -26,6 +26,11 @@ BACKBONES = (
     *(f"ResNet{depth}{version}" for version in ("", "V2") for depth in (50, 101, 152)),
     *("VGG16", "VGG19"),
 )
+# Hours that Airflow gives a stage's task unless the deployment says otherwise: enough for all of Open Images.
+TIMEOUTS: dict[str, float] = {
+    **{"extract": 6.0, "explore": 6.0, "join_labels": 6.0, "chip": 24.0, "featurize": 12.0, "train": 48.0},
+    **{"evaluate": 6.0, "compare": 6.0, "predict": 48.0},
+}
 NETWORK_NAMES = ("compact", "notebook", *(f"transfer:{name}" for name in BACKBONES))
 
 
@@ -180,8 +185,19 @@ class RunConfig(FlowConfig):
     )
     epochs: int = _field(30, "Training", "Epochs", "Passes over the training faces.", ge=1, le=1000)
     batch_size: int = _field(64, "Training", "Batch size", "Faces a training step.", ge=2, le=4096)
+    optimizer: Literal["muon", "adamw"] = _field(
+        "muon",
+        "Training",
+        "Optimizer",
+        "muon: kernels of convolutions by Muon, all else by AdamW; learns from half the epochs. adamw: AdamW alone.",
+    )
     learning_rate: float = _field(
-        0.002, "Training", "Learning rate", "Peak learning rate of the optimiser.", gt=0.0, le=1.0
+        0.01,
+        "Training",
+        "Learning rate",
+        "Peak learning rate; adamw wants less, such as 0.002.",
+        gt=0.0,
+        le=1.0,
     )
     schedule: Literal["cosine", "constant"] = _field(
         "cosine",
@@ -190,7 +206,12 @@ class RunConfig(FlowConfig):
         "cosine: the learning rate warms up, then falls along half a cosine to a hundredth. constant: it stays.",
     )
     weight_decay: float = _field(
-        0.05, "Training", "Weight decay", "Decoupled weight decay (AdamW) of kernels; 0 is plain Adam.", ge=0.0, le=1.0
+        0.05,
+        "Training",
+        "Weight decay",
+        "Decoupled decay of kernels; with adamw, 0 is plain Adam.",
+        ge=0.0,
+        le=1.0,
     )
     label_smoothing: float = _field(
         0.1, "Training", "Label smoothing", "Share of each label's weight that is spread over both.", ge=0.0, le=0.5
@@ -333,7 +354,7 @@ class PredictionConfig(FlowConfig):
         None,
         "Answers",
         "Model",
-        "Attempt folder of stage train; empty: the model that was trained last.",
+        "Attempt folder of stage train; empty: the champion, or where there is none the model that was trained last.",
         min_length=1,
     )
     min_confidence: float = _field(
@@ -357,23 +378,142 @@ class PredictionConfig(FlowConfig):
     )
 
 
-C = TypeVar("C", RunConfig, PredictionConfig)
+class ComparisonConfig(RunConfig):
+    """What a promotion compares: the parameters of the candidate's run, with the champion as `baseline`."""
+
+
+class PromotionConfig(FlowConfig):
+    """What one run of the promotion flow does."""
+
+    candidate: str | None = _field(
+        None,
+        "Candidate",
+        "Candidate",
+        "Number of a registered version, or attempt folder of stage train; empty: the newest of the candidates that "
+        "triggered the run, or of all evaluated models.",
+        min_length=1,
+    )
+    include_backfills: bool = _field(
+        False, "Candidate", "Candidates of backfills", "Decide also about a model that a backfill has trained."
+    )
+    allow_older: bool = _field(
+        False,
+        "Candidate",
+        "Allow an older one",
+        "Let a candidate pass that saw fewer deliveries than the champion did: whose as_of is earlier.",
+    )
+    floor: float = _field(
+        0.05,
+        "Gate",
+        "Above the majority",
+        "The low end of the 95% interval of the candidate's accuracy must lie at least so far above the share of the "
+        "commonest label.",
+        ge=0.0,
+        le=0.5,
+    )
+    compare: bool = _field(
+        True,
+        "Gate",
+        "Compare with the champion",
+        "Compare both on the same test faces. Off: the rules without a comparison decide alone, for a candidate of "
+        "another chip size or of other labels, which cannot be compared.",
+    )
+    margin: float = _field(
+        0.01,
+        "Gate",
+        "Margin",
+        "By so much the candidate's accuracy may lie below the champion's on the same faces.",
+        ge=0.0,
+        le=0.5,
+    )
+    slice_margin: float = _field(
+        0.05,
+        "Gate",
+        "Margin of a slice",
+        "No slice of at least 50 faces may be worse by more than this where the interval of the difference leaves out "
+        "zero.",
+        ge=0.0,
+        le=0.5,
+    )
+    mode: Literal["approve", "automatic"] = _field(
+        "approve",
+        "Approval",
+        "Mode",
+        "approve: a person decides about what has passed the gate. automatic: passing the gate is enough.",
+    )
+    approval_hours: float = _field(
+        72.0,
+        "Approval",
+        "Hours to answer",
+        "Whoever is asked has so long; no answer counts as a rejection.",
+        gt=0.0,
+        le=8760.0,
+    )
+    move_back: bool = _field(
+        False,
+        "Moving back",
+        "Move back",
+        "Make the champion before this one champion again, and do nothing else.",
+    )
+
+
+class MaintenanceConfig(FlowConfig):
+    """What one clean-up of the storage root does."""
+
+    grace_hours: float = _field(
+        72.0,
+        "What goes",
+        "Grace (hours)",
+        "What was written within so many hours is never touched. More than the longest stage takes: a job that is "
+        "slower may find its attempt removed, and fail.",
+        gt=0.0,
+        le=24.0 * 366,
+    )
+    run_days: float | None = _field(
+        90.0,
+        "What goes",
+        "Age of runs (days)",
+        "Runs in whose folder nothing was written for so many days are removed, and with them what they alone used; "
+        "empty: none is.",
+        gt=0.0,
+        le=36_600.0,
+    )
+    keep_runs: int = _field(
+        20,
+        "What goes",
+        "Newest runs kept",
+        "So many of the newest evaluated training runs are kept whatever their age.",
+        ge=1,
+        le=100_000,
+    )
+    remove: bool = _field(
+        False, "Run", "Remove", "Remove what the plan lists. Otherwise the plan is only made and shown."
+    )
+
+
+C = TypeVar("C", RunConfig, PredictionConfig)  # of flows that are made of stages
+F = TypeVar("F", bound=FlowConfig)
 
 
 class Deployment(BaseModel):
     """What a deployment sets once for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
 
-    The file's keys are
+    The file's keys are those below, but `defaults`, in whose place the file has any field of `RunConfig` itself. The
+    values are the defaults that scheduled runs, Airflow's forms and the command line start from.
 
-    - `storage`: the storage root
-    - `spark_conf`: a mapping, for all Spark jobs
-    - `mlflow`: the address of a tracking server, needed where the storage is not on this machine
-    - `training_schedule`: a cron expression, UTC; empty: the training runs by deliveries and by hand only
-    - `landing_schedule`: when the landing is looked at
-    - `prediction`: a mapping of fields of `PredictionConfig`
-    - any field of `RunConfig`
-
-    where the value of a field is the default that scheduled runs, Airflow's form and the command line start from.
+    Attributes:
+        storage: The storage root.
+        spark_conf: Settings of Spark.
+        mlflow: Address of a tracking server, needed where the storage is not on this machine.
+        training_schedule: When the training runs: a cron expression, UTC; empty: by deliveries and by hand only.
+        landing_schedule: When the landing is looked at.
+        notify: Who is told of a run's end. The id of an Airflow connection or an http(s) address, to which JSON is
+            posted; or the dotted path of an Airflow notifier with its arguments.
+        timeouts: Hours that Airflow gives the task of a stage, over those of `TIMEOUTS`.
+        defaults: Of the training flow.
+        prediction: Of the prediction flow.
+        promotion: Of the promotion flow.
+        maintenance: Of the clean-up.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -383,11 +523,28 @@ class Deployment(BaseModel):
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     training_schedule: str | None = "0 0 1 * *"
     landing_schedule: str = "*/10 * * * *"
+    notify: (
+        Annotated[str, Field(pattern=r"^(https?://\S+|[\w.-]+)$")]
+        | Annotated[dict[Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")], dict[str, Any]], Field(min_length=1)]
+        | None
+    ) = None
+    timeouts: dict[StageName | Literal["predict"], Annotated[float, Field(gt=0.0)]] = {}
     defaults: RunConfig = RunConfig()
     prediction: PredictionConfig = PredictionConfig()
+    promotion: PromotionConfig = PromotionConfig()
+    maintenance: MaintenanceConfig = MaintenanceConfig()
 
+    def timeout(self, stage: str) -> float:
+        """The hours that Airflow gives the task of a stage."""
+        own = {str(name): hours for name, hours in self.timeouts.items()}
+        return own.get(stage, TIMEOUTS[stage])
 
-OWN = ("storage", "spark_conf", "mlflow", "training_schedule", "landing_schedule")
+    @model_validator(mode="after")
+    def _check_grace(self) -> Self:
+        longest = max(map(self.timeout, TIMEOUTS))
+        if self.maintenance.grace_hours <= longest:
+            raise ValueError(f"maintenance.grace_hours must be more than the longest of timeouts, {longest:g}")
+        return self
 
 
 def load_deployment() -> Deployment:
@@ -408,13 +565,19 @@ def load_deployment() -> Deployment:
         ) from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{named} must hold `name: value` lines.", "See README, 'Configuration'.")
-    own = {name: content.pop(name) for name in OWN if name in content}
-    spark_conf = {str(key): _property(value) for key, value in (own.pop("spark_conf", None) or {}).items()}
-    kind: type[FlowConfig] = PredictionConfig
+    flows: dict[str, type[FlowConfig]] = {
+        "prediction": PredictionConfig,
+        "promotion": PromotionConfig,
+        "maintenance": MaintenanceConfig,
+    }
+    own = {name: content.pop(name) for name in Deployment.model_fields if name in content and name not in flows}
+    own["spark_conf"] = {str(key): _property(value) for key, value in (own.get("spark_conf") or {}).items()}
+    kind: type[FlowConfig] = RunConfig
     try:
-        prediction = PredictionConfig.model_validate(content.pop("prediction", None) or {})
+        for name, kind in flows.items():
+            own[name] = kind.model_validate(content.pop(name, None) or {})
         kind = RunConfig
-        return Deployment(**own, spark_conf=spark_conf, defaults=RunConfig(**content), prediction=prediction)
+        return Deployment(**own, defaults=RunConfig(**content))
     except ValidationError as error:
         raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
 
@@ -432,7 +595,7 @@ def parse_config(values: dict[str, Any]) -> RunConfig:
     return validate(values, load_deployment().defaults)
 
 
-def validate(values: dict[str, Any], defaults: C) -> C:
+def validate(values: dict[str, Any], defaults: F) -> F:
     """Validate `values` on top of the defaults of a flow.
 
     Raises:

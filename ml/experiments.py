@@ -76,12 +76,23 @@ def open_experiment(uri: str, config: RunConfig) -> tuple[MlflowClient, str]:
         PassingError: The tracking server does not answer.
         ResourceError: The local database cannot be used.
     """
+    with reach(uri) as client:
+        return client, _experiment(client, uri, experiment_name(config))
+
+
+@contextlib.contextmanager
+def reach(uri: str) -> Iterator[MlflowClient]:
+    """MLflow's client; what fails with it is told as `open_experiment` tells it.
+
+    A local database is locked meanwhile, so that what is looked up and then made is made once.
+    """
     try:
         with _lock(uri):
-            client = connect(uri)
-            return client, _experiment(client, uri, experiment_name(config))
+            yield connect(uri)
+    except StageError:
+        raise
     except Exception as error:  # of MLflow, of the database, of the network
-        raise _refusal(uri, error) from error
+        raise refusal(uri, error) from error
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
@@ -122,7 +133,8 @@ def _lock(uri: str) -> Iterator[None]:
         yield
 
 
-def _refusal(uri: str, error: Exception) -> StageError:
+def refusal(uri: str, error: Exception) -> StageError:
+    """What to tell of an error that came from MLflow, its database or the network."""
     told = f"{type(error).__name__}: {str(error).strip()[:500]}"
     if "out-of-date database schema" in told:
         return ConfigurationError(

@@ -35,18 +35,18 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "train",
-            2,
+            3,
             (
-                *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "learning_rate"),
-                *("schedule", "weight_decay", "label_smoothing", "averaging", "augment", "mixing", "patience"),
-                *("balance", "min_faces", "seed"),
+                *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "optimizer"),
+                *("learning_rate", "schedule", "weight_decay", "label_smoothing", "averaging", "augment", "mixing"),
+                *("patience", "balance", "min_faces", "seed"),
             ),
             inputs=("featurize",),
         ),
         # The report shows the exploratory plots, so it waits for them.
         Stage("evaluate", 2, ("labels", "threshold", "min_confidence"), inputs=("explore", "featurize", "train")),
         # The other model is named by its attempt, which never changes.
-        Stage("compare", 1, ("labels", "baseline"), inputs=("featurize", "train")),
+        Stage("compare", 2, ("labels", "baseline"), inputs=("featurize", "train")),
     )
 }
 # The prediction flow's; its model is named by its attempt too.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
 import typer
@@ -49,20 +49,25 @@ def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
     return fields
 
 
-def with_options(kind: type[FlowConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_options(
+    kind: type[FlowConfig], leave_out: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of a flow's configuration, in panels by section.
+
+    Fields that mean nothing at a command line are left out.
 
     The command receives the options that were given, as `values`, beside its own parameters. Types are left to the
     configuration, so that a wrong value is refused in the same words everywhere.
     """
+    names = [name for name in kind.model_fields if name not in leave_out]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def wrapped(**arguments: Any) -> None:
-            values = {name: arguments.pop(name) for name in kind.model_fields}
+            values = {name: arguments.pop(name) for name in names}
             command(**arguments, values={name: value for name, value in values.items() if value is not None})
 
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "values"]
-        options = [_option(kind, name) for name in kind.model_fields]
+        options = [_option(kind, name) for name in names]
         wrapped.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
         wrapped.__doc__ = command.__doc__
         wrapped.__name__ = command.__name__

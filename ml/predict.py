@@ -12,7 +12,7 @@ from ml.detection import decode_upright, find_faces
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.prediction import UNKNOWN, Predictor, annotate, describe, load_predictor
 from ml.prediction_files import Outcome, Records
-from ml.prediction_run import SUFFIXES, newest_model, train_attempt
+from ml.prediction_run import SUFFIXES, default_model, train_attempt
 from ml.storage import write_bytes
 
 TOLD_FAULTS = 20  # more are only counted in the error's message; the files name all
@@ -28,8 +28,8 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
         given: Photographs, and folders that are searched, with all below them, for JPEG and PNG files.
         out: Folder for what is written, made if needed. Copies of a folder's photographs lie as deep in it as their
             originals; a photograph is never overwritten by its own copy: where names clash a number is added.
-        model: Attempt folder of stage `train`; None for that of the newest run.
-        storage: Storage root, in which the newest run is looked for.
+        model: Attempt folder of stage `train`; None for the champion's, or the newest where nothing was promoted.
+        storage: Storage root, in which champion and newest are looked for.
         min_confidence: Below this probability of the label that a face would be given, it is `unknown`.
 
     Raises:
@@ -38,7 +38,7 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
         ResourceError: `out` cannot be written.
     """
     _check_out(given, out)
-    attempt = train_attempt(model) if model else newest_model(storage)
+    attempt = train_attempt(model or default_model(storage))
     predictor = load_predictor(attempt, min_confidence)
     faults: list[str] = []
     seen: Counter[str] = Counter()

@@ -17,9 +17,10 @@ from fsspec.implementations.local import LocalFileSystem
 from ml import storage
 from ml.config import PredictionConfig, load_deployment, validate
 from ml.errors import ConfigurationError, DataError
+from ml.registry import Registry
 from ml.release import modified
 from ml.runs import FlowRun, slug
-from ml.stages import load_manifest
+from ml.stages import load_manifest, stays
 
 log = logging.getLogger(__name__)
 LISTING_ROWS = 50_000  # written at a time
@@ -108,6 +109,21 @@ def newest_model(root: str) -> str:
     return max(found, key=lambda manifest: manifest.finished).uri
 
 
+def default_model(root: str) -> str:
+    """The train attempt of the champion of the deployment's `chip_class`; without one that which finished last.
+
+    Raises:
+        ConfigurationError: No run has trained a model yet.
+    """
+    registry = Registry(storage.normalise(root), load_deployment().defaults)
+    if champion := registry.champion():
+        log.info("the model is the champion, %s: %s", champion.title, champion.train)
+        return champion.train
+    attempt = newest_model(root)
+    log.info("%s has no champion; the model is the one that was trained last: %s", registry.name, attempt)
+    return attempt
+
+
 def train_attempt(model: str) -> str:
     """The URI of a committed attempt of stage train.
 
@@ -133,7 +149,7 @@ def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[P
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
     root = storage.normalise(root)
-    model = train_attempt(config.model) if config.model else newest_model(root)
+    model = train_attempt(config.model or default_model(root))
     # Settled from here on: the job may run in another folder, and later; what comes by then is not of this run.
     config = config.model_copy(update={"photographs": photographs, "model": model})
     uri = listing(storage.join(root, "runs", slug(run_id)))
@@ -143,4 +159,7 @@ def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[P
         raise DataError(f"{photographs} holds no JPEG or PNG file.", "Correct the parameter `photographs`.")
     run = FlowRun(root, slug(run_id), run_id, config, {"photographs": digest, "model": model})
     run.write()
+    # The listing may take long. From here on the run holds its model, unless maintenance was removing it by then.
+    if not stays(model):
+        raise DataError(f"The model {model} was removed meanwhile.", "Name another model, or start the run again.")
     return run

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from ml import storage
-from ml.config import C, FlowConfig, PredictionConfig, RunConfig, parse_config
+from ml.config import C, ComparisonConfig, FlowConfig, PredictionConfig, RunConfig, parse_config
 from ml.deliveries import Delivery, combined, find_deliveries, identify, midnight
 from ml.errors import ConfigurationError, DataError
 from ml.flow import PREDICT, STAGES, followers
 from ml.miap import check_miap
 from ml.release import Release, check_classes, find_release, read_classes
-from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt
+from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt, stays
 
-FLOWS: dict[str, type[FlowConfig]] = {"training": RunConfig, "prediction": PredictionConfig}
+FLOWS: dict[str, type[FlowConfig]] = {
+    "training": RunConfig,
+    "prediction": PredictionConfig,
+    "promotion": ComparisonConfig,
+}
 
 
 def slug(run_id: str) -> str:
@@ -80,10 +84,14 @@ class FlowRun(Generic[C]):
 
     def part_key(self, stage: Stage, delivery: Delivery) -> str:
         """The key of what a stage done by delivery does for one."""
-        sources = self.sources_of(delivery)
+        return stage.part_key(self.config, self.sources_of(stage, delivery))
+
+    def sources_of(self, stage: Stage, delivery: Delivery) -> dict[str, str]:
+        """The digests of what a stage done by delivery reads of one, by the names in `Stage.sources`."""
+        found = {"delivery": delivery.name, "tables": delivery.tables, "photographs": delivery.photographs}
         if "faces" in stage.sources:
-            sources["faces"] = self.pinned("join_labels").metrics["asked"][delivery.name]["digest"]
-        return stage.part_key(self.config, sources)
+            found["faces"] = self.pinned("join_labels").metrics["asked"][delivery.name]["digest"]
+        return {name: found[name] for name in stage.sources}
 
     def key_uri(self, stage: Stage) -> str:
         """The folder of a stage's key."""
@@ -140,6 +148,9 @@ class FlowRun(Generic[C]):
         if not manifest.whole():
             return None
         self.pin(manifest, delivery)
+        if not stays(attempt):  # maintenance had begun to remove it before it was pinned
+            storage.remove(pin)
+            return None
         return manifest
 
     def _pin_uri(self, stage_name: str, delivery: Delivery | None = None) -> str:
@@ -159,7 +170,7 @@ class FlowRun(Generic[C]):
     def write(self) -> None:
         """Write the run folder; what a run of that id had pinned before is forgotten."""
         storage.remove(storage.join(self.uri, "pins"))
-        (flow,) = (name for name, kind in FLOWS.items() if isinstance(self.config, kind))
+        (flow,) = (name for name, kind in FLOWS.items() if type(self.config) is kind)
         content = {
             "run_id": self.run_id,
             "flow": flow,
@@ -169,10 +180,6 @@ class FlowRun(Generic[C]):
             "deliveries": [delivery.model_dump(mode="json") for delivery in self.deliveries],
         }
         storage.write_json(storage.join(self.uri, "run.json"), content)
-
-    def sources_of(self, delivery: Delivery) -> dict[str, str]:
-        """The digests of one delivery by the names that `Stage.sources` has for them."""
-        return {"delivery": delivery.name, "tables": delivery.tables, "photographs": delivery.photographs}
 
 
 Run = FlowRun[RunConfig]  # of the training flow

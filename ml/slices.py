@@ -203,18 +203,21 @@ def _accuracy_gap(
 
 
 def slice_differences(
-    columns: Mapping[str, NDArray[Any]], gained: NDArray[np.integer], bootstrap: ImageBootstrap
+    columns: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[np.bool_]], bootstrap: ImageBootstrap
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The difference in accuracy of two models on the same faces, together and by slice, with paired intervals.
 
     Args:
         columns: Columns of the features, as in `slice_metrics`.
-        gained: 1 where only the one model is right, -1 where only the other is, 0 elsewhere; shape (n,).
+        right: Whether each of the two models, by name, is right; shape (n,). The second is subtracted from the first.
         bootstrap: Of the faces' images.
 
     Returns:
-        The difference on all faces; and a list of `title` and `slices`, each with `name` and `difference`.
+        The difference on all faces; and a list of `title` and `slices`, each with `name`, `difference` and the models'
+        own `accuracy` by their names.
     """
+    first, second = right.values()
+    gained = first.astype(np.int64) - second
     present, _ = _present(columns)
     masks = [np.ones(len(gained), bool), *(names == name for _, names, found in present for name in found)]
     shares, draws = bootstrap.drawn_shares([(gained == sign, mask) for mask in masks for sign in (1, -1)])
@@ -224,6 +227,16 @@ def slice_differences(
     )
     overall = next(differences)
     return overall, [
-        {"title": slicing.title, "slices": [{"name": name, "difference": next(differences)} for name in found]}
-        for slicing, _, found in present
+        {
+            "title": slicing.title,
+            "slices": [
+                {
+                    "name": name,
+                    "difference": next(differences),
+                    "accuracy": {model: float(hits[names == name].mean()) for model, hits in right.items()},
+                }
+                for name in found
+            ],
+        }
+        for slicing, names, found in present
     ]

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict
 from ml import storage
 from ml.config import C, FlowConfig, RunConfig
 from ml.errors import DataError, PassingError, ResourceError, StageError
-from ml.supervision import Supervision
+from ml.supervision import Supervision, identity
 
 if TYPE_CHECKING:
     from ml.deliveries import Delivery
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
+# Both are hidden from `storage.list_files` and from Spark. What they are for stands in `ml.maintenance`.
+CLAIM = "_job.json"  # who writes an attempt, written first
+REMOVAL = "_removing.json"  # that an attempt is being removed
 
 
 @dataclass(frozen=True)
@@ -284,8 +287,9 @@ def _execute(
     uri = storage.join(key_uri, "attempts", attempt)
     inputs = {name: run.pinned(name) for name in stage.inputs}
     checkpoints = storage.join(key_uri, "checkpoints", run.slug)
+    storage.write_json(storage.join(uri, CLAIM), {"run": run.slug, "job": identity()})
     result = body(FlowContext(run, run.config, inputs, uri, checkpoints, delivery))
-    sources = run.sources_of(delivery) if delivery else run.sources
+    sources = run.sources_of(stage, delivery) if delivery else run.sources
     manifest = Manifest(
         stage=stage.name,
         version=stage.version,
@@ -304,6 +308,7 @@ def _execute(
     )
     supervision.check()
     commit(key_uri, manifest)
+    _check_claim(uri)
     storage.remove(checkpoints)
     return manifest
 
@@ -361,6 +366,27 @@ def _merged(values: list[dict[str, Any]]) -> dict[str, Any]:
             elif isinstance(new, int | float) and not isinstance(new, bool):
                 merged[name] = old + new
     return merged
+
+
+def _check_claim(uri: str) -> None:
+    """Take back a commit where maintenance took the attempt for one that nobody writes any more.
+
+    Raises:
+        PassingError: Files of the attempt may be gone.
+    """
+    if not storage.exists(storage.join(uri, CLAIM)):
+        storage.remove(storage.join(uri, "manifest.json"))
+        raise PassingError(
+            f"Maintenance removed files of {uri} while it was being written.",
+            "A retry does the work again; maintenance needs a larger grace_hours.",
+        )
+
+
+def stays(attempt_uri: str) -> bool:
+    """Whether an attempt is committed and nobody is removing it: asked right after a pin is written, in this order."""
+    return not storage.exists(storage.join(attempt_uri, REMOVAL)) and storage.exists(
+        storage.join(attempt_uri, "manifest.json")
+    )
 
 
 def _record(error: Exception, uri: str) -> StageError:

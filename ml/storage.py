@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import logging
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -131,6 +133,45 @@ def list_files(uri: str) -> dict[str, int]:
     prefix = len(path.rstrip("/")) + 1
     sizes = {name[prefix:]: int(info["size"]) for name, info in sorted(found.items())}
     return {name: size for name, size in sizes.items() if not any(p[0] in "._" for p in name.split("/"))}
+
+
+class Stat(NamedTuple):
+    """What a file system tells of a file.
+
+    Attributes:
+        bytes: Its size.
+        modified: When it was written, in seconds since 1970; now, where the file system does not tell.
+        state: Differs once the file has been written anew.
+    """
+
+    bytes: int
+    modified: float
+    state: str
+
+
+def survey(uri: str) -> dict[str, Stat]:
+    """Relative path to what is told of every file below the URI, hidden and temporary ones too."""
+    fs, path = filesystem(uri)
+    if not fs.exists(path):
+        return {}
+    prefix = len(path.rstrip("/")) + 1
+    found = {}
+    for name, info in fs.find(path, detail=True).items():
+        modified = _modified(info)
+        etag = info.get("ETag") or info.get("etag") or info.get("ino")
+        found[name[prefix:]] = Stat(int(info["size"] or 0), modified, f"{info['size']} {modified} {etag}")
+    return found
+
+
+def _modified(info: dict[str, Any]) -> float:
+    # Each file system has its own name for it.
+    names = ("mtime", "LastModified", "last_modified", "updated", "created")
+    value = next((info[name] for name in names if info.get(name) is not None), None)
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if isinstance(value, datetime.datetime):
+        return value.timestamp()
+    return time.time() if value is None else float(value)
 
 
 def remove(uri: str) -> None:

@@ -27,6 +27,19 @@ def identity() -> str:
     return f"{socket.gethostname()}|{os.getpid()}|{psutil.Process().create_time()}"
 
 
+def lives(told: str) -> bool:
+    """Whether the process that an `identity` tells of still runs on this host; of other hosts nothing is known."""
+    process = _on_this_host(told)
+    return process is not None and find_process(*process) is not None
+
+
+def _on_this_host(told: str) -> tuple[int, float] | None:
+    """Process id and start time of an `identity`, where its host is this one."""
+    host, _, rest = told.partition("|")
+    pid, _, started = rest.partition("|")
+    return (int(pid), float(started)) if host == socket.gethostname() and pid else None
+
+
 class Supervision:
     """Watches the supervisor named in the environment, and the parent process, of a job.
 
@@ -35,9 +48,7 @@ class Supervision:
 
     def __init__(self) -> None:
         self._parent = os.getppid()
-        host, _, rest = os.environ.get(SUPERVISOR_VARIABLE, "").partition("|")
-        pid, _, started = rest.partition("|")
-        self._supervisor = (int(pid), float(started)) if host == socket.gethostname() and pid else None
+        self._supervisor = _on_this_host(os.environ.get(SUPERVISOR_VARIABLE, ""))
 
     def alive(self) -> bool:
         """Whether the job's parent, and its supervisor if it has one here, still run."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
 import psutil
 import yaml
+
+import local_airflow
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -35,9 +39,37 @@ def make_root(root: Path, release: Path) -> Path:
     storage.parent.mkdir(parents=True)
     for name in ("dags", "plugins"):
         (root / name).symlink_to(ROOT / name)
-    content = {"storage": str(storage), "release": str(release), "spark_conf": SPARK_CONF}
+    # Runs by hand and by deliveries alone: a schedule would start one as soon as the DAG is unpaused.
+    content = {"storage": str(storage), "release": str(release), "spark_conf": SPARK_CONF, "training_schedule": None}
     (root / "var" / "deployment.yaml").write_text(yaml.safe_dump(content))
     return storage
+
+
+@contextlib.contextmanager
+def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
+    """Start the Airflow of a root and stop it in the end.
+
+    Args:
+        root: As `make_root` made it.
+        dags: Those that are unpaused.
+
+    Yields:
+        A client of its REST API that has logged in, and the password.
+    """
+    local_airflow.up(root)
+    try:
+        port = local_airflow.recorded(root)["port"]
+        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
+        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
+            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            for dag in dags:
+                wait_for(f"the DAG {dag}", lambda dag=dag: client.get(f"/api/v2/dags/{dag}").status_code == 200)
+                answer = client.patch(f"/api/v2/dags/{dag}", json={"is_paused": False})
+                assert answer.status_code == 200, answer.text
+            yield client, password
+    finally:
+        local_airflow.down(root)
 
 
 def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DAGS = {"open_images_training", "open_images_prediction"}
+DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance")}
 FLOORS = {
     "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},
     "spark_jobs": {"open_images", *DAGS, "airflow", "tensorflow", "keras"},

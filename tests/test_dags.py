@@ -1,5 +1,6 @@
 """The DAGs: how they parse, their structure, their forms, and how their operators behave around a job."""
 
+import copy
 import json
 import os
 import subprocess
@@ -10,8 +11,10 @@ import pytest
 
 from ml import storage
 from ml.flow import STAGES
+from ml.runs import FlowRun
 from ml.stages import Result, run_stage
 
+DAGS = tuple(f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance"))
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
 
 
@@ -40,7 +43,21 @@ def prediction():
     return dag
 
 
-@pytest.mark.parametrize("module", ["open_images_training", "open_images_prediction"])
+@pytest.fixture(scope="module")
+def promotion():
+    from open_images_promotion import dag
+
+    return dag
+
+
+@pytest.fixture(scope="module")
+def maintenance():
+    from open_images_maintenance import dag
+
+    return dag
+
+
+@pytest.mark.parametrize("module", DAGS)
 def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home, module):
     code = (
         "import sys, json, warnings\n"
@@ -63,13 +80,14 @@ def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home, module):
     assert warnings == []
 
 
-def test_the_dag_file_has_no_import_error(airflow_home):
+def test_the_folder_has_no_import_error_and_no_warning(airflow_home):
     from airflow.dag_processing.dagbag import DagBag
 
     folder = next(p for p in sys.path if p.endswith("dags"))
     bag = DagBag(folder)
     assert bag.import_errors == {}
-    assert set(bag.dags) == {"open_images_training", "open_images_prediction"}
+    assert bag.captured_warnings == {}
+    assert set(bag.dags) >= set(DAGS)
 
 
 def test_what_runs_after_what(dag):
@@ -100,7 +118,6 @@ def test_the_dag_says_what_it_is_and_whose(dag):
     assert "perceived by annotators" in dag.doc_md
     assert dag.tags
     assert {task.owner for task in dag.tasks} == {"machine-learning"}
-    assert dag.schedule is None
 
 
 def test_spark_stages_submit_the_job_of_their_name_through_the_connection(dag):
@@ -141,6 +158,115 @@ def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
     with pytest.raises(AirflowSkipException, match="no baseline"):
         hook({"params": {"baseline": None}})
     hook({"params": {"baseline": "file:///storage/stages/train/0a/attempts/first"}})
+
+
+# --- what all DAGs share
+
+
+def test_every_task_is_retried_later_each_time_and_has_a_timeout(dag, prediction, maintenance):
+    from datetime import timedelta
+
+    from ml.config import TIMEOUTS
+
+    for task in (*dag.tasks, *prediction.tasks, *maintenance.tasks):
+        assert task.retries == 2, task
+        assert task.retry_exponential_backoff > 1, task
+        assert task.max_retry_delay == timedelta(minutes=10), task
+        assert task.owner == "machine-learning"
+        stage = getattr(task, "stage", None)
+        assert task.execution_timeout == timedelta(hours=TIMEOUTS[stage] if stage else 1), task
+
+
+def test_a_deployments_timeouts_reach_the_tasks(tmp_path, monkeypatch):
+    from datetime import timedelta
+
+    from open_images.operators import ProcessStageOperator, SparkStageOperator
+
+    (tmp_path / "deployment.yaml").write_text("timeouts: {chip: 0.5, train: 60}")
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+    assert SparkStageOperator(task_id="chip", stage="chip", run="").execution_timeout == timedelta(minutes=30)
+    train = ProcessStageOperator(task_id="train", stage="train", run="")
+    assert train.execution_timeout == timedelta(hours=60)
+    assert SparkStageOperator(task_id="extract", stage="extract", run="").execution_timeout == timedelta(hours=6)
+
+
+@pytest.mark.parametrize(
+    ("name", "task_id", "opener"),
+    [("dag", "open_run", "ml.runs.open_run"), ("prediction", "open_prediction", "ml.prediction_run.open_prediction")],
+)
+def test_opening_a_run_fails_at_once_for_bad_data_and_is_retried_for_what_may_pass(
+    request, monkeypatch, name, task_id, opener
+):
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+    from ml import errors
+
+    function = request.getfixturevalue(name).get_task(task_id).python_callable
+    raised = []
+
+    def open_(*_, **__):
+        raise raised[0]
+
+    monkeypatch.setattr(opener, open_)
+    arguments = {"params": {"as_of": None}, "run_id": "run"}
+    if name == "dag":
+        arguments["dag_run"] = SimpleNamespace(run_type="manual", run_after=None)
+    for error in (errors.DataError("bad", "mend"), errors.ConfigurationError("bad"), errors.ResourceError("bad")):
+        raised[:] = [error]
+        with pytest.raises(AirflowFailException, match=f"{error.kind}: bad"):
+            function(**arguments)
+    raised[:] = [errors.PassingError("bad")]
+    with pytest.raises(AirflowException) as failed:
+        function(**arguments)
+    assert not isinstance(failed.value, AirflowFailException)
+    raised[:] = [ConnectionResetError("peer")]  # unforeseen, so Airflow's retries are its own
+    with pytest.raises(ConnectionResetError):
+        function(**arguments)
+
+
+# --- the maintenance DAG
+
+
+def test_the_maintenance_dag_lists_weekly_and_removes_only_where_asked(maintenance):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in maintenance.tasks} == {
+        "plan": ["remove"],
+        "remove": [],
+    }
+    assert maintenance.schedule == "@weekly"
+    assert maintenance.max_active_runs == 1
+    assert maintenance.params["remove"] is False
+    hook = maintenance.get_task("remove")._pre_execute_hook
+    with pytest.raises(AirflowSkipException, match="dry run"):
+        hook({"params": {"remove": False}})
+    hook({"params": {"remove": True}})
+
+
+def test_the_maintenance_tasks_plan_and_remove_and_ask_airflow_for_runs_under_way(
+    maintenance, opened, tmp_path, monkeypatch
+):
+    (tmp_path / "deployment.yaml").write_text(f"storage: {tmp_path / 'storage'}")
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+    runs = [opened(name) for name in ("over", "under way")]
+    asked = []
+
+    def get_dr_count(dag_id, run_ids, states):
+        asked.append((dag_id, *run_ids, *states))
+        return int(run_ids == ["under way"])
+
+    params = {"grace_hours": 1e-9, "run_days": 1e-9, "keep_runs": 1, "remove": True}
+    context = {"params": params, "ti": SimpleNamespace(get_dr_count=get_dr_count)}
+    planned = maintenance.get_task("plan").python_callable(**context)
+    assert [item["uri"] for item in planned["largest"]] == [runs[0].uri]
+    assert planned["goes"].startswith("1 run (")
+    assert planned["kept"] == {"run: under way": 1}
+    assert ("open_images_training", "under way", "queued", "running") in asked
+    assert json.loads(json.dumps(planned)) == planned
+    done = maintenance.get_task("remove").python_callable(planned, **context)
+    assert done == {"removed": planned["goes"], "stayed": {}}
+    assert not storage.exists(runs[0].uri)
+    assert storage.exists(runs[1].uri)
 
 
 # --- the prediction DAG
@@ -218,6 +344,124 @@ def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_
     assert (pushed["faces"], pushed["ledger"], pushed["stage"]) == ({"male": 3}, {"classified": 2}, "predict")
     assert task.execute({}) == {**pushed, "found_done": True}
     assert len(calls) == 1
+
+
+# --- the promotion DAG
+
+
+def test_what_a_promotion_does_after_what(promotion):
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in promotion.tasks} == {
+        "choose": ["compare", "gate"],
+        "compare": ["gate"],
+        "gate": ["approve", "promote"],
+        "approve": ["promote"],
+        "promote": [],
+        "move_back": [],
+    }
+    assert promotion.max_active_runs == 1
+    assert promotion.get_task("move_back").retries == 0
+    assert "perceived by annotators" in promotion.doc_md
+
+
+def test_evaluated_models_start_promotions_and_promotions_tell_of_the_champion(dag, promotion):
+    from open_images.assets import CANDIDATE, CHAMPION
+
+    assert dag.get_task("model.evaluate").outlets == [CANDIDATE]
+    assert list(promotion.timetable.asset_condition.objects) == [CANDIDATE]
+    assert {task.task_id for task in promotion.tasks if task.outlets == [CHAMPION]} == {"promote", "move_back"}
+
+
+def test_the_promotion_form_is_that_of_its_parameters_and_the_deployments(promotion, tmp_path, monkeypatch):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    from ml.config import PromotionConfig, load_deployment
+
+    assert set(promotion.params) == set(PromotionConfig.model_fields)
+    for name in promotion.params:
+        schema = promotion.params.get_param(name).schema
+        assert schema["title"], name
+        assert schema["section"], name
+    with pytest.raises(ParamValidationError, match="one of"):
+        promotion.params.get_param("mode").resolve("never")
+    (tmp_path / "deployment.yaml").write_text("promotion: {mode: automatic, margin: 0.02}\nepochs: 7\n")
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+    deployment = load_deployment()
+    assert (deployment.promotion.mode, deployment.promotion.margin, deployment.defaults.epochs) == (
+        "automatic",
+        0.02,
+        7,
+    )
+
+
+@pytest.fixture
+def approval(promotion):
+    """Execute the task `approve`, told what the gate says; the question that it puts is not sent anywhere."""
+    from airflow.providers.standard.operators import hitl
+
+    def ask(verdict, mode="approve", hours="2"):
+        task = copy.copy(promotion.get_task("approve"))
+        task.mode, task.hours = mode, hours
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(hitl, "upsert_hitl_detail", lambda **detail: None)
+            ti = SimpleNamespace(id="id", xcom_pull=lambda task_ids: verdict)
+            task.execute({"ti": ti, "task_instance": ti})
+
+    return ask
+
+
+def test_the_approval_waits_as_long_as_the_run_says_and_is_then_a_rejection(promotion, approval):
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    with pytest.raises(TaskAwaitingInput) as waits:
+        approval({"passed": True})
+    assert waits.value.timeout.total_seconds() == 2 * 3600
+    assert promotion.get_task("approve").defaults == ["Reject"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mode", "told"),
+    [({"passed": True}, "automatic", "automatic"), ({"passed": False}, "approve", "gate has refused")],
+)
+def test_nobody_is_asked_in_automatic_mode_or_about_what_the_gate_refuses(approval, verdict, mode, told):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    with pytest.raises(AirflowSkipException, match=told):
+        approval(verdict, mode)
+
+
+def test_a_comparison_without_a_champion_is_skipped_before_it_starts(promotion):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    hook = promotion.get_task("compare")._pre_execute_hook
+    with pytest.raises(AirflowSkipException, match="no champion"):
+        hook({"ti": SimpleNamespace(xcom_pull=lambda task_ids: {"compares": False})})
+    hook({"ti": SimpleNamespace(xcom_pull=lambda task_ids: {"compares": True})})
+
+
+def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(tmp_path):
+    from airflow.sdk.execution_time.context import OutletEventAccessors
+    from promotions import make_candidate
+
+    from ml.candidates import candidate_of
+    from open_images.assets import CANDIDATE
+    from open_images.operators import ProcessStageOperator
+
+    made = make_candidate(tmp_path, "run", "2026-01-01T00:00:00+00:00")
+    task = ProcessStageOperator(
+        task_id="evaluate", stage="evaluate", run=made.run.uri, outlets=[CANDIDATE], event_metrics=("faces", "accuracy")
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlowRun, "find", lambda run, stage: made.evaluated)
+        events = OutletEventAccessors()
+        pushed = task.execute({"outlet_events": events, "dag_run": SimpleNamespace(run_type="scheduled")})
+    assert pushed["found_done"]
+    extra = json.loads(json.dumps(events[CANDIDATE].extra))
+    assert extra["metrics"] == {"faces": 120, "accuracy": made.evaluated.metrics["accuracy"]}
+    assert (extra["stage"], extra["run_id"], extra["run_type"]) == ("evaluate", "run", "scheduled")
+    assert extra["as_of"] == made.as_of
+    assert extra["inputs"]["train"] == made.trained.uri
+    assert extra["keys"] == {"evaluate": "evaluate-run", "train": "train-run", "featurize": "0f"}
+    assert candidate_of(extra["run"], extra["attempt"]) == made
 
 
 # --- the operators around a job
@@ -311,6 +555,17 @@ def test_a_job_that_left_no_error_json_is_retried(operator, submitted):
     with pytest.raises(AirflowException, match=r"no error\.json") as failed:
         operator.task.execute({})
     assert not isinstance(failed.value, AirflowFailException)
+
+
+def test_a_missing_spark_submit_is_named(operator, submitted, monkeypatch):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def job(arguments):
+        raise FileNotFoundError(2, "No such file or directory", "spark-submit")
+
+    submitted(job)
+    with pytest.raises(AirflowFailException, match="configuration: There is no spark-submit"):
+        operator.task.execute({})
 
 
 def test_a_missing_connection_is_named(operator, monkeypatch):

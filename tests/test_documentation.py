@@ -6,16 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from ml.config import PredictionConfig, RunConfig
+from ml.config import PredictionConfig, PromotionConfig, RunConfig
 from ml.forms import markdown_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("name", "config"), [("parameters", RunConfig), ("prediction parameters", PredictionConfig)])
-def test_the_parameters_tables_are_the_configurations(name, config):
-    between = README.split(f"<!-- {name}: ")[1].split("-->", 1)[1].split(f"<!-- end of {name} -->")[0]
+@pytest.mark.parametrize(
+    ("page", "name", "config"),
+    [
+        ("README.md", "parameters", RunConfig),
+        ("README.md", "prediction parameters", PredictionConfig),
+        ("docs/promotion.md", "promotion parameters", PromotionConfig),
+    ],
+)
+def test_the_parameters_tables_are_the_configurations(page, name, config):
+    text = (ROOT / page).read_text()
+    between = text.split(f"<!-- {name}: ")[1].split("-->", 1)[1].split(f"<!-- end of {name} -->")[0]
     assert between.strip() == markdown_table(config()).strip()
 
 

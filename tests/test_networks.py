@@ -64,7 +64,8 @@ def test_augmentation_keeps_a_face_where_it_was_and_its_colours(monkeypatch: pyt
 
 
 def test_augmentation_flips_about_half_of_the_chips(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ZOOM", "ASPECT"):
+    monkeypatch.setattr("ml.augmentation.ZOOM", (0.0, 0.0))
+    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ASPECT"):
         monkeypatch.setattr(f"ml.augmentation.{name}", 0.0)
     chips = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
     changed = augment(tf.constant(chips), tf.constant([7, 1])).numpy()
@@ -75,7 +76,8 @@ def test_augmentation_flips_about_half_of_the_chips(monkeypatch: pytest.MonkeyPa
 
 
 def test_augmentation_gives_chips_of_another_size_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ZOOM", "ASPECT"):
+    monkeypatch.setattr("ml.augmentation.ZOOM", (0.0, 0.0))
+    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ASPECT"):
         monkeypatch.setattr(f"ml.augmentation.{name}", 0.0)
     ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] * 5, (48, 48, 3))
     (small,) = augment(tf.constant(ramp[None]), tf.constant([7, 1]), side=16).numpy()

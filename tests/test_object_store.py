@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import time
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ml import storage
+from ml import experiments, storage
 from ml.errors import DataError
 from ml.flow import STAGES
+from ml.maintenance import plan, remove
 from ml.runs import load_run, open_run
 from ml.stages import Result, load_manifest, run_stage
 
@@ -163,6 +165,33 @@ def test_a_stage_that_fails_or_loses_a_file_is_not_found_in_a_bucket(opened):
     assert run.find(EXTRACT) == manifest
     storage.remove(manifest.file("boxes/part-1.parquet"))
     assert run.find(EXTRACT) is None
+
+
+def test_a_bucket_is_cleaned_up(opened, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiments, "tracking_uri", lambda root: f"{experiments.SQLITE}{tmp_path / 'absent.db'}")
+    old, other = opened("old"), opened("other", max_fault_share=0.2)
+
+    def crash(context):
+        storage.write_bytes(context.path("boxes", "_temporary", "part-0.parquet"), parquet(3))
+        raise DataError("bad rows", "mend them")
+
+    with pytest.raises(DataError):
+        run_stage(old, EXTRACT, crash, "crashed")
+    crashed = storage.join(old.key_uri(EXTRACT), "attempts", "crashed")
+    found, lost = run_stage(old, EXTRACT, work([])), run_stage(other, EXTRACT, work([]))
+    moment = {"grace_hours": 1e-9, "run_days": 1e-9}
+    time.sleep(1.1)  # an object's time has whole seconds
+    listed = plan(root, moment)
+    assert {item.uri for item in listed.items} == {old.uri, other.uri, crashed, found.uri, lost.uri}
+    new = opened("new")
+    assert new.find(EXTRACT) == found
+    outcome = remove(listed)
+    assert {item.uri for item in outcome.removed} == {old.uri, other.uri, crashed, lost.uri}
+    assert [(item.uri, item.reason) for item in outcome.stayed] == [(found.uri, "a run holds it")]
+    left = {path.partition("/")[0] for path in storage.survey(root)}
+    assert left == {"digests", "maintenance", "runs", "stages"}
+    assert set(storage.survey(storage.join(root, "runs"))) == {f"{new.slug}/run.json", f"{new.slug}/pins/extract.json"}
+    assert new.find(EXTRACT) == found
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,16 @@ def test_every_tasks_xcom_is_told_by_the_rest_api(airflow, done):
     assert storage.exists(evaluated["report"])
 
 
+def test_an_evaluation_is_announced_as_a_candidate(airflow, done):
+    (asset,) = airflow.client.get("/api/v2/assets?name_pattern=open_images_candidate").json()["assets"]
+    (event,) = airflow.client.get(f"/api/v2/assets/events?asset_id={asset['id']}").json()["asset_events"]
+    run, extra = airflow.run(done), event["extra"]
+    assert (extra["run"], extra["run_type"]) == (run.uri, "manual")
+    assert extra["attempt"] == run.pinned("evaluate").uri
+    assert extra["keys"]["featurize"] == run.pinned("featurize").key
+    assert extra["metrics"]["accuracy"] == run.pinned("evaluate").metrics["accuracy"]
+
+
 def test_the_grid_shows_the_run(airflow, done, page, shoot):
     page.goto(f"/dags/{DAG}")
     page.get_by_test_id("expand-all-button").click()

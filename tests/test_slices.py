@@ -96,13 +96,15 @@ def test_only_columns_that_the_features_have_are_asked_for(tmp_path):
 
 
 def test_differences_of_two_models_are_paired_and_by_slice():
-    gained = np.array([1] * 30 + [0] * 60 + [-1] * 10)
+    right = {"new": np.arange(100) < 90, "old": np.arange(100) >= 30}
     source = np.array(["a"] * 50 + ["b"] * 50)
-    overall, by = slice_differences({"source": source}, gained, ImageBootstrap(np.arange(100)))
+    overall, by = slice_differences({"source": source}, right, ImageBootstrap(np.arange(100)))
     assert overall["value"] == pytest.approx(0.2)
     assert 0 < overall["low"] < 0.2 < overall["high"] < 0.4
     assert [row["difference"]["value"] for row in by[0]["slices"]] == pytest.approx([0.6, -0.2])
-    same, _ = slice_differences({}, np.zeros(100, int), ImageBootstrap(np.arange(100)))
+    assert by[0]["slices"][1]["accuracy"] == pytest.approx({"new": 0.8, "old": 1.0})
+    alike = {"new": np.ones(100, bool), "old": np.ones(100, bool)}
+    same, _ = slice_differences({}, alike, ImageBootstrap(np.arange(100)))
     assert same["low"] < same["value"] == 0 < same["high"], "models that agreed so far need not always"
 
 

@@ -7,6 +7,7 @@ sense, and when the task is killed the job's whole process tree ends with it.
 
 from __future__ import annotations
 
+import datetime
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 import spark_jobs
 from ml import storage
+from ml.candidates import recorded_as_of
 from ml.config import load_deployment
 from ml.errors import StageError
 from ml.flow import find_stage
@@ -69,6 +71,27 @@ def xcom_value(manifest: Manifest, found_done: bool) -> dict[str, Any]:
     }
 
 
+def event_extra(run: FlowRun[Any], manifest: Manifest, metrics: Sequence[str], context: Context) -> dict[str, Any]:
+    """What the asset event of a stage tells: the attempt and those it was made of, the run, and metrics by name."""
+    dag_run = context["dag_run"]
+    return {
+        "stage": manifest.stage,
+        "attempt": manifest.uri,
+        "inputs": manifest.inputs,
+        "keys": {manifest.stage: manifest.key, **{name: run.pinned(name).key for name in manifest.inputs}},
+        "run": run.uri,
+        "run_id": run.run_id,
+        "run_type": str(dag_run.run_type),
+        "as_of": recorded_as_of(run.uri),
+        "metrics": {name: manifest.metrics[name] for name in metrics},
+    }
+
+
+def stage_timeout(stage: str) -> datetime.timedelta:
+    """How long the deployment gives the task of a stage."""
+    return datetime.timedelta(hours=load_deployment().timeout(stage))
+
+
 class _StageMixin:
     """Finds the stage done, or prepares an attempt for a job; shared by both operators."""
 
@@ -98,6 +121,7 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
     operator_extra_links = (SparkHistoryLink(),)
 
     def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
+        kwargs.setdefault("execution_timeout", stage_timeout(stage))
         super().__init__(application=str(JOBS / f"{stage}.py"), name=f"open-images-{stage}", conn_id=conn_id, **kwargs)
         self.stage = stage
         self.run = run
@@ -126,6 +150,10 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
         uri = attempt_uri(run, stage, attempt)
         try:
             super().execute(context)
+        except FileNotFoundError as error:
+            raise AirflowFailException(
+                f"configuration: There is no {error.filename}. Put spark-submit, which comes with pyspark, on PATH."
+            ) from error
         except AirflowException as error:
             raise failure_of(uri, f"spark-submit of stage {self.stage} failed.") from error
         return xcom_value(committed(uri, f"Stage {self.stage} committed nothing."), found_done=False)
@@ -152,28 +180,39 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
 class ProcessStageOperator(_StageMixin, BaseOperator):
     """Do a stage of the flow in a Python process of its own (`python -m ml <stage>`), unless it is found done.
 
+    Where the task has outlets, each of their asset events tells in its extras what was done (see `event_extra`), also
+    where it was found done.
+
     Args:
         stage: Name of the stage and of the command.
         run: URI of the run folder. (templated)
+        event_metrics: Names of the metrics that asset events carry.
     """
 
     template_fields: Sequence[str] = ("run",)
     operator_extra_links = (ReportLink(), MlflowLink())
 
-    def __init__(self, *, stage: str, run: str, **kwargs: Any) -> None:
+    def __init__(self, *, stage: str, run: str, event_metrics: Sequence[str] = (), **kwargs: Any) -> None:
+        kwargs.setdefault("execution_timeout", stage_timeout(stage))
         super().__init__(**kwargs)
         self.stage = stage
         self.run = run
+        self.event_metrics = event_metrics
         self._hook: Any = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the command and return its metrics."""
-        from airflow.providers.standard.hooks.subprocess import SubprocessHook
-
         run, stage, found = self.prepare()
         if found:
             self.log.info("Found done: %s", found.uri)
-            return xcom_value(found, found_done=True)
+        manifest = found or self._run(run, stage)
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = event_extra(run, manifest, self.event_metrics, context)
+        return xcom_value(manifest, found_done=found is not None)
+
+    def _run(self, run: FlowRun[Any], stage: Stage) -> Manifest:
+        from airflow.providers.standard.hooks.subprocess import SubprocessHook
+
         attempt = new_attempt()
         uri = attempt_uri(run, stage, attempt)
         self._hook = SubprocessHook()
@@ -183,7 +222,7 @@ class ProcessStageOperator(_StageMixin, BaseOperator):
         )
         if result.exit_code:
             raise failure_of(uri, f"Stage {self.stage} ended with exit code {result.exit_code}.")
-        return xcom_value(committed(uri, f"Stage {self.stage} committed nothing."), found_done=False)
+        return committed(uri, f"Stage {self.stage} committed nothing.")
 
     def on_kill(self) -> None:
         """End the process and all that it started."""

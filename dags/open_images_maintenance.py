@@ -1,0 +1,90 @@
+"""The clean-up: what nobody holds any more is listed, and removed only where that is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from ml.config import load_deployment
+from ml.errors import StageError
+from open_images.defaults import dag_defaults, form
+from open_images.operators import fail
+
+DOC = """
+### Cleans up the storage root
+
+Lists, once a week, what may go: attempts that were never committed, attempts that no run, experiment or registered
+model holds, old run folders, and checkpoints of runs that are gone. **Trigger** with *Remove* switched on removes what
+the plan lists, each after another look; what somebody came to need meanwhile stays.
+
+| task | what it does | XCom |
+|---|---|---|
+| `plan` | lists what would go and why, and removes nothing | the list's URI, numbers and sizes, the largest items |
+| `remove` | removes exactly that; skipped unless *Remove* is on | what was removed, and what stayed after all |
+
+Nothing goes that was written within the grace period, that a run under way needs, or that belongs to the newest
+evaluated runs or to a registered model.
+"""
+LARGEST = 50  # items in XCom; the plan's file has all
+
+
+def is_running(context: Context) -> Any:
+    """Tell of a flow's run whether Airflow has it queued or under way."""
+
+    def ask(flow: str, run_id: str) -> bool:
+        count = context["ti"].get_dr_count(dag_id=f"open_images_{flow}", run_ids=[run_id], states=["queued", "running"])
+        return bool(count)
+
+    return ask
+
+
+@task
+def plan(**context: Any) -> dict[str, Any]:
+    """List what may go, and write the list below `maintenance/` of the storage root."""
+    from ml import maintenance
+
+    try:
+        made = maintenance.plan(load_deployment().storage, dict(context["params"]), is_running(context))
+    except StageError as error:
+        raise fail(error) from error
+    largest = sorted(made.items, key=lambda item: item.bytes, reverse=True)[:LARGEST]
+    return {
+        "plan": made.uri,
+        "goes": maintenance.told(made.items),
+        "kept": made.kept,
+        "largest": [item.model_dump(include={"kind", "uri", "reason", "bytes"}) for item in largest],
+    }
+
+
+def skip_unless_asked(context: Context) -> None:
+    """Skip the removal where the run was not told to remove anything, as scheduled ones are not."""
+    if not context["params"]["remove"]:
+        raise AirflowSkipException("A dry run: trigger the DAG with `remove` to remove what the plan lists.")
+
+
+@task(pre_execute=skip_unless_asked)
+def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
+    """Remove what the plan lists and nothing else."""
+    from ml import maintenance
+
+    try:
+        outcome = maintenance.remove(maintenance.load_plan(planned["plan"]), is_running(context))
+    except StageError as error:
+        raise fail(error) from error
+    stayed = {item.uri: item.reason for item in outcome.stayed}
+    return {"removed": maintenance.told(outcome.removed), "stayed": stayed}
+
+
+with DAG(
+    "open_images_maintenance",
+    description="Lists what nobody holds any more in the storage root, and removes it where that is asked for",
+    doc_md=DOC,
+    schedule="@weekly",
+    max_active_runs=1,
+    params=form(load_deployment().maintenance),
+    tags=["open-images", "maintenance"],
+    **dag_defaults(),
+) as dag:
+    remove(plan())

@@ -1,0 +1,138 @@
+"""The promotion flow: a candidate is judged beside the champion, approved by a person, and takes its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Context, task
+from airflow.sdk.exceptions import AirflowSkipException
+
+from ml.config import load_deployment
+from ml.errors import StageError
+from open_images.approval import APPROVE, VerdictApprovalOperator
+from open_images.assets import CANDIDATE, CHAMPION
+from open_images.defaults import dag_defaults, form
+from open_images.operators import ProcessStageOperator, fail
+
+DOC = """
+### Candidate to champion
+
+Starts by itself whenever `open_images_training` has evaluated a model, and by **Trigger**, for a version or training of
+your choice. Predictions use the champion: the version that carries the alias `champion` in MLflow's registry.
+
+| task | what it does | XCom |
+|---|---|---|
+| `choose` | takes the candidate that knew the latest deliveries, and registers it | candidate, champion, run folder |
+| `compare` | both models on the same test faces; skipped where there is no champion yet | differences with intervals |
+| `gate` | applies the rules: floor above the majority, margin, slices, age | the verdict, with its table |
+| `approve` | asks a person; no answer is a rejection; skipped in mode `automatic` | who answered what |
+| `promote` | moves the alias; the champion until then becomes `previous` | the version |
+| `move_back` | with the parameter `move_back`, and nothing else: `previous` becomes champion again | both versions |
+
+A candidate that is refused or rejected leaves the run successful and `promote` skipped. Each candidate is decided upon
+once; name it as `candidate` to have it decided again. Backfills ask nobody unless `include_backfills` is set.
+
+The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The model
+must not be used to decide about people.
+"""
+RUN = "{{ ti.xcom_pull(task_ids='choose')['run'] }}"
+
+
+@task
+def choose(params: dict[str, Any], run_id: str, triggering_asset_events: Any, ti: Any) -> dict[str, Any]:
+    """Choose and register the candidate, and write the run folder."""
+    from ml.promotion_run import NothingToDecideError, open_promotion
+
+    if params["move_back"]:
+        raise AirflowSkipException("The champion is moved back, and nothing else is done.")
+    events = [event.extra for event in triggering_asset_events.get(CANDIDATE, [])]
+    try:
+        promotion = open_promotion(load_deployment().storage, run_id, dict(params), events)
+    except NothingToDecideError as nothing:
+        ti.xcom_push("reason", str(nothing))
+        raise AirflowSkipException(str(nothing)) from nothing
+    except StageError as error:
+        raise fail(error) from error
+    return promotion.model_dump(mode="json")
+
+
+def skip_without_comparison(context: Context) -> None:
+    """Skip the comparison, before it starts anything, where there is nothing to compare with."""
+    if not context["ti"].xcom_pull(task_ids="choose")["compares"]:
+        raise AirflowSkipException("There is no champion yet, or the run asks for no comparison.")
+
+
+@task(trigger_rule="none_failed_min_one_success")
+def gate(ti: Any) -> dict[str, Any]:
+    """Judge the candidate."""
+    from ml.promotion_run import gate as judge
+
+    try:
+        verdict = judge(ti.xcom_pull(task_ids="choose")["run"])
+    except StageError as error:
+        raise fail(error) from error
+    return {**verdict.model_dump(mode="json"), "reasons": verdict.reasons, "markdown": verdict.markdown()}
+
+
+@task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
+def promote(run_id: str, ti: Any, outlet_events: Any) -> dict[str, Any]:
+    """Make the candidate champion, or record why not."""
+    from ml import promotion_run
+
+    chosen, verdict, answer = (ti.xcom_pull(task_ids=name) for name in ("choose", "gate", "approve"))
+    if not verdict["passed"]:
+        raise AirflowSkipException(f"The gate refuses the candidate: {verdict['reasons']}")
+    who = (answer["responded_by_user"] or {}).get("name") if answer else f"mode automatic, run {run_id}"
+    try:
+        if answer and answer["chosen_options"] != [APPROVE]:
+            raise AirflowSkipException(promotion_run.reject(chosen["run"], who))
+        version = promotion_run.promote(chosen["run"], f"by {who}")
+    except StageError as error:
+        raise fail(error) from error
+    extra = {"champion": version.model_dump(mode="json"), "previous": chosen["champion"], "by": who}
+    outlet_events[CHAMPION].extra = extra
+    return extra
+
+
+# Not tried again: a move that was made twice would be none.
+@task(retries=0, outlets=[CHAMPION])
+def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[str, Any]:
+    """Make the champion before the present one champion again."""
+    from ml import promotion_run
+
+    if not params["move_back"]:
+        raise AirflowSkipException("The run does not ask to move back.")
+    deployment, who = load_deployment(), dag_run.triggering_user_name or f"run {dag_run.run_id}"
+    try:
+        champion, previous = promotion_run.move_back(deployment.storage, deployment.defaults, f"by {who}")
+    except StageError as error:
+        raise fail(error) from error
+    extra = {"champion": champion.model_dump(mode="json"), "previous": previous.model_dump(mode="json"), "by": who}
+    outlet_events[CHAMPION].extra = extra
+    return extra
+
+
+with DAG(
+    "open_images_promotion",
+    description="A candidate model is judged beside the champion, approved, and takes its place",
+    doc_md=DOC,
+    schedule=[CANDIDATE],
+    max_active_runs=1,  # each candidate is judged beside the champion that the one before has left
+    params=form(load_deployment().promotion),
+    tags=["open-images", "promotion"],
+    **dag_defaults(),
+) as dag:
+    compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_comparison)
+    approve = VerdictApprovalOperator(
+        task_id="approve",
+        subject="Promote {{ ti.xcom_pull(task_ids='gate')['candidate']['model'] }}, version "
+        "{{ ti.xcom_pull(task_ids='gate')['candidate']['number'] }}?",
+        verdict="gate",
+        mode="{{ params.mode }}",
+        hours="{{ params.approval_hours }}",
+        execution_timeout=None,  # it waits for as long as the parameter says
+    )
+    chosen, judged, promoted = choose(), gate(), promote()  # Airflow hands in the arguments: names of its context
+    chosen >> compare >> judged >> approve >> promoted
+    chosen >> judged >> promoted
+    move_back()

@@ -1,0 +1,42 @@
+"""Muon for convolutional networks."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras import ops
+
+
+class Muon(keras.optimizers.Muon):
+    """Keras' Muon, which takes matrices alone, applied to the kernels of convolutions (Jordan et al. 2024).
+
+    Muon replaces a kernel's momentum by the nearest matrix whose singular values are all about 1, so that rare
+    directions are learned as fast as common ones. A kernel of shape (height, width, in, out) counts as a matrix of
+    (height * width * in, out), as in the author's own runs on images (https://kellerjordan.github.io/posts/muon/). All
+    other weights, kernels of depthwise convolutions and of dense layers among them, are updated by AdamW.
+
+    Updates are scaled to AdamW's usual size (Liu et al. 2025, arXiv:2502.16982), so the same learning rate serves both.
+
+    Args:
+        learning_rate: A rate or a schedule.
+        weight_decay: Decoupled decay of all weights that are not excluded.
+    """
+
+    def __init__(
+        self, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule, weight_decay: float
+    ) -> None:
+        super().__init__(learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay)
+
+    def _should_use_adamw(self, variable: keras.Variable) -> bool:
+        return len(variable.shape) != 4 or variable.shape[-1] == 1
+
+    def _muon_update_step(
+        self, gradient: keras.KerasTensor, variable: keras.Variable, lr: keras.KerasTensor, m: keras.Variable
+    ) -> None:
+        self.assign_add(m, gradient + m * (self.momentum - 1))
+        outputs = variable.shape[-1]
+        inputs = math.prod(variable.shape[:-1])
+        matrix = ops.reshape(gradient + self.momentum * m, (inputs, outputs))
+        update = self.lr_adjust(self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        self.assign_sub(variable, ops.reshape(lr * update, variable.shape))

@@ -1,0 +1,237 @@
+"""What holds attempts: runs, experiments, registered models, and the deployment's own file.
+
+An attempt that nothing holds is read by nobody and may be removed. Its own inputs are not held by it: whoever reads the
+report or the model of a run that is gone needs neither its chips nor its features, and these are what takes the room. A
+run holds each stage's attempt itself, as long as it is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml import experiments, storage
+from ml.config import load_deployment
+from ml.errors import DataError
+
+log = logging.getLogger(__name__)
+# Told by stage, key and name alone, as the same root may be mounted elsewhere or called by another scheme.
+ATTEMPT = re.compile(r"/stages/([^/]+/[^/]+)/attempts/([^/]+)/?$")
+PIN = re.compile(
+    r"run\.json|pins/[^./][^/]*\.json"
+)  # of files in a run folder; what is being written begins with a dot
+EXPERIMENTS = "name LIKE 'open-images-%'"
+
+
+def attempt_id(uri: str) -> str | None:
+    """`<stage>/<key>/attempts/<name>` of an attempt's URI, or None where it is none."""
+    found = ATTEMPT.search(uri)
+    return f"{found[1]}/attempts/{found[2]}" if found else None
+
+
+def _ids(uris: Iterable[str | None]) -> set[str]:
+    return {attempt for uri in uris if uri and (attempt := attempt_id(uri))}
+
+
+@dataclass
+class RunFolder:
+    """A folder below `runs/`.
+
+    Attributes:
+        uri: The folder.
+        files: What is told of each file in it.
+        run_id: The run's id, empty where the folder has no `run.json`.
+        flow: The flow it is a run of.
+        attempts: The attempts that it has pinned, or names in its configuration.
+        keys: `<stage>/<key>` of each pinned attempt.
+    """
+
+    uri: str
+    files: dict[str, storage.Stat] = field(default_factory=dict)
+    run_id: str = ""
+    flow: str = ""
+    attempts: set[str] = field(default_factory=set)
+    keys: set[str] = field(default_factory=set)
+
+    @property
+    def modified(self) -> float:
+        """When a file in it was last written."""
+        return max(stat.modified for stat in self.files.values())
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether it is a training run that came to its end."""
+        return self.flow == "training" and "pins/evaluate.json" in self.files
+
+
+class Pins:
+    """All that holds attempts below a storage root, as of the last `refresh`.
+
+    Args:
+        root: The storage root.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = storage.normalise(root)
+        self.runs: dict[str, RunFolder] = {}
+        self.experiments: set[str] = set()
+        self.registered: set[str] = set()
+        self._files: dict[str, tuple[str, Any]] = {}
+        self._parts: dict[str, set[str]] = {}
+        self._held: dict[str, str] = {}
+        self._keys: set[str] = set()
+
+    def refresh(self) -> None:
+        """Look again; of files, only those that have changed are read.
+
+        Raises:
+            ConfigurationError: MLflow is not named, or its database is of another version.
+            DataError: A file below `runs/` is damaged, so that nobody can know what it holds.
+            PassingError: The tracking server does not answer.
+            ResourceError: MLflow's local database cannot be used.
+        """
+        self.runs = self._read_runs()
+        self.experiments, self.registered = mlflow_attempts(self.root)
+        self.hold(self.runs)
+
+    def hold(self, runs: dict[str, RunFolder]) -> None:
+        """Count these of the run folders alone as holding anything: a plan asks what would be held without others."""
+        deployment = load_deployment()
+        sources = {
+            "a run": {attempt for run in runs.values() for attempt in run.attempts},
+            "a registered model": self.registered,
+            "an experiment": self.experiments,
+            "the deployment's file": _ids([deployment.defaults.baseline, deployment.prediction.model]),
+        }
+        self._held = {}
+        for holder, attempts in sources.items():
+            waiting = list(attempts)
+            while waiting:  # an attempt that collects others holds its parts
+                attempt = waiting.pop()
+                if attempt not in self._held:
+                    self._held[attempt] = holder
+                    waiting += self._parts_of(attempt)
+        self._keys = {key for run in runs.values() for key in run.keys}
+
+    def holder(self, attempt: str) -> str | None:
+        """What holds an attempt, given as `attempt_id` has it, or None."""
+        if holder := self._held.get(attempt):
+            return f"{holder} holds it"
+        key, _, name = attempt.partition("/attempts/")
+        if key in self._keys and current(self.root, key) == name:
+            return "it is the current one of a key that a run uses"
+        return None
+
+    def _read_runs(self) -> dict[str, RunFolder]:
+        runs: dict[str, RunFolder] = {}
+        folder = storage.join(self.root, "runs")
+        seen = {}
+        for path, stat in storage.survey(folder).items():
+            name, _, inner = path.partition("/")
+            run = runs.setdefault(name, RunFolder(storage.join(folder, name)))
+            run.files[inner] = stat
+            if not PIN.fullmatch(inner):
+                continue
+            content = self._content(storage.join(folder, path), path, stat)
+            if content is None:
+                continue
+            seen[path] = (stat.state, content)
+            if inner == "run.json":
+                run.run_id, run.flow = content["run_id"], content.get("flow", "training")
+                run.attempts |= _ids(content["config"].get(name) for name in ("baseline", "model"))
+            elif attempt := attempt_id(content["attempt"]):
+                run.attempts.add(attempt)
+                run.keys.add(attempt.partition("/attempts/")[0])
+        self._files = seen
+        return runs
+
+    def _content(self, uri: str, path: str, stat: storage.Stat) -> Any:
+        state, content = self._files.get(path, ("", None))
+        if state == stat.state:
+            return content
+        try:
+            content = storage.read_json(uri)
+        except FileNotFoundError:  # the run is being opened anew
+            return None
+        except ValueError:
+            content = None
+        needed = {"run_id", "config"} if path.endswith("/run.json") else {"attempt"}
+        if not isinstance(content, dict) or not needed <= set(content):
+            raise DataError(
+                f"{uri} is damaged, so that nobody knows what its run holds.", "Remove the run's folder by hand."
+            )
+        return content
+
+    def _parts_of(self, attempt: str) -> set[str]:
+        if attempt not in self._parts:
+            uri = storage.join(self.root, "stages", attempt, "manifest.json")
+            try:
+                parts = storage.read_json(uri).get("parts") or {}
+            except FileNotFoundError:
+                return set()
+            except ValueError:
+                log.warning("%s is damaged", uri)
+                return set()
+            self._parts[attempt] = _ids(parts.values())
+        return self._parts[attempt]
+
+
+def current(root: str, key: str) -> str | None:
+    """The name of the attempt that a key, `<stage>/<key>`, points to."""
+    try:
+        return str(storage.read_json(storage.join(root, "stages", key, "current.json"))["attempt"])
+    except FileNotFoundError:
+        return None
+
+
+def mlflow_attempts(root: str) -> tuple[set[str], set[str]]:
+    """The attempts that MLflow's runs tell of by their tags, and those that registered models come from.
+
+    What somebody has deleted in MLflow's pages holds nothing any more, unless a model is registered from it.
+
+    Raises:
+        ConfigurationError: MLflow is not named, or its database is of another version.
+        PassingError: The tracking server does not answer.
+        ResourceError: The local database cannot be used.
+    """
+    uri = experiments.tracking_uri(root)
+    if uri.startswith(experiments.SQLITE) and not Path(uri.removeprefix(experiments.SQLITE)).exists():
+        return set(), set()  # nothing was trained here yet
+    try:
+        return _ask(uri)
+    except Exception as error:  # of MLflow, of the database, of the network
+        raise experiments.refusal(uri, error) from error
+
+
+def _ask(uri: str) -> tuple[set[str], set[str]]:
+    client = experiments.connect(uri)
+    from mlflow.entities import ViewType
+
+    def pages(search: Any, **arguments: Any) -> Iterator[Any]:
+        page = search(**arguments)
+        yield from page
+        while page.token:
+            page = search(**arguments, page_token=page.token)
+            yield from page
+
+    found = list(pages(client.search_experiments, view_type=ViewType.ALL, filter_string=EXPERIMENTS))
+    of_runs: dict[str, set[str]] = {}
+    active: set[str] = set()
+    if found:
+        ids = [experiment.experiment_id for experiment in found]
+        for run in pages(client.search_runs, experiment_ids=ids, run_view_type=ViewType.ALL, max_results=1000):
+            of_runs[run.info.run_id] = _attempts(run.data.tags)
+            if run.info.lifecycle_stage == "active":
+                active |= of_runs[run.info.run_id]
+    registered: set[str] = set()
+    for version in pages(client.search_model_versions):
+        registered |= _attempts(version.tags) | of_runs.get(version.run_id or "", set())
+    return active, registered
+
+
+def _attempts(tags: dict[str, str]) -> set[str]:
+    return _ids(tags.get(name) for name in ("attempt", "evaluation"))

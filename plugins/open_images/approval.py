@@ -1,0 +1,49 @@
+"""The operator that asks a person whether a candidate becomes champion."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk.exceptions import AirflowSkipException
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+APPROVE, REJECT = "Approve", "Reject"
+
+
+class VerdictApprovalOperator(HITLOperator):
+    """Ask a person to approve or reject what has passed the gate; no answer in time is a rejection.
+
+    Unlike `ApprovalOperator` it leaves it to the task after it to act on a rejection, which is to be recorded.
+
+    Args:
+        verdict: The task that pushes the verdict, with `passed` and `markdown`.
+        mode: `approve`, or `automatic`, in which nobody is asked: the task is skipped. (templated)
+        hours: So long the answer may take. (templated)
+    """
+
+    template_fields: Collection[str] = (*HITLOperator.template_fields, "mode", "hours")
+
+    def __init__(self, *, verdict: str, mode: str, hours: str, **kwargs: Any) -> None:
+        super().__init__(
+            options=[APPROVE, REJECT],
+            defaults=REJECT,
+            body=f"{{{{ ti.xcom_pull(task_ids='{verdict}')['markdown'] }}}}",
+            **kwargs,
+        )
+        self.verdict = verdict
+        self.mode = mode
+        self.hours = hours
+
+    def execute(self, context: Context) -> Any:
+        """Put the question, unless there is none."""
+        if not context["ti"].xcom_pull(task_ids=self.verdict)["passed"]:
+            raise AirflowSkipException("The gate has refused the candidate, so nobody is asked.")
+        if self.mode == "automatic":
+            raise AirflowSkipException("Mode automatic: nobody is asked.")
+        self.response_timeout = datetime.timedelta(hours=float(self.hours))
+        return super().execute(context)

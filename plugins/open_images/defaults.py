@@ -1,0 +1,37 @@
+"""What all DAGs of the project share: whose they are, retries, timeouts, and whom to tell of a run's end."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from airflow.sdk import Param
+
+from ml.config import FlowConfig, load_deployment
+from ml.forms import form_fields
+from open_images.notify import callbacks
+
+
+def dag_defaults() -> dict[str, Any]:
+    """Arguments for every `DAG`.
+
+    Tasks are retried twice, later each time. What cannot pass fails at once all the same: see `operators.fail`. An hour
+    is enough for what is no stage; the stages' operators have the deployment's `timeouts`.
+    """
+    return {
+        "catchup": False,
+        "default_args": {
+            "owner": "machine-learning",
+            "retries": 2,
+            "retry_delay": datetime.timedelta(seconds=30),
+            "retry_exponential_backoff": 4.0,
+            "max_retry_delay": datetime.timedelta(minutes=10),
+            "execution_timeout": datetime.timedelta(hours=1),
+        },
+        **callbacks(load_deployment().notify),
+    }
+
+
+def form(defaults: FlowConfig) -> dict[str, Param]:
+    """The trigger form of a flow: a field for each parameter, with the deployment's default."""
+    return {name: Param(field.pop("default"), **field) for name, field in form_fields(defaults).items()}

@@ -1,0 +1,180 @@
+"""Backfills, deliveries and their trainings under Airflow's own scheduler.
+
+The tests build on one another, in their order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from airflow_root import SMALL, attempts, make_root, running, wait_for
+
+import local_airflow
+from ml import deliveries, storage
+from ml.runs import Run, load_run, slug
+from ml.sample_release import write_sample_release
+
+pytestmark = pytest.mark.slow
+DAG = "open_images_training"
+MONTHS = ("2020-01-15", "2020-02-15", "2020-04-15")  # none in March
+STAGES = ("extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate")
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """An Airflow that runs, and how to ask it."""
+
+    root: Path
+    storage: Path
+    landing: Path
+    client: httpx.Client
+
+    def get(self, path: str) -> Any:
+        answer = self.client.get(f"/api/v2{path}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def runs(self, run_type: str) -> dict[str, dict[str, Any]]:
+        """The trainings of a type by the month in which their interval starts; others by their id."""
+        found = self.get(f"/dags/{DAG}/dagRuns?limit=100&run_type={run_type}")["dag_runs"]
+        return {(run["logical_date"] or run["dag_run_id"])[:7]: run for run in found}
+
+    def states(self, run_id: str) -> dict[str, str]:
+        tasks = self.get(f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in tasks}
+
+    def xcom(self, run_id: str, stage: str) -> Any:
+        group = "model" if stage in ("train", "evaluate") else "data"
+        return self.get(f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{group}.{stage}/xcomEntries/return_value")["value"]
+
+    def run(self, run_id: str) -> Run:
+        return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
+
+    def backfill(self, *options: str) -> str:
+        done = subprocess.run(
+            ["airflow", "backfill", "create", "--dag-id", DAG, *options],
+            env={**os.environ, **local_airflow.environment(self.root)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def wait_for_backfill(self) -> None:
+        def over() -> bool:
+            return all(backfill["completed_at"] for backfill in self.get(f"/backfills?dag_id={DAG}")["backfills"])
+
+        wait_for("the end of the backfill", over, 1200)
+
+
+def deliver(landing: Path, name: str) -> None:
+    write_sample_release(landing / name, scenes=40, seed=int(name[5:7]))
+    deliveries.seal(str(landing / name))
+
+
+@pytest.fixture(scope="module")
+def airflow(tmp_path_factory) -> Iterator[Airflow]:
+    root = tmp_path_factory.mktemp("backfill") / "root"
+    landing = root.parent / "landing"
+    for name in MONTHS[:2]:
+        deliver(landing, name)
+    where = make_root(root, landing)
+    deployment = root / "var" / "deployment.yaml"
+    content = yaml.safe_load(deployment.read_text()) | SMALL | {"split": "digest", "training_schedule": "0 0 1 * *"}
+    deployment.write_text(yaml.safe_dump(content))
+    with running(root, DAG) as (client, _):
+        yield Airflow(root, where, landing, client)
+
+
+def test_a_scheduled_interval_without_a_delivery_is_skipped_and_succeeds(airflow):
+    # As Airflow does without catchup, unpausing starts the run of the last whole interval.
+    (run,) = wait_for("the scheduled run", lambda: airflow.runs("scheduled").values())
+    wait_for("its end", lambda: airflow.get(f"/dags/{DAG}/dagRuns/{run['dag_run_id']}")["state"] == "success")
+    assert set(airflow.states(run["dag_run_id"]).values()) == {"skipped"}
+    assert attempts(airflow.storage) == set()
+
+
+def test_a_dry_run_lists_the_intervals_and_starts_none(airflow):
+    told = airflow.backfill("--from-date", "2020-01-01", "--to-date", "2020-03-31", "--dry-run")
+    assert all(f"2020-0{month}-01" in told for month in (1, 2, 3))
+    assert airflow.runs("backfill") == {}
+
+
+def test_a_backfill_trains_each_month_on_what_was_delivered_before_its_end(airflow):
+    airflow.backfill("--from-date", "2020-01-01", "--to-date", "2020-03-31", "--max-active-runs", "2")
+    airflow.wait_for_backfill()
+    runs = airflow.runs("backfill")
+    assert {month: run["state"] for month, run in runs.items()} == dict.fromkeys(
+        ("2020-01", "2020-02", "2020-03"), "success"
+    )
+    seen = {
+        month: [delivery.name for delivery in airflow.run(runs[month]["dag_run_id"]).deliveries]
+        for month in ("2020-01", "2020-02")
+    }
+    assert seen == {"2020-01": [MONTHS[0]], "2020-02": [MONTHS[0], MONTHS[1]]}
+    assert set(airflow.states(runs["2020-03"]["dag_run_id"]).values()) == {"skipped"}
+    faces = {month: airflow.xcom(runs[month]["dag_run_id"], "evaluate")["faces"] for month in seen}
+    assert 0 < faces["2020-01"] < faces["2020-02"]
+
+
+def test_each_delivery_was_extracted_and_chipped_once(airflow):
+    for stage, table in (("extract", "boxes"), ("chip", "chips")):
+        done = list(airflow.storage.glob(f"stages/{stage}/*/attempts/*/{table}"))
+        assert len(done) == 2, f"{stage}: {done}"
+
+
+def test_a_second_backfill_finds_all_done_and_starts_no_job(airflow):
+    before = attempts(airflow.storage)
+    airflow.backfill("--from-date", "2020-01-01", "--to-date", "2020-02-28", "--reprocess-behavior", "completed")
+    airflow.wait_for_backfill()
+    runs = airflow.runs("backfill")
+    for month in ("2020-01", "2020-02"):
+        assert runs[month]["state"] == "success"
+        found = {stage: airflow.xcom(runs[month]["dag_run_id"], stage)["found_done"] for stage in STAGES}
+        assert found == dict.fromkeys(STAGES, True)
+    assert attempts(airflow.storage) == before
+
+
+def test_a_run_by_hand_sees_what_was_delivered_up_to_the_day_asked_and_redoes_nothing(airflow):
+    before = attempts(airflow.storage)
+    answer = airflow.client.post(
+        f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": {"as_of": "2020-01-15"}}
+    )
+    assert answer.status_code == 200, answer.text
+    run_id = answer.json()["dag_run_id"]
+    wait_for("its end", lambda: airflow.get(f"/dags/{DAG}/dagRuns/{run_id}")["state"] == "success", 300)
+    assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [MONTHS[0]]
+    assert attempts(airflow.storage) == before
+
+
+def test_a_new_delivery_is_announced_and_trained_on(airflow):
+    landing = "open_images_landing"
+    deliver(airflow.landing, MONTHS[2])
+    shutil.copytree(airflow.landing / MONTHS[2], airflow.landing / "2020-05-15")
+    (airflow.landing / "2020-05-15" / "delivery.json").unlink()  # not there yet
+    assert airflow.client.patch(f"/api/v2/dags/{landing}", json={"is_paused": False}).status_code == 200
+    (run,) = wait_for("a training", lambda: airflow.runs("asset_triggered").values(), 300)
+    run_id = run["dag_run_id"]
+    wait_for("its end", lambda: airflow.get(f"/dags/{DAG}/dagRuns/{run_id}")["state"] in ("success", "failed"), 900)
+    assert airflow.get(f"/dags/{DAG}/dagRuns/{run_id}")["state"] == "success", airflow.states(run_id)
+    assert run["logical_date"] is None
+    assert [delivery.name for delivery in airflow.run(run_id).deliveries] == list(MONTHS)
+    events = airflow.get(f"/dags/{DAG}/dagRuns/{run_id}/upstreamAssetEvents")["asset_events"]
+    assert {event["extra"]["date"] for event in events} == set(MONTHS)
+    assert all(event["extra"]["counts"]["photographs"] > 0 and event["extra"]["digest"] for event in events)
+    # The landing is looked at again and again, and tells of each delivery once.
+    answer = airflow.client.post(f"/api/v2/dags/{landing}/dagRuns", json={"logical_date": None})
+    assert answer.status_code == 200, answer.text
+    again = answer.json()["dag_run_id"]
+    wait_for("another look", lambda: airflow.get(f"/dags/{landing}/dagRuns/{again}")["state"] == "success", 300)
+    asset = airflow.get("/assets?name_pattern=open_images_landing")["assets"][0]["id"]
+    assert airflow.get(f"/assets/events?asset_id={asset}")["total_entries"] == len(MONTHS)

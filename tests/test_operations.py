@@ -1,0 +1,171 @@
+"""Maintenance and notifications under Airflow's own scheduler, beside a training run that is in the middle of it.
+
+The tests build on one another, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from airflow_root import SMALL, attempts, make_root, wait_for
+
+import local_airflow
+from ml import storage
+from ml.flow import STAGES
+from ml.runs import Run, load_run, open_run, slug
+from ml.stages import CLAIM, Result, run_stage
+
+pytestmark = pytest.mark.slow
+TRAINING, MAINTENANCE = "open_images_training", "open_images_maintenance"
+NOW = {"grace_hours": 1e-6, "run_days": 1e-6, "keep_runs": 1}
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """An Airflow that runs, what has been posted to its address for notifications, and how to ask it."""
+
+    storage: Path
+    client: httpx.Client
+    posted: list[dict[str, Any]]
+
+    def trigger(self, dag: str, **values: Any) -> str:
+        answer = self.client.post(f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None, "conf": values})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["dag_run_id"])
+
+    def get(self, path: str) -> Any:
+        answer = self.client.get(f"/api/v2/dags/{path}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def wait_to_end(self, dag: str, run_id: str, seconds: float = 300) -> str:
+        def ended() -> Any:
+            state = self.get(f"{dag}/dagRuns/{run_id}")["state"]
+            return state in ("success", "failed") and state
+
+        return str(wait_for(f"the end of {run_id}", ended, seconds))
+
+    def tasks(self, dag: str, run_id: str) -> dict[str, str]:
+        found = self.get(f"{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in found}
+
+    def xcom(self, run_id: str, task: str) -> Any:
+        return self.get(f"{MAINTENANCE}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value")["value"]
+
+    def told(self, run_id: str) -> dict[str, Any]:
+        """The notification about a run."""
+        wanted = lambda: [told for told in self.posted if told["run"] == run_id]  # noqa: E731
+        (told,) = wait_for(f"the notification about {run_id}", wanted, 120)
+        return told
+
+
+@pytest.fixture(scope="module")
+def posted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An address, and what is posted to it."""
+    found: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", found
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def airflow(sample_release, tmp_path_factory, posted) -> Iterator[Airflow]:
+    root = tmp_path_factory.mktemp("operations") / "root"
+    where = make_root(root, sample_release)
+    url, found = posted
+    deployment = root / "var" / "deployment.yaml"
+    deployment.write_text(deployment.read_text() + yaml.safe_dump({**SMALL, "notify": url}))
+    local_airflow.up(root)
+    try:
+        port = local_airflow.recorded(root)["port"]
+        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
+        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
+            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            for dag in (TRAINING, MAINTENANCE):
+                wait_for(dag, lambda dag=dag: client.get(f"/api/v2/dags/{dag}").status_code == 200)
+                answer = client.patch(f"/api/v2/dags/{dag}", json={"is_paused": False})
+                assert answer.status_code == 200, answer.text
+            yield Airflow(where, client, found)
+    finally:
+        local_airflow.down(root)
+
+
+@pytest.fixture(scope="module")
+def left_over(airflow, sample_release) -> Run:
+    """A run of a shell that ended long ago, with an attempt committed and one crashed."""
+    run = open_run(str(airflow.storage), "left-over", {"release": str(sample_release), **SMALL, "max_fault_share": 0.3})
+    manifest = run_stage(run, STAGES["extract"], lambda context: Result())
+    crashed = storage.join(manifest.uri.rpartition("/")[0], "20260101T000000-0badcafe")
+    storage.write_json(storage.join(crashed, CLAIM), {"run": run.slug, "job": "elsewhere|1|1.0"})
+    return run
+
+
+def test_a_failed_run_is_told_with_its_task(airflow):
+    run_id = airflow.trigger(TRAINING, tresholds=0.4)
+    assert airflow.wait_to_end(TRAINING, run_id) == "failed"
+    told = airflow.told(run_id)
+    assert (told["dag"], told["state"], told["task"]) == (TRAINING, "failed", "open_run")
+    page = airflow.client.get(told["url"])
+    assert page.status_code == 200
+
+
+def test_a_dry_run_lists_removes_nothing_and_is_told_as_a_success(airflow, left_over):
+    before = attempts(airflow.storage)
+    run_id = airflow.trigger(MAINTENANCE, **NOW)
+    assert airflow.wait_to_end(MAINTENANCE, run_id) == "success"
+    assert airflow.tasks(MAINTENANCE, run_id) == {"plan": "success", "remove": "skipped"}
+    planned = airflow.xcom(run_id, "plan")
+    assert {item["kind"] for item in planned["largest"]} == {"run", "attempt"}
+    assert storage.exists(planned["plan"])
+    assert attempts(airflow.storage) == before
+    assert load_run(left_over.uri) == left_over
+    assert airflow.told(run_id)["state"] == "success"
+
+
+def test_a_removal_beside_a_training_takes_exactly_what_it_lists_and_the_training_ends_well(airflow, left_over):
+    training = airflow.trigger(TRAINING)
+    run_uri = storage.join(storage.normalise(airflow.storage), "runs", slug(training))
+
+    def in_the_middle() -> bool:
+        state = airflow.tasks(TRAINING, training)
+        claimed = {path.split("/")[0] for path in storage.survey(storage.join(left_over.root, "stages"))}
+        return state["data.extract"] == "success" and "join_labels" in claimed
+
+    wait_for("a training in the middle of its stages", in_the_middle, 300)
+    run_id = airflow.trigger(MAINTENANCE, **NOW, remove=True)
+    assert airflow.wait_to_end(MAINTENANCE, run_id) == "success"
+    planned, removed = airflow.xcom(run_id, "plan"), airflow.xcom(run_id, "remove")
+    listed = {item["uri"]: item["kind"] for item in planned["largest"]}
+    assert left_over.uri in listed
+    assert not any(uri.startswith(run_uri) for uri in listed)
+    assert planned["kept"]["run: under way"] == 1
+    for uri in listed:
+        assert storage.exists(uri) == (uri in removed["stayed"])
+    assert removed["stayed"] == {}
+    assert removed["removed"] == planned["goes"]
+    assert airflow.wait_to_end(TRAINING, training, 600) == "success", airflow.tasks(TRAINING, training)
+    for manifest in load_run(run_uri).pins().values():
+        assert manifest.whole()
+    assert airflow.told(training)["state"] == "success"

@@ -1,0 +1,247 @@
+"""Promotions under Airflow's own scheduler: started by candidates' events, approved, refused, rejected, moved back.
+
+The tests build on one another, in their order. Each looks at the run's tasks, the registry, and the model of a
+prediction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from airflow_root import make_root, wait_for
+from browser import logged_in, shoot
+from models import png_of
+from promotions import event_of, make_candidate
+
+import local_airflow
+from ml import storage
+from ml.config import RunConfig
+from ml.prediction_run import open_prediction
+from ml.registry import Registry
+from ml.runs import slug
+
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
+DAG = "open_images_promotion"
+TASKS = ("choose", "compare", "gate", "approve", "promote", "move_back")
+MONTHS = {name: f"2026-{month:02d}-01T00:00:00+00:00" for month, name in enumerate("abcde", 1)}
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """An Airflow that runs, and how to ask it."""
+
+    root: Path
+    storage: Path
+    client: httpx.Client
+    password: str
+
+    def ask(self, method: str, path: str, **content: Any) -> Any:
+        answer = self.client.request(method, f"/api/v2{path}", **({"json": content} if content else {}))
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def runs(self) -> set[str]:
+        return {run["dag_run_id"] for run in self.ask("GET", f"/dags/{DAG}/dagRuns")["dag_runs"]}
+
+    def announce(self, *extras: dict[str, Any]) -> str:
+        """Create events of the candidate's asset, and give the id of the run that they start."""
+        before = self.runs()
+        assets = self.ask("GET", "/assets?name_pattern=open_images_candidate")["assets"]
+        for extra in extras:
+            self.ask("POST", "/assets/events", asset_id=assets[0]["id"], extra=extra)
+        (run_id,) = wait_for("a promotion", lambda: self.runs() - before)
+        return run_id
+
+    def trigger(self, **values: Any) -> str:
+        return str(self.ask("POST", f"/dags/{DAG}/dagRuns", logical_date=None, conf=values)["dag_run_id"])
+
+    def states(self, run_id: str) -> dict[str, str | None]:
+        tasks = self.ask("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {task["task_id"]: task["state"] for task in tasks}
+
+    def end(self, run_id: str) -> dict[str, str | None]:
+        """Wait until a run has ended, which must be well, and give the states of its tasks."""
+        path = f"/dags/{DAG}/dagRuns/{run_id}"
+        state = wait_for(run_id, lambda: (s := self.ask("GET", path)["state"]) in ("success", "failed") and s, 300)
+        assert state == "success", self.states(run_id)
+        return self.states(run_id)
+
+    def question(self, run_id: str) -> dict[str, Any]:
+        """Wait until a run asks for approval, and give what it asks."""
+        wait_for("the question", lambda: self.states(run_id)["approve"] == "awaiting_input", 300)
+        return dict(self.ask("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"))
+
+    def answer(self, run_id: str, option: str) -> None:
+        path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        self.ask("PATCH", path, chosen_options=[option], params_input={})
+
+    def xcom(self, run_id: str, task: str, key: str = "return_value") -> Any:
+        path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/{key}"
+        return self.ask("GET", path)["value"]
+
+    def champions(self) -> list[dict[str, Any]]:
+        """The extras of the champion's asset events, the newest first."""
+        asset = self.ask("GET", "/assets?name_pattern=open_images_champion")["assets"][0]["id"]
+        events = self.ask("GET", f"/assets/events?asset_id={asset}&order_by=-timestamp")["asset_events"]
+        return [event["extra"] for event in events]
+
+
+@pytest.fixture(scope="module")
+def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
+    root = tmp_path_factory.mktemp("promotions") / "root"
+    where = make_root(root, sample_release)
+    local_airflow.up(root)
+    try:
+        port = local_airflow.recorded(root)["port"]
+        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
+        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
+            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            wait_for("the DAG", lambda: client.get(f"/api/v2/dags/{DAG}").status_code == 200)
+            answer = client.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False})
+            assert answer.status_code == 200, answer.text
+            yield Airflow(root, where, client, password)
+    finally:
+        local_airflow.down(root)
+
+
+@pytest.fixture(scope="module")
+def candidates(airflow):
+    """Models by name: a is right about most faces, b about none, c and d about all, e is as bad as guessing."""
+    bias = {"a": 6.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": 0.0}
+    return {
+        name: make_candidate(
+            airflow.storage,
+            name,
+            MONTHS[name],
+            right=60 if name == "e" else 108,
+            sharpness=-40.0 if name == "b" else 40.0,
+            bias=bias[name],
+        )
+        for name in "abcde"
+    }
+
+
+@pytest.fixture
+def used(airflow, candidates, tmp_path):
+    """The name of the champion, that of the one before, and that of the model which a prediction takes."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(png_of((1, 2, 3)))
+
+    def ask() -> tuple[str | None, ...]:
+        registry = Registry(str(airflow.storage), RunConfig())
+        run = open_prediction(str(airflow.storage), "prediction", {"photographs": str(tmp_path / "photos")})
+        storage.remove(run.uri)
+        attempts = [version and version.train for version in (registry.champion(), registry.previous())]
+        return tuple(uri and uri.rpartition("/")[2] for uri in (*attempts, run.config.model))
+
+    return ask
+
+
+def decision(airflow, name):
+    (version,) = (v for v in Registry(str(airflow.storage), RunConfig()).versions() if v.train.endswith(f"/{name}"))
+    return version.decision, version.decided
+
+
+def test_the_first_candidate_is_approved_without_a_comparison(airflow, candidates, used):
+    run_id = airflow.announce(event_of(candidates["a"]))
+    question = airflow.question(run_id)
+    assert question["options"] == ["Approve", "Reject"]
+    assert question["defaults"] == ["Reject"]
+    assert "open-images-human-face" in question["subject"]
+    assert "| accuracy | 0.900 |" in question["body"]
+    assert used()[:2] == (None, None), "not before somebody has answered"
+    airflow.answer(run_id, "Approve")
+    expected = dict.fromkeys(TASKS, "success") | dict.fromkeys(("compare", "move_back"), "skipped")
+    assert airflow.end(run_id) == expected
+    assert used() == ("a", None, "a")
+    assert decision(airflow, "a")[0] == "promoted"
+    assert f"by {local_airflow.USER}" in decision(airflow, "a")[1]
+    extra = airflow.champions()[0]
+    assert (extra["champion"]["number"], extra["previous"], extra["by"]) == (1, None, local_airflow.USER)
+
+
+def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, candidates, used):
+    run_id = airflow.announce(event_of(candidates["b"]))
+    states = airflow.end(run_id)
+    assert (states["gate"], states["approve"], states["promote"]) == ("success", "skipped", "skipped")
+    verdict = airflow.xcom(run_id, "gate")
+    assert not verdict["passed"]
+    assert {rule["name"] for rule in verdict["rules"] if not rule["passed"]} == {"difference", "slices"}
+    folder = storage.join(str(airflow.storage), "runs", slug(run_id))
+    assert storage.read_json(storage.join(folder, "verdict.json"))["passed"] is False
+    assert decision(airflow, "b")[0] == "refused"
+    assert used() == ("a", None, "a")
+
+
+def test_a_better_candidate_that_a_person_rejects_changes_nothing(airflow, candidates, used):
+    run_id = airflow.announce(event_of(candidates["c"]))
+    body = airflow.question(run_id)["body"]
+    assert "**Champion:** Version 1" in body
+    assert "| accuracy | 1.000 |" in body
+    airflow.answer(run_id, "Reject")
+    states = airflow.end(run_id)
+    assert (states["compare"], states["approve"], states["promote"]) == ("success", "success", "skipped")
+    assert decision(airflow, "c")[0] == "rejected"
+    assert used() == ("a", None, "a")
+
+
+def test_no_answer_in_time_is_a_rejection(airflow, candidates, used):
+    run_id = airflow.trigger(candidate=candidates["d"].trained.uri, approval_hours=0.001)
+    assert airflow.end(run_id)["promote"] == "skipped"
+    assert decision(airflow, "d")[0] == "timed out"
+    assert used() == ("a", None, "a")
+
+
+def test_a_candidate_that_was_decided_upon_is_not_asked_about_again(airflow, candidates, used):
+    run_id = airflow.announce(event_of(candidates["d"]))
+    assert set(airflow.end(run_id).values()) == {"skipped"}
+    assert "decided upon before (timed out" in airflow.xcom(run_id, "choose", "reason")
+
+
+def test_a_backfill_asks_nobody(airflow, candidates, used):
+    run_id = airflow.announce(event_of(candidates["e"], run_type="backfill"))
+    assert set(airflow.end(run_id).values()) == {"skipped"}
+    assert "include_backfills" in airflow.xcom(run_id, "choose", "reason")
+
+
+def test_a_rejected_candidate_that_is_named_is_approved_on_airflows_page(airflow, candidates, used, tmp_path):
+    run_id = airflow.trigger(candidate="3")
+    airflow.question(run_id)
+    with logged_in(str(airflow.client.base_url), airflow.password) as page:
+        page.goto(f"/dags/{DAG}/runs/{run_id}/tasks/approve/required_actions")
+        table = page.get_by_role("table").filter(has_text="95% interval")
+        table.wait_for()
+        assert table.get_by_role("cell", name="log loss").count() == 1
+        shoot(page, tmp_path / "approve.png")
+        page.get_by_role("button", name="Approve").click()
+        wait_for("the answer", lambda: airflow.states(run_id)["approve"] != "awaiting_input")
+    assert airflow.end(run_id)["promote"] == "success"
+    assert used() == ("c", "a", "c")
+    assert decision(airflow, "c")[0] == "promoted"
+
+
+def test_the_champion_is_moved_back_and_nothing_else_is_done(airflow, candidates, used):
+    run_id = airflow.trigger(move_back=True)
+    states = airflow.end(run_id)
+    assert states.pop("move_back") == "success"
+    assert set(states.values()) == {"skipped"}
+    assert used() == ("a", "c", "a")
+    assert decision(airflow, "c")[0] == "moved back"
+    extra = airflow.champions()[0]
+    assert (extra["champion"]["number"], extra["previous"]["number"]) == (1, 3)
+
+
+def test_in_automatic_mode_passing_the_gate_is_enough(airflow, candidates, used):
+    run_id = airflow.trigger(candidate="3", mode="automatic")
+    states = airflow.end(run_id)
+    assert (states["compare"], states["approve"], states["promote"]) == ("success", "skipped", "success")
+    assert airflow.xcom(run_id, "compare")["found_done"]
+    assert used() == ("c", "a", "c")
+    assert "mode automatic" in decision(airflow, "c")[1]
