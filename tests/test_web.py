@@ -276,7 +276,7 @@ def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeyp
         def previous(self):
             return None
 
-    monkeypatch.setitem(sys.modules, "ml.registry", SimpleNamespace(Registry=Registry))
+    monkeypatch.setattr("open_images.web.models.Registry", Registry)
     models = told(web.get("/open-images/models"))
     assert (models["champion"], models["previous"]) == ("2", None)
     assert [version["model"] for version in models["versions"]] == ["2", "1"]
