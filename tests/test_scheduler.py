@@ -309,7 +309,7 @@ def test_the_tasks_page_links_the_report(airflow, done, page):
     links = airflow.get(f"/dagRuns/{done}/taskInstances/model.evaluate/links")["extra_links"]
     assert links["Report"].endswith("/files/evaluate/report.html")
     assert links["MLflow"] is None  # there is no tracking server
-    page.goto(f"/dags/{DAG}/runs/{done}/tasks/model.evaluate")
+    page.goto(f"/dags/{DAG}/runs/{done}/tasks/model.evaluate/details")
     page.get_by_role("link", name="Report", exact=True).click()
     page.get_by_role("heading", name=re.compile("evaluation on the test split")).wait_for()
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -76,6 +77,23 @@ def test_every_route_asks_for_a_login(web):
         status, _, body = web.get(path, role="nobody", authorization="Bearer forged")
         assert status == 403, path
         assert b"Traceback" not in body
+
+
+def test_airflow_finds_the_pages_code_where_the_plugin_says(web):
+    from open_images_plugin import OpenImagesPlugin
+
+    assert {app["destination"] for app in OpenImagesPlugin.react_apps} == {"dag_run", "nav"}
+    for app in OpenImagesPlugin.react_apps:
+        status, headers, body = web.get("/" + app["bundle_url"])
+        assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+        assert f"globalThis.{app['name']} = function".encode() in body
+
+
+def test_loading_the_plugin_loads_neither_fastapi_nor_the_database():
+    code = "import open_images_plugin, sys; print(*sorted({'fastapi', 'airflow.models.dagrun'} & set(sys.modules)))"
+    path = os.pathsep.join(part for part in sys.path if part.endswith("plugins"))
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert (done.returncode, done.stdout.strip()) == (0, b""), done.stderr
 
 
 def test_who_has_no_role_is_refused_all_that_is_about_runs(web):
@@ -258,7 +276,7 @@ def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeyp
         def previous(self):
             return None
 
-    monkeypatch.setitem(sys.modules, "ml.registry", SimpleNamespace(Registry=Registry))
+    monkeypatch.setattr("open_images.web.models.Registry", Registry)
     models = told(web.get("/open-images/models"))
     assert (models["champion"], models["previous"]) == ("2", None)
     assert [version["model"] for version in models["versions"]] == ["2", "1"]

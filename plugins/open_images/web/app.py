@@ -7,9 +7,9 @@ are for those who may see runs of its DAG; what is about all runs, for those who
 from __future__ import annotations
 
 import logging
-from email.utils import quote
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag, requires_authenticated
@@ -88,7 +88,7 @@ def read_file(
     if artifact.media_type.startswith("text/html"):
         headers["Content-Security-Policy"] = REPORT
     if not artifact.shown:
-        headers["Content-Disposition"] = f'attachment; filename="{quote(path.rpartition("/")[2])}"'
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2])}"
     return StreamingResponse(artifact.read(), headers=headers, media_type=artifact.media_type)
 
 

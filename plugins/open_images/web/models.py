@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ml.config import Deployment
+from ml.registry import Registry
 from open_images.web.report import attempt_name
 
 
@@ -15,10 +16,6 @@ def registered_models(deployment: Deployment) -> dict[str, Any]:
         `champion` and `previous`, names of models or None; `versions`, each with `number`, `model`, `as_of`,
         `accuracy`, `decision` and `decided`.
     """
-    try:
-        from ml.registry import Registry
-    except ModuleNotFoundError:
-        return {"champion": None, "previous": None, "versions": []}
     registry = Registry(deployment.storage, deployment.defaults)
     champion, previous = registry.champion(), registry.previous()
     return {

@@ -90,23 +90,19 @@ def _holds(manifests: Mapping[str, Manifest], stage: str, path: str) -> bool:
 
 
 def _failure(run: AirflowRun, folder: RunFolder) -> dict[str, Any] | None:
-    """What the failed task's job said: kind, message and advice. The traceback is for the log."""
+    """What the job of the failed task said: kind, message and advice. The traceback is for the log."""
     for task in run.tasks:
-        if task["state"] not in ("failed", "up_for_retry"):
-            continue
-        stage = task["task"].rpartition(".")[2]
-        error = _newest_error(folder, stage, task["started"] or "")
-        if error:
-            return {"task": task["task"], **{name: error.get(name, "") for name in ("kind", "message", "advice")}}
+        if task["state"] == "failed" and task["started"]:
+            error = _error(folder.root, task["task"].rpartition(".")[2], task["started"])
+            if error:
+                return {"task": task["task"], **{name: error.get(name, "") for name in ("kind", "message", "advice")}}
     return None
 
 
-def _newest_error(folder: RunFolder, stage: str, started: str) -> dict[str, Any] | None:
-    """The newest `error.json` of a stage since a task started, whose attempt no run pins."""
-    fs, path = storage.filesystem(storage.join(folder.root, "stages", stage))
-    since = "".join(character for character in started[:19] if character not in "-:")  # as attempts are named
-    found = [name for name in fs.glob(f"{path}/*/attempts/*/error.json") if name.split("/")[-2] >= since]
-    if not found:
-        return None
-    newest = max(found, key=lambda name: name.split("/")[-2])
-    return dict(storage.read_json(fs.unstrip_protocol(newest)))
+def _error(root: str, stage: str, started: str) -> dict[str, Any] | None:
+    """The first `error.json` of a stage since a task started; the run pins no attempt that failed."""
+    fs, path = storage.filesystem(storage.join(root, "stages", stage))
+    since = started[:19].replace("-", "").replace(":", "")  # as attempts are named
+    found = {file.split("/")[-2]: file for file in fs.glob(f"{path}/*/attempts/*/error.json")}
+    attempts = sorted(attempt for attempt in found if attempt >= since)
+    return dict(storage.read_json(fs.unstrip_protocol(found[attempts[0]]))) if attempts else None

@@ -55,7 +55,7 @@ export function useWidth() {
 export const percent = (value) => (value == null ? "–" : `${(100 * value).toFixed(1)}%`);
 export const points = (value) =>
   value == null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`;
-export const fixed = (value) => (value == null ? "–" : value.toFixed(3));
+export const fixed = (value) => (value == null ? "–" : value.toFixed(3).replace("-", "−"));
 export const number = (value) => (value == null ? "–" : value.toLocaleString("en"));
 export const day = (time) => (time ? time.slice(0, 10) : "–");
 export const minute = (time) => (time ? `${time.slice(0, 16).replace("T", " ")} UTC` : "–");

@@ -48,7 +48,7 @@ function RunReport({ runId }) {
         data.opened && h(Links, { data, runId }),
         data.opened && aboutPeople(data) && h(Limits),
         data.evaluation && h(Metrics, data),
-        data.model && h(Champion, data),
+        (data.evaluation || data.comparison) && h(Champion, data),
         data.ledgers?.length > 0 && h(Ledger, data),
         data.figures?.length > 0 && h(Figures, { figures: data.figures, runId }),
         data.parameters && h(Parameters, data),
@@ -208,7 +208,7 @@ const Comparison = ({ comparison: told, champion }) =>
     Fragment,
     null,
     h(Table, {
-      caption: `Both models on the same ${number(told.faces)} test faces of ${number(told.images)} images`,
+      caption: `Both models on the same ${number(told.faces)} test faces of ${number(told.images)} images, each by its own threshold`,
       columns: [
         { name: "metric", cell: ([name]) => name },
         { name: "this model", cell: ([, key, say]) => h(Measured, { of: told[key].model, say }) },
