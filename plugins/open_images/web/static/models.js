@@ -1,8 +1,24 @@
 // The page 'Models': the history of all trainings, the candidates and the champion.
 
 import {
-  Answered, Inside, Limits, Measured, Notice, Outside, Section, Table,
-  TRAINING, day, fileUrl, h, minute, number, reportPath, runPath, urlOf, useData,
+  Answered,
+  Inside,
+  Limits,
+  Measured,
+  Notice,
+  Outside,
+  Section,
+  Table,
+  TRAINING,
+  day,
+  fileUrl,
+  h,
+  minute,
+  number,
+  reportPath,
+  runPath,
+  urlOf,
+  useData,
 } from "./parts.js";
 import { FacesChart, ShareChart } from "./charts.js";
 
@@ -37,7 +53,11 @@ function History({ runs, registry: { data: registry, error } }) {
     h(
       Section,
       { title: "Accuracy" },
-      h("p", { className: "soft" }, "On each run's test split, with 95% intervals; dashed: always answering the majority's label. A ring marks the champion."),
+      h(
+        "p",
+        { className: "soft" },
+        "On each run's test split, with 95% intervals; dashed: always answering the majority's label. A ring marks the champion.",
+      ),
       h(ShareChart, {
         label: "Accuracy of each run, oldest first",
         rows,
@@ -50,8 +70,17 @@ function History({ runs, registry: { data: registry, error } }) {
       h(
         Section,
         { title: "Worst slice" },
-        h("p", { className: "soft" }, "Accuracy of the slice of enough faces on which each model is worst; which slice it is, says the table."),
-        h(ShareChart, { label: "Accuracy on the worst slice of each run, oldest first", rows, of: (row) => row.worst_slice?.accuracy, mark: role }),
+        h(
+          "p",
+          { className: "soft" },
+          "Accuracy of the slice of enough faces on which each model is worst; which slice it is, says the table.",
+        ),
+        h(ShareChart, {
+          label: "Accuracy on the worst slice of each run, oldest first",
+          rows,
+          of: (row) => row.worst_slice?.accuracy,
+          mark: role,
+        }),
       ),
     h(
       Section,
@@ -79,7 +108,15 @@ function Champion({ rows, registry, error, role }) {
     { className: "headline" },
     "The champion is the model ",
     h("code", null, registry.champion),
-    row ? [" of ", h(Inside, { key: "run", to: reportPath(row.run_id) }, row.run_id), ": accuracy ", h(Measured, { key: "accuracy", of: row.accuracy }), "."] : ".",
+    row
+      ? [
+          " of ",
+          h(Inside, { key: "run", to: reportPath(row.run_id) }, row.run_id),
+          ": accuracy ",
+          h(Measured, { key: "accuracy", of: row.accuracy }),
+          ".",
+        ]
+      : ".",
   );
 }
 
@@ -89,17 +126,36 @@ const Runs = ({ rows, role }) =>
     columns: [
       {
         name: "run",
-        cell: (row) => (row.state ? h(Inside, { to: reportPath(row.run_id) }, row.run_id) : h("span", null, row.run_id, h("span", { className: "soft" }, " (from a shell)"))),
+        cell: (row) =>
+          row.state
+            ? h(Inside, { to: reportPath(row.run_id) }, row.run_id)
+            : h("span", null, row.run_id, h("span", { className: "soft" }, " (from a shell)")),
       },
       { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, row.when) },
-      { name: "state", cell: (row) => [h("span", { key: "state" }, row.state ?? "–"), role(row) && h("span", { key: "role", className: "badge" }, role(row))] },
+      {
+        name: "state",
+        cell: (row) => [
+          h("span", { key: "state" }, row.state ?? "–"),
+          role(row) && h("span", { key: "role", className: "badge" }, role(row)),
+        ],
+      },
       { name: "network", cell: (row) => row.network ?? "–" },
       { name: "training faces", number: true, cell: (row) => number(row.faces?.train) },
       { name: "accuracy", cell: (row) => h(Measured, { of: row.accuracy }) },
-      { name: "majority", number: true, cell: (row) => h(Measured, { of: row.majority && { value: row.majority.value } }) },
+      {
+        name: "majority",
+        number: true,
+        cell: (row) => h(Measured, { of: row.majority && { value: row.majority.value } }),
+      },
       {
         name: "worst slice",
-        cell: (row) => (row.worst_slice ? [`${row.worst_slice.title}, ${row.worst_slice.name}: `, h(Measured, { key: "value", of: row.worst_slice.accuracy })] : "–"),
+        cell: (row) =>
+          row.worst_slice
+            ? [
+                `${row.worst_slice.title}, ${row.worst_slice.name}: `,
+                h(Measured, { key: "value", of: row.worst_slice.accuracy }),
+              ]
+            : "–",
       },
       {
         name: "links",
@@ -107,7 +163,11 @@ const Runs = ({ rows, role }) =>
           h(
             "span",
             { className: "nowrap" },
-            row.state && row.evaluation && [h(Outside, { key: "report", href: fileUrl(row.run_id, "evaluate", "report.html") }, "report"), " "],
+            row.state &&
+              row.evaluation && [
+                h(Outside, { key: "report", href: fileUrl(row.run_id, "evaluate", "report.html") }, "report"),
+                " ",
+              ],
             row.state && [h(Inside, { key: "tasks", to: runPath(row.run_id) }, "tasks"), " "],
             row.mlflow && h(Outside, { key: "mlflow", href: row.mlflow }, "MLflow"),
           ),
@@ -131,7 +191,11 @@ const Candidates = ({ registry, rows }) =>
       },
       { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, minute(row.as_of)) },
       { name: "accuracy", number: true, cell: (row) => h(Measured, { of: { value: row.accuracy } }) },
-      { name: "role", cell: (row) => (row.model === registry.champion ? "champion" : row.model === registry.previous ? "previous" : "candidate") },
+      {
+        name: "role",
+        cell: (row) =>
+          row.model === registry.champion ? "champion" : row.model === registry.previous ? "previous" : "candidate",
+      },
       { name: "last decision", cell: (row) => (row.decision ? `${row.decision}, ${row.decided}` : "–") },
     ],
     rows: registry.versions,

@@ -53,8 +53,7 @@ export function useWidth() {
 }
 
 export const percent = (value) => (value == null ? "–" : `${(100 * value).toFixed(1)}%`);
-export const points = (value) =>
-  value == null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`;
+export const points = (value) => (value == null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(100 * value).toFixed(1)}`);
 export const fixed = (value) => (value == null ? "–" : value.toFixed(3).replace("-", "−"));
 export const number = (value) => (value == null ? "–" : value.toLocaleString("en"));
 export const day = (time) => (time ? time.slice(0, 10) : "–");
@@ -68,9 +67,7 @@ export const Measured = ({ of, say = percent }) =>
         "span",
         null,
         say(of.value),
-        of.low == null
-          ? null
-          : h("span", { className: "soft nowrap" }, ` ${say(of.low)} to ${say(of.high)}`),
+        of.low == null ? null : h("span", { className: "soft nowrap" }, ` ${say(of.low)} to ${say(of.high)}`),
       );
 
 /** A link within Airflow's pages. */
@@ -127,7 +124,12 @@ export const Section = ({ title, children }) => h("section", { "aria-label": tit
 
 /** A notice: kind is `info`, `warning` or `error`. */
 export const Notice = ({ kind = "info", title, children }) =>
-  h("div", { className: `notice ${kind}`, role: kind === "error" ? "alert" : "status" }, h("strong", null, title), children);
+  h(
+    "div",
+    { className: `notice ${kind}`, role: kind === "error" ? "alert" : "status" },
+    h("strong", null, title),
+    children,
+  );
 
 /** What the labels are and what a model must not be used for; only models about people need it said. */
 export const Limits = () =>
@@ -157,7 +159,12 @@ export function Page({ children }) {
     around.forEach((element) => observer.observe(element));
     return () => observer.disconnect();
   }, []);
-  return h("div", { className: "open-images", ref }, h("link", { rel: "stylesheet", href: STYLE, precedence: "default" }), children);
+  return h(
+    "div",
+    { className: "open-images", ref },
+    h("link", { rel: "stylesheet", href: STYLE, precedence: "default" }),
+    children,
+  );
 }
 
 /** The page of an answer: `show(data)` once it is there. */

@@ -1,8 +1,26 @@
 // The tab 'Report' of a run.
 
 import {
-  Answered, Inside, Limits, Measured, Notice, Outside, Section, Table,
-  TRAINING, fileUrl, fixed, h, minute, number, percent, points, reportPath, runPath, urlOf, useData,
+  Answered,
+  Inside,
+  Limits,
+  Measured,
+  Notice,
+  Outside,
+  Section,
+  Table,
+  TRAINING,
+  fileUrl,
+  fixed,
+  h,
+  minute,
+  number,
+  percent,
+  points,
+  reportPath,
+  runPath,
+  urlOf,
+  useData,
 } from "./parts.js";
 import { Gauge } from "./charts.js";
 
@@ -57,7 +75,10 @@ function RunReport({ runId }) {
 }
 
 const PEOPLE = ["Woman", "Girl", "Man", "Boy"];
-const aboutPeople = ({ about }) => Object.values(about.labels).flat().every((name) => PEOPLE.includes(name));
+const aboutPeople = ({ about }) =>
+  Object.values(about.labels)
+    .flat()
+    .every((name) => PEOPLE.includes(name));
 const stageOf = (task) => task.split(".").pop().replaceAll("_", " ");
 
 /** How far a run has come, unless it has simply ended well. */
@@ -83,13 +104,19 @@ function State({ data: { run, tasks, opened, failure, evaluation } }) {
       h(
         "ul",
         null,
-        failed.map(({ task }) => h("li", { key: task }, h(Inside, { to: `${runPath(run.run_id)}/tasks/${task}` }, `Log of ${task}`))),
+        failed.map(({ task }) =>
+          h("li", { key: task }, h(Inside, { to: `${runPath(run.run_id)}/tasks/${task}` }, `Log of ${task}`)),
+        ),
       ),
       progress,
     );
   }
   if (!opened && tasks.length && tasks.every(({ state }) => state === "skipped")) {
-    return h(Notice, { title: "This run was skipped." }, h("p", null, "Nothing was delivered in its interval, so there was nothing to learn."));
+    return h(
+      Notice,
+      { title: "This run was skipped." },
+      h("p", null, "Nothing was delivered in its interval, so there was nothing to learn."),
+    );
   }
   if (!opened) return h(Notice, { kind: "warning", title: "This run has left no folder in the storage." }, progress);
   return evaluation ? null : h(Notice, { kind: "warning", title: "This run has no evaluation." }, progress);
@@ -99,7 +126,9 @@ const Progress = ({ tasks }) =>
   h(
     "ol",
     { className: "progress", "aria-label": "Tasks" },
-    tasks.map(({ task, state }) => h("li", { key: task, className: state ?? "none" }, stageOf(task), h("span", null, ` ${state ?? "not begun"}`))),
+    tasks.map(({ task, state }) =>
+      h("li", { key: task, className: state ?? "none" }, stageOf(task), h("span", null, ` ${state ?? "not begun"}`)),
+    ),
   );
 
 const Headline = ({ evaluation: { accuracy, majority, beats_majority, faces, images } }) =>
@@ -154,7 +183,10 @@ function Metrics({ evaluation: told }) {
     ["expected calibration error", told.ece, fixed],
     ["coverage, where unsure faces are 'unknown'", told.abstention?.coverage],
     ["accuracy of the answered", told.abstention?.accuracy],
-    [told.worst_slice ? `worst slice: ${told.worst_slice.title}, ${told.worst_slice.name}` : "", told.worst_slice?.accuracy],
+    [
+      told.worst_slice ? `worst slice: ${told.worst_slice.title}, ${told.worst_slice.name}` : "",
+      told.worst_slice?.accuracy,
+    ],
   ].filter(([, value]) => value);
   return h(
     Section,
@@ -185,8 +217,17 @@ function Champion({ model, evaluation, comparison }) {
   return h(
     Section,
     { title: "Beside the champion" },
-    (registry || error) && h("p", null, told, version?.decision ? ` Last decision about this one: ${version.decision} ${version.decided}.` : ""),
-    champion && champion !== model && measured && evaluation &&
+    (registry || error) &&
+      h(
+        "p",
+        null,
+        told,
+        version?.decision ? ` Last decision about this one: ${version.decision} ${version.decided}.` : "",
+      ),
+    champion &&
+      champion !== model &&
+      measured &&
+      evaluation &&
       h(Table, {
         caption: "Each on the test faces of its own run, so that they compare only where these are the same",
         columns: [
@@ -196,7 +237,10 @@ function Champion({ model, evaluation, comparison }) {
         ],
         rows: [
           { name: "this run's", accuracy: evaluation.accuracy },
-          { name: h(Inside, { to: reportPath(measured.run_id) }, `champion, of ${measured.run_id}`), accuracy: measured.accuracy },
+          {
+            name: h(Inside, { to: reportPath(measured.run_id) }, `champion, of ${measured.run_id}`),
+            accuracy: measured.accuracy,
+          },
         ],
       }),
     comparison && h(Comparison, { comparison, champion }),
@@ -232,7 +276,8 @@ const Comparison = ({ comparison: told, champion }) =>
   );
 
 function Ledger({ ledgers, splits }) {
-  const kept = splits && Object.entries(splits).map(([split, labels]) => ({ split, labels, all: sum(Object.values(labels)) }));
+  const kept =
+    splits && Object.entries(splits).map(([split, labels]) => ({ split, labels, all: sum(Object.values(labels)) }));
   return h(
     Section,
     { title: "Where the faces went" },
@@ -245,7 +290,11 @@ function Ledger({ ledgers, splits }) {
           { name: "outcome", cell: ([reason]) => reason },
           { name: "faces", number: true, cell: ([, count]) => number(count) },
           { name: "share", number: true, cell: ([, count]) => percent(ledger.total ? count / ledger.total : null) },
-          { name: "", cell: ([, count]) => h("span", { className: "bar", style: { width: `${(7 * count) / (ledger.total || 1)}rem` } }) },
+          {
+            name: "",
+            cell: ([, count]) =>
+              h("span", { className: "bar", style: { width: `${(7 * count) / (ledger.total || 1)}rem` } }),
+          },
         ],
         rows,
         mark: ([reason]) => (reason === ledger.kept ? "kept" : null),
@@ -256,7 +305,11 @@ function Ledger({ ledgers, splits }) {
         caption: `Kept faces by split and label: ${number(sum(kept.map(({ all }) => all)))}`,
         columns: [
           { name: "split", cell: (row) => row.split },
-          ...Object.keys(kept[0].labels).map((label) => ({ name: label, number: true, cell: (row) => number(row.labels[label]) })),
+          ...Object.keys(kept[0].labels).map((label) => ({
+            name: label,
+            number: true,
+            cell: (row) => number(row.labels[label]),
+          })),
           { name: "together", number: true, cell: (row) => number(row.all) },
         ],
         rows: kept,
@@ -299,9 +352,18 @@ function Figures({ figures, runId }) {
   return h(
     Fragment,
     null,
-    shown("Plots", measured.filter(({ name }) => !SHEETS.includes(name))),
-    shown("Examples", measured.filter(({ name }) => SHEETS.includes(name))),
-    shown("The release explored", figures.filter(({ stage }) => stage === "explore")),
+    shown(
+      "Plots",
+      measured.filter(({ name }) => !SHEETS.includes(name)),
+    ),
+    shown(
+      "Examples",
+      measured.filter(({ name }) => SHEETS.includes(name)),
+    ),
+    shown(
+      "The release explored",
+      figures.filter(({ stage }) => stage === "explore"),
+    ),
   );
 }
 
@@ -311,7 +373,12 @@ function Parameters({ parameters, as_of, deliveries }) {
   return h(
     Section,
     { title: "Parameters" },
-    h("p", null, deliveries.length > 0 && `The run saw ${dated.length ? `the deliveries ${dated.join(", ")}` : "a plain release"}${seen}.`),
+    h(
+      "p",
+      null,
+      deliveries.length > 0 &&
+        `The run saw ${dated.length ? `the deliveries ${dated.join(", ")}` : "a plain release"}${seen}.`,
+    ),
     h(
       "details",
       null,
