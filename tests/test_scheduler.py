@@ -6,9 +6,7 @@ The tests build on one another, in their order.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +16,11 @@ import httpx
 import psutil
 import pytest
 import yaml
-from airflow_root import SMALL, alive, attempts, make_root, wait_for
+from airflow_root import SMALL, alive, attempts, make_root, running, wait_for
+from browser import logged_in
+from browser import shoot as take_screenshot
 
 import local_airflow
-from apt_packages import PROGRAMS
 from ml import storage
 from ml.config import RunConfig
 from ml.flow import STAGES
@@ -32,10 +31,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_training"
 # The runs name no baseline, so nothing is compared.
 TASKS = {s: f"model.{s}" if s in ("train", "evaluate") else f"data.{s}" for s in STAGES if s != "compare"}
-CHROMIUM = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 
 
 @dataclass(frozen=True)
@@ -79,19 +74,8 @@ def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
     where = make_root(root, sample_release)
     deployment = root / "var" / "deployment.yaml"
     deployment.write_text(deployment.read_text() + yaml.safe_dump(SMALL))
-    local_airflow.up(root)
-    try:
-        port = local_airflow.recorded(root)["port"]
-        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
-        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
-            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-            wait_for("the DAG", lambda: client.get(f"/api/v2/dags/{DAG}").status_code == 200)
-            answer = client.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False})
-            assert answer.status_code == 200, answer.text
-            yield Airflow(root, where, client, password)
-    finally:
-        local_airflow.down(root)
+    with running(root, DAG) as (client, password):
+        yield Airflow(root, where, client, password)
 
 
 @pytest.fixture(scope="module")
@@ -106,40 +90,16 @@ def done(airflow) -> str:
 
 
 @pytest.fixture
-def page(airflow, tmp_path):
+def page(airflow):
     """A page of a browser that has logged in."""
-    from playwright.sync_api import sync_playwright
-
-    program = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
-    assert program, "no chromium: run `python scripts/apt_packages.py chromium`"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM))
-        page = browser.new_page(
-            base_url=str(airflow.client.base_url), viewport={"width": 1440, "height": 1000}, timezone_id="UTC"
-        )
-        page.set_default_timeout(60_000)
-        page.goto("/")
-        page.locator("input[name=username]").fill(local_airflow.USER)
-        page.locator("input[name=password]").fill(airflow.password)
-        page.get_by_role("button", name="Sign in").click()
-        page.get_by_test_id("nav-dags-link").wait_for()
+    with logged_in(str(airflow.client.base_url), airflow.password) as page:
         yield page
-        browser.close()
 
 
 @pytest.fixture
 def shoot(page, tmp_path):
-    """Take a screenshot; a copy goes to the folder that the environment variable SCREENSHOTS names."""
-
-    def shoot_(name: str) -> None:
-        path = tmp_path / f"{name}.png"
-        page.screenshot(path=path, animations="disabled")
-        assert path.stat().st_size > 20_000  # an empty page is smaller
-        if wanted := os.environ.get("SCREENSHOTS"):
-            Path(wanted).mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, wanted)
-
-    return shoot_
+    """Take a screenshot under a name."""
+    return lambda name: take_screenshot(page, tmp_path / f"{name}.png")
 
 
 def test_a_wrong_value_is_refused_by_the_rest_api(airflow):
