@@ -5,8 +5,11 @@ The tests build on one another, in their order.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -324,6 +327,60 @@ def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(ai
     again = airflow.trigger(threshold=0.4).json()["dag_run_id"]
     assert airflow.wait_to_end(again) == "success"
     assert all(airflow.xcom(again, task)["found_done"] for task in TASKS.values())
+
+
+def test_a_run_survives_the_death_of_spark_of_a_task_and_of_the_scheduler(airflow):
+    run_id = airflow.trigger(force="extract", threshold=0.4).json()["dag_run_id"]
+
+    def running_try(task: str) -> int:
+        """The number of the try that is under way; 0 where none is."""
+        told = airflow.tasks(run_id).get(task, {})
+        return int(told["try_number"]) if told.get("state") == "running" else 0
+
+    # Spark: its JVM is gone, and with it what the driver had begun.
+    job = wait_for("Spark's JVM", lambda: [p for p in job_of(airflow, run_id) if p.name() == "java"], 180)
+    job[0].kill()
+    wait_for("the second try of extract", lambda: running_try("data.extract") == 2, 180)
+    # The scheduler, in the midst of a task.
+    wait_for("chip", lambda: running_try("data.chip"), 300)
+    restart_scheduler(airflow)
+    # The process of a task, which has a job below it.
+    wait_for("train", lambda: running_try("model.train"), 600)
+    (training,) = wait_for("its process", lambda: processes_of(airflow, "ml", "train", slug(run_id)), 120)
+    before = running_try("model.train")
+    training.parent().kill()
+    wait_for("another try of train", lambda: running_try("model.train") > before, 300)
+    assert airflow.wait_to_end(run_id) == "success", airflow.tasks(run_id)
+    run = airflow.run(run_id)
+    assert list(run.pins()) == list(TASKS)
+    assert all(manifest.whole() for manifest in run.pins().values())
+
+
+def processes_of(airflow: Airflow, *arguments: str) -> list[psutil.Process]:
+    """The processes below Airflow's in whose command line all of these are found."""
+    found = []
+    for process in local_airflow.processes(local_airflow.recorded(airflow.root)):
+        with contextlib.suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if all(argument in command for argument in arguments):
+                found.append(process)
+    return found
+
+
+def restart_scheduler(airflow: Airflow) -> None:
+    """Kill the scheduler, as the machine does that has no memory left, and start it again as it was."""
+    record = local_airflow.recorded(airflow.root)
+    psutil.Process(record["components"]["scheduler"]["pid"]).kill()
+    variables = {**local_airflow.environment(airflow.root, record["port"]), local_airflow.MARK: record["mark"]}
+    again = subprocess.Popen(
+        local_airflow.COMPONENTS["scheduler"],
+        env={**os.environ, **variables},
+        cwd=airflow.root / "var" / "airflow",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    record["components"]["scheduler"] = {"pid": again.pid, "started": psutil.Process(again.pid).create_time()}
+    (airflow.root / "var" / "airflow" / "standalone.json").write_text(json.dumps(record))
 
 
 def test_down_leaves_no_process(airflow):
