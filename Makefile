@@ -46,5 +46,5 @@ test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (i
 lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-bench: setup ## Measure (BENCH=learning, training, prediction or parse in place of the Spark stages)
+bench: setup ## Measure (BENCH=learning, training, prediction, parse or backfill in place of the Spark stages)
 	@$(PY) "$(ROOT)/benchmarks/$(or $(BENCH),run).py" $(ARGS)

@@ -2,8 +2,9 @@
 
     python benchmarks/training.py [--faces 4000] [--networks compact notebook]
 
-`speed`: images a second of an epoch from the features' shards, beside Keras' own `fit` on the same chips as arrays in
-memory: the same network and batches, no augmentation on either side; and the pipeline with augmentation and mixing.
+`speed`: images a second of an epoch as stage train runs it, from the features' shards and with the weights averaged,
+beside Keras' own `fit` on the same chips as arrays in memory: the same network, optimizer and batches, no augmentation
+on either side; and the pipeline with augmentation and mixing.
 `memory`: the largest resident size of a training process on 2,000 and on 20,000 faces.
 
 Prints Markdown for `benchmarks/README.md`.
@@ -64,31 +65,40 @@ def features_of(folder: Path, faces: int, size: int):
 
 def speed(folder: Path, name: str, faces: int, size: int) -> None:
     """Print the images a second of a bare loop and of the pipeline, an epoch each, by turns, after one of warm-up."""
-    import keras
     import numpy as np
+    from features import make_run
 
+    from ml.checkpoints import Checkpoints
     from ml.data import FeatureReader, Feed
     from ml.networks import build_network
+    from ml.train import Fit, Progress
 
-    reader = FeatureReader(features_of(folder, faces, size), "train", seed=1)
+    features = features_of(folder, faces, size)
+    reader = FeatureReader(features, "train", seed=1)
     batches = list(reader.batches(BATCH))
     pixels = np.concatenate([batch.pixels for batch in batches])
     labels = np.eye(2, dtype=np.float32)[np.concatenate([batch.labels for batch in batches])]
     network = build_network(name, size, 2)
-    network.compile(
-        keras.optimizers.AdamW(1e-3), loss="categorical_crossentropy", metrics=["accuracy"], jit_compile=False
-    )
     plain, changing = Feed(reader, BATCH), Feed(reader, BATCH, augment=True, mixing=0.5)
+    config = make_run(folder, features, database=False, network=name, batch_size=BATCH).config
+    checkpoints = Checkpoints(f"file://{folder}/checkpoints")
+    validation = Feed(FeatureReader(features, "validation"), BATCH)
+    fit = Fit(config, network, plain, validation, checkpoints, False, lambda history: None)
+    fit._compile(0)
+
+    def epoch_of(feed: Feed, epoch: int) -> None:
+        network.fit(feed.dataset(epoch), shuffle=False, verbose=0, callbacks=[Progress(fit, time.monotonic())])
+
     ways = {
         "bare `fit` on arrays": lambda epoch: network.fit(pixels, labels, batch_size=BATCH, verbose=0),
-        "pipeline": lambda epoch: network.fit(plain.dataset(epoch), verbose=0),
-        "pipeline with augmentation and mixing": lambda epoch: network.fit(changing.dataset(epoch), verbose=0),
+        "pipeline": lambda epoch: epoch_of(plain, epoch),
+        "pipeline with augmentation and mixing": lambda epoch: epoch_of(changing, epoch),
     }
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(4):
-        for way, epoch_of in ways.items():
+        for way, work in ways.items():
             started = time.perf_counter()
-            epoch_of(turn)
+            work(turn)
             if turn:  # the first traces the network
                 seconds[way].append(time.perf_counter() - started)
     rates = {way: faces / min(times) for way, times in seconds.items()}

@@ -59,6 +59,7 @@ class RunConfig(FlowConfig):
         "{train,validation,test}/<ImageID>.jpg. Or of a landing: a folder of such releases, each in a folder "
         "<YYYY-MM-DD> with a delivery.json.",
         min_length=1,
+        examples=["/data/open-images", "s3://bucket/landing"],
     )
     as_of: datetime.date | None = _field(
         None,
@@ -81,6 +82,7 @@ class RunConfig(FlowConfig):
         "Path, URI or http(s) address that holds the folders train, validation and test, where the photographs do not "
         "lie in the release folder.",
         min_length=1,
+        examples=["s3://open-images-dataset", "https://s3.amazonaws.com/open-images-dataset"],
     )
     chip_class: str = _field(
         FACE, "Classes", "Class to chip", "Open Images class whose boxes are cut out as chips.", min_length=1
@@ -174,6 +176,7 @@ class RunConfig(FlowConfig):
         "Of a transfer network: imagenet (Keras downloads them), none (it starts at random), or path or URI of a "
         "weights file of the backbone (.weights.h5).",
         min_length=1,
+        examples=["imagenet", "none", "/data/weights/mobilenet_v2.weights.h5"],
     )
     frozen_epochs: int = _field(
         3,

@@ -117,7 +117,7 @@ def default_model(root: str) -> str:
     """
     registry = Registry(storage.normalise(root), load_deployment().defaults)
     if champion := registry.champion():
-        log.info("the model is the champion, %s: %s", champion.title, champion.train)
+        log.info("the model is the champion: %s, %s", champion.title, champion.train)
         return champion.train
     attempt = newest_model(root)
     log.info("%s has no champion; the model is the one that was trained last: %s", registry.name, attempt)

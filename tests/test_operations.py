@@ -16,9 +16,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from airflow_root import SMALL, attempts, make_root, wait_for
+from airflow_root import SMALL, attempts, make_root, running, wait_for
 
-import local_airflow
 from ml import storage
 from ml.flow import STAGES
 from ml.runs import Run, load_run, open_run, slug
@@ -96,20 +95,8 @@ def airflow(sample_release, tmp_path_factory, posted) -> Iterator[Airflow]:
     url, found = posted
     deployment = root / "var" / "deployment.yaml"
     deployment.write_text(deployment.read_text() + yaml.safe_dump({**SMALL, "notify": url}))
-    local_airflow.up(root)
-    try:
-        port = local_airflow.recorded(root)["port"]
-        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
-        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
-            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-            for dag in (TRAINING, MAINTENANCE):
-                wait_for(dag, lambda dag=dag: client.get(f"/api/v2/dags/{dag}").status_code == 200)
-                answer = client.patch(f"/api/v2/dags/{dag}", json={"is_paused": False})
-                assert answer.status_code == 200, answer.text
-            yield Airflow(where, client, found)
-    finally:
-        local_airflow.down(root)
+    with running(root, TRAINING, MAINTENANCE) as (client, _):
+        yield Airflow(where, client, found)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ prediction.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from airflow_root import make_root, wait_for
+from airflow_root import make_root, running, wait_for
 from browser import logged_in, shoot
 from models import png_of
 from promotions import event_of, make_candidate
@@ -96,19 +95,8 @@ class Airflow:
 def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
     root = tmp_path_factory.mktemp("promotions") / "root"
     where = make_root(root, sample_release)
-    local_airflow.up(root)
-    try:
-        port = local_airflow.recorded(root)["port"]
-        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
-        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
-            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-            wait_for("the DAG", lambda: client.get(f"/api/v2/dags/{DAG}").status_code == 200)
-            answer = client.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False})
-            assert answer.status_code == 200, answer.text
-            yield Airflow(root, where, client, password)
-    finally:
-        local_airflow.down(root)
+    with running(root, DAG) as (client, password):
+        yield Airflow(root, where, client, password)
 
 
 @pytest.fixture(scope="module")

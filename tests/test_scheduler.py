@@ -5,10 +5,11 @@ The tests build on one another, in their order.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ import httpx
 import psutil
 import pytest
 import yaml
-from airflow_root import SMALL, alive, attempts, make_root, wait_for
+from airflow_root import SMALL, alive, attempts, make_root, running, wait_for
+from browser import logged_in
+from browser import shoot as take_screenshot
 
 import local_airflow
-from apt_packages import PROGRAMS
 from ml import storage
 from ml.config import RunConfig
 from ml.flow import STAGES
@@ -32,10 +34,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_training"
 # The runs name no baseline, so nothing is compared.
 TASKS = {s: f"model.{s}" if s in ("train", "evaluate") else f"data.{s}" for s in STAGES if s != "compare"}
-CHROMIUM = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 
 
 @dataclass(frozen=True)
@@ -79,19 +77,8 @@ def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
     where = make_root(root, sample_release)
     deployment = root / "var" / "deployment.yaml"
     deployment.write_text(deployment.read_text() + yaml.safe_dump(SMALL))
-    local_airflow.up(root)
-    try:
-        port = local_airflow.recorded(root)["port"]
-        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
-        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
-            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
-            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
-            wait_for("the DAG", lambda: client.get(f"/api/v2/dags/{DAG}").status_code == 200)
-            answer = client.patch(f"/api/v2/dags/{DAG}", json={"is_paused": False})
-            assert answer.status_code == 200, answer.text
-            yield Airflow(root, where, client, password)
-    finally:
-        local_airflow.down(root)
+    with running(root, DAG) as (client, password):
+        yield Airflow(root, where, client, password)
 
 
 @pytest.fixture(scope="module")
@@ -106,40 +93,16 @@ def done(airflow) -> str:
 
 
 @pytest.fixture
-def page(airflow, tmp_path):
+def page(airflow):
     """A page of a browser that has logged in."""
-    from playwright.sync_api import sync_playwright
-
-    program = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)
-    assert program, "no chromium: run `python scripts/apt_packages.py chromium`"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM))
-        page = browser.new_page(
-            base_url=str(airflow.client.base_url), viewport={"width": 1440, "height": 1000}, timezone_id="UTC"
-        )
-        page.set_default_timeout(60_000)
-        page.goto("/")
-        page.locator("input[name=username]").fill(local_airflow.USER)
-        page.locator("input[name=password]").fill(airflow.password)
-        page.get_by_role("button", name="Sign in").click()
-        page.get_by_test_id("nav-dags-link").wait_for()
+    with logged_in(str(airflow.client.base_url), airflow.password) as page:
         yield page
-        browser.close()
 
 
 @pytest.fixture
 def shoot(page, tmp_path):
-    """Take a screenshot; a copy goes to the folder that the environment variable SCREENSHOTS names."""
-
-    def shoot_(name: str) -> None:
-        path = tmp_path / f"{name}.png"
-        page.screenshot(path=path, animations="disabled")
-        assert path.stat().st_size > 20_000  # an empty page is smaller
-        if wanted := os.environ.get("SCREENSHOTS"):
-            Path(wanted).mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, wanted)
-
-    return shoot_
+    """Take a screenshot under a name."""
+    return lambda name: take_screenshot(page, tmp_path / f"{name}.png")
 
 
 def test_a_wrong_value_is_refused_by_the_rest_api(airflow):
@@ -364,6 +327,60 @@ def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(ai
     again = airflow.trigger(threshold=0.4).json()["dag_run_id"]
     assert airflow.wait_to_end(again) == "success"
     assert all(airflow.xcom(again, task)["found_done"] for task in TASKS.values())
+
+
+def test_a_run_survives_the_death_of_spark_of_a_task_and_of_the_scheduler(airflow):
+    run_id = airflow.trigger(force="extract", threshold=0.4).json()["dag_run_id"]
+
+    def running_try(task: str) -> int:
+        """The number of the try that is under way; 0 where none is."""
+        told = airflow.tasks(run_id).get(task, {})
+        return int(told["try_number"]) if told.get("state") == "running" else 0
+
+    # Spark: its JVM is gone, and with it what the driver had begun.
+    job = wait_for("Spark's JVM", lambda: [p for p in job_of(airflow, run_id) if p.name() == "java"], 180)
+    job[0].kill()
+    wait_for("the second try of extract", lambda: running_try("data.extract") == 2, 180)
+    # The scheduler, in the midst of a task.
+    wait_for("chip", lambda: running_try("data.chip"), 300)
+    restart_scheduler(airflow)
+    # The process of a task, which has a job below it.
+    wait_for("train", lambda: running_try("model.train"), 600)
+    (training,) = wait_for("its process", lambda: processes_of(airflow, "ml", "train", slug(run_id)), 120)
+    before = running_try("model.train")
+    training.parent().kill()
+    wait_for("another try of train", lambda: running_try("model.train") > before, 300)
+    assert airflow.wait_to_end(run_id) == "success", airflow.tasks(run_id)
+    run = airflow.run(run_id)
+    assert list(run.pins()) == list(TASKS)
+    assert all(manifest.whole() for manifest in run.pins().values())
+
+
+def processes_of(airflow: Airflow, *arguments: str) -> list[psutil.Process]:
+    """The processes below Airflow's in whose command line all of these are found."""
+    found = []
+    for process in local_airflow.processes(local_airflow.recorded(airflow.root)):
+        with contextlib.suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if all(argument in command for argument in arguments):
+                found.append(process)
+    return found
+
+
+def restart_scheduler(airflow: Airflow) -> None:
+    """Kill the scheduler, as the machine does that has no memory left, and start it again as it was."""
+    record = local_airflow.recorded(airflow.root)
+    psutil.Process(record["components"]["scheduler"]["pid"]).kill()
+    variables = {**local_airflow.environment(airflow.root, record["port"]), local_airflow.MARK: record["mark"]}
+    again = subprocess.Popen(
+        local_airflow.COMPONENTS["scheduler"],
+        env={**os.environ, **variables},
+        cwd=airflow.root / "var" / "airflow",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    record["components"]["scheduler"] = {"pid": again.pid, "started": psutil.Process(again.pid).create_time()}
+    (airflow.root / "var" / "airflow" / "standalone.json").write_text(json.dumps(record))
 
 
 def test_down_leaves_no_process(airflow):
