@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import importlib.metadata
 import importlib.util
 import json
@@ -31,9 +32,10 @@ from rich.table import Table
 
 from ml import experiments, storage
 from ml.config import DEPLOYMENT_VARIABLE, Deployment, load_deployment
+from ml.deliveries import UNDATED, find_deliveries
 from ml.errors import StageError
 from ml.java import ask, java_home
-from ml.release import SUBSETS, check_classes, check_columns, find_release, read_classes
+from ml.release import SUBSETS, check_classes, read_classes
 
 State = Literal["ok", "warning", "fault"]
 COLOURS = {"ok": "green", "warning": "yellow", "fault": "red"}
@@ -302,19 +304,22 @@ def _disk(root: str) -> tuple[State, str, str]:
 
 
 def _release(deployment: Deployment) -> tuple[State, str, str]:
-    """The annotation files, their columns and classes; of photographs, whether there is a folder of each subset."""
+    """The annotation files of each delivery, their columns and classes; of photographs, the subsets' folders."""
     config = deployment.defaults
-    release = find_release(config.release, config.photographs)
-    check_columns(release)
-    check_classes(config, read_classes(release))
-    tables = ", ".join(release.tables)
+    found = find_deliveries(config.release, config.photographs, datetime.datetime.now(datetime.UTC))
+    for release in found.values():
+        check_classes(config, read_classes(release))
+    newest, release = list(found.items())[-1]
+    deliveries = "" if newest == UNDATED else f"{len(found)} deliveries up to {newest}, "
+    told = f"{config.release} ({deliveries}{', '.join(release.tables)})"
+    places = {release.photographs for release in found.values()}
     if release.photographs.startswith(("http://", "https://")):
-        return "ok", f"{release.uri} ({tables}), photographs at {release.photographs}", ""
-    absent = [name for name in SUBSETS if not storage.exists(storage.join(release.photographs, name))]
+        return "ok", f"{told}, photographs at {release.photographs}", ""
+    absent = [name for name in SUBSETS if not any(storage.exists(storage.join(place, name)) for place in places)]
     if absent:
         advice = "Download the photographs, or let `photographs` say where they lie."
-        return "fault", f"{release.photographs} has no folder {', '.join(absent)}", advice
-    return "ok", f"{release.uri} ({tables}) with photographs", ""
+        return "fault", f"{told}: no photographs in a folder {', '.join(absent)}", advice
+    return "ok", f"{told} with photographs", ""
 
 
 def _ports() -> tuple[State, str, str]:

@@ -16,11 +16,11 @@ from pydantic import BaseModel, ConfigDict
 from ml import storage
 from ml.candidates import Candidate, candidate_of, candidate_of_training, newest_candidate
 from ml.config import ComparisonConfig, PromotionConfig, RunConfig, load_deployment, validate
-from ml.errors import ConfigurationError
+from ml.errors import ConfigurationError, DataError
 from ml.promotion import Verdict, as_of_rule, judge
 from ml.registry import Decision, Registry, Version
 from ml.runs import load_run, slug
-from ml.stages import load_manifest
+from ml.stages import load_manifest, stays
 
 BACKFILL = "backfill"  # Airflow's type of a run
 
@@ -91,6 +91,8 @@ def open_promotion(
     run.write()
     for manifest in (load_manifest(candidate.evaluated.inputs["featurize"]), candidate.trained, candidate.evaluated):
         run.pin(manifest)
+        if not stays(manifest.uri):  # maintenance had begun to remove it before it was pinned
+            raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a candidate that is still there.")
     promotion = Promotion(run=run.uri, config=config, candidate=version, champion=champion, compares=compares)
     storage.write_json(storage.join(run.uri, "promotion.json"), promotion.model_dump(mode="json"))
     return promotion

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ml import doctor, experiments, storage
+from ml.deliveries import seal
 
 LOCAL = json.dumps({"conn_type": "spark", "host": "local[2]"})
 
@@ -155,12 +156,25 @@ def test_little_room_is_told(machine, monkeypatch, free, state):
 def test_a_release_that_lacks_something_is_a_fault(machine, release_copy):
     machine(release=str(release_copy))
     (release_copy / "test").rename(release_copy / "elsewhere")
-    assert "no folder test" in found("release").found
+    assert "no photographs in a folder test" in found("release").found
     (release_copy / "v5" / "test-annotations-bbox.csv").unlink()
     finding = found("release")
     assert finding.state == "fault"
     assert "test-annotations-bbox.csv" in finding.found
     assert finding.advice
+
+
+def test_a_landing_is_told_with_its_newest_delivery(machine, release_copy, tmp_path):
+    landing = tmp_path / "landing"
+    landing.mkdir()
+    machine(release=str(landing))
+    (landing / "2026-01-01").mkdir()
+    assert (found("release").state, "holds no delivery" in found("release").found) == ("fault", True)
+    (landing / "2026-01-01").rmdir()
+    release_copy.rename(landing / "2026-01-01")
+    seal(str(landing / "2026-01-01"))
+    assert found("release").state == "ok"
+    assert "1 deliveries up to 2026-01-01" in found("release").found
 
 
 def test_a_port_in_use_is_told_with_its_process(machine, monkeypatch):

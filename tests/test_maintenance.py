@@ -18,7 +18,8 @@ from ml.runs import load_run
 from ml.stages import CLAIM, REMOVAL, Result, load_manifest, run_stage
 from ml.supervision import identity
 
-EXTRACT, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]
+BY_DELIVERY, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]
+EXTRACT = replace(BY_DELIVERY, sources=("tables",), by_delivery=False)  # one attempt each time
 DAY = 86_400.0
 
 
@@ -362,6 +363,26 @@ def test_pins_by_delivery_count(opened, root, made):
     age(root, 100)
     age(run.uri, 1)
     assert uris(made().items) == {other.uri}
+
+
+def test_what_a_run_collects_of_its_deliveries_stays_with_its_parts(opened, root, made):
+    old = opened("old")
+    whole = run_stage(old, BY_DELIVERY, work)
+    (part,) = whole.parts.values()
+    age(root, 100)
+    listed = made()
+    assert uris(listed.items) == {old.uri, whole.uri, part}
+    new = opened("new")
+    assert new.find(BY_DELIVERY) == whole
+    outcome = remove(listed)
+    assert reasons(outcome) == {whole.uri: "a run holds it", part: "a run holds it"}
+    # Held by what collects it alone, too: here the pin of the part itself is gone.
+    for path in storage.survey(storage.join(new.uri, "pins")):
+        if path != "extract.json":
+            storage.remove(storage.join(new.uri, "pins", path))
+    age(storage.join(root, "stages"), 100)
+    assert made().items == []
+    assert new.find(BY_DELIVERY) == whole
 
 
 def test_checkpoints_stay_while_their_run_does(opened, root, made):

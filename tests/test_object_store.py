@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 
 import fsspec
 import pyarrow as pa
@@ -169,6 +170,7 @@ def test_a_stage_that_fails_or_loses_a_file_is_not_found_in_a_bucket(opened):
 
 def test_a_bucket_is_cleaned_up(opened, root, tmp_path, monkeypatch):
     monkeypatch.setattr(experiments, "tracking_uri", lambda root: f"{experiments.SQLITE}{tmp_path / 'absent.db'}")
+    stage = replace(EXTRACT, sources=("tables",), by_delivery=False)  # one attempt each time
     old, other = opened("old"), opened("other", max_fault_share=0.2)
 
     def crash(context):
@@ -176,22 +178,22 @@ def test_a_bucket_is_cleaned_up(opened, root, tmp_path, monkeypatch):
         raise DataError("bad rows", "mend them")
 
     with pytest.raises(DataError):
-        run_stage(old, EXTRACT, crash, "crashed")
-    crashed = storage.join(old.key_uri(EXTRACT), "attempts", "crashed")
-    found, lost = run_stage(old, EXTRACT, work([])), run_stage(other, EXTRACT, work([]))
+        run_stage(old, stage, crash, "crashed")
+    crashed = storage.join(old.key_uri(stage), "attempts", "crashed")
+    found, lost = run_stage(old, stage, work([])), run_stage(other, stage, work([]))
     moment = {"grace_hours": 1e-9, "run_days": 1e-9}
     time.sleep(1.1)  # an object's time has whole seconds
     listed = plan(root, moment)
     assert {item.uri for item in listed.items} == {old.uri, other.uri, crashed, found.uri, lost.uri}
     new = opened("new")
-    assert new.find(EXTRACT) == found
+    assert new.find(stage) == found
     outcome = remove(listed)
     assert {item.uri for item in outcome.removed} == {old.uri, other.uri, crashed, lost.uri}
     assert [(item.uri, item.reason) for item in outcome.stayed] == [(found.uri, "a run holds it")]
     left = {path.partition("/")[0] for path in storage.survey(root)}
     assert left == {"digests", "maintenance", "runs", "stages"}
     assert set(storage.survey(storage.join(root, "runs"))) == {f"{new.slug}/run.json", f"{new.slug}/pins/extract.json"}
-    assert new.find(EXTRACT) == found
+    assert new.find(stage) == found
 
 
 @pytest.mark.parametrize(
