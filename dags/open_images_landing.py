@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Metadata, task
 
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from ml.errors import StageError
 from open_images.assets import LANDING
 from open_images.defaults import dag_defaults

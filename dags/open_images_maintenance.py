@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, Context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
 from open_images.operators import fail

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
 from open_images.operators import SparkStageOperator, fail

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, AssetOrTimeSchedule, Context, CronDataIntervalTimetable, TaskGroup, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from ml.errors import NothingNewError, StageError
 from open_images.assets import CANDIDATE, LANDING
 from open_images.defaults import dag_defaults, form

@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
-from ml.config import MaintenanceConfig, PredictionConfig, PromotionConfig, RunConfig
+from ml.config import RunConfig
 from ml.errors import ConfigurationError, StageError
+from ml.flow_configs import MaintenanceConfig, PredictionConfig, PromotionConfig
 from ml.forms import with_options
 from ml.logs import log_to_stderr
 
@@ -53,7 +54,7 @@ def open_run(
 ) -> None:
     """Validate parameters and release, write a run folder and print its URI."""
     from ml import runs
-    from ml.config import load_deployment
+    from ml.deployment import load_deployment
 
     run = runs.open_run(storage or load_deployment().storage, run_id or f"shell-{uuid.uuid4().hex[:8]}", values)
     typer.echo(run.uri)
@@ -111,7 +112,7 @@ def predict(
     ] = None,
 ) -> None:
     """Find faces, tell the gender presentation that annotators would perceive, and draw both on the photographs."""
-    from ml.config import load_deployment
+    from ml.deployment import load_deployment
     from ml.predict import predict_photos
 
     deployment = load_deployment()
@@ -128,7 +129,7 @@ def open_prediction(
 ) -> None:
     """List photographs for the Spark job `predict`, write a run folder and print its URI."""
     from ml import prediction_run
-    from ml.config import load_deployment
+    from ml.deployment import load_deployment
 
     root = storage or load_deployment().storage
     typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
@@ -143,7 +144,7 @@ def promote(
 ) -> None:
     """Judge a candidate beside the champion, print the verdict, and with --yes make it champion."""
     from ml import promotion_run
-    from ml.config import load_deployment
+    from ml.deployment import load_deployment
 
     root = storage or load_deployment().storage
     try:
@@ -169,7 +170,7 @@ def move_back(
 ) -> None:
     """Make the champion before the present one champion again."""
     from ml import promotion_run
-    from ml.config import load_deployment
+    from ml.deployment import load_deployment
 
     deployment = load_deployment()
     now, before = promotion_run.move_back(storage or deployment.storage, deployment.defaults, "at the command line")
@@ -187,7 +188,7 @@ def clean_up(
     A shell does not know which runs Airflow has under way: beside an Airflow use its DAG open_images_maintenance.
     """
     from ml import maintenance
-    from ml.config import load_deployment
+    from ml.deployment import load_deployment
 
     plan = maintenance.plan(storage or load_deployment().storage, values)
     typer.echo(f"May go: {maintenance.told(plan.items)}. The list: {plan.uri}")

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml.errors import ConfigurationError
 
-DEPLOYMENT_VARIABLE = "OPEN_IMAGES_CONFIG"
 FACE = "Human face"  # the class of which the labels are perceived gender presentation
 StageName = Literal["extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate", "compare"]
 # The backbones of keras.applications that take chips as small as ours; named here, because this module loads no Keras.
@@ -34,7 +30,8 @@ TIMEOUTS: dict[str, float] = {
 NETWORK_NAMES = ("compact", "notebook", *(f"transfer:{name}" for name in BACKBONES))
 
 
-def _field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
+def field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
+    """A parameter: its default, and what form, command line and documentation say of it."""
     return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
 
 
@@ -51,7 +48,7 @@ class FlowConfig(BaseModel):
 class RunConfig(FlowConfig):
     """What one run of the training flow does."""
 
-    release: str = _field(
+    release: str = field(
         "/data/open-images",
         "Release",
         "Release folder",
@@ -61,21 +58,21 @@ class RunConfig(FlowConfig):
         min_length=1,
         examples=["/data/open-images", "s3://bucket/landing"],
     )
-    as_of: datetime.date | None = _field(
+    as_of: datetime.date | None = field(
         None,
         "Release",
         "As of",
         "Of a landing, deliveries up to this day are seen. Empty: those before the run; a scheduled or backfilled run "
         "always sees those before the end of its interval.",
     )
-    retrain_without_news: bool = _field(
+    retrain_without_news: bool = field(
         False,
         "Release",
         "Retrain without news",
         "A scheduled or backfilled run trains also where no delivery is dated in its interval; otherwise its tasks are "
         "skipped.",
     )
-    photographs: str | None = _field(
+    photographs: str | None = field(
         None,
         "Release",
         "Photographs elsewhere",
@@ -84,17 +81,17 @@ class RunConfig(FlowConfig):
         min_length=1,
         examples=["s3://open-images-dataset", "https://s3.amazonaws.com/open-images-dataset"],
     )
-    chip_class: str = _field(
+    chip_class: str = field(
         FACE, "Classes", "Class to chip", "Open Images class whose boxes are cut out as chips.", min_length=1
     )
-    labels: dict[str, list[str]] = _field(
+    labels: dict[str, list[str]] = field(
         {"female": ["Woman", "Girl"], "male": ["Man", "Boy"]},
         "Classes",
         "Labels",
         "Exactly two labels, each with the Open Images classes that give it. The labels' order is alphabetical. For "
         "faces they mean gender presentation as perceived by annotators.",
     )
-    label_strategy: Literal["box", "image", "miap"] = _field(
+    label_strategy: Literal["box", "image", "miap"] = field(
         "box",
         "Classes",
         "Label strategy",
@@ -102,7 +99,7 @@ class RunConfig(FlowConfig):
         "(the original notebook's way, for comparison). miap: the gender presentation of the MIAP person box that "
         "holds it; its authors ask that it be used to evaluate, not to train.",
     )
-    containment: float = _field(
+    containment: float = field(
         0.9,
         "Classes",
         "Containment",
@@ -110,14 +107,14 @@ class RunConfig(FlowConfig):
         ge=0.5,
         le=1.0,
     )
-    images_per_label: int | None = _field(
+    images_per_label: int | None = field(
         None,
         "Classes",
         "Images per label",
         "At most this many images for each label, chosen by digest of ImageID (the notebook used 150); empty: all.",
         ge=1,
     )
-    max_fault_share: float = _field(
+    max_fault_share: float = field(
         0.1,
         "Classes",
         "Largest share of faults",
@@ -125,7 +122,7 @@ class RunConfig(FlowConfig):
         ge=0.0,
         le=1.0,
     )
-    min_face_size: int = _field(
+    min_face_size: int = field(
         32,
         "Chips",
         "Smallest face (pixels)",
@@ -133,7 +130,7 @@ class RunConfig(FlowConfig):
         ge=8,
         le=1024,
     )
-    margin: float = _field(
+    margin: float = field(
         0.2,
         "Chips",
         "Margin",
@@ -141,7 +138,7 @@ class RunConfig(FlowConfig):
         ge=0.0,
         le=1.0,
     )
-    chip_size: int = _field(
+    chip_size: int = field(
         96,
         "Chips",
         "Chip size (pixels)",
@@ -149,17 +146,17 @@ class RunConfig(FlowConfig):
         ge=32,
         le=256,
     )
-    split: Literal["official", "digest"] = _field(
+    split: Literal["official", "digest"] = field(
         "official",
         "Split",
         "Split",
         "official: the release's own train, validation and test images. digest: by digest of ImageID, in the shares "
         "below. Either way no image lies on two sides.",
     )
-    validation_share: float = _field(
+    validation_share: float = field(
         0.15, "Split", "Validation share", "Share of the images for validation (split digest).", ge=0.01, le=0.45
     )
-    test_share: float = _field(
+    test_share: float = field(
         0.15, "Split", "Test share", "Share of the images for the test (split digest).", ge=0.01, le=0.45
     )
     network: str = Field(
@@ -169,7 +166,7 @@ class RunConfig(FlowConfig):
         "transfer:<name>: a backbone of keras.applications, trained frozen first and then as a whole.",
         json_schema_extra={"section": "Training", "enum": list(NETWORK_NAMES)},
     )
-    backbone_weights: str = _field(
+    backbone_weights: str = field(
         "imagenet",
         "Training",
         "Backbone's weights",
@@ -178,7 +175,7 @@ class RunConfig(FlowConfig):
         min_length=1,
         examples=["imagenet", "none", "/data/weights/mobilenet_v2.weights.h5"],
     )
-    frozen_epochs: int = _field(
+    frozen_epochs: int = field(
         3,
         "Training",
         "Frozen epochs",
@@ -186,15 +183,15 @@ class RunConfig(FlowConfig):
         ge=0,
         le=100,
     )
-    epochs: int = _field(30, "Training", "Epochs", "Passes over the training faces.", ge=1, le=1000)
-    batch_size: int = _field(64, "Training", "Batch size", "Faces a training step.", ge=2, le=4096)
-    optimizer: Literal["muon", "adamw"] = _field(
+    epochs: int = field(30, "Training", "Epochs", "Passes over the training faces.", ge=1, le=1000)
+    batch_size: int = field(64, "Training", "Batch size", "Faces a training step.", ge=2, le=4096)
+    optimizer: Literal["muon", "adamw"] = field(
         "muon",
         "Training",
         "Optimizer",
         "muon: kernels of convolutions by Muon, all else by AdamW; learns from half the epochs. adamw: AdamW alone.",
     )
-    learning_rate: float = _field(
+    learning_rate: float = field(
         0.01,
         "Training",
         "Learning rate",
@@ -202,13 +199,13 @@ class RunConfig(FlowConfig):
         gt=0.0,
         le=1.0,
     )
-    schedule: Literal["cosine", "constant"] = _field(
+    schedule: Literal["cosine", "constant"] = field(
         "cosine",
         "Training",
         "Schedule",
         "cosine: the learning rate warms up, then falls along half a cosine to a hundredth. constant: it stays.",
     )
-    weight_decay: float = _field(
+    weight_decay: float = field(
         0.05,
         "Training",
         "Weight decay",
@@ -216,10 +213,10 @@ class RunConfig(FlowConfig):
         ge=0.0,
         le=1.0,
     )
-    label_smoothing: float = _field(
+    label_smoothing: float = field(
         0.1, "Training", "Label smoothing", "Share of each label's weight that is spread over both.", ge=0.0, le=0.5
     )
-    averaging: float = _field(
+    averaging: float = field(
         0.998,
         "Training",
         "Averaged weights",
@@ -227,39 +224,39 @@ class RunConfig(FlowConfig):
         ge=0.0,
         le=0.9999,
     )
-    augment: bool = _field(
+    augment: bool = field(
         True,
         "Training",
         "Augmentation",
         "Flip, turn, shift, shear, zoom and relight training chips at random, and erase a part of some.",
     )
-    mixing: float = _field(
+    mixing: float = field(
         0.5, "Training", "Mixing", "Share of the training faces that are blended with another.", ge=0.0, le=1.0
     )
-    patience: int | None = _field(
+    patience: int | None = field(
         None,
         "Training",
         "Patience",
         "Stop after so many epochs without a lower validation loss; empty: go on to the last epoch.",
         ge=1,
     )
-    checkpoint_minutes: float = _field(
+    checkpoint_minutes: float = field(
         5.0, "Training", "Minutes between checkpoints", "At most this much work is lost to a kill.", gt=0.0, le=600.0
     )
-    balance: bool = _field(
+    balance: bool = field(
         True, "Training", "Class balance", "Weight the training faces so that both labels count the same."
     )
-    min_faces: int = _field(
+    min_faces: int = field(
         20,
         "Training",
         "Faces needed a label",
         "Training refuses to start with fewer training faces of a label than this; validation and test need one each.",
         ge=1,
     )
-    seed: int = _field(
+    seed: int = field(
         42, "Training", "Seed", "Seed of shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1
     )
-    threshold: float | None = _field(
+    threshold: float | None = field(
         None,
         "Evaluation",
         "Decision threshold",
@@ -268,7 +265,7 @@ class RunConfig(FlowConfig):
         ge=0.01,
         le=0.99,
     )
-    min_confidence: float = _field(
+    min_confidence: float = field(
         0.75,
         "Evaluation",
         "Least confidence",
@@ -276,7 +273,7 @@ class RunConfig(FlowConfig):
         ge=0.5,
         le=0.999,
     )
-    baseline: str | None = _field(
+    baseline: str | None = field(
         None,
         "Evaluation",
         "Compare with",
@@ -284,7 +281,7 @@ class RunConfig(FlowConfig):
         "no comparison.",
         min_length=1,
     )
-    force: StageName | None = _field(
+    force: StageName | None = field(
         None, "Run", "Redo from stage", "Redo this stage and all that follow it, although they are found done."
     )
 
@@ -335,267 +332,7 @@ class RunConfig(FlowConfig):
         return {name: label for label, names in self.labels.items() for name in names}
 
 
-class PredictionConfig(FlowConfig):
-    """What one run of the prediction flow does."""
-
-    photographs: str = _field(
-        "/data/photographs",
-        "Photographs",
-        "Photographs",
-        "Path or URI of a folder or bucket that is searched, with all below it, for JPEG and PNG files.",
-        min_length=1,
-    )
-    max_fault_share: float = _field(
-        0.1,
-        "Photographs",
-        "Largest share of faults",
-        "The run stops when more than this share of the photographs cannot be read.",
-        ge=0.0,
-        le=1.0,
-    )
-    model: str | None = _field(
-        None,
-        "Answers",
-        "Model",
-        "Attempt folder of stage train; empty: the champion, or where there is none the model that was trained last.",
-        min_length=1,
-    )
-    min_confidence: float = _field(
-        0.75,
-        "Answers",
-        "Least confidence",
-        "Below this probability of the label that it would be given, a face is answered 'unknown'.",
-        ge=0.5,
-        le=0.999,
-    )
-    sample: int = _field(
-        24,
-        "Answers",
-        "Annotated photographs",
-        "So many photographs are copied with their answers drawn on.",
-        ge=0,
-        le=10_000,
-    )
-    force: Literal["predict"] | None = _field(
-        None, "Run", "Redo from stage", "Redo this stage, although it is found done."
-    )
-
-
-class ComparisonConfig(RunConfig):
-    """What a promotion compares: the parameters of the candidate's run, with the champion as `baseline`."""
-
-
-class PromotionConfig(FlowConfig):
-    """What one run of the promotion flow does."""
-
-    candidate: str | None = _field(
-        None,
-        "Candidate",
-        "Candidate",
-        "Number of a registered version, or attempt folder of stage train; empty: the newest of the candidates that "
-        "triggered the run, or of all evaluated models.",
-        min_length=1,
-    )
-    include_backfills: bool = _field(
-        False, "Candidate", "Candidates of backfills", "Decide also about a model that a backfill has trained."
-    )
-    allow_older: bool = _field(
-        False,
-        "Candidate",
-        "Allow an older one",
-        "Let a candidate pass that saw fewer deliveries than the champion did: whose as_of is earlier.",
-    )
-    floor: float = _field(
-        0.05,
-        "Gate",
-        "Above the majority",
-        "The low end of the 95% interval of the candidate's accuracy must lie at least so far above the share of the "
-        "commonest label.",
-        ge=0.0,
-        le=0.5,
-    )
-    compare: bool = _field(
-        True,
-        "Gate",
-        "Compare with the champion",
-        "Compare both on the same test faces. Off: the rules without a comparison decide alone, for a candidate of "
-        "another chip size or of other labels, which cannot be compared.",
-    )
-    margin: float = _field(
-        0.01,
-        "Gate",
-        "Margin",
-        "By so much the candidate's accuracy may lie below the champion's on the same faces.",
-        ge=0.0,
-        le=0.5,
-    )
-    slice_margin: float = _field(
-        0.05,
-        "Gate",
-        "Margin of a slice",
-        "No slice of at least 50 faces may be worse by more than this where the interval of the difference leaves out "
-        "zero.",
-        ge=0.0,
-        le=0.5,
-    )
-    mode: Literal["approve", "automatic"] = _field(
-        "approve",
-        "Approval",
-        "Mode",
-        "approve: a person decides about what has passed the gate. automatic: passing the gate is enough.",
-    )
-    approval_hours: float = _field(
-        72.0,
-        "Approval",
-        "Hours to answer",
-        "Whoever is asked has so long; no answer counts as a rejection.",
-        gt=0.0,
-        le=8760.0,
-    )
-    move_back: bool = _field(
-        False,
-        "Moving back",
-        "Move back",
-        "Make the champion before this one champion again, and do nothing else.",
-    )
-
-
-class MaintenanceConfig(FlowConfig):
-    """What one clean-up of the storage root does."""
-
-    grace_hours: float = _field(
-        72.0,
-        "What goes",
-        "Grace (hours)",
-        "What was written within so many hours is never touched. More than the longest stage takes: a job that is "
-        "slower may find its attempt removed, and fail.",
-        gt=0.0,
-        le=24.0 * 366,
-    )
-    run_days: float | None = _field(
-        90.0,
-        "What goes",
-        "Age of runs (days)",
-        "Runs in whose folder nothing was written for so many days are removed, and with them what they alone used; "
-        "empty: none is.",
-        gt=0.0,
-        le=36_600.0,
-    )
-    keep_runs: int = _field(
-        20,
-        "What goes",
-        "Newest runs kept",
-        "So many of the newest evaluated training runs are kept whatever their age.",
-        ge=1,
-        le=100_000,
-    )
-    remove: bool = _field(
-        False, "Run", "Remove", "Remove what the plan lists. Otherwise the plan is only made and shown."
-    )
-
-
-C = TypeVar("C", RunConfig, PredictionConfig)  # of flows that are made of stages
 F = TypeVar("F", bound=FlowConfig)
-
-
-class Deployment(BaseModel):
-    """What a deployment sets once for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
-
-    The file's keys are those below, but `defaults`, in whose place the file has any field of `RunConfig` itself. The
-    values are the defaults that scheduled runs, Airflow's forms and the command line start from.
-
-    Attributes:
-        storage: The storage root.
-        spark_conf: Settings of Spark.
-        mlflow: Address of a tracking server, needed where the storage is not on this machine.
-        training_schedule: When the training runs: a cron expression, UTC; empty: by deliveries and by hand only.
-        landing_schedule: When the landing is looked at.
-        notify: Who is told of a run's end. The id of an Airflow connection or an http(s) address, to which JSON is
-            posted; or the dotted path of an Airflow notifier with its arguments.
-        timeouts: Hours that Airflow gives the task of a stage, over those of `TIMEOUTS`.
-        defaults: Of the training flow.
-        prediction: Of the prediction flow.
-        promotion: Of the promotion flow.
-        maintenance: Of the clean-up.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    storage: Annotated[str, Field(min_length=1)] = "/data/storage"
-    spark_conf: dict[str, str] = {}
-    mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
-    training_schedule: str | None = "0 0 1 * *"
-    landing_schedule: str = "*/10 * * * *"
-    notify: (
-        Annotated[str, Field(pattern=r"^(https?://\S+|[\w.-]+)$")]
-        | Annotated[dict[Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")], dict[str, Any]], Field(min_length=1)]
-        | None
-    ) = None
-    timeouts: dict[StageName | Literal["predict"], Annotated[float, Field(gt=0.0)]] = {}
-    defaults: RunConfig = RunConfig()
-    prediction: PredictionConfig = PredictionConfig()
-    promotion: PromotionConfig = PromotionConfig()
-    maintenance: MaintenanceConfig = MaintenanceConfig()
-
-    def timeout(self, stage: str) -> float:
-        """The hours that Airflow gives the task of a stage."""
-        own = {str(name): hours for name, hours in self.timeouts.items()}
-        return own.get(stage, TIMEOUTS[stage])
-
-    @model_validator(mode="after")
-    def _check_grace(self) -> Self:
-        longest = max(map(self.timeout, TIMEOUTS))
-        if self.maintenance.grace_hours <= longest:
-            raise ValueError(f"maintenance.grace_hours must be more than the longest of timeouts, {longest:g}")
-        return self
-
-
-def load_deployment() -> Deployment:
-    """Read the deployment's settings.
-
-    Raises:
-        ConfigurationError: The file cannot be read, is no mapping, or holds a wrong value.
-    """
-    named = os.environ.get(DEPLOYMENT_VARIABLE)
-    if not named:
-        return Deployment()
-    try:
-        content = yaml.safe_load(Path(named).read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            f"{DEPLOYMENT_VARIABLE} names {named}, which cannot be read: {error}",
-            "Correct the variable or the file.",
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{named} must hold `name: value` lines.", "See README, 'Configuration'.")
-    flows: dict[str, type[FlowConfig]] = {
-        "prediction": PredictionConfig,
-        "promotion": PromotionConfig,
-        "maintenance": MaintenanceConfig,
-    }
-    own = {name: content.pop(name) for name in Deployment.model_fields if name in content and name not in flows}
-    own["spark_conf"] = {str(key): _property(value) for key, value in (own.get("spark_conf") or {}).items()}
-    kind: type[FlowConfig] = RunConfig
-    try:
-        for name, kind in flows.items():
-            own[name] = kind.model_validate(content.pop(name, None) or {})
-        kind = RunConfig
-        return Deployment(**own, defaults=RunConfig(**content))
-    except ValidationError as error:
-        raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
-
-
-def _property(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def parse_config(values: dict[str, Any]) -> RunConfig:
-    """Validate the parameters of the training flow on top of the deployment's defaults.
-
-    Raises:
-        ConfigurationError: With the name, the value and what is allowed, for each wrong field.
-    """
-    return validate(values, load_deployment().defaults)
 
 
 def validate(values: dict[str, Any], defaults: F) -> F:

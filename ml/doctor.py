@@ -31,8 +31,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from ml import experiments, storage
-from ml.config import DEPLOYMENT_VARIABLE, Deployment, load_deployment
 from ml.deliveries import UNDATED, find_deliveries
+from ml.deployment import DEPLOYMENT_VARIABLE, Deployment, load_deployment
 from ml.errors import StageError
 from ml.java import ask, java_home
 from ml.release import SUBSETS, check_classes, read_classes

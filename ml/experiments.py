@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml import storage
-from ml.config import RunConfig, load_deployment
+from ml.config import RunConfig
+from ml.deployment import load_deployment
 from ml.errors import ConfigurationError, PassingError, ResourceError, StageError
 
 if TYPE_CHECKING:

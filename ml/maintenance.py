@@ -43,8 +43,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
-from ml.config import MaintenanceConfig, load_deployment, validate
+from ml.config import validate
+from ml.deployment import load_deployment
 from ml.errors import ConfigurationError
+from ml.flow_configs import MaintenanceConfig
 from ml.pins import Pins, RunFolder
 from ml.stages import CLAIM, REMOVAL, new_attempt
 from ml.supervision import lives

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ml import experiments, storage
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from ml.errors import DataError
 
 log = logging.getLogger(__name__)

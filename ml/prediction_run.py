@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from ml import storage
-from ml.config import PredictionConfig, load_deployment, validate
+from ml.config import validate
+from ml.deployment import load_deployment
 from ml.errors import ConfigurationError, DataError
+from ml.flow_configs import PredictionConfig
 from ml.registry import Registry
 from ml.release import modified
 from ml.runs import FlowRun, slug

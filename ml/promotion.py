@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from ml.config import PromotionConfig
+from ml.flow_configs import PromotionConfig
 from ml.registry import Version
 from ml.slices import ENOUGH_FACES
 

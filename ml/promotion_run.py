@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from ml import storage
 from ml.candidates import Candidate, candidate_of, candidate_of_training, newest_candidate
-from ml.config import ComparisonConfig, PromotionConfig, RunConfig, load_deployment, validate
+from ml.config import RunConfig, validate
+from ml.deployment import load_deployment
 from ml.errors import ConfigurationError, DataError
+from ml.flow_configs import ComparisonConfig, PromotionConfig
 from ml.promotion import Verdict, as_of_rule, judge
 from ml.registry import Decision, Registry, Version
 from ml.runs import load_run, slug

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from ml import storage
-from ml.config import C, ComparisonConfig, FlowConfig, PredictionConfig, RunConfig, parse_config
+from ml.config import FlowConfig, RunConfig
 from ml.deliveries import Delivery, combined, find_deliveries, identify, midnight
+from ml.deployment import parse_config
 from ml.errors import ConfigurationError, DataError
 from ml.flow import PREDICT, STAGES, followers
+from ml.flow_configs import C, ComparisonConfig, PredictionConfig
 from ml.miap import check_miap
 from ml.release import Release, check_classes, find_release, read_classes
 from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt, stays

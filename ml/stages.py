@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any, Generic
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
-from ml.config import C, FlowConfig, RunConfig
+from ml.config import FlowConfig, RunConfig
 from ml.errors import DataError, PassingError, ResourceError, StageError
+from ml.flow_configs import C
 from ml.supervision import Supervision, identity
 
 if TYPE_CHECKING:

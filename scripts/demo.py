@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from local_airflow import ROOT, ensure_deployment, environment, migrate
-from ml.config import RunConfig, load_deployment, parse_config
+from ml.config import RunConfig
+from ml.deployment import load_deployment, parse_config
 from ml.errors import PassingError, StageError
 from ml.forms import with_options
 from ml.runs import Run, load_run, slug

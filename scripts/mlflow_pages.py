@@ -10,7 +10,7 @@ import sys
 
 from local_airflow import HOST, ROOT, STOP_SECONDS, free_port
 from ml import experiments, storage
-from ml.config import DEPLOYMENT_VARIABLE, load_deployment
+from ml.deployment import DEPLOYMENT_VARIABLE, load_deployment
 from ml.errors import ResourceError, StageError
 from ml.supervision import end_process_tree
 

@@ -13,9 +13,9 @@ from typing import Any
 from pyspark.sql import DataFrame, Observation, SparkSession
 
 from ml import storage
-from ml.config import C
 from ml.errors import StageError
 from ml.flow import find_stage
+from ml.flow_configs import C
 from ml.logs import log_to_stderr
 from ml.runs import load_run
 from ml.stages import FlowContext, Result, run_stage

@@ -19,9 +19,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ml import images, storage
-from ml.config import PredictionConfig
 from ml.detection import decode_upright, find_faces
 from ml.errors import DataError
+from ml.flow_configs import PredictionConfig
 from ml.prediction import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
 from ml.prediction_run import listing
 from ml.stages import FlowContext, Result

@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ml.__main__ import app
-from ml.config import RunConfig, load_deployment, parse_config
+from ml.config import RunConfig
+from ml.deployment import load_deployment, parse_config
 from ml.errors import ConfigurationError
 from ml.forms import form_fields
 

@@ -285,7 +285,8 @@ def test_the_prediction_dag_opens_a_run_and_submits_the_job(prediction):
 
 
 def test_the_prediction_form_is_that_of_its_parameters_and_the_deployments(prediction, tmp_path, monkeypatch):
-    from ml.config import PredictionConfig, load_deployment
+    from ml.deployment import load_deployment
+    from ml.flow_configs import PredictionConfig
     from ml.forms import form_fields
 
     assert set(prediction.params) == set(PredictionConfig.model_fields)
@@ -304,7 +305,7 @@ def test_the_prediction_form_is_that_of_its_parameters_and_the_deployments(predi
     ("content", "told"), [("{sample: -1}", "sample = -1"), ("{epochs: 3}", "epochs"), ("5", "parameters")]
 )
 def test_a_wrong_prediction_default_of_a_deployment_is_named(tmp_path, monkeypatch, content, told):
-    from ml.config import load_deployment
+    from ml.deployment import load_deployment
     from ml.errors import ConfigurationError
 
     (tmp_path / "deployment.yaml").write_text(f"prediction: {content}")
@@ -374,7 +375,8 @@ def test_evaluated_models_start_promotions_and_promotions_tell_of_the_champion(d
 def test_the_promotion_form_is_that_of_its_parameters_and_the_deployments(promotion, tmp_path, monkeypatch):
     from airflow.sdk.exceptions import ParamValidationError
 
-    from ml.config import PromotionConfig, load_deployment
+    from ml.deployment import load_deployment
+    from ml.flow_configs import PromotionConfig
 
     assert set(promotion.params) == set(PromotionConfig.model_fields)
     for name in promotion.params:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ml.config import PredictionConfig, PromotionConfig, RunConfig
+from ml.config import RunConfig
+from ml.flow_configs import PredictionConfig, PromotionConfig
 from ml.forms import markdown_table
 
 ROOT = Path(__file__).parents[1]

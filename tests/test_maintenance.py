@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from ml import experiments, maintenance, storage
-from ml.config import MaintenanceConfig
 from ml.errors import ConfigurationError, DataError, PassingError
 from ml.flow import STAGES
+from ml.flow_configs import MaintenanceConfig
 from ml.maintenance import load_plan, plan, remove
 from ml.pins import Pins
 from ml.runs import load_run
@@ -440,7 +440,8 @@ def test_a_plan_that_is_none_is_refused(tmp_path):
 
 
 def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):
-    from ml.config import TIMEOUTS, load_deployment
+    from ml.config import TIMEOUTS
+    from ml.deployment import load_deployment
 
     assert MaintenanceConfig().grace_hours > max(TIMEOUTS.values())
     (tmp_path / "deployment.yaml").write_text("timeouts: {train: 200}")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from ml.errors import ConfigurationError
 
 

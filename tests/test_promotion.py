@@ -10,7 +10,7 @@ from promotions import evaluation
 
 from ml.answers import Answers
 from ml.compare import measure
-from ml.config import PromotionConfig
+from ml.flow_configs import PromotionConfig
 from ml.promotion import Verdict, judge
 from ml.registry import Version
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from ml import experiments, storage, tracking
-from ml.config import DEPLOYMENT_VARIABLE
+from ml.deployment import DEPLOYMENT_VARIABLE
 from ml.errors import ConfigurationError, PassingError, ResourceError
 from ml.runs import slug
 from ml.stages import Context, Manifest

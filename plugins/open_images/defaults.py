@@ -7,7 +7,8 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from ml.config import FlowConfig, load_deployment
+from ml.config import FlowConfig
+from ml.deployment import load_deployment
 from ml.forms import form_fields
 from open_images.notify import callbacks
 

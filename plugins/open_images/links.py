@@ -15,7 +15,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.xcom import XCom
 
 from ml import experiments
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from open_images.web import URL_PREFIX
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 import spark_jobs
 from ml import storage
 from ml.candidates import recorded_as_of
-from ml.config import load_deployment
+from ml.deployment import load_deployment
 from ml.errors import StageError
 from ml.flow import find_stage
 from ml.java import java_home

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ml.config import Deployment
+from ml.deployment import Deployment
 from ml.registry import Registry
 from open_images.web.report import attempt_name
 
