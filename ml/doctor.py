@@ -230,15 +230,17 @@ def _connection() -> tuple[State, str, str]:
     if not told:
         where = "Airflow"
         program = Path(sys.executable).with_name("airflow")
-        if not program.exists():
-            return "warning", f"{CONNECTION_VARIABLE} is not set and there is no airflow to ask", _connection_advice()
+        home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
+        made = (home / "airflow.cfg").exists() or "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN" in os.environ
+        if not program.exists() or not made:  # asking would make an Airflow's files where there are none
+            return "warning", f"{CONNECTION_VARIABLE} is not set and there is no Airflow to ask", _connection_advice()
         command = [str(program), "connections", "get", CONNECTION, "-o", "json"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS - 5)
         except subprocess.TimeoutExpired:
             return "warning", "`airflow connections get` did not answer", "See to Airflow's database."
         if done.returncode:
-            return "fault", f"Airflow has no connection {CONNECTION}", _connection_advice()
+            return "fault", f"`airflow connections get {CONNECTION}` finds none", _connection_advice()
         told = json.dumps(json.loads(done.stdout[done.stdout.index("[") :])[0])
     kind, host, port = _parse_connection(told)
     if kind not in ("spark", "spark_connect"):

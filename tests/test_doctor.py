@@ -123,15 +123,18 @@ def test_the_connection_of_the_environment(machine, monkeypatch, connection, sta
     ("text", "state", "told"),
     [
         ("""echo 'a warning'; echo '[{"conn_type": "spark", "host": "local[3]", "port": null}]'""", "ok", "local[3]"),
-        ("exit 1", "fault", "no connection spark_default"),
+        ("exit 1", "fault", "connections get spark_default` finds none"),
     ],
 )
 def test_airflow_is_asked_for_the_connection_where_the_environment_has_none(
     machine, tmp_path, monkeypatch, text, state, told
 ):
     monkeypatch.delenv("AIRFLOW_CONN_SPARK_DEFAULT")
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     script(tmp_path / "airflow", text)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert found("Spark connection").state == "warning"  # this Airflow has no configuration: it was never used
+    (tmp_path / "airflow.cfg").touch()
     finding = found("Spark connection")
     assert finding.state == state
     assert told in finding.found
