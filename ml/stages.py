@@ -354,7 +354,8 @@ def collect(run: FlowRun[C], stage: Stage, parts: Mapping[str, Manifest], attemp
 
 def _merged(values: list[dict[str, Any]]) -> dict[str, Any]:
     """Metrics of several deliveries as one: numbers are summed, lists joined without repetition, of
-    other values the first holds."""
+    other values the first holds.
+    """
     merged: dict[str, Any] = {}
     for value in values:
         for name, new in value.items():
