@@ -37,13 +37,13 @@ def prepared(spark, sample_release, tmp_path_factory):
 
 def test_trap_1_boxes_of_every_class_taken_as_faces(spark, prepared, monkeypatch):
     """The class of the boxes is lost, so all of them are chipped. `join_labels` looks at each face's own class."""
-    read = join_labels.read_table
+    read = join_labels.read_current
 
-    def forget_the_class(session, uris):
-        table = read(session, uris)
+    def forget_the_class(session, extracted, name):
+        table = read(session, extracted, name)
         return table.withColumn("chipped", F.lit(True)) if "chipped" in table.columns else table
 
-    monkeypatch.setattr(join_labels, "read_table", forget_the_class)
+    monkeypatch.setattr(join_labels, "read_current", forget_the_class)
     with pytest.raises(ProvenanceError, match=r"\d+ are of another class"):
         do(spark, prepared("join_labels"), "join_labels")
 
