@@ -76,7 +76,7 @@ def roc_curve(
         axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"model, area {auc:.3f}")
         chosen = probabilities[:, 1] >= threshold
         point = chosen[truth == 0].mean(), chosen[truth == 1].mean()
-        axes.plot(*point, "o", color=ORANGE, markersize=8, label=f"threshold {threshold:g}", clip_on=False)
+        axes.plot(*point, "o", color=ORANGE, markersize=8, label=f"threshold {threshold:.3g}", clip_on=False)
     first, second = labels
     plain_axes(axes)
     axes.grid(color="#e6e9ec", linewidth=0.8)
