@@ -16,6 +16,7 @@ from models import make_model, png_of
 from ml import storage
 from ml.answers import Answers
 from ml.config import RunConfig
+from ml.deliveries import Delivery
 from ml.evaluate import measure
 from ml.report import render_report, subject
 from ml.stages import File, Manifest
@@ -238,3 +239,13 @@ def test_a_run_about_other_classes_speaks_of_those(context):
     page = text_of(render_report(dataclasses.replace(context, config=pets), measured(), FIGURES))
     assert "gender" not in page
     assert "Cat, Dog" in page
+
+
+def test_the_deliveries_that_the_run_saw_are_told(context):
+    seen = tuple(
+        Delivery(name=name, uri="file:///landing", tables="t", photographs="p") for name in ("2020-01-15", "2020-02-15")
+    )
+    run = dataclasses.replace(context.run, deliveries=seen)
+    page = text_of(render_report(dataclasses.replace(context, run=run), measured(), FIGURES))
+    assert "(deliveries up to 2020-02-15: 2), labels" in page
+    assert "deliveries up to" not in text_of(render_report(context, measured(), FIGURES))
