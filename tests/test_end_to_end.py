@@ -116,7 +116,8 @@ def test_the_counts_add_up_from_stage_to_stage(runs):
     assert evaluate["faces"] == featurize["ledger"]["test"]
     assert evaluate["accuracy"]["count"] == sum(faces["test"].values())
     for manifest in (load_manifest(chip["attempt"]), load_manifest(featurize["attempt"])):
-        assert sum(f.rows or 0 for f in manifest.files) == chip["ledger"]["chipped"]
+        files = [file for part in manifest.of_deliveries() for file in part.files]
+        assert sum(file.rows or 0 for file in files) == chip["ledger"]["chipped"]
 
 
 def test_training_tells_its_best_epoch_and_how_it_went(runs):

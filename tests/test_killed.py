@@ -18,7 +18,7 @@ from ml import storage
 from ml.flow import STAGES
 from ml.java import java_home
 from ml.runs import load_run, open_run
-from ml.stages import load_manifest
+from ml.stages import CLAIM, load_manifest
 from ml.supervision import SUPERVISOR_VARIABLE, identity
 
 EXTRACT = STAGES["extract"]
@@ -153,10 +153,16 @@ def test_a_job_ends_by_itself_once_its_supervisor_is_gone(opened, start, tmp_pat
 # --- a Spark job that is killed while it writes
 
 
+def attempts_of(run) -> Path:
+    """Where the attempts at extracting the run's one delivery lie."""
+    (delivery,) = run.deliveries
+    key = run.part_key(EXTRACT, delivery)
+    return Path(storage.local_path(storage.join(run.root, "stages", "extract", key, "attempts")))
+
+
 def writing(run) -> bool:
-    """Whether an attempt at extraction holds something; Spark's files in the making have hidden names."""
-    folder = storage.local_path(storage.join(run.key_uri(EXTRACT), "attempts"))
-    return any(path.is_file() for path in folder.rglob("*"))
+    """Whether an attempt holds something beside its claim; Spark's files in the making have hidden names."""
+    return any(path.is_file() and path.name != CLAIM for path in attempts_of(run).rglob("*"))
 
 
 def kill_tree(processes: list[psutil.Process]) -> None:
@@ -187,7 +193,7 @@ def test_a_spark_job_killed_while_it_writes_is_read_by_nobody_and_done_again(ope
     # The JVM, the Python driver and Spark's Python workers; the supervisor is of the test's own making.
     wait_for("the end of the job", lambda: not alive(processes), 60)
     assert run.find(EXTRACT) is None
-    (killed,) = Path(storage.local_path(run.key_uri(EXTRACT)), "attempts").iterdir()
+    (killed,) = attempts_of(run).iterdir()
     assert not (killed / "manifest.json").exists()
 
     retry = start(submit("extract", run.uri), **java, **{SUPERVISOR_VARIABLE: identity()})
