@@ -80,7 +80,9 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
     labels = np.eye(2, dtype=np.float32)[np.concatenate([batch.labels for batch in batches])]
     network = build_network(name, size, 2)
     plain, changing = Feed(reader, BATCH), Feed(reader, BATCH, augment=True, mixing=0.5)
-    config = make_run(folder, features, database=False, network=name, batch_size=BATCH).config
+    averaging = 0.0 if name == "notebook" else 0.998  # each as it is trained
+    run = make_run(folder, features, database=False, network=name, batch_size=BATCH, averaging=averaging)
+    config = run.config
     checkpoints = Checkpoints(f"file://{folder}/checkpoints")
     validation = Feed(FeatureReader(features, "validation"), BATCH)
     fit = Fit(config, network, plain, validation, checkpoints, False, lambda history: None)
@@ -109,8 +111,6 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
 
 def peak_megabytes(folder: Path, faces: int) -> int:
     """The largest resident size of this process when it trains the compact network on so many faces for one epoch."""
-    import resource
-
     from features import make_context, make_run
 
     from ml.train import train
@@ -126,7 +126,9 @@ def peak_megabytes(folder: Path, faces: int) -> int:
         folder, load_manifest(f"file://{folder}/stages/featurize/0f/attempts/first"), epochs=1, batch_size=BATCH
     )
     train(make_context(run))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    # Not `ru_maxrss`, which starts with that of the process that this one was forked from.
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) >> 10
 
 
 if __name__ == "__main__":
