@@ -60,7 +60,7 @@ def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
     try:
         port = local_airflow.recorded(root)["port"]
         password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
-        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=180) as client:
             answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
             client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
             for dag in dags:
