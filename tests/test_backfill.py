@@ -124,6 +124,9 @@ def test_a_backfill_trains_each_month_on_what_was_delivered_before_its_end(airfl
     assert set(airflow.states(runs["2020-03"]["dag_run_id"]).values()) == {"skipped"}
     faces = {month: airflow.xcom(runs[month]["dag_run_id"], "evaluate")["faces"] for month in seen}
     assert 0 < faces["2020-01"] < faces["2020-02"]
+    asset = airflow.get("/assets?name_pattern=open_images_candidate")["assets"][0]["id"]
+    events = airflow.get(f"/assets/events?asset_id={asset}")["asset_events"]
+    assert [event["extra"]["run_type"] for event in events] == ["backfill"] * 2, "so that a promotion asks nobody"
 
 
 def test_each_delivery_was_extracted_and_chipped_once(airflow):

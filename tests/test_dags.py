@@ -441,10 +441,12 @@ def test_a_comparison_without_a_champion_is_skipped_before_it_starts(promotion):
 
 
 def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(tmp_path):
+    from airflow.sdk.api.datamodels._generated import DagRunType  # what a task's context has
     from airflow.sdk.execution_time.context import OutletEventAccessors
     from promotions import make_candidate
 
     from ml.candidates import candidate_of
+    from ml.promotion_run import BACKFILL
     from open_images.assets import CANDIDATE
     from open_images.operators import ProcessStageOperator
 
@@ -455,11 +457,12 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FlowRun, "find", lambda run, stage: made.evaluated)
         events = OutletEventAccessors()
-        pushed = task.execute({"outlet_events": events, "dag_run": SimpleNamespace(run_type="scheduled")})
+        pushed = task.execute({"outlet_events": events, "dag_run": SimpleNamespace(run_type=DagRunType.BACKFILL)})
     assert pushed["found_done"]
     extra = json.loads(json.dumps(events[CANDIDATE].extra))
     assert extra["metrics"] == {"faces": 120, "accuracy": made.evaluated.metrics["accuracy"]}
-    assert (extra["stage"], extra["run_id"], extra["run_type"]) == ("evaluate", "run", "scheduled")
+    assert (extra["stage"], extra["run_id"]) == ("evaluate", "run")
+    assert extra["run_type"] == BACKFILL, "by which a promotion knows that nobody is to be asked"
     assert extra["as_of"] == made.as_of
     assert extra["inputs"]["train"] == made.trained.uri
     assert extra["keys"] == {"evaluate": "evaluate-run", "train": "train-run", "featurize": "0f"}

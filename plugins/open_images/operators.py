@@ -81,7 +81,7 @@ def event_extra(run: FlowRun[Any], manifest: Manifest, metrics: Sequence[str], c
         "keys": {manifest.stage: manifest.key, **{name: run.pinned(name).key for name in manifest.inputs}},
         "run": run.uri,
         "run_id": run.run_id,
-        "run_type": str(dag_run.run_type),
+        "run_type": dag_run.run_type.value,
         "as_of": recorded_as_of(run.uri),
         "metrics": {name: manifest.metrics[name] for name in metrics},
     }
