@@ -56,7 +56,7 @@ def main() -> int:
         "--notebook-epochs", type=int, default=7, help="of the notebook's; 50 as reported; 0: leave it out"
     )
     parser.add_argument("--transfer", default="MobileNetV2", help="backbone; empty: leave it out")
-    parser.add_argument("--transfer-epochs", type=int, default=30)
+    parser.add_argument("--transfer-epochs", type=int, default=20)
     parser.add_argument("--backbone-weights", default="none", help="imagenet, none or a weights file")
     arguments = parser.parse_args()
     from portraits import FACES, write_portraits
@@ -81,6 +81,8 @@ def main() -> int:
         plans[f"transfer:{arguments.transfer}, weights {arguments.backbone_weights}"] = {
             "network": f"transfer:{arguments.transfer}",
             "backbone_weights": arguments.backbone_weights,
+            # Muon's rate is made for networks that it trains from the start; for backbones AdamW's is the usual one.
+            **{"optimizer": "adamw", "learning_rate": 0.002},
             "epochs": arguments.transfer_epochs,
         }
     print("| network | parameters | chips | epochs | CPU minutes | minutes | images/s | test accuracy | recall gap |")

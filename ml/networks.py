@@ -138,7 +138,13 @@ def transfer(name: str, chip_size: int, labels_count: int, weights: str = "image
     build = getattr(keras.applications, name)
     backbone = build(include_top=False, weights=None, input_shape=(chip_size, chip_size, 3), pooling="avg")
     backbone.name = BACKBONE
-    if weights != "none":
+    if weights == "none":
+        # Some of Keras' backbones (MobileNetV2: 0.999) average their statistics over thousands of batches, as ImageNet
+        # has them: from random weights, validation would be at chance for the first dozens of epochs of a small set.
+        for layer in backbone.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = 0.9
+    else:
         _load_backbone(backbone, build, weights, chip_size)
     inputs = keras.Input((chip_size, chip_size, 3), dtype="uint8", name="pixels")
     x = _preprocess(name, inputs)
