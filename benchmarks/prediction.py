@@ -73,9 +73,9 @@ def make_model(storage_root: Path) -> str:
 
     from ml import storage
     from ml.config import FACE, RunConfig
+    from ml.manifests import File, Manifest
     from ml.model import PERCEIVED_GENDER, Description, write_model
     from ml.networks import NETWORKS
-    from ml.stages import File, Manifest
 
     config = RunConfig()
     uri = storage.join(storage.normalise(storage_root), "stages/train/bench/attempts/first")

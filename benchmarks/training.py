@@ -120,7 +120,7 @@ def peak_megabytes(folder: Path, faces: int) -> int:
         f"from training import features_of; from pathlib import Path; features_of(Path({str(folder)!r}), {faces}, 96)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, capture_output=True)
-    from ml.stages import load_manifest
+    from ml.manifests import load_manifest
 
     run = make_run(
         folder, load_manifest(f"file://{folder}/stages/featurize/0f/attempts/first"), epochs=1, batch_size=BATCH

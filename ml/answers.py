@@ -16,10 +16,10 @@ from ml.calibration import given_confidence
 from ml.data import Batch, FeatureReader, split_table
 from ml.errors import PreprocessingError
 from ml.guards import check_label_order, check_side
+from ml.manifests import Manifest
 from ml.metrics import check_answers, decide
 from ml.model import Classifier
 from ml.slices import COLUMNS, present_columns
-from ml.stages import Manifest
 
 BATCH_SIZE = 256
 IDS = ("face_id", "image_id")

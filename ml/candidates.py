@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ml import storage
 from ml.errors import ConfigurationError, DataError
+from ml.manifests import Manifest, load_manifest
 from ml.runs import Run, load_run
-from ml.stages import Manifest, load_manifest
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,11 @@ from ml.answers import Answers, Collector, ask, load_classifier
 from ml.calibration import face_log_losses
 from ml.errors import ConfigurationError
 from ml.intervals import METHOD, ImageBootstrap, estimate, ratios
+from ml.manifests import Manifest, load_manifest
 from ml.model import Classifier
 from ml.report import render_comparison, subject
 from ml.slices import COLUMNS, ENOUGH_FACES, slice_differences
-from ml.stages import Context, Manifest, Result, load_manifest
+from ml.stages import Context, Result
 
 log = logging.getLogger(__name__)
 ROLES = ("model", "baseline")

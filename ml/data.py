@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ml import storage
 from ml.errors import DataError, PreprocessingError
 from ml.guards import check_channel_sums, check_pixels
-from ml.stages import Manifest
+from ml.manifests import Manifest
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -19,10 +19,11 @@ from ml.card import render_card
 from ml.confidence import abstention_metrics, calibration_metrics
 from ml.examples import Examples
 from ml.intervals import ImageBootstrap
+from ml.manifests import Manifest
 from ml.metrics import classification_metrics
 from ml.report import render_report, subject
 from ml.slices import slice_metrics
-from ml.stages import Context, Manifest, Result
+from ml.stages import Context, Result
 
 log = logging.getLogger(__name__)
 

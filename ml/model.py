@@ -25,7 +25,7 @@ from ml import images, storage
 from ml.errors import DataError, LabelOrderError, PreprocessingError
 from ml.export import write_exports
 from ml.guards import check_label_order, check_pixels, check_probabilities, check_reference
-from ml.stages import Manifest, load_manifest
+from ml.manifests import Manifest, load_manifest
 
 MODEL, DESCRIPTION, REFERENCE = "model.keras", "model.json", "reference.json"
 BATCH_SIZE = 64

@@ -19,10 +19,11 @@ from ml.config import validate
 from ml.deployment import load_deployment
 from ml.errors import ConfigurationError, DataError
 from ml.flow_configs import PredictionConfig
+from ml.manifests import load_manifest
 from ml.registry import Registry
 from ml.release import modified
 from ml.runs import FlowRun, slug
-from ml.stages import load_manifest, stays
+from ml.stages import stays
 
 log = logging.getLogger(__name__)
 LISTING_ROWS = 50_000  # written at a time

@@ -19,10 +19,11 @@ from ml.config import RunConfig, validate
 from ml.deployment import load_deployment
 from ml.errors import ConfigurationError, DataError
 from ml.flow_configs import ComparisonConfig, PromotionConfig
+from ml.manifests import load_manifest
 from ml.promotion import Verdict, as_of_rule, judge
 from ml.registry import Decision, Registry, Version
 from ml.runs import load_run, slug
-from ml.stages import load_manifest, stays
+from ml.stages import stays
 
 BACKFILL = "backfill"  # Airflow's type of a run
 

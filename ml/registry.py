@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from ml.stages import Manifest
+    from ml.manifests import Manifest
 
 log = logging.getLogger(__name__)
 CHAMPION, PREVIOUS = "champion", "previous"

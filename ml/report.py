@@ -16,7 +16,8 @@ from ml.plots import PERCEIVED
 from ml.told import ledgers, parameters
 
 if TYPE_CHECKING:
-    from ml.stages import Context, Manifest
+    from ml.manifests import Manifest
+    from ml.stages import Context
 
 PEOPLE = frozenset(("Woman", "Girl", "Man", "Boy"))
 BESIDE = ("evaluate", "compare")  # this stage itself, and one that works at the same time

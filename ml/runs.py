@@ -15,9 +15,10 @@ from ml.deployment import parse_config
 from ml.errors import ConfigurationError, DataError
 from ml.flow import PREDICT, STAGES, followers
 from ml.flow_configs import C, ComparisonConfig, PredictionConfig
+from ml.manifests import Manifest, load_manifest
 from ml.miap import check_miap
 from ml.release import Release, check_classes, find_release, read_classes
-from ml.stages import Manifest, Stage, collect, load_manifest, new_attempt, stays
+from ml.stages import Stage, collect, new_attempt, stays
 
 FLOWS: dict[str, type[FlowConfig]] = {
     "training": RunConfig,

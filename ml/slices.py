@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score
 
 from ml import storage
 from ml.intervals import ImageBootstrap, difference
-from ml.stages import Manifest
+from ml.manifests import Manifest
 
 # Of so many faces the interval reaches at most 14 points to either side: fewer name no worst slice.
 ENOUGH_FACES = 50

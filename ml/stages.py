@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import logging
-import platform
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic
 
-from pydantic import BaseModel, ConfigDict
-
 from ml import storage
 from ml.config import FlowConfig, RunConfig
-from ml.errors import DataError, PassingError, ResourceError, StageError
+from ml.errors import PassingError, ResourceError, StageError
 from ml.flow_configs import C
+from ml.manifests import Manifest, commit, list_files, versions
 from ml.supervision import Supervision, identity
 
 if TYPE_CHECKING:
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
     from ml.runs import FlowRun
 
 log = logging.getLogger(__name__)
-PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
 # Both are hidden from `storage.list_files` and from Spark. What they are for stands in `ml.maintenance`.
 CLAIM = "_job.json"  # who writes an attempt, written first
 REMOVAL = "_removing.json"  # that an attempt is being removed
@@ -90,98 +86,6 @@ class Stage:
     def _digest(self, **parts: Mapping[str, Any]) -> str:
         content = {"stage": self.name, "version": self.version, **parts}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-
-
-class File(BaseModel):
-    """A file of an attempt: its path in the attempt, bytes, and rows where it is Parquet."""
-
-    model_config = ConfigDict(frozen=True)
-
-    path: str
-    bytes: int
-    rows: int | None = None
-
-
-class Manifest(BaseModel):
-    """What an attempt committed. Written once, as its last act.
-
-    Of a stage done by delivery there is one for each delivery, and one that collects them: it has their attempts as
-    `parts`, the sums of their metrics and ledgers, and no files of its own.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    stage: str
-    version: int
-    key: str
-    attempt: str
-    uri: str
-    config: dict[str, Any]
-    inputs: dict[str, str]
-    sources: dict[str, str]
-    files: list[File]
-    metrics: dict[str, Any]
-    ledger: dict[str, int]
-    versions: dict[str, str]
-    started: str
-    finished: str
-    parts: dict[str, str] = {}
-
-    def of_deliveries(self) -> list[Manifest]:
-        """The manifests that hold the files: its parts', oldest delivery first, or itself."""
-        return [load_manifest(uri) for uri in self.parts.values()] or [self]
-
-    def table(self, name: str) -> list[str]:
-        """The URIs of the Parquet files of a table, in order."""
-        return [
-            storage.join(manifest.uri, file.path)
-            for manifest in self.of_deliveries()
-            for file in manifest.files
-            if file.path.startswith(f"{name}/")
-        ]
-
-    def rows(self, name: str) -> int:
-        """The rows of a table."""
-        files = (file for manifest in self.of_deliveries() for file in manifest.files)
-        return sum(file.rows or 0 for file in files if file.path.startswith(f"{name}/"))
-
-    def file(self, path: str) -> str:
-        """The URI of one file, that of the newest delivery where each has one.
-
-        Raises:
-            KeyError: The attempt holds no such file.
-        """
-        for manifest in reversed(self.of_deliveries()):
-            if any(file.path == path for file in manifest.files):
-                return storage.join(manifest.uri, path)
-        raise KeyError(f"{self.uri} holds no {path}")
-
-    def whole(self) -> bool:
-        """Whether all of the attempt's files, and of its parts', are still there with their sizes."""
-        try:
-            holding = self.of_deliveries()
-        except DataError:
-            return False
-        for manifest in holding:
-            sizes = storage.list_files(manifest.uri)
-            if any(sizes.get(file.path) != file.bytes for file in manifest.files):
-                return False
-        return True
-
-
-def load_manifest(attempt_uri: str) -> Manifest:
-    """Read an attempt's manifest.
-
-    Raises:
-        DataError: The attempt was never committed, or its manifest is damaged.
-    """
-    uri = storage.join(attempt_uri, "manifest.json")
-    try:
-        return Manifest.model_validate_json(storage.read_bytes(uri))
-    except FileNotFoundError as error:
-        raise DataError(f"{attempt_uri} has no manifest: it was never committed.", "Run its stage again.") from error
-    except ValueError as error:
-        raise DataError(f"{uri} is damaged: {error}", "Remove the attempt and run its stage again.") from error
 
 
 @dataclass(frozen=True)
@@ -300,10 +204,10 @@ def _execute(
         config=run.config.part(stage.fields),
         inputs={name: manifest.uri for name, manifest in inputs.items()},
         sources={name: sources[name] for name in stage.sources},
-        files=_files(uri),
+        files=list_files(uri),
         metrics=result.metrics,
         ledger=result.ledger,
-        versions=_versions(),
+        versions=versions(),
         started=started.isoformat(),
         finished=_now().isoformat(),
     )
@@ -312,13 +216,6 @@ def _execute(
     _check_claim(uri)
     storage.remove(checkpoints)
     return manifest
-
-
-def commit(key_uri: str, manifest: Manifest) -> None:
-    """Write an attempt's manifest, its last act, and set the key's pointer to it."""
-    content = manifest.model_dump_json(indent=2).encode()
-    storage.write_bytes(storage.join(manifest.uri, "manifest.json"), content)
-    storage.write_json(storage.join(key_uri, "current.json"), {"attempt": manifest.attempt})
 
 
 def collect(run: FlowRun[C], stage: Stage, parts: Mapping[str, Manifest], attempt: str) -> Manifest:
@@ -343,7 +240,7 @@ def collect(run: FlowRun[C], stage: Stage, parts: Mapping[str, Manifest], attemp
         files=[],
         metrics=_merged([part.metrics for part in parts.values()]),
         ledger=_merged([part.ledger for part in parts.values()]),
-        versions=_versions(),
+        versions=versions(),
         started=min(part.started for part in parts.values()),
         finished=max(part.finished for part in parts.values()),
         parts={name: part.uri for name, part in parts.items()},
@@ -411,27 +308,6 @@ def _record(error: Exception, uri: str) -> StageError:
     except OSError as unwritable:
         log.warning("error.json could not be written: %s", unwritable)
     return told
-
-
-def _files(uri: str) -> list[File]:
-    import pyarrow.parquet
-
-    files = []
-    for path, size in storage.list_files(uri).items():
-        rows = None
-        if path.endswith(".parquet"):
-            fs, inner = storage.filesystem(storage.join(uri, path))
-            with fs.open(inner, "rb") as file:
-                rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
-        files.append(File(path=path, bytes=size, rows=rows))
-    return files
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        found[package] = importlib.metadata.version(package)
-    return found
 
 
 def _now() -> datetime.datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ml.config import RunConfig
 
 if TYPE_CHECKING:
-    from ml.stages import Manifest
+    from ml.manifests import Manifest
 
 # The stages that keep or drop faces: what a stage's ledger counts, and its row that goes on to the next stage.
 LEDGERS = (

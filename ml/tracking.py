@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+    from ml.manifests import Manifest
     from ml.model import Description
-    from ml.stages import Context, Manifest
+    from ml.stages import Context
 
 log = logging.getLogger(__name__)
 

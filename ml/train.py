@@ -23,11 +23,12 @@ from ml.config import FACE, RunConfig
 from ml.data import FeatureReader, Feed
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.guards import check_kept, check_label_order, check_side
+from ml.manifests import Manifest
 from ml.metrics import decide
 from ml.model import OTHER_LABELS, PERCEIVED_GENDER, Description, write_model
 from ml.networks import BACKBONE, NETWORKS, build_network
 from ml.optimisers import Muon
-from ml.stages import Context, Manifest, Result
+from ml.stages import Context, Result
 
 log = logging.getLogger(__name__)
 

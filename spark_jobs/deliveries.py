@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from ml import storage
 from ml.deliveries import Delivery, listing_uri
-from ml.stages import Manifest
+from ml.manifests import Manifest
 from spark_jobs.job import read_table
 
 HELD = "held"  # table of extract: the images of which a dated delivery holds rows, by table

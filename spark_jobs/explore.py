@@ -14,8 +14,9 @@ from pyspark.sql import functions as F
 
 from ml import drawing, images, plots, storage
 from ml.config import RunConfig
+from ml.manifests import Manifest
 from ml.runs import Run
-from ml.stages import Context, Manifest, Result
+from ml.stages import Context, Result
 from spark_jobs.deliveries import read_current
 from spark_jobs.extract import FLAGS, flag_column
 from spark_jobs.job import main

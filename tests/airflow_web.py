@@ -15,8 +15,8 @@ import pytest
 from ml import storage
 from ml.config import RunConfig
 from ml.flow import STAGES
+from ml.manifests import File, Manifest
 from ml.runs import slug
-from ml.stages import File, Manifest
 
 TRAINING, OTHER = "open_images_training", "open_images_prediction"
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)

@@ -16,8 +16,9 @@ from ml import experiments, storage
 from ml.config import RunConfig
 from ml.data import split_table
 from ml.flow import STAGES
+from ml.manifests import File, Manifest
 from ml.runs import Run, slug
-from ml.stages import Context, File, Manifest
+from ml.stages import Context
 
 LABELS = ("female", "male")
 ROWS_A_GROUP = 16

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml import images, plots, storage
-from ml.stages import File, Manifest
+from ml.manifests import File, Manifest
 
 NO_TRACKING = "file:///dev/null/mlflow"
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from models import NO_TRACKING, make_model
 from ml import storage
 from ml.candidates import Candidate, candidate_of
 from ml.intervals import proportion
+from ml.manifests import Manifest
 from ml.runs import Run, slug
-from ml.stages import Manifest
 
 FACES = {"train": (4, 4), "validation": (3, 3), "test": (60, 60)}
 NOT_LOGGED = {"run_id": "none", "experiment_id": "0", "model_id": None, "tracking_uri": NO_TRACKING}

@@ -17,15 +17,16 @@ import httpx
 import pytest
 import yaml
 from airflow_root import SMALL, attempts, make_root, running, wait_for
+from landings import deliver
 
 import local_airflow
-from ml import deliveries, storage
+from ml import storage
 from ml.runs import Run, load_run, slug
-from ml.sample_release import write_sample_release
 
 pytestmark = pytest.mark.slow
 DAG = "open_images_training"
 MONTHS = ("2020-01-15", "2020-02-15", "2020-04-15")  # none in March
+SCENES = 40  # of each delivery
 STAGES = ("extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate")
 
 
@@ -76,17 +77,12 @@ class Airflow:
         wait_for("the end of the backfill", over, 1200)
 
 
-def deliver(landing: Path, name: str) -> None:
-    write_sample_release(landing / name, scenes=40, seed=int(name[5:7]))
-    deliveries.seal(str(landing / name))
-
-
 @pytest.fixture(scope="module")
 def airflow(tmp_path_factory) -> Iterator[Airflow]:
     root = tmp_path_factory.mktemp("backfill") / "root"
     landing = root.parent / "landing"
     for name in MONTHS[:2]:
-        deliver(landing, name)
+        deliver(landing, name, SCENES)
     where = make_root(root, landing)
     deployment = root / "var" / "deployment.yaml"
     content = yaml.safe_load(deployment.read_text()) | SMALL | {"split": "digest", "training_schedule": "0 0 1 * *"}
@@ -161,7 +157,7 @@ def test_a_run_by_hand_sees_what_was_delivered_up_to_the_day_asked_and_redoes_no
 
 def test_a_new_delivery_is_announced_and_trained_on(airflow):
     landing = "open_images_landing"
-    deliver(airflow.landing, MONTHS[2])
+    deliver(airflow.landing, MONTHS[2], SCENES)
     shutil.copytree(airflow.landing / MONTHS[2], airflow.landing / "2020-05-15")
     (airflow.landing / "2020-05-15" / "delivery.json").unlink()  # not there yet
     assert airflow.client.patch(f"/api/v2/dags/{landing}", json={"is_paused": False}).status_code == 200

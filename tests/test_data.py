@@ -17,7 +17,7 @@ from features import draw_chips, make_features
 from ml import data
 from ml.data import Batch, FeatureReader, Feed, channel_sums, chips
 from ml.errors import DataError, PreprocessingError
-from ml.stages import Manifest
+from ml.manifests import Manifest
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from landings import deliver
 
 from ml import deliveries, storage
 from ml.errors import DataError, NothingNewError
 from ml.flow import STAGES
 from ml.runs import load_run, open_run
-from ml.sample_release import write_sample_release
 from ml.stages import Result, run_stage
 
 EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
@@ -28,9 +28,8 @@ def moment(text):
 def drawn(tmp_path_factory) -> Path:
     """A landing of three monthly deliveries of ten scenes each, which share no image."""
     landing = tmp_path_factory.mktemp("drawn") / "landing"
-    for seed, name in enumerate(MONTHS):
-        write_sample_release(landing / name, scenes=10, seed=seed)
-        deliveries.seal(str(landing / name))
+    for name in MONTHS:
+        deliver(landing, name, scenes=10)
     return landing
 
 

@@ -14,7 +14,7 @@ from airflow_root import ROOT, SMALL, make_root
 
 from local_airflow import environment, migrate
 from ml import storage
-from ml.stages import load_manifest
+from ml.manifests import load_manifest
 
 pytestmark = pytest.mark.slow
 SPARK = ("extract", "explore", "join_labels", "chip", "featurize")

@@ -17,8 +17,9 @@ from features import make_features
 from ml import storage
 from ml.flow import STAGES
 from ml.java import java_home
+from ml.manifests import load_manifest
 from ml.runs import load_run, open_run
-from ml.stages import CLAIM, load_manifest
+from ml.stages import CLAIM
 from ml.supervision import SUPERVISOR_VARIABLE, identity
 
 EXTRACT = STAGES["extract"]

@@ -13,9 +13,10 @@ from ml.errors import ConfigurationError, DataError, PassingError
 from ml.flow import STAGES
 from ml.flow_configs import MaintenanceConfig
 from ml.maintenance import load_plan, plan, remove
+from ml.manifests import load_manifest
 from ml.pins import Pins
 from ml.runs import load_run
-from ml.stages import CLAIM, REMOVAL, Result, load_manifest, run_stage
+from ml.stages import CLAIM, REMOVAL, Result, run_stage
 from ml.supervision import identity
 
 BY_DELIVERY, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]

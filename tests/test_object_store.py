@@ -15,8 +15,9 @@ from ml import experiments, storage
 from ml.errors import DataError
 from ml.flow import STAGES
 from ml.maintenance import plan, remove
+from ml.manifests import load_manifest
 from ml.runs import load_run, open_run
-from ml.stages import Result, load_manifest, run_stage
+from ml.stages import Result, run_stage
 
 pytestmark = pytest.mark.cluster
 EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]

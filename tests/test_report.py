@@ -18,8 +18,8 @@ from ml.answers import Answers
 from ml.config import RunConfig
 from ml.deliveries import Delivery
 from ml.evaluate import measure
+from ml.manifests import File, Manifest
 from ml.report import render_report, subject
-from ml.stages import File, Manifest
 
 FIGURES = {
     name: png_of((200, 10, 10))

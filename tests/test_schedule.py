@@ -6,11 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from landings import deliver
 from test_dags import airflow_home  # noqa: F401
 
-from ml import deliveries
 from ml.runs import load_run
-from ml.sample_release import write_sample_release
 
 MONTHS = ("2020-01-15", "2020-03-15")
 
@@ -22,9 +21,8 @@ def moment(text):
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     landing = tmp_path_factory.mktemp("drawn") / "landing"
-    for seed, name in enumerate(MONTHS):
-        write_sample_release(landing / name, scenes=10, seed=seed)
-        deliveries.seal(str(landing / name))
+    for name in MONTHS:
+        deliver(landing, name, scenes=10)
     return landing
 
 

@@ -11,8 +11,9 @@ import pytest
 from ml import storage
 from ml.errors import ConfigurationError, DataError, PassingError, ResourceError
 from ml.flow import STAGES, followers
+from ml.manifests import load_manifest
 from ml.runs import load_run, open_run, slug
-from ml.stages import Result, load_manifest, run_stage
+from ml.stages import Result, run_stage
 from ml.supervision import SUPERVISOR_VARIABLE, identity
 
 EXTRACT, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]

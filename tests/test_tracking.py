@@ -26,8 +26,9 @@ from mlflow import MlflowClient
 from ml import experiments, storage, tracking
 from ml.deployment import DEPLOYMENT_VARIABLE
 from ml.errors import ConfigurationError, PassingError, ResourceError
+from ml.manifests import Manifest
 from ml.runs import slug
-from ml.stages import Context, Manifest
+from ml.stages import Context
 
 ROOT = Path(__file__).parents[1]
 
@@ -347,7 +348,7 @@ sys.path.insert(0, {tests!r})
 from pathlib import Path
 from test_tracking import context_of, rows
 from ml import tracking
-from ml.stages import load_manifest
+from ml.manifests import load_manifest
 with tracking.track(context_of(Path({root!r}), load_manifest({features!r}), sys.argv[1])) as tracked:
     for epoch in range(1, 40):
         tracked.log_history(rows(*range(1, epoch + 1)))

@@ -20,9 +20,10 @@ from ml.checkpoints import Checkpoints, Position, best_epoch
 from ml.data import FeatureReader
 from ml.errors import ConfigurationError, DataError, LabelOrderError, PreprocessingError, ResourceError
 from ml.flow import STAGES
+from ml.manifests import Manifest
 from ml.model import Classifier
 from ml.networks import BACKBONE, NETWORKS
-from ml.stages import Context, Manifest, run_stage
+from ml.stages import Context, run_stage
 
 
 def tiny(chip_size: int, labels_count: int) -> keras.Model:

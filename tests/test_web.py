@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ml import storage
+from ml.manifests import File
 from ml.runs import slug
-from ml.stages import File
 
 RUN = "manual__2026-01-02T12:00:00+00:00"
 SECRET = b"not for anybody"

@@ -26,8 +26,9 @@ from ml.deployment import load_deployment
 from ml.errors import StageError
 from ml.flow import find_stage
 from ml.java import java_home
+from ml.manifests import Manifest, load_manifest
 from ml.runs import FlowRun, load_run
-from ml.stages import Manifest, Stage, attempt_uri, load_manifest, new_attempt
+from ml.stages import Stage, attempt_uri, new_attempt
 from ml.supervision import SUPERVISOR_VARIABLE, end_process_tree, identity
 from open_images.links import MlflowLink, ReportLink, SparkHistoryLink
 

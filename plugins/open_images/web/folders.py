@@ -13,9 +13,9 @@ from typing import Any
 from ml import storage
 from ml.errors import DataError
 from ml.flow import STAGES
+from ml.manifests import Manifest, load_manifest
 from ml.release import modified
 from ml.runs import slug
-from ml.stages import Manifest, load_manifest
 
 FLOW = "training"
 

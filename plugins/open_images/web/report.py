@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml import storage
-from ml.stages import Manifest
+from ml.manifests import Manifest
 from ml.told import ledgers, parameters
 from open_images.links import mlflow_page
 from open_images.web.airflow_runs import AirflowRun

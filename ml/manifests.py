@@ -1,0 +1,136 @@
+"""What an attempt of a stage has committed: its files, metrics and counts, in one file that is written last."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ml import storage
+from ml.errors import DataError
+
+PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
+
+
+class File(BaseModel):
+    """A file of an attempt: its path in the attempt, bytes, and rows where it is Parquet."""
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    bytes: int
+    rows: int | None = None
+
+
+class Manifest(BaseModel):
+    """What an attempt committed. Written once, as its last act.
+
+    Of a stage done by delivery there is one for each delivery, and one that collects them: it has their attempts as
+    `parts`, the sums of their metrics and ledgers, and no files of its own.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    version: int
+    key: str
+    attempt: str
+    uri: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    sources: dict[str, str]
+    files: list[File]
+    metrics: dict[str, Any]
+    ledger: dict[str, int]
+    versions: dict[str, str]
+    started: str
+    finished: str
+    parts: dict[str, str] = {}
+
+    def of_deliveries(self) -> list[Manifest]:
+        """The manifests that hold the files: its parts', oldest delivery first, or itself."""
+        return [load_manifest(uri) for uri in self.parts.values()] or [self]
+
+    def table(self, name: str) -> list[str]:
+        """The URIs of the Parquet files of a table, in order."""
+        return [
+            storage.join(manifest.uri, file.path)
+            for manifest in self.of_deliveries()
+            for file in manifest.files
+            if file.path.startswith(f"{name}/")
+        ]
+
+    def rows(self, name: str) -> int:
+        """The rows of a table."""
+        files = (file for manifest in self.of_deliveries() for file in manifest.files)
+        return sum(file.rows or 0 for file in files if file.path.startswith(f"{name}/"))
+
+    def file(self, path: str) -> str:
+        """The URI of one file, that of the newest delivery where each has one.
+
+        Raises:
+            KeyError: The attempt holds no such file.
+        """
+        for manifest in reversed(self.of_deliveries()):
+            if any(file.path == path for file in manifest.files):
+                return storage.join(manifest.uri, path)
+        raise KeyError(f"{self.uri} holds no {path}")
+
+    def whole(self) -> bool:
+        """Whether all of the attempt's files, and of its parts', are still there with their sizes."""
+        try:
+            holding = self.of_deliveries()
+        except DataError:
+            return False
+        for manifest in holding:
+            sizes = storage.list_files(manifest.uri)
+            if any(sizes.get(file.path) != file.bytes for file in manifest.files):
+                return False
+        return True
+
+
+def load_manifest(attempt_uri: str) -> Manifest:
+    """Read an attempt's manifest.
+
+    Raises:
+        DataError: The attempt was never committed, or its manifest is damaged.
+    """
+    uri = storage.join(attempt_uri, "manifest.json")
+    try:
+        return Manifest.model_validate_json(storage.read_bytes(uri))
+    except FileNotFoundError as error:
+        raise DataError(f"{attempt_uri} has no manifest: it was never committed.", "Run its stage again.") from error
+    except ValueError as error:
+        raise DataError(f"{uri} is damaged: {error}", "Remove the attempt and run its stage again.") from error
+
+
+def commit(key_uri: str, manifest: Manifest) -> None:
+    """Write an attempt's manifest, its last act, and set the key's pointer to it."""
+    content = manifest.model_dump_json(indent=2).encode()
+    storage.write_bytes(storage.join(manifest.uri, "manifest.json"), content)
+    storage.write_json(storage.join(key_uri, "current.json"), {"attempt": manifest.attempt})
+
+
+def list_files(uri: str) -> list[File]:
+    """The files of an attempt folder, with the rows of those that are Parquet."""
+    import pyarrow.parquet
+
+    files = []
+    for path, size in storage.list_files(uri).items():
+        rows = None
+        if path.endswith(".parquet"):
+            fs, inner = storage.filesystem(storage.join(uri, path))
+            with fs.open(inner, "rb") as file:
+                rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
+        files.append(File(path=path, bytes=size, rows=rows))
+    return files
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that decide what a stage puts out."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        found[package] = importlib.metadata.version(package)
+    return found

@@ -1,0 +1,13 @@
+"""Landings that are drawn: sealed deliveries that share no image."""
+
+from pathlib import Path
+
+from ml import deliveries
+from ml.sample_release import write_sample_release
+
+
+def deliver(landing: Path, date: str, scenes: int) -> Path:
+    """Write the delivery of a date, of scenes that no other month's has, and seal it."""
+    write_sample_release(landing / date, scenes=scenes, seed=int(date[5:7]))
+    deliveries.seal(str(landing / date))
+    return landing / date
