@@ -34,7 +34,7 @@ with DAG(
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),
     max_active_runs=1,
     tags=["open-images", "landing"],
-    **dag_defaults(),
+    **dag_defaults(tell_success=False),
 ) as dag:
 
     @task(inlets=[LANDING])

@@ -59,7 +59,7 @@ def plan(**context: Any) -> dict[str, Any]:
 
 
 def skip_unless_asked(context: Context) -> None:
-    """Skip the removal where the run was not told to remove anything, as scheduled ones are not."""
+    """Skip the removal where neither the run nor the deployment asks for it."""
     if not context["params"]["remove"]:
         raise AirflowSkipException("A dry run: trigger the DAG with `remove` to remove what the plan lists.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ml.config import RunConfig
-from ml.flow_configs import PredictionConfig, PromotionConfig
+from ml.flow_configs import MaintenanceConfig, PredictionConfig, PromotionConfig
 from ml.forms import markdown_table
 
 ROOT = Path(__file__).parents[1]
@@ -17,8 +17,9 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize(
     ("page", "name", "config"),
     [
-        ("README.md", "parameters", RunConfig),
-        ("README.md", "prediction parameters", PredictionConfig),
+        ("docs/parameters.md", "parameters", RunConfig),
+        ("docs/parameters.md", "prediction parameters", PredictionConfig),
+        ("docs/parameters.md", "maintenance parameters", MaintenanceConfig),
         ("docs/promotion.md", "promotion parameters", PromotionConfig),
     ],
 )
@@ -32,6 +33,15 @@ def test_every_link_and_picture_of_the_documentation_exists():
     for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_section_of_the_readme_that_a_message_names_is_there():
+    code = "\n".join(
+        path.read_text() for folder in ("ml", "plugins", "dags", "scripts") for path in ROOT.glob(f"{folder}/**/*.py")
+    )
+    named = set(re.findall(r"README, '([^']+)'", code))
+    assert named
+    assert named <= set(re.findall(r"^#+ (.*)$", README, re.MULTILINE))
 
 
 def test_every_target_that_the_readme_names_is_in_the_makefile():

@@ -13,12 +13,16 @@ from ml.forms import form_fields
 from open_images.notify import callbacks
 
 
-def dag_defaults() -> dict[str, Any]:
+def dag_defaults(tell_success: bool = True) -> dict[str, Any]:
     """Arguments for every `DAG`.
 
     Tasks are retried twice, later each time. What cannot pass fails at once all the same: see `operators.fail`. An hour
     is enough for what is no stage; the stages' operators have the deployment's `timeouts`.
+
+    Args:
+        tell_success: Whether to notify also of runs that succeed, which nobody wants of a DAG that runs all day.
     """
+    telling = callbacks(load_deployment().notify)
     return {
         "catchup": False,
         "default_args": {
@@ -29,7 +33,7 @@ def dag_defaults() -> dict[str, Any]:
             "max_retry_delay": datetime.timedelta(minutes=10),
             "execution_timeout": datetime.timedelta(hours=1),
         },
-        **callbacks(load_deployment().notify),
+        **{name: told for name, told in telling.items() if tell_success or name != "on_success_callback"},
     }
 
 
