@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 from airflow.sdk import DAG, Context, task
@@ -28,6 +29,7 @@ Nothing goes that was written within the grace period, that a run under way need
 evaluated runs or to a registered model.
 """
 LARGEST = 50  # items in XCom; the plan's file has all
+HOURS = datetime.timedelta(hours=12)  # an object store takes a while to remove the files of a year
 
 
 def is_running(context: Context) -> Any:
@@ -40,7 +42,7 @@ def is_running(context: Context) -> Any:
     return ask
 
 
-@task
+@task(execution_timeout=HOURS)
 def plan(**context: Any) -> dict[str, Any]:
     """List what may go, and write the list below `maintenance/` of the storage root."""
     from ml import maintenance
@@ -64,7 +66,7 @@ def skip_unless_asked(context: Context) -> None:
         raise AirflowSkipException("A dry run: trigger the DAG with `remove` to remove what the plan lists.")
 
 
-@task(pre_execute=skip_unless_asked)
+@task(pre_execute=skip_unless_asked, execution_timeout=HOURS)
 def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
     """Remove what the plan lists and nothing else."""
     from ml import maintenance

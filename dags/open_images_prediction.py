@@ -22,8 +22,8 @@ trained model. **Trigger** opens a form with every parameter; its defaults are t
 | `open_prediction` | the run folder with the listing, the parameters and the model | its URI |
 | `predict` | tables `faces` and `photographs`, some annotated photographs | faces by label, ledger of photographs |
 
-A folder in which nothing has changed is found done for the same model and parameters and costs no work; `force` redoes it.
-With one new photograph all are classified again.
+A folder in which nothing has changed is found done for the same model and parameters and costs no work; `force` redoes
+it. With one new photograph all are classified again.
 
 The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The answers
 must not be used to decide about people.

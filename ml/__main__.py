@@ -157,7 +157,10 @@ def promote(
     verdict = promotion_run.gate(promotion.run)
     typer.echo(verdict.markdown())
     if not verdict.passed:
-        raise ConfigurationError(f"The gate refuses {promotion.candidate.title}: {verdict.reasons}")
+        raise ConfigurationError(
+            f"The gate refuses {promotion.candidate.title}: {verdict.reasons}",
+            f"The verdict lies in {promotion.run.uri}/verdict.json; its margins are options of this command.",
+        )
     if yes:
         typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")
     else:

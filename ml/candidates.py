@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,25 +45,8 @@ def candidate_of(run_uri: str, evaluated: str | None = None) -> Candidate:
     run = load_run(run_uri)
     evaluation = load_manifest(evaluated) if evaluated else run.pinned("evaluate")
     trained = load_manifest(evaluation.inputs["train"])
-    return Candidate(run, trained, evaluation, as_of(run.uri, trained))
-
-
-def as_of(run_uri: str, trained: Manifest) -> str:
-    """The instant before which a run saw what was delivered; of a run without one, when its training ended."""
-    return recorded_as_of(run_uri) or _utc(trained.finished)
-
-
-def recorded_as_of(run_uri: str) -> str | None:
-    """The instant before which a run saw what was delivered, as its `run.json` has it; ISO 8601, UTC."""
-    told = storage.read_json(storage.join(run_uri, "run.json")).get("as_of")
-    return _utc(told) if told else None
-
-
-def _utc(told: str) -> str:
-    instant = datetime.datetime.fromisoformat(told)
-    if instant.tzinfo is None:
-        instant = instant.replace(tzinfo=datetime.UTC)
-    return instant.astimezone(datetime.UTC).isoformat()
+    assert run.as_of, "which every training run has"
+    return Candidate(run, trained, evaluation, run.as_of)
 
 
 def evaluated_runs(root: str) -> Iterator[Candidate]:
@@ -77,7 +59,8 @@ def evaluated_runs(root: str) -> Iterator[Candidate]:
                 # A promotion pins what it decides about, and is no training.
                 if storage.read_json(storage.join(uri, "run.json")).get("flow", "training") == "training":
                     yield candidate_of(uri)
-            except (DataError, FileNotFoundError) as error:  # removed since, perhaps to free space
+            # Removed since, perhaps to free space, or of an earlier version of this program.
+            except (ConfigurationError, DataError, FileNotFoundError) as error:
                 log.warning("passed over: %s", error)
 
 

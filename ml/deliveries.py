@@ -68,7 +68,8 @@ class Note(BaseModel):
 
     Attributes:
         date: The folder's name.
-        rows: Lines of each annotation file after the first, by its path in the folder; told in the landing's event.
+        rows: Lines of each annotation file after the first, by its path in the folder; a delivery with others is not
+            announced.
         photographs: Number of photographs; a run that finds another number refuses the delivery.
     """
 
@@ -155,7 +156,8 @@ def count(name: str, release: Release) -> Note:
     return Note(
         date=datetime.date.fromisoformat(name),
         rows={file.removeprefix(release.uri).lstrip("/"): _rows(file) for file in release.table_files()},
-        photographs=sum(1 for _ in listed_photographs(release.photographs)),
+        # Those of another place are no part of the delivery.
+        photographs=sum(1 for _ in listed_photographs(release.uri)) if release.photographs == release.uri else None,
     )
 
 
@@ -281,10 +283,17 @@ def announcement(landing: str, name: str, photographs: str | None, root: str) ->
         DataError: The delivery is not as it must be.
     """
     uri = storage.normalise(landing)
-    read_note(uri, name)
+    note = read_note(uri, name)
     release = find_release(storage.join(uri, name), photographs)
     check_columns(release)
     delivery, counted = identify(name, release, root), count(name, release)
+    for file, stated in note.rows.items():
+        if counted.rows.get(file) != stated:
+            raise DataError(
+                f"The delivery {release.uri} states {stated:,} rows of {file} in its {NOTE}, and holds "
+                f"{counted.rows.get(file, 0):,}.",
+                f"Bring the file whole, or write its {NOTE} anew.",
+            )
     return {
         "date": name,
         "delivery": delivery.uri,

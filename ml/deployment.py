@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml.config import TIMEOUTS, FlowConfig, RunConfig, StageName, describe, validate
 from ml.errors import ConfigurationError
@@ -60,6 +60,14 @@ class Deployment(BaseModel):
         own = {str(name): hours for name, hours in self.timeouts.items()}
         return own.get(stage, TIMEOUTS[stage])
 
+    @field_validator("spark_conf", mode="before")
+    @classmethod
+    def _as_properties(cls, value: Any) -> Any:
+        """YAML's numbers and booleans as Spark's properties have them."""
+        if not isinstance(value, dict):
+            return value or {}
+        return {str(key): str(v).lower() if isinstance(v, bool) else str(v) for key, v in value.items()}
+
     @model_validator(mode="after")
     def _check_grace(self) -> Self:
         longest = max(map(self.timeout, TIMEOUTS))
@@ -96,7 +104,6 @@ def load_deployment() -> Deployment:
         for name in Deployment.model_fields
         if name in content and name not in (*flows, "defaults")
     }
-    own["spark_conf"] = {str(key): _property(value) for key, value in (own.get("spark_conf") or {}).items()}
     kind: type[FlowConfig] = RunConfig
     try:
         for name, kind in flows.items():
@@ -105,10 +112,6 @@ def load_deployment() -> Deployment:
         return Deployment(**own, defaults=RunConfig(**content))
     except ValidationError as error:
         raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
-
-
-def _property(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def parse_config(values: dict[str, Any]) -> RunConfig:

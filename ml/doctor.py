@@ -16,8 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -290,7 +288,8 @@ def _storage(root: str) -> tuple[State, str, str]:
 
 
 def _disk(root: str) -> tuple[State, str, str]:
-    places = [("temporary files", Path(os.environ.get("SPARK_LOCAL_DIRS", os.environ.get("TMPDIR", "/tmp"))))]
+    temporary = os.environ.get("SPARK_LOCAL_DIRS", os.environ.get("TMPDIR", "/tmp")).split(",")
+    places = [("temporary files", Path(path.strip())) for path in temporary]
     if path := storage.local_path(root):
         places.insert(0, ("storage", path))
     told, state, advice = [], "ok", ""
@@ -357,10 +356,11 @@ def _mlflow(root: str) -> tuple[State, str, str]:
     uri = experiments.tracking_uri(root)
     if not uri.startswith(experiments.SQLITE):
         try:
-            with urllib.request.urlopen(f"{uri}/health", timeout=CONNECT_SECONDS) as answer:
-                return "ok", f"{uri} answers {answer.status}", ""
-        except (OSError, urllib.error.URLError) as error:
-            return "fault", f"{uri} does not answer: {error}", "Start it, or correct `mlflow` in the deployment's file."
+            experiments.connect(uri).search_experiments(max_results=1)
+        except Exception as error:  # of MLflow, of the network
+            told = experiments.refusal(uri, error)
+            return "fault", told.message, told.advice
+        return "ok", f"{experiments.shown(uri)} answers", ""
     path = Path(uri.removeprefix(experiments.SQLITE))
     if not path.exists():
         return "ok", f"the first training makes {path}", ""

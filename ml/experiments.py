@@ -57,7 +57,12 @@ def run_page(uri: str, experiment: str, run_id: str) -> str | None:
     """The page of an MLflow run, where there is a tracking server; the address without a password that it holds."""
     if not uri.startswith("http"):
         return None
-    return f"{re.sub('//[^/@]*@', '//', uri)}/#/experiments/{experiment}/runs/{run_id}"
+    return f"{shown(uri)}/#/experiments/{experiment}/runs/{run_id}"
+
+
+def shown(uri: str) -> str:
+    """An address as it may be shown: without the name and password that it may hold."""
+    return re.sub("//[^/@]*@", "//", uri)
 
 
 def connect(uri: str) -> MlflowClient:
@@ -144,6 +149,6 @@ def refusal(uri: str, error: Exception) -> StageError:
     if uri.startswith(SQLITE):
         return ResourceError(f"MLflow's database {uri} cannot be used: {told}", "See to its folder, rights and disk.")
     return PassingError(
-        f"The tracking server {uri} does not answer as it should: {told}",
+        f"The tracking server {shown(uri)} does not answer as it should: {shown(told)}",
         "See to the server, or to `mlflow` in the deployment's file.",
     )

@@ -12,7 +12,8 @@ MLflow's own store, and the digests of releases, stay as they are.
 Why nothing goes that somebody needs, although runs start, find, pin and commit attempts while this works:
 
 1. What was written within the grace period is never touched, nor what a living process of this host has claimed
-   (`_job.json`, an attempt's first file). The grace is longer than the longest timeout of a task.
+   (`_job.json`, an attempt's first file). The deployment's grace is longer than the longest timeout of a task; who asks
+   for less answers for it that nothing is under way on another host.
 2. The pins of every run folder count, whatever the run's age and state, until the folder itself is removed; and a run
    is removed only where it is not under way by any sign: its files, its claims, its checkpoints, and Airflow's word.
 3. A job that is slower than the grace finds its claim gone. Maintenance removes the claim, then looks for a manifest;
@@ -55,6 +56,7 @@ log = logging.getLogger(__name__)
 Kind = Literal["run", "attempt", "checkpoints", "mark", "plan"]
 IsRunning = Callable[[str, str], bool]  # by flow and run id
 MANIFEST, ERROR = "manifest.json", "error.json"
+LOOK_AGAIN = 60.0  # seconds
 
 
 def unscheduled(flow: str, run_id: str) -> bool:
@@ -268,7 +270,7 @@ def remove(made: Plan, is_running: IsRunning = unscheduled) -> Outcome:
 
 
 def _remove_run(judge: _Judge, inner: str, found: _Group) -> str | None:
-    judge.look()
+    judge.look_again()
     if reason := judge.run_stays(inner.removeprefix("runs/")):
         return reason
     # Without it nobody can load the run any more, while its pins still count.
@@ -348,6 +350,14 @@ class _Judge:
         evaluated = sorted((r for r in self.pins.runs.values() if r.evaluated), key=lambda r: r.modified, reverse=True)
         self.newest = {run.uri for run in evaluated[: self.config.keep_runs]}
         self.busy = self._busy()
+        self.looked = _now().timestamp()
+
+    def look_again(self) -> None:
+        """Look at the run folders, and at all else where the last look is not of this moment: it lists every file."""
+        if _now().timestamp() > self.looked + LOOK_AGAIN:
+            self.look()
+        else:
+            self.pins.refresh()
 
     def young(self, modified: float) -> bool:
         """Whether something was written within the grace period."""
@@ -367,7 +377,7 @@ class _Judge:
             return "not old enough"
         if run.uri in self.newest:
             return "among the newest evaluated"
-        if run.attempts & self.pins.registered:
+        if run.flow == "training" and run.attempts & self.pins.registered:
             return "a registered model comes from it"
         if name in self.busy or self.is_running(run.flow, run.run_id):
             return "under way"

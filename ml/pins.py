@@ -8,7 +8,9 @@ run holds each stage's attempt itself, as long as it is kept.
 from __future__ import annotations
 
 import logging
+import math
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +27,7 @@ PIN = re.compile(
     r"run\.json|pins/[^./][^/]*\.json"
 )  # of files in a run folder; what is being written begins with a dot
 EXPERIMENTS = "name LIKE 'open-images-%'"
+ASK_AGAIN = 60.0  # seconds after which MLflow is asked once more, which may take as long as all the files
 
 
 def attempt_id(uri: str) -> str | None:
@@ -46,7 +49,8 @@ class RunFolder:
         files: What is told of each file in it.
         run_id: The run's id, empty where the folder has no `run.json`.
         flow: The flow it is a run of.
-        attempts: The attempts that it has pinned, or names in its configuration.
+        attempts: The attempts that it has pinned.
+        named: Those that its configuration names.
         keys: `<stage>/<key>` of each pinned attempt.
     """
 
@@ -55,6 +59,7 @@ class RunFolder:
     run_id: str = ""
     flow: str = ""
     attempts: set[str] = field(default_factory=set)
+    named: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
 
     @property
@@ -84,9 +89,12 @@ class Pins:
         self._parts: dict[str, set[str]] = {}
         self._held: dict[str, str] = {}
         self._keys: set[str] = set()
+        self._asked = -math.inf
 
     def refresh(self) -> None:
-        """Look again; of files, only those that have changed are read.
+        """Look again. Of files, only those that have changed are read; MLflow is asked now and then.
+
+        What MLflow comes to hold meanwhile is held by a run already, which has trained, evaluated or promoted it.
 
         Raises:
             ConfigurationError: MLflow is not named, or its database is of another version.
@@ -95,14 +103,16 @@ class Pins:
             ResourceError: MLflow's local database cannot be used.
         """
         self.runs = self._read_runs()
-        self.experiments, self.registered = mlflow_attempts(self.root)
+        if time.monotonic() > self._asked + ASK_AGAIN:
+            self.experiments, self.registered = mlflow_attempts(self.root)
+            self._asked = time.monotonic()
         self.hold(self.runs)
 
     def hold(self, runs: dict[str, RunFolder]) -> None:
         """Count these of the run folders alone as holding anything: a plan asks what would be held without others."""
         deployment = load_deployment()
         sources = {
-            "a run": {attempt for run in runs.values() for attempt in run.attempts},
+            "a run": {attempt for run in runs.values() for attempt in run.attempts | run.named},
             "a registered model": self.registered,
             "an experiment": self.experiments,
             "the deployment's file": _ids([deployment.defaults.baseline, deployment.prediction.model]),
@@ -142,7 +152,7 @@ class Pins:
             seen[path] = (stat.state, content)
             if inner == "run.json":
                 run.run_id, run.flow = content["run_id"], content.get("flow", "training")
-                run.attempts |= _ids(content["config"].get(name) for name in ("baseline", "model"))
+                run.named = _ids(content["config"].get(name) for name in ("baseline", "model"))
             elif attempt := attempt_id(content["attempt"]):
                 run.attempts.add(attempt)
                 run.keys.add(attempt.partition("/attempts/")[0])
@@ -234,4 +244,5 @@ def _ask(uri: str) -> tuple[set[str], set[str]]:
 
 
 def _attempts(tags: dict[str, str]) -> set[str]:
-    return _ids(tags.get(name) for name in ("attempt", "evaluation"))
+    """What an MLflow run (`ml.tracking`) or a registered version (`ml.registry`) tells of by its tags."""
+    return _ids(tags.get(name) for name in ("attempt", "evaluation", "train", "evaluate"))

@@ -16,7 +16,6 @@ from ml.flow_configs import PromotionConfig
 from ml.registry import Version
 from ml.slices import ENOUGH_FACES
 
-KEPT = {True: "yes", False: "**no**"}
 ROUNDING = 1e-9  # of a difference of two shares, which would else miss a margin that it equals
 
 

@@ -189,6 +189,7 @@ def move_back(root: str, config: RunConfig, how: str) -> tuple[Version, Version]
     registry = Registry(storage.normalise(root), config)
     now, until_now = registry.move_back()
     registry.decide(until_now.number, "moved back", how)
+    registry.decide(now.number, "promoted", f"moved back to {how}")
     return now, until_now
 
 

@@ -8,8 +8,10 @@ import re
 from dataclasses import dataclass
 from typing import Any, Generic
 
+from pydantic import ValidationError
+
 from ml import storage
-from ml.config import FlowConfig, RunConfig
+from ml.config import FlowConfig, RunConfig, describe
 from ml.deliveries import Delivery, combined, find_deliveries, identify, midnight
 from ml.deployment import parse_config
 from ml.errors import ConfigurationError, DataError
@@ -70,10 +72,10 @@ class FlowRun(Generic[C]):
         Raises:
             FileNotFoundError: None of the run's deliveries does.
         """
-        for delivery in reversed(self.deliveries):
-            uri = f"{self.config.photographs or delivery.uri}/{subset}/{image_id}.jpg"
+        places = [self.config.photographs] if self.config.photographs else [d.uri for d in reversed(self.deliveries)]
+        for place in places:
             try:
-                return storage.read_bytes(uri)
+                return storage.read_bytes(f"{place}/{subset}/{image_id}.jpg")
             except FileNotFoundError:
                 continue
         raise FileNotFoundError(f"{subset}/{image_id}.jpg is in no delivery of run {self.run_id}")
@@ -139,15 +141,17 @@ class FlowRun(Generic[C]):
         pin = self._pin_uri(stage.name, delivery)
         forced = self.config.force is not None and stage.name in followers(self.config.force)
         key_uri = storage.join(self.root, "stages", stage.name, key)
-        attempt = str(storage.read_json(pin)["attempt"]) if storage.exists(pin) else ""
+        attempt = _pointed(pin)
         if not attempt.startswith(key_uri + "/"):
             attempt = ""
-        pointer = storage.join(key_uri, "current.json")
-        if not attempt and not forced and storage.exists(pointer):
-            attempt = storage.join(key_uri, "attempts", storage.read_json(pointer)["attempt"])
-        if not attempt or not storage.exists(storage.join(attempt, "manifest.json")):
+        if not attempt and not forced and (name := _pointed(storage.join(key_uri, "current.json"))):
+            attempt = storage.join(key_uri, "attempts", name)
+        if not attempt or not stays(attempt):
             return None
-        manifest = load_manifest(attempt)
+        try:
+            manifest = load_manifest(attempt)
+        except DataError:  # a clean-up has just removed it
+            return None
         if not manifest.whole():
             return None
         self.pin(manifest, delivery)
@@ -231,9 +235,18 @@ def open_run(
     # Absolute from here on: the jobs may run in another folder.
     resolved: dict[str, Any] = {"release": storage.normalise(config.release), "photographs": photographs}
     config = config.model_copy(update=resolved)
-    run = Run(root, slug(run_id), run_id, config, sources, as_of.isoformat(), deliveries)
+    told = as_of.astimezone(datetime.UTC).isoformat()
+    run = Run(root, slug(run_id), run_id, config, sources, told, deliveries)
     run.write()
     return run
+
+
+def _pointed(uri: str) -> str:
+    """The attempt that a pin or a key's pointer names; empty where there is none."""
+    try:
+        return str(storage.read_json(uri)["attempt"])
+    except FileNotFoundError:
+        return ""
 
 
 def _now() -> datetime.datetime:
@@ -244,7 +257,7 @@ def load_run(uri: str) -> FlowRun[Any]:
     """Read a run folder, of whatever flow.
 
     Raises:
-        ConfigurationError: There is no run there.
+        ConfigurationError: There is no run there, or it is of another version of this program.
     """
     uri = storage.normalise(uri)
     try:
@@ -252,6 +265,13 @@ def load_run(uri: str) -> FlowRun[Any]:
     except FileNotFoundError as error:
         raise ConfigurationError(f"There is no run at {uri}.", "Open one with `python -m ml open-run`.") from error
     root, _, name = uri.rpartition("/runs/")
-    config = FLOWS[content.get("flow", "training")](**content["config"])
-    deliveries = tuple(Delivery.model_validate(delivery) for delivery in content["deliveries"])
-    return FlowRun(root, name, content["run_id"], config, content["sources"], content["as_of"], deliveries)
+    try:
+        kind = FLOWS[content["flow"]]
+        config = kind(**content["config"])
+        deliveries = tuple(Delivery.model_validate(delivery) for delivery in content["deliveries"])
+        return FlowRun(root, name, content["run_id"], config, content["sources"], content["as_of"], deliveries)
+    except (KeyError, ValidationError) as error:
+        told = f"it lacks {error}." if isinstance(error, KeyError) else describe(error, kind)
+        raise ConfigurationError(
+            f"{uri}/run.json is of another version of the program: {told}", "Start a new run."
+        ) from error

@@ -21,7 +21,7 @@ NOT_LOGGED = {"run_id": "none", "experiment_id": "0", "model_id": None, "trackin
 def make_candidate(
     root: Path,
     name: str,
-    as_of: str | None = None,
+    as_of: str = "2020-01-01T00:00:00+00:00",
     right: int = 108,
     mlflow: dict[str, Any] | None = None,
     finished: str = "2020-01-01T01:00:00+00:00",
@@ -32,7 +32,7 @@ def make_candidate(
     Args:
         root: The storage root.
         name: The run's id, and the name of its attempts.
-        as_of: As `run.json` has it; None for a run without one.
+        as_of: The run saw what was delivered before this instant.
         right: How many of the 120 test faces the evaluation says that the model gets right.
         mlflow: What the training's metrics say of MLflow.
         finished: When the training finished.
@@ -61,11 +61,8 @@ def make_candidate(
         inputs={"featurize": features.uri, "train": trained.uri},
     )
     made = make_run(root, features)
-    run = Run(made.root, slug(name), name, made.config, made.sources)
+    run = Run(made.root, slug(name), name, made.config, made.sources, as_of)
     run.write()
-    if as_of:
-        told = storage.join(run.uri, "run.json")
-        storage.write_json(told, {**storage.read_json(told), "as_of": as_of})
     for manifest in (features, trained, evaluated):
         run.pin(manifest)
     return candidate_of(run.uri)

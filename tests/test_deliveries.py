@@ -126,6 +126,16 @@ def test_sealing_counts_what_is_there(landing):
         deliveries.seal(str(landing))
 
 
+def test_a_delivery_that_lacks_rows_which_its_note_states_is_not_announced(landing, tmp_path):
+    uri, table = storage.normalise(landing), landing / MONTHS[0] / "v5" / "test-annotations-bbox.csv"
+    assert deliveries.announcement(uri, MONTHS[0], None, str(tmp_path / "storage"))["counts"]["photographs"] > 0
+    elsewhere = deliveries.announcement(uri, MONTHS[0], str(landing / MONTHS[1]), str(tmp_path / "storage"))
+    assert elsewhere["counts"]["photographs"] is None, "they are no part of the delivery"
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(DataError, match=r"states [\d,]+ rows of v5/test-annotations-bbox.csv .* and holds"):
+        deliveries.announcement(uri, MONTHS[0], None, str(tmp_path / "other"))
+
+
 def test_news_are_the_deliveries_that_were_not_announced_as_they_are(landing):
     uri = storage.normalise(landing)
     told = [deliveries.announcement(uri, name, None, str(landing.parent / "storage")) for name in MONTHS[:2]]

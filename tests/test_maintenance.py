@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
+from promotions import make_candidate
 
 from ml import experiments, maintenance, storage
 from ml.errors import ConfigurationError, DataError, PassingError
@@ -15,6 +16,7 @@ from ml.flow_configs import MaintenanceConfig
 from ml.maintenance import load_plan, plan, remove
 from ml.manifests import load_manifest
 from ml.pins import Pins
+from ml.registry import Registry
 from ml.runs import load_run
 from ml.stages import CLAIM, REMOVAL, Result, run_stage
 from ml.supervision import identity
@@ -487,6 +489,24 @@ def test_experiments_and_registered_models_hold_attempts_until_they_are_deleted(
     assert uris(made().items) == {runs[0].uri, runs[2].uri, attempts[0], evaluation, attempts[2]}
     client.delete_registered_model("faces")
     assert uris(made().items) == {*(run.uri for run in runs), *attempts, evaluation}
+
+
+def test_a_version_of_the_registry_holds_its_attempts_and_its_training_without_a_run_of_mlflow(root, made, tmp_path):
+    candidate = make_candidate(tmp_path / "storage", "trained")
+    Registry(root, candidate.run.config).register(
+        candidate.trained, candidate.evaluated, candidate.run.uri, candidate.as_of
+    )
+    prediction = storage.join(root, "runs", "prediction")
+    storage.write_json(
+        storage.join(prediction, "run.json"),
+        {"run_id": "prediction", "flow": "prediction", "config": {"model": candidate.trained.uri}},
+    )
+    age(storage.join(root, "runs"), 100)
+    age(storage.join(root, "stages"), 100)
+    listed = made()
+    assert uris(listed.items) == {prediction}, "which used the model, and is not what it came from"
+    storage.remove(candidate.run.uri)
+    assert not {candidate.trained.uri, candidate.evaluated.uri} & uris(made().items)
 
 
 def test_mlflow_that_cannot_be_asked_stops_the_clean_up(opened, made, tmp_path, monkeypatch):

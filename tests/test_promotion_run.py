@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from ml import storage
 from ml.__main__ import app
-from ml.candidates import as_of, candidate_of_training, newest_candidate
+from ml.candidates import candidate_of_training, newest_candidate
 from ml.compare import compare
 from ml.config import RunConfig
 from ml.errors import ConfigurationError, DataError
@@ -68,14 +68,6 @@ def test_the_candidate_that_knew_most_is_taken_of_those_that_triggered(open_, ma
     assert promotion.candidate.as_of == MARCH
     assert promotion.champion is None
     assert not promotion.compares
-
-
-def test_the_end_of_the_training_stands_for_the_as_of_of_a_run_without_one(open_, make):
-    made = make("old", finished="2026-02-01T00:30:00+01:00")
-    assert made.as_of == "2026-01-31T23:30:00+00:00"
-    assert open_(event_of(make("a", JANUARY)), event_of(made)).candidate.train.endswith("/old")
-    naive = make("naive", "2026-01-01")
-    assert as_of(naive.run.uri, naive.trained) == "2026-01-01T00:00:00+00:00"
 
 
 def test_backfills_are_passed_over_unless_asked_for(open_, make):
@@ -242,6 +234,9 @@ def test_predictions_use_the_champion_and_without_one_the_newest_training(make, 
     assert default_model(str(tmp_path)) == first.train
     version = Registry(str(tmp_path), RunConfig()).version(second.number)
     assert version.decision == "moved back"
+    move_back(str(tmp_path), RunConfig(), "by ada")
+    version = Registry(str(tmp_path), RunConfig()).version(second.number)
+    assert version.decision == "promoted", "it is champion once more"
 
 
 def test_a_folder_that_is_no_promotion_is_named(make):

@@ -28,6 +28,18 @@ def body(calls, text="done"):
     return work
 
 
+def test_a_run_of_another_version_of_the_program_is_named(opened):
+    run = opened()
+    uri = storage.join(run.uri, "run.json")
+    told = storage.read_json(uri)
+    storage.write_json(uri, {name: value for name, value in told.items() if name != "deliveries"})
+    with pytest.raises(ConfigurationError, match=r"run.json is of another version.*deliveries"):
+        load_run(run.uri)
+    storage.write_json(uri, {**told, "config": {**told["config"], "removed_since": 1}})
+    with pytest.raises(ConfigurationError, match=r"run.json is of another version.*removed_since"):
+        load_run(run.uri)
+
+
 def test_work_done_is_found_by_another_run_with_the_same_inputs(opened):
     calls = []
     first = run_stage(opened("a"), EXTRACT, body(calls))

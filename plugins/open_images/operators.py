@@ -21,7 +21,6 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 import spark_jobs
 from ml import storage
-from ml.candidates import recorded_as_of
 from ml.deployment import load_deployment
 from ml.errors import StageError
 from ml.flow import find_stage
@@ -83,7 +82,7 @@ def event_extra(run: FlowRun[Any], manifest: Manifest, metrics: Sequence[str], c
         "run": run.uri,
         "run_id": run.run_id,
         "run_type": dag_run.run_type.value,
-        "as_of": recorded_as_of(run.uri),
+        "as_of": run.as_of,
         "metrics": {name: manifest.metrics[name] for name in metrics},
     }
 
