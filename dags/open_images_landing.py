@@ -23,7 +23,8 @@ DOC = """
 Looks at the deployment's `release`, where that is a landing: a folder of deliveries in folders `<YYYY-MM-DD>`. Each
 that holds a `delivery.json`, which is written last, and was not announced yet gives an event of the asset
 `open_images_landing`, with its date, digests and counts; `open_images_training` is scheduled on it. A folder without
-that file is not there yet and is left alone.
+that file is not there yet and is left alone. One that is not as it must be fails its task until it is mended; after six
+such looks the DAG pauses itself.
 """
 
 with DAG(
@@ -33,6 +34,7 @@ with DAG(
     schedule=load_deployment().landing_schedule,
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),
     max_active_runs=1,
+    max_consecutive_failed_dag_runs=6,  # then it pauses itself, in place of telling of the same fault all day
     tags=["open-images", "landing"],
     **dag_defaults(tell_success=False),
 ) as dag:
@@ -44,7 +46,7 @@ with DAG(
 
         announced = {(event.extra.get("date"), event.extra.get("digest")) for event in inlet_events[LANDING]}
         try:
-            return news(load_deployment().defaults.release, announced)
+            return news(load_deployment().defaults.release, announced, datetime.datetime.now(datetime.UTC))
         except StageError as error:
             raise fail(error) from error
 

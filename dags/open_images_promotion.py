@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, Context, task
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ml.deployment import load_deployment
 from ml.errors import StageError
@@ -75,13 +75,15 @@ def gate(ti: Any) -> dict[str, Any]:
 
 
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
-def promote(run_id: str, ti: Any, outlet_events: Any) -> dict[str, Any]:
+def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) -> dict[str, Any]:
     """Make the candidate champion, or record why not."""
     from ml import promotion_run
 
     chosen, verdict, answer = (ti.xcom_pull(task_ids=name) for name in ("choose", "gate", "approve"))
     if not verdict["passed"]:
         raise AirflowSkipException(f"The gate refuses the candidate: {verdict['reasons']}")
+    if not answer and params["mode"] != "automatic":
+        raise AirflowFailException("Nobody has answered: the task `approve` was marked. Clear it, and answer.")
     who = (answer["responded_by_user"] or {}).get("name") if answer else f"mode automatic, run {run_id}"
     try:
         if answer and answer["chosen_options"] != [APPROVE]:

@@ -253,12 +253,16 @@ def identify(name: str, release: Release, root: str) -> Delivery:
     return delivery
 
 
-def news(landing: str, announced: Collection[tuple[str, str]]) -> list[str]:
+def news(landing: str, announced: Collection[tuple[str, str]], now: datetime.datetime) -> list[str]:
     """The deliveries of a landing that are there whole and were not announced as they are now, oldest first.
+
+    One that is dated later than now, as where the day has begun in Tokyo and not in UTC, has to wait: a run that it
+    started would not see it.
 
     Args:
         landing: The landing; a plain release folder has no news.
         announced: Name and note's digest of each delivery that was announced before.
+        now: The moment, with its time zone.
 
     Raises:
         DataError: There is no such folder.
@@ -268,7 +272,7 @@ def news(landing: str, announced: Collection[tuple[str, str]]) -> list[str]:
         raise DataError(f"There is no landing at {uri}.", "Correct `release` in the deployment's file.")
     if not is_landing(uri):
         return []
-    return [name for name in arrived(uri) if (name, note_digest(uri, name)) not in announced]
+    return [name for name in visible(arrived(uri), now) if (name, note_digest(uri, name)) not in announced]
 
 
 def note_digest(landing: str, name: str) -> str:

@@ -155,12 +155,13 @@ def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[P
     model = train_attempt(config.model or default_model(root))
     # Settled from here on: the job may run in another folder, and later; what comes by then is not of this run.
     config = config.model_copy(update={"photographs": photographs, "model": model})
-    uri = listing(storage.join(root, "runs", slug(run_id)))
+    name = slug(run_id, "prediction")
+    uri = listing(storage.join(root, "runs", name))
     count, digest = write_listing(list_photographs(photographs), uri)
     if not count:
         storage.remove(uri)
         raise DataError(f"{photographs} holds no JPEG or PNG file.", "Correct the parameter `photographs`.")
-    run = FlowRun(root, slug(run_id), run_id, config, {"photographs": digest, "model": model})
+    run = FlowRun(root, name, run_id, config, {"photographs": digest, "model": model})
     run.write()
     # The listing may take long. From here on the run holds its model, unless maintenance was removing it by then.
     if not stays(model):

@@ -81,7 +81,7 @@ def open_promotion(
     # The candidate's own run, so that the comparison is made and kept as if that run had asked for it.
     run = dataclasses.replace(
         candidate.run,
-        slug=slug(run_id),
+        slug=slug(run_id, "promotion"),
         run_id=run_id,
         config=ComparisonConfig(
             **candidate.run.config.model_copy(

@@ -29,10 +29,14 @@ FLOWS: dict[str, type[FlowConfig]] = {
 }
 
 
-def slug(run_id: str) -> str:
-    """A folder name for a run id, which may hold `:` and `+`; different ids give different names."""
+def slug(run_id: str, flow: str = "training") -> str:
+    """A folder name for a run id, which may hold `:` and `+`.
+
+    Different ids give different names, and the same id, which Airflow gives once a DAG, another one in each flow.
+    """
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", run_id).strip("-.")[:80]
-    return f"{plain}-{hashlib.sha256(run_id.encode()).hexdigest()[:8]}"
+    told = run_id if flow == "training" else f"{flow}:{run_id}"
+    return f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)

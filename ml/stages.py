@@ -167,7 +167,7 @@ def run_stage(
         else:
             manifest = _execute(run, stage, body, attempt, supervision)
     except Exception as error:
-        raise _record(error, uri) from error
+        raise _record(error, uri, run.slug) from error
     run.pin(manifest)
     return manifest
 
@@ -289,7 +289,7 @@ def stays(attempt_uri: str) -> bool:
     )
 
 
-def _record(error: Exception, uri: str) -> StageError:
+def _record(error: Exception, uri: str, run: str) -> StageError:
     """Write the attempt's `error.json` and return the error as one that says what to do."""
     if isinstance(error, StageError):
         told = error
@@ -302,7 +302,7 @@ def _record(error: Exception, uri: str) -> StageError:
             f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log holds the whole traceback."
         )
     details = "".join(traceback.format_exception(error))
-    content = {"kind": told.kind, "message": told.message, "advice": told.advice, "traceback": details}
+    content = {"run": run, "kind": told.kind, "message": told.message, "advice": told.advice, "traceback": details}
     try:
         storage.write_json(storage.join(uri, "error.json"), content)
     except OSError as unwritable:

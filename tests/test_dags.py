@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections import defaultdict
 from types import SimpleNamespace
 
 import pytest
@@ -431,6 +432,32 @@ def test_nobody_is_asked_in_automatic_mode_or_about_what_the_gate_refuses(approv
         approval(verdict, mode)
 
 
+@pytest.mark.parametrize(("mode", "right"), [("automatic", True), ("approve", False)])
+def test_an_approval_that_was_only_marked_promotes_nothing(promotion, monkeypatch, mode, right):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from ml import promotion_run
+
+    moved = []
+    version = SimpleNamespace(model_dump=lambda mode: {"number": 2})
+    monkeypatch.setattr(promotion_run, "promote", lambda run, how: moved.append(how) or version)
+    pushed = {"choose": {"run": "file:///run", "champion": None}, "gate": {"passed": True}}
+    arguments = {
+        "params": {"mode": mode},
+        "run_id": "run",
+        "ti": SimpleNamespace(xcom_pull=lambda task_ids: pushed.get(task_ids)),
+        "outlet_events": defaultdict(SimpleNamespace),
+    }
+    promote = promotion.get_task("promote").python_callable
+    if right:
+        assert promote(**arguments)["champion"] == {"number": 2}
+        assert moved == ["by mode automatic, run run"]
+    else:
+        with pytest.raises(AirflowFailException, match="Nobody has answered"):
+            promote(**arguments)
+        assert moved == []
+
+
 def test_a_comparison_without_a_champion_is_skipped_before_it_starts(promotion):
     from airflow.sdk.exceptions import AirflowSkipException
 
@@ -535,6 +562,18 @@ def test_a_job_done_is_the_tasks_xcom_and_the_next_run_submits_nothing(operator,
     again = operator.task.execute({})
     assert again == {**pushed, "found_done": True}
     assert len(calls) == 1
+
+
+def test_a_retry_starts_its_own_job_and_what_the_provider_refuses_is_not_tried_again(operator, submitted):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def refuse(arguments):
+        raise ValueError("YARN cluster mode ...")
+
+    assert not operator.task.durable, "a job of the try before writes another attempt"
+    submitted(refuse)
+    with pytest.raises(AirflowFailException, match="configuration: YARN"):
+        operator.task.execute({})
 
 
 @pytest.mark.parametrize(("kind", "retried"), [("data", False), ("configuration", False), ("passing", True)])

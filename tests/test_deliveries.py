@@ -24,6 +24,9 @@ def moment(text):
     return datetime.datetime.fromisoformat(text).replace(tzinfo=datetime.UTC)
 
 
+NOW = moment("2026-01-01")
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
     """A landing of three monthly deliveries of ten scenes each, which share no image."""
@@ -140,13 +143,14 @@ def test_news_are_the_deliveries_that_were_not_announced_as_they_are(landing):
     uri = storage.normalise(landing)
     told = [deliveries.announcement(uri, name, None, str(landing.parent / "storage")) for name in MONTHS[:2]]
     announced = {(each["date"], each["digest"]) for each in told}
-    assert deliveries.news(uri, announced) == [MONTHS[2]]
+    assert deliveries.news(uri, announced, NOW) == [MONTHS[2]]
+    assert deliveries.news(uri, announced, moment(MONTHS[2])) == [], "nobody would see it yet"
     (landing / MONTHS[2] / "delivery.json").unlink()
-    assert deliveries.news(uri, announced) == []
+    assert deliveries.news(uri, announced, NOW) == []
     (landing / MONTHS[0] / "delivery.json").write_text('{"comment": "sealed anew"}')
-    assert deliveries.news(uri, announced) == [MONTHS[0]]
+    assert deliveries.news(uri, announced, NOW) == [MONTHS[0]]
     with pytest.raises(DataError, match="no landing"):
-        deliveries.news(uri + "-absent", announced)
+        deliveries.news(uri + "-absent", announced, NOW)
 
 
 # --- stages done by delivery

@@ -170,7 +170,7 @@ def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, c
     verdict = airflow.xcom(run_id, "gate")
     assert not verdict["passed"]
     assert {rule["name"] for rule in verdict["rules"] if not rule["passed"]} == {"difference", "slices"}
-    folder = storage.join(str(airflow.storage), "runs", slug(run_id))
+    folder = storage.join(str(airflow.storage), "runs", slug(run_id, "promotion"))
     assert storage.read_json(storage.join(folder, "verdict.json"))["passed"] is False
     assert decision(airflow, "b")[0] == "refused"
     assert used() == ("a", None, "a")

@@ -222,6 +222,6 @@ def test_the_run_folder_holds_the_validated_configuration(opened):
     assert run.slug.startswith("manual__2026-01-01T00-00-00-00-00")
     assert load_run(run.uri) == run
     assert json.loads(storage.read_bytes(storage.join(run.uri, "run.json")))["config"]["epochs"] == 4
-    assert slug("a:b") != slug("a+b")
+    assert len({slug("a:b"), slug("a+b"), slug("a:b", "prediction"), slug("a:b", "promotion")}) == 4
     with pytest.raises(ConfigurationError, match="no run"):
         load_run(storage.join(run.root, "runs", "absent"))

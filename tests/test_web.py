@@ -225,12 +225,17 @@ def test_a_run_under_way_is_told_by_its_tasks(web):
 def test_a_failed_run_says_what_its_job_said_and_no_traceback(web):
     add_run("broken", state="failed", open_run="success", data__chip="failed")
     write_run(web.root, "broken", [])
-    error = {"kind": "data", "message": "Half of it is missing.", "advice": "Download it.", "traceback": "File ..."}
-    for attempt, message in (("20260102T120100-aa", error), ("20251231T000000-bb", {**error, "message": "older"})):
+    told_ = {"kind": "data", "message": "Half of it is missing.", "advice": "Download it."}
+    error = {**told_, "run": slug("broken"), "traceback": "File ..."}
+    attempts = {
+        "20251231T000000-bb": {**error, "message": "older"},
+        "20260102T120030-cc": {**error, "run": slug("other"), "message": "another run's"},
+        "20260102T120100-aa": error,
+    }
+    for attempt, message in attempts.items():
         storage.write_json(f"file://{web.root}/stages/chip/0f/attempts/{attempt}/error.json", message)
     failure = told(web.get(f"/open-images/runs/{TRAINING}/broken"))["failure"]
-    error.pop("traceback")
-    assert failure == {**error, "task": "data.chip"}
+    assert failure == {**told_, "task": "data.chip"}
 
 
 def test_a_run_whose_attempts_were_cleaned_away_is_still_told(web):
@@ -252,6 +257,31 @@ def test_a_damaged_storage_is_said_to_be_one_and_nothing_leaks(web):
     assert web.root.encode() not in body
     assert RUN in {row["run_id"] for row in told(web.get("/open-images/history"))["runs"]}
     storage.remove(uri)
+
+
+@pytest.mark.parametrize("pin", [b"{not json", b"[]", b"{}", b'{"attempt": 5}'])
+def test_a_damaged_pin_takes_away_its_stage_alone(web, pin):
+    add_run(f"pin {pin}")
+    uri = write_run(web.root, f"pin {pin}", whole_run(web.root))
+    storage.write_bytes(storage.join(uri, "pins", "train.json"), pin)
+    rows = {row["run_id"]: row for row in told(web.get("/open-images/history"))["runs"]}
+    assert rows[RUN]["model"]
+    assert "model" not in rows[f"pin {pin}"]
+    assert rows[f"pin {pin}"]["accuracy"]
+    storage.remove(uri)
+
+
+def test_a_store_that_fails_in_its_own_way_is_said_to_be_unreadable(web, monkeypatch):
+    class EndpointConnectionError(Exception):  # as of botocore, which knows no OSError
+        pass
+
+    def fail(root, runs):
+        raise EndpointConnectionError("http://store.example:9000 with a secret")
+
+    monkeypatch.setattr("open_images.web.app.history", fail)
+    status, headers, body = web.get("/open-images/history")
+    assert (status, b"cannot be read" in body, b"secret" in body) == (503, True, False)
+    assert headers["content-security-policy"]
 
 
 def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeypatch):

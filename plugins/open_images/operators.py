@@ -122,6 +122,8 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
 
     def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
         kwargs.setdefault("execution_timeout", stage_timeout(stage))
+        # A job belongs to the attempt that it was started for: a retry starts its own, and reconnects to none.
+        kwargs.setdefault("durable", False)
         super().__init__(application=str(JOBS / f"{stage}.py"), name=f"open-images-{stage}", conn_id=conn_id, **kwargs)
         self.stage = stage
         self.run = run
@@ -154,6 +156,8 @@ class SparkStageOperator(_StageMixin, SparkSubmitOperator):
             raise AirflowFailException(
                 f"configuration: There is no {error.filename}. Put spark-submit, which comes with pyspark, on PATH."
             ) from error
+        except ValueError as error:  # the provider's checks of the connection
+            raise AirflowFailException(f"configuration: {error}") from error
         except AirflowException as error:
             raise failure_of(uri, f"spark-submit of stage {self.stage} failed.") from error
         return xcom_value(committed(uri, f"Stage {self.stage} committed nothing."), found_done=False)
@@ -219,6 +223,7 @@ class ProcessStageOperator(_StageMixin, BaseOperator):
         result = self._hook.run_command(
             [sys.executable, "-m", "ml", self.stage, "--run", self.run, "--attempt", attempt],
             env={**os.environ, SUPERVISOR_VARIABLE: identity()},
+            cwd=os.getcwd(),  # OPEN_IMAGES_CONFIG may be relative to it
         )
         if result.exit_code:
             raise failure_of(uri, f"Stage {self.stage} ended with exit code {result.exit_code}.")

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from ml.flow import STAGES
 
 TRAINING = "open_images_training"
-NEWEST = 500  # runs in the history
 
 
 @dataclass(frozen=True)
@@ -43,19 +42,15 @@ def find_airflow_run(session: Session, run_id: str) -> AirflowRun | None:
     if run is None:
         return None
     tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == TRAINING, TaskInstance.run_id == run_id))
-    return _run(run, tuple(sorted(map(_task, tasks), key=_place)))
+    told = tuple(sorted(map(_task, tasks), key=_place))
+    return AirflowRun(run.run_id, str(run.state), str(run.run_type), run.run_after.isoformat(), told)
 
 
 def list_airflow_runs(session: Session) -> list[AirflowRun]:
-    """The newest runs of the training DAG, newest first."""
-    runs = session.scalars(
-        select(DagRun).where(DagRun.dag_id == TRAINING).order_by(DagRun.run_after.desc()).limit(NEWEST)
-    )
-    return [_run(run) for run in runs]
-
-
-def _run(run: DagRun, tasks: tuple[dict[str, Any], ...] = ()) -> AirflowRun:
-    return AirflowRun(run.run_id, str(run.state), str(run.run_type), run.run_after.isoformat(), tasks)
+    """All runs of the training DAG, newest first."""
+    columns = (DagRun.run_id, DagRun.state, DagRun.run_type, DagRun.run_after)
+    rows = session.execute(select(*columns).where(DagRun.dag_id == TRAINING).order_by(DagRun.run_after.desc()))
+    return [AirflowRun(row.run_id, str(row.state), str(row.run_type), row.run_after.isoformat()) for row in rows]
 
 
 def _task(task: TaskInstance) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def create_app() -> ASGIApp:
     app = FastAPI(openapi_url=None, dependencies=[Depends(requires_authenticated())])
     app.add_exception_handler(StageError, _unreadable)
     app.add_exception_handler(OSError, _unreadable)
+    app.add_exception_handler(Exception, _unreadable)  # not every object store's library raises OSError
     app.get("/static/{name}")(read_static)
     app.get("/runs/{dag_id}/{run_id}", dependencies=[OF_ITS_DAG])(read_run)
     app.get("/runs/{dag_id}/{run_id}/files/{stage}/{path:path}", dependencies=[OF_ITS_DAG])(read_file)

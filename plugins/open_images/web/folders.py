@@ -7,6 +7,7 @@ versions too, and runs of which a part was cleaned away.
 from __future__ import annotations
 
 import functools
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from ml.manifests import Manifest, load_manifest
 from ml.release import modified
 from ml.runs import slug
 
+log = logging.getLogger(__name__)
 FLOW = "training"
 
 
@@ -51,7 +53,10 @@ class RunFolder:
             if ".." in attempt or not attempt.startswith(storage.join(self.root, "stages", stage) + "/"):
                 return None
             return _manifest(attempt)
-        except (FileNotFoundError, DataError):
+        except FileNotFoundError:
+            return None
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            log.warning("%s: %s", uri, error)
             return None
 
     def manifests(self) -> dict[str, Manifest]:
@@ -94,11 +99,16 @@ def read_run(root: str, name: str) -> RunFolder | None:
     uri = storage.join(root, "runs", name, "run.json")
     try:
         content = storage.read_json(uri)
+        if content.get("flow", FLOW) != FLOW:
+            return None
+        needed = (content["run_id"], content["config"]["network"], content["config"]["chip_class"])
+        if not all(isinstance(value, str) for value in needed):
+            raise TypeError("a value that is no text")
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise DataError(f"{uri} is damaged: {error}", "Start the run again.") from error
-    return RunFolder(root, name, content) if content.get("flow", FLOW) == FLOW else None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{uri} is damaged: {error!r}", "Start the run again.") from error
+    return RunFolder(root, name, content)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -93,16 +93,20 @@ def _failure(run: AirflowRun, folder: RunFolder) -> dict[str, Any] | None:
     """What the job of the failed task said: kind, message and advice. The traceback is for the log."""
     for task in run.tasks:
         if task["state"] == "failed" and task["started"]:
-            error = _error(folder.root, task["task"].rpartition(".")[2], task["started"])
+            error = _error(folder, task["task"].rpartition(".")[2], task["started"])
             if error:
                 return {"task": task["task"], **{name: error.get(name, "") for name in ("kind", "message", "advice")}}
     return None
 
 
-def _error(root: str, stage: str, started: str) -> dict[str, Any] | None:
-    """The first `error.json` of a stage since a task started; the run pins no attempt that failed."""
-    fs, path = storage.filesystem(storage.join(root, "stages", stage))
+def _error(folder: RunFolder, stage: str, started: str) -> dict[str, Any] | None:
+    """The run's first `error.json` of a stage since a task started; no run pins an attempt that failed."""
+    fs, path = storage.filesystem(storage.join(folder.root, "stages", stage))
     since = started[:19].replace("-", "").replace(":", "")  # as attempts are named
     found = {file.split("/")[-2]: file for file in fs.glob(f"{path}/*/attempts/*/error.json")}
-    attempts = sorted(attempt for attempt in found if attempt >= since)
-    return dict(storage.read_json(fs.unstrip_protocol(found[attempts[0]]))) if attempts else None
+    for attempt in sorted(found):
+        if attempt >= since:
+            error = dict(storage.read_json(fs.unstrip_protocol(found[attempt])))
+            if error.get("run") == folder.slug:
+                return error
+    return None

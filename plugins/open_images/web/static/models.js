@@ -7,15 +7,17 @@ import {
   Measured,
   Notice,
   Outside,
+  RunName,
   Section,
   Table,
   TRAINING,
+  UNDER_WAY,
   day,
   fileUrl,
   h,
   minute,
   number,
-  reportPath,
+  newestOf,
   runPath,
   urlOf,
   useData,
@@ -26,7 +28,7 @@ const { Fragment } = globalThis.React;
 const SPLITS = ["train", "validation", "test"];
 
 globalThis.Models = function Models() {
-  const answer = useData(urlOf("history"), ({ runs }) => runs.some(({ state }) => state === "running"));
+  const answer = useData(urlOf("history"), ({ runs }) => runs.some(({ state }) => UNDER_WAY.includes(state)));
   const registry = useData(urlOf("models"));
   return h(Answered, { answer, show: ({ runs }) => h(History, { runs, registry }) });
 };
@@ -99,7 +101,7 @@ function History({ runs, registry: { data: registry, error } }) {
 }
 
 function Champion({ rows, registry, error, role }) {
-  const row = rows.filter((other) => role(other) === "champion" && other.accuracy).pop();
+  const row = newestOf(rows.filter((other) => role(other) === "champion" && other.accuracy));
   if (error) return h(Notice, { kind: "warning", title: "The registry cannot be read." }, h("p", null, error));
   if (!registry) return null;
   if (!registry.champion) return h("p", null, "No champion has been promoted yet.");
@@ -111,7 +113,7 @@ function Champion({ rows, registry, error, role }) {
     row
       ? [
           " of ",
-          h(Inside, { key: "run", to: reportPath(row.run_id) }, row.run_id),
+          h(RunName, { key: "run", row }),
           ": accuracy ",
           h(Measured, { key: "accuracy", of: row.accuracy }),
           ".",
@@ -127,9 +129,7 @@ const Runs = ({ rows, role }) =>
       {
         name: "run",
         cell: (row) =>
-          row.state
-            ? h(Inside, { to: reportPath(row.run_id) }, row.run_id)
-            : h("span", null, row.run_id, h("span", { className: "soft" }, " (from a shell)")),
+          h("span", null, h(RunName, { row }), !row.state && h("span", { className: "soft" }, " (not in Airflow)")),
       },
       { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, row.when) },
       {
@@ -185,8 +185,8 @@ const Candidates = ({ registry, rows }) =>
       {
         name: "run",
         cell: (row) => {
-          const run = rows.filter((other) => other.model === row.model && other.state).pop();
-          return run ? h(Inside, { to: reportPath(run.run_id) }, run.run_id) : h("code", null, row.model);
+          const run = newestOf(rows.filter((other) => other.model === row.model));
+          return run ? h(RunName, { row: run }) : h("code", null, row.model);
         },
       },
       { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, minute(row.as_of)) },

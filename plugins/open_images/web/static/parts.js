@@ -8,28 +8,34 @@ export const TRAINING = "open_images_training";
 const ROOT = new URL("../", import.meta.url);
 const STYLE = new URL("style.css", import.meta.url).href;
 const POLL = 10_000; // milliseconds
+export const UNDER_WAY = ["queued", "running"];
 
 export const h = createElement;
 export const urlOf = (...parts) => new URL(parts.map(encodeURIComponent).join("/"), ROOT).href;
 export const fileUrl = (runId, stage, path) =>
   `${urlOf("runs", TRAINING, runId, "files", stage)}/${path.split("/").map(encodeURIComponent).join("/")}`;
 
-/** Data of a route: {data, error}; asked again every ten seconds while `again(data)`. */
+/**
+ * Data of a route: {data, error}; asked again every ten seconds while `again(data)`. Where that fails the data so far
+ * stays, and is asked for again.
+ */
 export function useData(url, again = () => false) {
   const [answer, setAnswer] = useState({});
   useEffect(() => {
     const stop = new AbortController();
     let timer;
+    let data;
     const ask = async () => {
       try {
         const response = await fetch(url, { signal: stop.signal });
-        const content = await response.json();
+        const content = await response.json().catch(() => ({})); // a proxy answers in HTML
         if (!response.ok) throw new Error(`${content.detail ?? response.statusText} (${response.status})`);
-        setAnswer({ data: content });
-        if (again(content)) timer = setTimeout(ask, POLL);
+        data = content;
+        setAnswer({ data });
       } catch (error) {
-        if (!stop.signal.aborted) setAnswer({ error: String(error.message ?? error) });
+        if (!stop.signal.aborted) setAnswer({ data, error: String(error.message ?? error) });
       }
+      if (data && again(data) && !stop.signal.aborted) timer = setTimeout(ask, POLL);
     };
     ask();
     return () => {
@@ -79,6 +85,13 @@ export const Outside = ({ href, children }) =>
 
 export const runPath = (runId) => `/dags/${TRAINING}/runs/${encodeURIComponent(runId)}`;
 export const reportPath = (runId) => `${runPath(runId)}/plugin/report`;
+
+/** A run's name; a link to its report where Airflow knows it, and not only a shell. */
+export const RunName = ({ row, children }) =>
+  row.state ? h(Inside, { to: reportPath(row.run_id) }, children ?? row.run_id) : (children ?? row.run_id);
+
+/** Of rows of the history, oldest first, the newest: one that Airflow knows, where there is any. */
+export const newestOf = (rows) => rows.filter(({ state }) => state).pop() ?? rows[rows.length - 1];
 
 /** A table. Columns: {name, cell: row => content, number: whether right-aligned}; the first one heads its row. */
 export const Table = ({ caption, columns, rows, mark = () => null }) =>
@@ -172,9 +185,12 @@ export const Answered = ({ answer, show }) =>
   h(
     Page,
     null,
-    answer.error
-      ? h(Notice, { kind: "error", title: "This cannot be shown." }, h("p", null, answer.error))
-      : answer.data
-        ? show(answer.data)
-        : h("p", { className: "soft", role: "status" }, "Loading …"),
+    answer.error &&
+      h(
+        Notice,
+        { kind: "error", title: answer.data ? "What stands here is not of this moment." : "This cannot be shown." },
+        h("p", null, answer.error),
+      ),
+    answer.data && show(answer.data),
+    !answer.data && !answer.error && h("p", { className: "soft", role: "status" }, "Loading …"),
   );

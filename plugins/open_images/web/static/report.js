@@ -7,13 +7,16 @@ import {
   Measured,
   Notice,
   Outside,
+  RunName,
   Section,
   Table,
   TRAINING,
+  UNDER_WAY,
   fileUrl,
   fixed,
   h,
   minute,
+  newestOf,
   number,
   percent,
   points,
@@ -25,7 +28,6 @@ import {
 import { Gauge } from "./charts.js";
 
 const { Fragment } = globalThis.React;
-const UNDER_WAY = ["queued", "running"];
 const CAPTIONS = {
   confusion_matrix: "Confusion matrix. Rows: what annotators said; columns: what the model says.",
   roc: "ROC curve: of every threshold, how much of the second label is found and how much of the first mistaken for it.",
@@ -209,7 +211,7 @@ function Champion({ model, evaluation, comparison }) {
   const { data: registry, error } = useData(urlOf("models"));
   const { data: all } = useData(urlOf("history"));
   const champion = registry?.champion;
-  const measured = all?.runs.filter((row) => row.model === champion && row.accuracy).pop();
+  const measured = newestOf(all?.runs.filter((row) => row.model === champion && row.accuracy) ?? []);
   const version = registry?.versions.find((row) => row.model === model);
   let told = error ? `The registry cannot be read: ${error}` : "No champion has been promoted yet.";
   if (champion === model && champion) told = "This model is the champion.";
@@ -238,7 +240,7 @@ function Champion({ model, evaluation, comparison }) {
         rows: [
           { name: "this run's", accuracy: evaluation.accuracy },
           {
-            name: h(Inside, { to: reportPath(measured.run_id) }, `champion, of ${measured.run_id}`),
+            name: h(RunName, { row: measured }, `champion, of ${measured.run_id}`),
             accuracy: measured.accuracy,
           },
         ],
@@ -289,11 +291,17 @@ function Ledger({ ledgers, splits }) {
         columns: [
           { name: "outcome", cell: ([reason]) => reason },
           { name: "faces", number: true, cell: ([, count]) => number(count) },
-          { name: "share", number: true, cell: ([, count]) => percent(ledger.total ? count / ledger.total : null) },
           {
-            name: "",
-            cell: ([, count]) =>
-              h("span", { className: "bar", style: { width: `${(7 * count) / (ledger.total || 1)}rem` } }),
+            name: "share",
+            number: true,
+            cell: ([, count]) => [
+              percent(ledger.total ? count / ledger.total : null),
+              h(
+                "span",
+                { key: "bar", className: "bars", "aria-hidden": true },
+                h("span", { className: "bar", style: { width: `${(7 * count) / (ledger.total || 1)}rem` } }),
+              ),
+            ],
           },
         ],
         rows,
