@@ -73,7 +73,7 @@ def backfill(
     """
     import yaml
     from airflow_root import attempts, make_root, running
-    from test_backfill import DAG, Airflow
+    from test_backfill import DAG, Backfills
 
     storage = make_root(root, landing)
     file = root / "var" / "deployment.yaml"
@@ -81,8 +81,8 @@ def backfill(
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | values))
     interval = ("--from-date", "2020-01-01", "--to-date", "2020-05-31", "--max-active-runs", "2")
     digests, faults = {}, []
-    with running(root, DAG) as (client, _):
-        airflow = Airflow(root, storage, landing, client)
+    with running(root, DAG) as (client, password):
+        airflow = Backfills(root, storage, client, password, DAG)
         seconds = timed(airflow, *interval, *options)
         print(f"\n{' '.join(options) or 'forwards'}: {seconds:.0f} s\n")
         print("| month | deliveries | faces | accuracy | majority |\n|---|---|---|---|---|")
@@ -92,7 +92,7 @@ def backfill(
             if runs[month]["state"] != "success":
                 faults.append(f"{month}: {runs[month]['state']}, {airflow.states(run_id)}")
                 continue
-            run, told = airflow.run(run_id), airflow.xcom(run_id, "evaluate")
+            run, told = airflow.run(run_id), airflow.pushed(run_id, "evaluate")
             digests[month] = features_digest(run)
             faces = sum(sum(split.values()) for split in run.pinned("featurize").metrics["faces"].values())
             found = told["accuracy"]

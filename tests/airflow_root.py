@@ -7,14 +7,17 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
 import psutil
 import yaml
 
 import local_airflow
+from ml import storage
+from ml.runs import Run, load_run, slug
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -35,14 +38,14 @@ def make_root(root: Path, release: Path) -> Path:
     Returns:
         The storage root.
     """
-    storage = root / "var" / "storage"
-    storage.parent.mkdir(parents=True)
+    where = root / "var" / "storage"
+    where.parent.mkdir(parents=True)
     for name in ("dags", "plugins"):
         (root / name).symlink_to(ROOT / name)
     # Runs by hand and by deliveries alone: a schedule would start one as soon as the DAG is unpaused.
-    content = {"storage": str(storage), "release": str(release), "spark_conf": SPARK_CONF, "training_schedule": None}
+    content = {"storage": str(where), "release": str(release), "spark_conf": SPARK_CONF, "training_schedule": None}
     (root / "var" / "deployment.yaml").write_text(yaml.safe_dump(content))
-    return storage
+    return where
 
 
 @contextlib.contextmanager
@@ -72,6 +75,70 @@ def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
         local_airflow.down(root)
 
 
+@dataclass(frozen=True)
+class Airflow:
+    """An Airflow that runs, and how to ask it, about one of its DAGs above all.
+
+    Attributes:
+        root: As `make_root` made it.
+        storage: The storage root.
+        client: Of its REST API, logged in.
+        password: With which one logs in.
+        dag: The DAG that is meant where none is named.
+    """
+
+    root: Path
+    storage: Path
+    client: httpx.Client
+    password: str
+    dag: str
+
+    def ask(self, method: str, path: str, **content: Any) -> Any:
+        """What the REST API answers, which must be well."""
+        answer = self.client.request(method, f"/api/v2{path}", **({"json": content} if content else {}))
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def get(self, path: str) -> Any:
+        """What the REST API answers about the DAG."""
+        return self.ask("GET", f"/dags/{self.dag}{path}")
+
+    def trigger(self, **values: Any) -> str:
+        """Start a run by hand, without a logical date; its id."""
+        return str(self.ask("POST", f"/dags/{self.dag}/dagRuns", logical_date=None, conf=values)["dag_run_id"])
+
+    def state(self, run_id: str) -> str:
+        """The state of a run."""
+        return str(self.get(f"/dagRuns/{run_id}")["state"])
+
+    def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The task instances of a run by their task's id."""
+        return {task["task_id"]: task for task in self.get(f"/dagRuns/{run_id}/taskInstances")["task_instances"]}
+
+    def states(self, run_id: str) -> dict[str, str | None]:
+        """The states of a run's tasks."""
+        return {name: task["state"] for name, task in self.tasks(run_id).items()}
+
+    def xcom(self, run_id: str, task: str, key: str = "return_value") -> Any:
+        """What a task has pushed."""
+        return self.get(f"/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/{key}")["value"]
+
+    def run(self, run_id: str) -> Run:
+        """What a run of the training has left."""
+        return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
+
+    def wait_to_end(self, run_id: str, seconds: float = 600) -> str:
+        """Wait until a run has ended; its state."""
+        ended = ("success", "failed")
+        return wait_for(f"the end of {run_id}", lambda: (state := self.state(run_id)) in ended and state, seconds)
+
+    def events(self, asset: str) -> list[dict[str, Any]]:
+        """The extras of an asset's events, the newest first."""
+        (found,) = self.ask("GET", f"/assets?name_pattern={asset}")["assets"]
+        told = self.ask("GET", f"/assets/events?asset_id={found['id']}&order_by=-timestamp")
+        return [event["extra"] for event in told["asset_events"]]
+
+
 def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> list[str]:
     """The command that does a Spark stage of a run; an underscore in a setting's name stands for a dot."""
     settings = SPARK_CONF | {name.replace("_", "."): value for name, value in conf.items()}
@@ -80,9 +147,9 @@ def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> lis
     return [str(program), "--master", master, *options, str(ROOT / "spark_jobs" / f"{job}.py"), "--run", run_uri]
 
 
-def attempts(storage: Path) -> set[str]:
+def attempts(root: Path) -> set[str]:
     """The attempt folders below a storage root, committed or not, as `<stage>/<attempt>`."""
-    return {f"{folder.parts[-4]}/{folder.name}" for folder in storage.glob("stages/*/*/attempts/*")}
+    return {f"{folder.parts[-4]}/{folder.name}" for folder in root.glob("stages/*/*/attempts/*")}
 
 
 def wait_for(what: str, ask: Callable[[], T], seconds: float = 120) -> T:

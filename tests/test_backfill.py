@@ -9,19 +9,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
-from airflow_root import SMALL, attempts, make_root, running, wait_for
+from airflow_root import SMALL, Airflow, attempts, make_root, running, wait_for
 from landings import deliver
 
 import local_airflow
-from ml import storage
-from ml.runs import Run, load_run, slug
 
 pytestmark = pytest.mark.slow
 DAG = "open_images_training"
@@ -30,35 +26,17 @@ SCENES = 40  # of each delivery
 STAGES = ("extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate")
 
 
-@dataclass(frozen=True)
-class Airflow:
-    """An Airflow that runs, and how to ask it."""
-
-    root: Path
-    storage: Path
-    landing: Path
-    client: httpx.Client
-
-    def get(self, path: str) -> Any:
-        answer = self.client.get(f"/api/v2{path}")
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+class Backfills(Airflow):
+    """An Airflow that runs, and how to ask it about trainings by interval."""
 
     def runs(self, run_type: str) -> dict[str, dict[str, Any]]:
         """The trainings of a type by the month in which their interval starts; others by their id."""
-        found = self.get(f"/dags/{DAG}/dagRuns?limit=100&run_type={run_type}")["dag_runs"]
+        found = self.get(f"/dagRuns?limit=100&run_type={run_type}")["dag_runs"]
         return {(run["logical_date"] or run["dag_run_id"])[:7]: run for run in found}
 
-    def states(self, run_id: str) -> dict[str, str]:
-        tasks = self.get(f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: task["state"] for task in tasks}
-
-    def xcom(self, run_id: str, stage: str) -> Any:
-        group = "model" if stage in ("train", "evaluate") else "data"
-        return self.get(f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{group}.{stage}/xcomEntries/return_value")["value"]
-
-    def run(self, run_id: str) -> Run:
-        return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
+    def pushed(self, run_id: str, stage: str) -> Any:
+        """What the task of a stage has pushed."""
+        return self.xcom(run_id, f"{'model' if stage in ('train', 'evaluate') else 'data'}.{stage}")
 
     def backfill(self, *options: str) -> str:
         done = subprocess.run(
@@ -72,29 +50,37 @@ class Airflow:
 
     def wait_for_backfill(self) -> None:
         def over() -> bool:
-            return all(backfill["completed_at"] for backfill in self.get(f"/backfills?dag_id={DAG}")["backfills"])
+            return all(
+                backfill["completed_at"] for backfill in self.ask("GET", f"/backfills?dag_id={DAG}")["backfills"]
+            )
 
         wait_for("the end of the backfill", over, 1200)
 
 
 @pytest.fixture(scope="module")
-def airflow(tmp_path_factory) -> Iterator[Airflow]:
-    root = tmp_path_factory.mktemp("backfill") / "root"
-    landing = root.parent / "landing"
+def landing(tmp_path_factory) -> Path:
+    """A landing with the first two deliveries."""
+    landing = tmp_path_factory.mktemp("delivered") / "landing"
     for name in MONTHS[:2]:
         deliver(landing, name, SCENES)
+    return landing
+
+
+@pytest.fixture(scope="module")
+def airflow(landing, tmp_path_factory) -> Iterator[Backfills]:
+    root = tmp_path_factory.mktemp("backfill") / "root"
     where = make_root(root, landing)
     deployment = root / "var" / "deployment.yaml"
     content = yaml.safe_load(deployment.read_text()) | SMALL | {"split": "digest", "training_schedule": "0 0 1 * *"}
     deployment.write_text(yaml.safe_dump(content))
-    with running(root, DAG) as (client, _):
-        yield Airflow(root, where, landing, client)
+    with running(root, DAG) as (client, password):
+        yield Backfills(root, where, client, password, DAG)
 
 
 def test_a_scheduled_interval_without_a_delivery_is_skipped_and_succeeds(airflow):
     # As Airflow does without catchup, unpausing starts the run of the last whole interval.
     (run,) = wait_for("the scheduled run", lambda: airflow.runs("scheduled").values())
-    wait_for("its end", lambda: airflow.get(f"/dags/{DAG}/dagRuns/{run['dag_run_id']}")["state"] == "success")
+    assert airflow.wait_to_end(run["dag_run_id"], 120) == "success"
     assert set(airflow.states(run["dag_run_id"]).values()) == {"skipped"}
     assert attempts(airflow.storage) == set()
 
@@ -118,11 +104,10 @@ def test_a_backfill_trains_each_month_on_what_was_delivered_before_its_end(airfl
     }
     assert seen == {"2020-01": [MONTHS[0]], "2020-02": [MONTHS[0], MONTHS[1]]}
     assert set(airflow.states(runs["2020-03"]["dag_run_id"]).values()) == {"skipped"}
-    faces = {month: airflow.xcom(runs[month]["dag_run_id"], "evaluate")["faces"] for month in seen}
+    faces = {month: airflow.pushed(runs[month]["dag_run_id"], "evaluate")["faces"] for month in seen}
     assert 0 < faces["2020-01"] < faces["2020-02"]
-    asset = airflow.get("/assets?name_pattern=open_images_candidate")["assets"][0]["id"]
-    events = airflow.get(f"/assets/events?asset_id={asset}")["asset_events"]
-    assert [event["extra"]["run_type"] for event in events] == ["backfill"] * 2, "so that a promotion asks nobody"
+    events = airflow.events("open_images_candidate")
+    assert [event["run_type"] for event in events] == ["backfill"] * 2, "so that a promotion asks nobody"
 
 
 def test_each_delivery_was_extracted_and_chipped_once(airflow):
@@ -138,33 +123,28 @@ def test_a_second_backfill_finds_all_done_and_starts_no_job(airflow):
     runs = airflow.runs("backfill")
     for month in ("2020-01", "2020-02"):
         assert runs[month]["state"] == "success"
-        found = {stage: airflow.xcom(runs[month]["dag_run_id"], stage)["found_done"] for stage in STAGES}
+        found = {stage: airflow.pushed(runs[month]["dag_run_id"], stage)["found_done"] for stage in STAGES}
         assert found == dict.fromkeys(STAGES, True)
     assert attempts(airflow.storage) == before
 
 
 def test_a_run_by_hand_sees_what_was_delivered_up_to_the_day_asked_and_redoes_nothing(airflow):
     before = attempts(airflow.storage)
-    answer = airflow.client.post(
-        f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": {"as_of": "2020-01-15"}}
-    )
-    assert answer.status_code == 200, answer.text
-    run_id = answer.json()["dag_run_id"]
-    wait_for("its end", lambda: airflow.get(f"/dags/{DAG}/dagRuns/{run_id}")["state"] == "success", 300)
+    run_id = airflow.trigger(as_of="2020-01-15")
+    assert airflow.wait_to_end(run_id, 300) == "success"
     assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [MONTHS[0]]
     assert attempts(airflow.storage) == before
 
 
-def test_a_new_delivery_is_announced_and_trained_on(airflow):
-    landing = "open_images_landing"
-    deliver(airflow.landing, MONTHS[2], SCENES)
-    shutil.copytree(airflow.landing / MONTHS[2], airflow.landing / "2020-05-15")
-    (airflow.landing / "2020-05-15" / "delivery.json").unlink()  # not there yet
-    assert airflow.client.patch(f"/api/v2/dags/{landing}", json={"is_paused": False}).status_code == 200
+def test_a_new_delivery_is_announced_and_trained_on(airflow, landing):
+    deliver(landing, MONTHS[2], SCENES)
+    shutil.copytree(landing / MONTHS[2], landing / "2020-05-15")
+    (landing / "2020-05-15" / "delivery.json").unlink()  # not there yet
+    airflow.ask("PATCH", "/dags/open_images_landing", is_paused=False)
 
     def trainings() -> dict[str, dict[str, Any]]:
         """Those that deliveries have started; several events at once start one or more."""
-        found = airflow.get(f"/dags/{DAG}/dagRuns?run_type=asset_triggered")["dag_runs"]
+        found = airflow.get("/dagRuns?run_type=asset_triggered")["dag_runs"]
         return {run["dag_run_id"]: run for run in found}
 
     def ended() -> dict[str, dict[str, Any]]:
@@ -175,7 +155,6 @@ def test_a_new_delivery_is_announced_and_trained_on(airflow):
         assert run["state"] == "success", airflow.states(run_id)
         assert run["logical_date"] is None
         assert [delivery.name for delivery in airflow.run(run_id).deliveries] == list(MONTHS)
-    asset = airflow.get("/assets?name_pattern=open_images_landing")["assets"][0]["id"]
-    told = [event["extra"] for event in airflow.get(f"/assets/events?asset_id={asset}")["asset_events"]]
+    told = airflow.events("open_images_landing")
     assert sorted(event["date"] for event in told) == list(MONTHS)
     assert all(event["counts"]["photographs"] > 0 and event["digest"] for event in told)

@@ -8,15 +8,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import yaml
-from airflow_root import SMALL, attempts, make_root, running, wait_for
+from airflow_root import SMALL, Airflow, attempts, make_root, running, wait_for
 
 from ml import storage
 from ml.flow import STAGES
@@ -28,49 +26,20 @@ TRAINING, MAINTENANCE = "open_images_training", "open_images_maintenance"
 NOW = {"grace_hours": 1e-6, "run_days": 1e-6, "keep_runs": 1}
 
 
-@dataclass(frozen=True)
-class Airflow:
-    """An Airflow that runs, what has been posted to its address for notifications, and how to ask it."""
+Posted = list[dict[str, Any]]
 
-    storage: Path
-    client: httpx.Client
-    posted: list[dict[str, Any]]
 
-    def trigger(self, dag: str, **values: Any) -> str:
-        answer = self.client.post(f"/api/v2/dags/{dag}/dagRuns", json={"logical_date": None, "conf": values})
-        assert answer.status_code == 200, answer.text
-        return str(answer.json()["dag_run_id"])
-
-    def get(self, path: str) -> Any:
-        answer = self.client.get(f"/api/v2/dags/{path}")
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def wait_to_end(self, dag: str, run_id: str, seconds: float = 300) -> str:
-        def ended() -> Any:
-            state = self.get(f"{dag}/dagRuns/{run_id}")["state"]
-            return state in ("success", "failed") and state
-
-        return str(wait_for(f"the end of {run_id}", ended, seconds))
-
-    def tasks(self, dag: str, run_id: str) -> dict[str, str]:
-        found = self.get(f"{dag}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: task["state"] for task in found}
-
-    def xcom(self, run_id: str, task: str) -> Any:
-        return self.get(f"{MAINTENANCE}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value")["value"]
-
-    def told(self, run_id: str) -> dict[str, Any]:
-        """The notification about a run."""
-        wanted = lambda: [told for told in self.posted if told["run"] == run_id]  # noqa: E731
-        (told,) = wait_for(f"the notification about {run_id}", wanted, 120)
-        return told
+def told_of(posted: Posted, run_id: str) -> dict[str, Any]:
+    """The notification about a run."""
+    wanted = lambda: [told for told in posted if told["run"] == run_id]  # noqa: E731
+    (told,) = wait_for(f"the notification about {run_id}", wanted, 120)
+    return told
 
 
 @pytest.fixture(scope="module")
-def posted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def listener() -> Iterator[tuple[str, Posted]]:
     """An address, and what is posted to it."""
-    found: list[dict[str, Any]] = []
+    found: Posted = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -89,14 +58,23 @@ def posted() -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 
 @pytest.fixture(scope="module")
-def airflow(sample_release, tmp_path_factory, posted) -> Iterator[Airflow]:
+def posted(listener) -> Posted:
+    return listener[1]
+
+
+@pytest.fixture(scope="module")
+def airflow(sample_release, tmp_path_factory, listener) -> Iterator[Airflow]:
     root = tmp_path_factory.mktemp("operations") / "root"
     where = make_root(root, sample_release)
-    url, found = posted
     deployment = root / "var" / "deployment.yaml"
-    deployment.write_text(deployment.read_text() + yaml.safe_dump({**SMALL, "notify": url}))
-    with running(root, TRAINING, MAINTENANCE) as (client, _):
-        yield Airflow(where, client, found)
+    deployment.write_text(deployment.read_text() + yaml.safe_dump({**SMALL, "notify": listener[0]}))
+    with running(root, TRAINING, MAINTENANCE) as (client, password):
+        yield Airflow(root, where, client, password, TRAINING)
+
+
+@pytest.fixture(scope="module")
+def maintenance(airflow) -> Airflow:
+    return replace(airflow, dag=MAINTENANCE)
 
 
 @pytest.fixture(scope="module")
@@ -109,41 +87,43 @@ def left_over(airflow, sample_release) -> Run:
     return run
 
 
-def test_a_failed_run_is_told_with_its_task(airflow):
-    run_id = airflow.trigger(TRAINING, tresholds=0.4)
-    assert airflow.wait_to_end(TRAINING, run_id) == "failed"
-    told = airflow.told(run_id)
+def test_a_failed_run_is_told_with_its_task(airflow, posted):
+    run_id = airflow.trigger(tresholds=0.4)
+    assert airflow.wait_to_end(run_id) == "failed"
+    told = told_of(posted, run_id)
     assert (told["dag"], told["state"], told["task"]) == (TRAINING, "failed", "open_run")
     page = airflow.client.get(told["url"])
     assert page.status_code == 200
 
 
-def test_a_dry_run_lists_removes_nothing_and_is_told_as_a_success(airflow, left_over):
+def test_a_dry_run_lists_removes_nothing_and_is_told_as_a_success(airflow, maintenance, posted, left_over):
     before = attempts(airflow.storage)
-    run_id = airflow.trigger(MAINTENANCE, **NOW)
-    assert airflow.wait_to_end(MAINTENANCE, run_id) == "success"
-    assert airflow.tasks(MAINTENANCE, run_id) == {"plan": "success", "remove": "skipped"}
-    planned = airflow.xcom(run_id, "plan")
+    run_id = maintenance.trigger(**NOW)
+    assert maintenance.wait_to_end(run_id) == "success"
+    assert maintenance.states(run_id) == {"plan": "success", "remove": "skipped"}
+    planned = maintenance.xcom(run_id, "plan")
     assert {item["kind"] for item in planned["largest"]} == {"run", "attempt"}
     assert storage.exists(planned["plan"])
     assert attempts(airflow.storage) == before
     assert load_run(left_over.uri) == left_over
-    assert airflow.told(run_id)["state"] == "success"
+    assert told_of(posted, run_id)["state"] == "success"
 
 
-def test_a_removal_beside_a_training_takes_exactly_what_it_lists_and_the_training_ends_well(airflow, left_over):
-    training = airflow.trigger(TRAINING)
+def test_a_removal_beside_a_training_takes_exactly_what_it_lists_and_the_training_ends_well(
+    airflow, maintenance, posted, left_over
+):
+    training = airflow.trigger()
     run_uri = storage.join(storage.normalise(airflow.storage), "runs", slug(training))
 
     def in_the_middle() -> bool:
-        state = airflow.tasks(TRAINING, training)
+        state = airflow.states(training)
         claimed = {path.split("/")[0] for path in storage.survey(storage.join(left_over.root, "stages"))}
         return state["data.extract"] == "success" and "join_labels" in claimed
 
     wait_for("a training in the middle of its stages", in_the_middle, 300)
-    run_id = airflow.trigger(MAINTENANCE, **NOW, remove=True)
-    assert airflow.wait_to_end(MAINTENANCE, run_id) == "success"
-    planned, removed = airflow.xcom(run_id, "plan"), airflow.xcom(run_id, "remove")
+    run_id = maintenance.trigger(**NOW, remove=True)
+    assert maintenance.wait_to_end(run_id) == "success"
+    planned, removed = maintenance.xcom(run_id, "plan"), maintenance.xcom(run_id, "remove")
     listed = {item["uri"]: item["kind"] for item in planned["largest"]}
     assert left_over.uri in listed
     assert not any(uri.startswith(run_uri) for uri in listed)
@@ -152,7 +132,7 @@ def test_a_removal_beside_a_training_takes_exactly_what_it_lists_and_the_trainin
         assert storage.exists(uri) == (uri in removed["stayed"])
     assert removed["stayed"] == {}
     assert removed["removed"] == planned["goes"]
-    assert airflow.wait_to_end(TRAINING, training, 600) == "success", airflow.tasks(TRAINING, training)
+    assert airflow.wait_to_end(training) == "success", airflow.states(training)
     for manifest in load_run(run_uri).pins().values():
         assert manifest.whole()
-    assert airflow.told(training)["state"] == "success"
+    assert told_of(posted, training)["state"] == "success"

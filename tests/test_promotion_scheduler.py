@@ -7,13 +7,10 @@ prediction.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from airflow_root import make_root, running, wait_for
+from airflow_root import Airflow, make_root, running, wait_for
 from browser import logged_in, shoot
 from models import png_of
 from promotions import event_of, make_candidate
@@ -31,22 +28,11 @@ TASKS = ("choose", "compare", "gate", "approve", "promote", "move_back")
 MONTHS = {name: f"2026-{month:02d}-01T00:00:00+00:00" for month, name in enumerate("abcde", 1)}
 
 
-@dataclass(frozen=True)
-class Airflow:
-    """An Airflow that runs, and how to ask it."""
-
-    root: Path
-    storage: Path
-    client: httpx.Client
-    password: str
-
-    def ask(self, method: str, path: str, **content: Any) -> Any:
-        answer = self.client.request(method, f"/api/v2{path}", **({"json": content} if content else {}))
-        assert answer.status_code < 300, answer.text
-        return answer.json()
+class Promotions(Airflow):
+    """An Airflow that runs, and how to ask it about promotions."""
 
     def runs(self) -> set[str]:
-        return {run["dag_run_id"] for run in self.ask("GET", f"/dags/{DAG}/dagRuns")["dag_runs"]}
+        return {run["dag_run_id"] for run in self.get("/dagRuns")["dag_runs"]}
 
     def announce(self, *extras: dict[str, Any]) -> str:
         """Create events of the candidate's asset, and give the id of the run that they start."""
@@ -57,18 +43,9 @@ class Airflow:
         (run_id,) = wait_for("a promotion", lambda: self.runs() - before)
         return run_id
 
-    def trigger(self, **values: Any) -> str:
-        return str(self.ask("POST", f"/dags/{DAG}/dagRuns", logical_date=None, conf=values)["dag_run_id"])
-
-    def states(self, run_id: str) -> dict[str, str | None]:
-        tasks = self.ask("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {task["task_id"]: task["state"] for task in tasks}
-
     def end(self, run_id: str) -> dict[str, str | None]:
         """Wait until a run has ended, which must be well, and give the states of its tasks."""
-        path = f"/dags/{DAG}/dagRuns/{run_id}"
-        state = wait_for(run_id, lambda: (s := self.ask("GET", path)["state"]) in ("success", "failed") and s, 300)
-        assert state == "success", self.states(run_id)
+        assert self.wait_to_end(run_id, 300) == "success", self.states(run_id)
         return self.states(run_id)
 
     def question(self, run_id: str) -> dict[str, Any]:
@@ -81,30 +58,20 @@ class Airflow:
         heard = f"TaskInstance Finished: dag_id={DAG}, task_id=approve, run_id={run_id},"
         log = self.root / "var" / "airflow" / "standalone.log"
         wait_for("a scheduler that knows of the question", lambda: heard in log.read_text(errors="replace"))
-        return dict(self.ask("GET", f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"))
+        return dict(self.get(f"/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"))
 
     def answer(self, run_id: str, option: str) -> None:
         """Answer a question that has been waited for."""
         path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
         self.ask("PATCH", path, chosen_options=[option], params_input={})
 
-    def xcom(self, run_id: str, task: str, key: str = "return_value") -> Any:
-        path = f"/dags/{DAG}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/{key}"
-        return self.ask("GET", path)["value"]
-
-    def champions(self) -> list[dict[str, Any]]:
-        """The extras of the champion's asset events, the newest first."""
-        asset = self.ask("GET", "/assets?name_pattern=open_images_champion")["assets"][0]["id"]
-        events = self.ask("GET", f"/assets/events?asset_id={asset}&order_by=-timestamp")["asset_events"]
-        return [event["extra"] for event in events]
-
 
 @pytest.fixture(scope="module")
-def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
+def airflow(sample_release, tmp_path_factory) -> Iterator[Promotions]:
     root = tmp_path_factory.mktemp("promotions") / "root"
     where = make_root(root, sample_release)
     with running(root, DAG) as (client, password):
-        yield Airflow(root, where, client, password)
+        yield Promotions(root, where, client, password, DAG)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +126,7 @@ def test_the_first_candidate_is_approved_without_a_comparison(airflow, candidate
     assert used() == ("a", None, "a")
     assert decision(airflow, "a")[0] == "promoted"
     assert f"by {local_airflow.USER}" in decision(airflow, "a")[1]
-    extra = airflow.champions()[0]
+    extra = airflow.events("open_images_champion")[0]
     assert (extra["champion"]["number"], extra["previous"], extra["by"]) == (1, None, local_airflow.USER)
 
 
@@ -230,7 +197,7 @@ def test_the_champion_is_moved_back_and_nothing_else_is_done(airflow, candidates
     assert set(states.values()) == {"skipped"}
     assert used() == ("a", "c", "a")
     assert decision(airflow, "c")[0] == "moved back"
-    extra = airflow.champions()[0]
+    extra = airflow.events("open_images_champion")[0]
     assert (extra["champion"]["number"], extra["previous"]["number"]) == (1, 3)
 
 

@@ -11,15 +11,11 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import httpx
 import psutil
 import pytest
 import yaml
-from airflow_root import SMALL, alive, attempts, make_root, running, wait_for
+from airflow_root import SMALL, Airflow, alive, attempts, make_root, running, wait_for
 from browser import logged_in
 from browser import shoot as take_screenshot
 
@@ -28,47 +24,12 @@ from ml import storage
 from ml.config import RunConfig
 from ml.flow import STAGES
 from ml.forms import form_fields
-from ml.runs import Run, load_run, slug
+from ml.runs import slug
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_training"
 # The runs name no baseline, so nothing is compared.
 TASKS = {s: f"model.{s}" if s in ("train", "evaluate") else f"data.{s}" for s in STAGES if s != "compare"}
-
-
-@dataclass(frozen=True)
-class Airflow:
-    """An Airflow that runs, and how to ask it."""
-
-    root: Path
-    storage: Path
-    client: httpx.Client
-    password: str
-
-    def get(self, path: str) -> Any:
-        answer = self.client.get(f"/api/v2/dags/{DAG}{path}")
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def trigger(self, **values: Any) -> httpx.Response:
-        return self.client.post(f"/api/v2/dags/{DAG}/dagRuns", json={"logical_date": None, "conf": values})
-
-    def state(self, run_id: str) -> str:
-        return str(self.get(f"/dagRuns/{run_id}")["state"])
-
-    def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
-        return {task["task_id"]: task for task in self.get(f"/dagRuns/{run_id}/taskInstances")["task_instances"]}
-
-    def xcom(self, run_id: str, task: str) -> Any:
-        return self.get(f"/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/return_value")["value"]
-
-    def run(self, run_id: str) -> Run:
-        return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
-
-    def wait_to_end(self, run_id: str, seconds: float = 600) -> str:
-        return wait_for(
-            f"the end of {run_id}", lambda: (state := self.state(run_id)) in ("success", "failed") and state, seconds
-        )
 
 
 @pytest.fixture(scope="module")
@@ -78,16 +39,14 @@ def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
     deployment = root / "var" / "deployment.yaml"
     deployment.write_text(deployment.read_text() + yaml.safe_dump(SMALL))
     with running(root, DAG) as (client, password):
-        yield Airflow(root, where, client, password)
+        yield Airflow(root, where, client, password, DAG)
 
 
 @pytest.fixture(scope="module")
 def done(airflow) -> str:
     """The id of a run that was triggered by the REST API without a logical date, and has ended."""
-    answer = airflow.trigger(threshold=0.4)
-    assert answer.status_code == 200, answer.text
-    assert answer.json()["logical_date"] is None
-    run_id = answer.json()["dag_run_id"]
+    run_id = airflow.trigger(threshold=0.4)
+    assert airflow.get(f"/dagRuns/{run_id}")["logical_date"] is None
     assert airflow.wait_to_end(run_id) == "success", airflow.tasks(run_id)
     return run_id
 
@@ -106,7 +65,8 @@ def shoot(page, tmp_path):
 
 
 def test_a_wrong_value_is_refused_by_the_rest_api(airflow):
-    answer = airflow.trigger(images_per_label=0)
+    body = {"logical_date": None, "conf": {"images_per_label": 0}}
+    answer = airflow.client.post(f"/api/v2/dags/{DAG}/dagRuns", json=body)
     assert 400 <= answer.status_code < 500
     assert "images_per_label" in answer.json()["detail"]
     assert airflow.get("/dagRuns")["total_entries"] == 0
@@ -138,9 +98,8 @@ def test_every_tasks_xcom_is_told_by_the_rest_api(airflow, done):
 
 
 def test_an_evaluation_is_announced_as_a_candidate(airflow, done):
-    (asset,) = airflow.client.get("/api/v2/assets?name_pattern=open_images_candidate").json()["assets"]
-    (event,) = airflow.client.get(f"/api/v2/assets/events?asset_id={asset['id']}").json()["asset_events"]
-    run, extra = airflow.run(done), event["extra"]
+    (extra,) = airflow.events("open_images_candidate")
+    run = airflow.run(done)
     assert (extra["run"], extra["run_type"]) == (run.uri, "manual")
     assert extra["attempt"] == run.pinned("evaluate").uri
     assert extra["keys"]["featurize"] == run.pinned("featurize").key
@@ -279,7 +238,7 @@ def test_the_tasks_page_links_the_report(airflow, done, page):
 
 def test_a_parameter_that_does_not_exist_fails_the_run_at_once(airflow, page):
     before = attempts(airflow.storage)
-    run_id = airflow.trigger(tresholds=0.4).json()["dag_run_id"]
+    run_id = airflow.trigger(tresholds=0.4)
     assert airflow.wait_to_end(run_id, 120) == "failed"
     tasks = airflow.tasks(run_id)
     assert tasks["open_run"]["state"] == "failed"
@@ -306,7 +265,7 @@ def job_of(airflow: Airflow, run_id: str) -> list[psutil.Process]:
 
 def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(airflow, done):
     before = attempts(airflow.storage)
-    run_id = airflow.trigger(force="extract").json()["dag_run_id"]
+    run_id = airflow.trigger(force="extract")
     # The JVM, and the Python driver that it has started; the attempt's folder is there once the driver writes.
     job = wait_for("the Spark job", lambda: (attempts(airflow.storage) - before) and job_of(airflow, run_id), 180)
     assert len(job) >= 2
@@ -320,17 +279,17 @@ def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(ai
     assert not (folder / "manifest.json").exists()
     assert airflow.run(run_id).pins() == {}
     assert airflow.wait_to_end(run_id, 120) == "failed"
-    states = {name: task["state"] for name, task in airflow.tasks(run_id).items()}
+    states = airflow.states(run_id)
     assert states["data.extract"] == "failed"
     assert states["data.join_labels"] == "upstream_failed"
     # What was done before is still found.
-    again = airflow.trigger(threshold=0.4).json()["dag_run_id"]
+    again = airflow.trigger(threshold=0.4)
     assert airflow.wait_to_end(again) == "success"
     assert all(airflow.xcom(again, task)["found_done"] for task in TASKS.values())
 
 
 def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
-    run_id = airflow.trigger(force="extract", threshold=0.4).json()["dag_run_id"]
+    run_id = airflow.trigger(force="extract", threshold=0.4)
 
     def spark(task: str) -> bool:
         """Kill Spark's JVM, and with it what the driver had begun."""
@@ -363,8 +322,8 @@ def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
             if told["state"] == "running" and task in deaths and task not in killed and deaths[task](task):
                 killed[task] = told["try_number"]
             elif told["state"] == "up_for_retry" and task != "data.extract":
-                body = {"dry_run": False, "task_ids": [task], "dag_run_id": run_id, "only_failed": False}
-                airflow.client.post(f"/api/v2/dags/{DAG}/clearTaskInstances", json=body).raise_for_status()
+                asked = {"dry_run": False, "task_ids": [task], "dag_run_id": run_id, "only_failed": False}
+                airflow.ask("POST", f"/dags/{DAG}/clearTaskInstances", **asked)
         return airflow.state(run_id) in ("success", "failed")
 
     wait_for(f"the end of {run_id}", go_on, 900)
