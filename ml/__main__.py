@@ -159,7 +159,7 @@ def promote(
     if not verdict.passed:
         raise ConfigurationError(
             f"The gate refuses {promotion.candidate.title}: {verdict.reasons}",
-            f"The verdict lies in {promotion.run.uri}/verdict.json; its margins are options of this command.",
+            f"The verdict lies in {promotion.run}/verdict.json; its margins are options of this command.",
         )
     if yes:
         typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")

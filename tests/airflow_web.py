@@ -163,7 +163,11 @@ def ask(app: Any, path: str, token: str | None = None, **headers: str) -> tuple[
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    try:
+        asyncio.run(app(scope, receive, send))
+    except Exception:  # which Starlette raises once more for the server's log, after it has answered
+        if not sent:
+            raise
     (start,) = (message for message in sent if message["type"] == "http.response.start")
     body = b"".join(message.get("body", b"") for message in sent)
     return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body

@@ -55,12 +55,12 @@ def test_the_deployments_file_gives_the_defaults_and_is_checked(tmp_path, monkey
     deployment = load_deployment()
     assert deployment.storage == "/elsewhere"
     assert deployment.spark_conf == {"spark.ui.enabled": "false"}
-    file.write_text("spark_conf: [a]")
-    with pytest.raises(ConfigurationError, match="spark_conf"):
-        load_deployment()
     assert parse_config({"seed": 1}).epochs == 7
     assert form_fields(deployment.defaults)["epochs"]["default"] == 7
 
+    file.write_text("spark_conf: [a]")
+    with pytest.raises(ConfigurationError, match="spark_conf"):
+        load_deployment()
     file.write_text("epochs: 0\n")
     with pytest.raises(ConfigurationError, match=r"deployment\.yaml.*epochs = 0"):
         load_deployment()

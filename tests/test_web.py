@@ -259,15 +259,17 @@ def test_a_damaged_storage_is_said_to_be_one_and_nothing_leaks(web):
     storage.remove(uri)
 
 
-@pytest.mark.parametrize("pin", [b"{not json", b"[]", b"{}", b'{"attempt": 5}'])
-def test_a_damaged_pin_takes_away_its_stage_alone(web, pin):
-    add_run(f"pin {pin}")
-    uri = write_run(web.root, f"pin {pin}", whole_run(web.root))
+@pytest.mark.parametrize(
+    ("run_id", "pin"), [("pin-1", b"{not json"), ("pin-2", b"[]"), ("pin-3", b"{}"), ("pin-4", b'{"attempt": 5}')]
+)
+def test_a_damaged_pin_takes_away_its_stage_alone(web, run_id, pin):
+    add_run(run_id)
+    uri = write_run(web.root, run_id, whole_run(web.root))
     storage.write_bytes(storage.join(uri, "pins", "train.json"), pin)
     rows = {row["run_id"]: row for row in told(web.get("/open-images/history"))["runs"]}
     assert rows[RUN]["model"]
-    assert "model" not in rows[f"pin {pin}"]
-    assert rows[f"pin {pin}"]["accuracy"]
+    assert "model" not in rows[run_id]
+    assert rows[run_id]["accuracy"]
     storage.remove(uri)
 
 
