@@ -62,9 +62,7 @@ def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[st
             attempt=trained.uri,
             features=context.inputs["featurize"].metrics["faces"],
             parameters=rows,
-            credits=[
-                {key: plain(str(text or "")) for key, text in row.items()} for row in photo_credits(context, shown)
-            ],
+            credits=[_credit(photo) for photo in photo_credits(context, shown)],
             share=_share,
             fixed=_fixed,
             points=_points,
@@ -119,7 +117,7 @@ def _fixed(value: Mapping[str, Any]) -> str:
 
 
 def _points(value: Mapping[str, Any]) -> str:
-    return _with_interval(value, lambda number: f"{100 * number:+.1f}")
+    return _with_interval(value, lambda number: f"{100 * number:+.1f}".replace("-", "−"))
 
 
 def _with_interval(value: Mapping[str, Any], text: Any) -> str:

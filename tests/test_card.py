@@ -60,6 +60,24 @@ def test_parameters_of_the_training_are_told(card):
     assert "| Epochs (`epochs`) | 2 |" in card
 
 
+def test_photographs_that_the_report_shows_are_credited(context, monkeypatch):  # noqa: F811
+    photos = [
+        {"image_id": "a1", "author": "<b>Ada</b>", "title": "At the [sea](x)", "landing_url": "https://example.org/a1"},
+        {
+            "image_id": "b2",
+            "author": "",
+            "title": None,
+            "landing_url": "javascript:alert(1)",
+            "license": "https://l.org",
+        },
+    ]
+    monkeypatch.setattr("ml.card.photo_credits", lambda context, shown: photos)
+    card = render_card(context, measured(), ["a1", "b2"])
+    assert r"- a1: At the \[sea\]\(x\), by \<b\>Ada\</b\>, <https://example.org/a1>" in card
+    assert "- b2: untitled, by an unnamed author, <https://l.org>" in card
+    assert "javascript" not in card
+
+
 @pytest.mark.parametrize("text", ["a|b", "<script>", "[x](javascript:1)", "**b**", "two\nlines", "`code`"])
 def test_text_of_a_release_is_shown_and_does_nothing(text):
     shown = plain(text)
