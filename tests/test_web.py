@@ -229,8 +229,8 @@ def test_a_failed_run_says_what_its_job_said_and_no_traceback(web):
     error = {**told_, "run": slug("broken"), "traceback": "File ..."}
     attempts = {
         "20251231T000000-bb": {**error, "message": "older"},
-        "20260102T120030-cc": {**error, "run": slug("other"), "message": "another run's"},
-        "20260102T120100-aa": error,
+        "20260102T120130-cc": {**error, "run": slug("other"), "message": "another run's"},
+        "20260102T120200-aa": error,
     }
     for attempt, message in attempts.items():
         storage.write_json(f"file://{web.root}/stages/chip/0f/attempts/{attempt}/error.json", message)
