@@ -125,6 +125,8 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": HOST,
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        # A process that Airflow renames keeps its environment, by whose mark `down` finds it without its parent.
+        "SPT_NOENV": "1",
         "PATH": os.pathsep.join([str(programs), os.environ.get("PATH", os.defpath)]),
         # Calls between Airflow's components go through no proxy.
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"])),

@@ -359,7 +359,12 @@ def processes_of(airflow: Airflow, *arguments: str) -> list[psutil.Process]:
 def restart_scheduler(airflow: Airflow) -> None:
     """Kill the scheduler, as the machine does that has no memory left, and start it again as it was."""
     record = local_airflow.recorded(airflow.root)
-    psutil.Process(record["components"]["scheduler"]["pid"]).kill()
+    scheduler = psutil.Process(record["components"]["scheduler"]["pid"])
+    workers = scheduler.children()
+    scheduler.kill()
+    found = {process.pid for process in local_airflow.processes(record)}
+    assert workers
+    assert {worker.pid for worker in alive(workers)} <= found, "they have lost their parent, and are still known"
     variables = {**local_airflow.environment(airflow.root, record["port"]), local_airflow.MARK: record["mark"]}
     again = subprocess.Popen(
         local_airflow.COMPONENTS["scheduler"],
