@@ -154,8 +154,10 @@ class FlowRun(Generic[C]):
             return None
         try:
             manifest = load_manifest(attempt)
-        except DataError:  # a clean-up has just removed it
-            return None
+        except DataError:
+            if stays(attempt):  # damaged, which somebody has to hear
+                raise
+            return None  # a clean-up has just removed it
         if not manifest.whole():
             return None
         self.pin(manifest, delivery)
