@@ -225,3 +225,13 @@ def test_the_run_folder_holds_the_validated_configuration(opened):
     assert len({slug("a:b"), slug("a+b"), slug("a:b", "prediction"), slug("a:b", "promotion")}) == 4
     with pytest.raises(ConfigurationError, match="no run"):
         load_run(storage.join(run.root, "runs", "absent"))
+
+
+def test_a_damaged_manifest_is_told_and_its_stage_not_redone_in_silence(opened):
+    calls = []
+    done = run_stage(opened(), EXTRACT, body(calls))
+    for manifest in (done, *done.of_deliveries()):
+        storage.write_bytes(storage.join(manifest.uri, "manifest.json"), b"{half")
+    with pytest.raises(DataError, match="is damaged"):
+        run_stage(opened("again"), EXTRACT, body(calls))
+    assert len(calls) == 1
