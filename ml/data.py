@@ -309,7 +309,12 @@ class Feed:
 
         generator = functools.partial(self._generate, epoch, first_step)
         dataset = tf.data.Dataset.from_generator(generator, output_signature=signature).map(change)
-        return dataset.apply(tf.data.experimental.assert_cardinality(self.steps - first_step)).prefetch(2)
+        options = tf.data.Options()
+        # There is nothing to tune, and an iterator is let go only when the tuner wakes the next time: it sleeps 10 ms,
+        # then twice as long each time, so that passes would end after 20.5, 41 or 82 seconds only.
+        options.autotune.enabled = False
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.steps - first_step)).prefetch(2)
+        return dataset.with_options(options)
 
     @contextmanager
     def errors(self) -> Iterator[None]:

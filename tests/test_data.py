@@ -132,6 +132,12 @@ def test_feed_gives_batches_with_balanced_weights(features: Manifest) -> None:
     assert labels.sum(axis=0).tolist() == [90, 41]
 
 
+def test_a_pass_is_not_tuned(features: Manifest) -> None:
+    # An iterator of a tuned data set is let go when the tuner wakes, which can be a minute after the last batch.
+    feed = Feed(FeatureReader(features, "train"), 32)
+    assert feed.dataset(0).options().autotune.enabled is False
+
+
 def test_feed_augments_otherwise_each_epoch_and_is_repeatable(features: Manifest) -> None:
     reader = FeatureReader(features, "train", seed=3)
     plain = next(iter(Feed(reader, 32).dataset(0)))[0].numpy()
