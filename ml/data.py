@@ -310,8 +310,8 @@ class Feed:
         generator = functools.partial(self._generate, epoch, first_step)
         dataset = tf.data.Dataset.from_generator(generator, output_signature=signature).map(change)
         options = tf.data.Options()
-        # There is nothing to tune, and an iterator is let go only when the tuner wakes the next time: it sleeps 10 ms,
-        # then twice as long each time, so that passes would end after 20.5, 41 or 82 seconds only.
+        # There is nothing to tune, and to let an iterator go can take until the tuner wakes the next time: it sleeps
+        # 10 ms, then twice as long each time, and many passes ended after 20.5, 41 or 82 seconds only.
         options.autotune.enabled = False
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.steps - first_step)).prefetch(2)
         return dataset.with_options(options)
