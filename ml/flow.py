@@ -35,7 +35,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "train",
-            4,
+            5,
             (
                 *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "optimizer"),
                 *("learning_rate", "schedule", "weight_decay", "label_smoothing", "averaging", "augment", "mixing"),

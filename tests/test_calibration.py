@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import expit, logit
 
 from ml.calibration import (
     THRESHOLDS,
@@ -63,43 +64,69 @@ def test_the_inverse_temperature_undoes_a_temperature(second: float, temperature
         assert apply_temperature(there, 1 / temperature) == pytest.approx(probabilities, abs=1e-6)
 
 
-def balanced(second: np.ndarray, truth: np.ndarray, threshold: float) -> float:
-    given_second = second >= threshold
-    return float((~given_second[truth == 0]).mean() + given_second[truth == 1].mean()) / 2
+def shifted(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Faces of two labels, the second label's probabilities too low throughout, as after a shift between splits."""
+    random = np.random.default_rng(seed)
+    truth = np.repeat([0, 1], count)
+    second = expit(random.normal(np.where(truth == 1, 1.5, -3.0), 2.0))
+    return np.stack([1 - second, second], axis=1), truth
+
+
+def recalls(probabilities: np.ndarray, truth: np.ndarray, threshold: float) -> tuple[float, float]:
+    given_second = probabilities[:, 1] >= threshold
+    return float((~given_second[truth == 0]).mean()), float(given_second[truth == 1].mean())
+
+
+def test_the_threshold_makes_both_recalls_equal_on_other_faces() -> None:
+    chosen = choose_threshold(*shifted(5000, seed=0))
+    assert chosen == pytest.approx(expit(-0.75), abs=0.02)
+    first, second = recalls(*shifted(50_000, seed=1), chosen)
+    assert abs(first - second) < 0.02
+    first, second = recalls(*shifted(50_000, seed=1), 0.5)
+    assert first - second > 0.1, "which the shift would have cost"
+
+
+def test_the_threshold_of_a_few_hundred_faces_varies_less_than_where_counted_recalls_meet() -> None:
+    others = shifted(50_000, seed=0)
+
+    def gap(threshold: float) -> float:
+        first, second = recalls(*others, threshold)
+        return first - second
+
+    def counted(probabilities: np.ndarray, truth: np.ndarray) -> float:
+        tried = np.sort(probabilities[:, 1])
+        return float(min(tried, key=lambda value: abs(np.subtract(*recalls(probabilities, truth, value)))))
+
+    deals = [shifted(350, seed) for seed in range(1, 61)]
+    smooth, jagged = (np.std([gap(rule(*deal)) for deal in deals]) for rule in (choose_threshold, counted))
+    assert smooth < 0.8 * jagged
 
 
 @given(faces)
-def test_no_threshold_has_a_much_higher_balanced_accuracy(pairs: list[tuple[float, int]]) -> None:
+def test_the_threshold_is_within_bounds_and_mirrors_with_the_labels(pairs: list[tuple[float, int]]) -> None:
     probabilities, truth = arrays(pairs)
     chosen = choose_threshold(probabilities, truth)
     assert THRESHOLDS[0] <= chosen <= THRESHOLDS[1]
-    if len(set(truth)) == 2:
-        others = [*np.linspace(*THRESHOLDS, 91), *np.clip(probabilities[:, 1], *THRESHOLDS)]
-        best = max(balanced(probabilities[:, 1], truth, other) for other in others)
-        # The largest standard error of a mean of two shares.
-        slack = np.sqrt(sum(0.25 / (truth == index).sum() for index in (0, 1))) / 2
-        assert balanced(probabilities[:, 1], truth, chosen) >= best - slack - 1e-9
+    assert choose_threshold(probabilities[:, ::-1], 1 - truth) == pytest.approx(1 - chosen, abs=1e-6)
 
 
-def test_the_threshold_makes_both_recalls_equal_where_that_costs_nothing_that_can_be_measured() -> None:
-    random = np.random.default_rng(0)
-    truth = np.repeat([0, 1], 500)
-    # The second label's probabilities are too low throughout, as after a shift between splits.
-    second = 1 / (1 + np.exp(-random.normal(np.where(truth == 1, 1.0, -2.0), 1.2)))
-    chosen = choose_threshold(np.stack([1 - second, second], axis=1), truth)
-    recalls = [((second >= chosen) == index)[truth == index].mean() for index in (0, 1)]
-    assert abs(recalls[0] - recalls[1]) <= 0.002
-    assert 0.3 < chosen < 0.45
+@given(faces, st.floats(-2, 2))
+def test_the_threshold_moves_with_the_log_odds_of_all_faces(pairs: list[tuple[float, int]], distance: float) -> None:
+    probabilities, truth = arrays([(0.05 + 0.9 * second, label) for second, label in pairs])
+    moved = expit(logit(probabilities[:, 1]) + distance)
+    before, after = (choose_threshold(p, truth) for p in (probabilities, np.stack([1 - moved, moved], axis=1)))
+    if set(truth) == {0, 1} and all(THRESHOLDS[0] < value < THRESHOLDS[1] for value in (before, after)):
+        assert logit(after) - logit(before) == pytest.approx(distance, abs=1e-6)
 
 
-def test_the_threshold_on_a_plateau_is_the_one_nearest_to_one_half() -> None:
+def test_the_threshold_of_few_faces() -> None:
     def at(*second: float) -> np.ndarray:
         return np.array([[1 - value, value] for value in second])
 
-    assert choose_threshold(at(0.1, 0.2, 0.8, 0.9), np.array([0, 0, 1, 1])) == 0.5
-    assert choose_threshold(at(0.1, 0.2, 0.3, 0.4), np.array([0, 0, 1, 1])) == 0.25
-    assert choose_threshold(at(0.6, 0.7, 0.8), np.array([0, 0, 1])) == pytest.approx(0.75)
-    assert choose_threshold(at(0.03, 0.06, 0.07), np.array([0, 1, 1])) == 0.05
+    assert choose_threshold(at(0.1, 0.2, 0.8, 0.9), np.array([0, 0, 1, 1])) == pytest.approx(0.5)
+    assert choose_threshold(at(0.1, 0.4), np.array([0, 1])) == pytest.approx(expit((logit(0.1) + logit(0.4)) / 2))
+    assert choose_threshold(at(0.01, 0.02), np.array([0, 1])) == 0.05
+    assert choose_threshold(at(1.0, 1.0), np.array([0, 1])) == 0.95
     assert choose_threshold(at(0.6, 0.7), np.array([1, 1])) == 0.5
 
 
