@@ -54,6 +54,7 @@ LOCAL_NOTE = """\
 # data set remove it, and set spark.driver.memory instead.
 """
 STOP_SECONDS = 10
+DATABASE_SECONDS = 60
 
 
 def main() -> int:
@@ -116,7 +117,9 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__SECRET_KEY": kept["api_secret_key"],
         "AIRFLOW__API_AUTH__JWT_SECRET": kept["jwt_secret"],
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        # SQLite has one writer at a time. After the five seconds that Python waits by itself, as on a disk that is busy
+        # with an installation, the scheduler would end for good.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "JAVA_HOME": str(java_home()),
@@ -246,12 +249,18 @@ def up(root: Path) -> None:
     """Start Airflow and return once it is healthy; say so and leave it where it runs already.
 
     Raises:
-        PassingError: It did not come up. Nothing of it is left running.
+        PassingError: It did not come up, and nothing of it is left running; or it runs without one of its components.
         ResourceError: A part of the machine is not as it should be.
     """
     with only_one_at_a_time(root):
         running = recorded(root)
         if running and processes(running):
+            ended = [name for name, component in running["components"].items() if find_process(**component) is None]
+            if ended:
+                raise PassingError(
+                    f"Airflow runs, but without its {' and '.join(ended)}, which ended by itself.",
+                    "var/airflow/standalone.log tells why. Start it anew: make down, then make up.",
+                )
             print("Airflow runs already.")
             _say_how_to_reach(root, running["port"])
             return

@@ -26,6 +26,16 @@ logging.getLogger("py4j").setLevel(logging.WARNING)
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the end of Airflow's own log where a test fails that has an Airflow run."""
+    report = yield
+    log = getattr(getattr(item, "funcargs", {}).get("airflow"), "root", Path()) / "var" / "airflow" / "standalone.log"
+    if report.failed and log.is_file():
+        report.sections.append(("Airflow's log", "\n".join(log.read_text(errors="replace").splitlines()[-60:])))
+    return report
+
+
 @pytest.fixture(scope="session")
 def sample_release(tmp_path_factory) -> Path:
     """A drawn release of 60 scenes. Tests that change it copy it first."""

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 import yaml
-from airflow_root import SMALL, Airflow, alive, attempts, make_root, running, wait_for
+from airflow_root import SMALL, Airflow, alive, attempts, end, family, make_root, running, wait_for
 from browser import logged_in
 from browser import shoot as take_screenshot
 
 import local_airflow
 from ml import storage
 from ml.config import RunConfig
+from ml.errors import PassingError
 from ml.flow import STAGES
 from ml.forms import form_fields
 from ml.runs import slug
@@ -222,9 +223,15 @@ def test_the_pages_follow_theme_and_width(airflow, done, page, shoot, theme):
     )
     assert (ink > 128) == (theme == "dark")
     shoot(f"models-narrow-{theme}")
-    page.set_viewport_size({"width": 1440, "height": 1000})
-    _report(page, done).get_by_role("heading", name="Metrics").wait_for()
-    shoot(f"report-{theme}")
+    for width, name in ((1440, "report"), (420, "report-narrow")):
+        page.set_viewport_size({"width": width, "height": 1000})
+        report = _report(page, done)
+        report.get_by_role("heading", name="Metrics").wait_for()
+        shoot(f"{name}-{theme}")
+        faces = report.get_by_role("heading", name="Where the faces went")
+        faces.evaluate("heading => heading.scrollIntoView()")
+        assert report.evaluate("pane => pane.scrollWidth <= pane.clientWidth")
+        shoot(f"{name}-faces-{theme}")
 
 
 def test_the_tasks_page_links_the_report(airflow, done, page):
@@ -377,11 +384,19 @@ def restart_scheduler(airflow: Airflow) -> None:
     (airflow.root / "var" / "airflow" / "standalone.json").write_text(json.dumps(record))
 
 
+def test_up_names_the_component_that_has_ended_and_leaves_the_others(airflow):
+    record = local_airflow.recorded(airflow.root)
+    end(family(record["components"]["log-server"]["pid"]))
+    with pytest.raises(PassingError, match="without its log-server"):
+        local_airflow.up(airflow.root)
+    assert airflow.get("")["dag_id"] == DAG
+
+
 def test_down_leaves_no_process(airflow):
     record = local_airflow.recorded(airflow.root)
-    family = local_airflow.processes(record)
-    assert len(family) >= len(local_airflow.COMPONENTS)
+    processes = local_airflow.processes(record)
+    assert len(processes) >= len(local_airflow.COMPONENTS)
     local_airflow.down(airflow.root)
-    assert alive(family) == []
+    assert alive(processes) == []
     assert local_airflow.processes(record) == []
     assert local_airflow.recorded(airflow.root) is None
