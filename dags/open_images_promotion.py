@@ -38,16 +38,20 @@ must not be used to decide about people.
 RUN = "{{ ti.xcom_pull(task_ids='choose')['run'] }}"
 
 
-@task
-def choose(params: dict[str, Any], run_id: str, triggering_asset_events: Any, ti: Any) -> dict[str, Any]:
+@task(inlets=[CANDIDATE])
+def choose(
+    params: dict[str, Any], run_id: str, triggering_asset_events: Any, inlet_events: Any, ti: Any
+) -> dict[str, Any]:
     """Choose and register the candidate, and write the run folder."""
     from ml.promotion_run import NothingToDecideError, open_promotion
 
     if params["move_back"]:
         raise AirflowSkipException("The champion is moved back, and nothing else is done.")
-    events = [event.extra for event in triggering_asset_events.get(CANDIDATE, [])]
+    triggered = triggering_asset_events.get(CANDIDATE, [])
+    # Airflow hands over only the first of those that came while the run before waited for its answer.
+    events = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
     try:
-        promotion = open_promotion(load_deployment().storage, run_id, dict(params), events)
+        promotion = open_promotion(load_deployment().storage, run_id, dict(params), [event.extra for event in events])
     except NothingToDecideError as nothing:
         ti.xcom_push("reason", str(nothing))
         raise AirflowSkipException(str(nothing)) from nothing
@@ -96,8 +100,7 @@ def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) ->
     return extra
 
 
-# Not tried again: a move that was made twice would be none.
-@task(retries=0, outlets=[CHAMPION])
+@task(outlets=[CHAMPION])
 def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[str, Any]:
     """Make the champion before the present one champion again."""
     from ml import promotion_run
@@ -106,7 +109,9 @@ def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[
         raise AirflowSkipException("The run does not ask to move back.")
     deployment, who = load_deployment(), dag_run.triggering_user_name or f"run {dag_run.run_id}"
     try:
-        champion, previous = promotion_run.move_back(deployment.storage, deployment.defaults, f"by {who}")
+        champion, previous = promotion_run.move_back(
+            deployment.storage, deployment.defaults, f"by {who}", dag_run.run_id
+        )
     except StageError as error:
         raise fail(error) from error
     extra = {"champion": champion.model_dump(mode="json"), "previous": previous.model_dump(mode="json"), "by": who}

@@ -174,9 +174,11 @@ def move_back(
     """Make the champion before the present one champion again."""
     from ml import promotion_run
     from ml.deployment import load_deployment
+    from ml.stages import new_attempt
 
     deployment = load_deployment()
-    now, before = promotion_run.move_back(storage or deployment.storage, deployment.defaults, "at the command line")
+    root, run_id = storage or deployment.storage, f"shell-{new_attempt()}"
+    now, before = promotion_run.move_back(root, deployment.defaults, "at the command line", run_id)
     typer.echo(f"{now.title} is champion again, no longer version {before.number}.")
 
 

@@ -8,6 +8,7 @@ baseline, so that stage compare runs in it. Beside `run.json` it holds `promotio
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from ml.registry import Decision, Registry, Version
 from ml.runs import load_run, slug
 from ml.stages import stays
 
+log = logging.getLogger(__name__)
 BACKFILL = "backfill"  # Airflow's type of a run
 
 
@@ -61,22 +63,18 @@ def open_promotion(
         root: The storage root.
         run_id: Of the promotion, Airflow's for instance.
         values: The parameters.
-        events: What the asset events that triggered the run say of evaluations (see `ProcessStageOperator`).
+        events: What the asset events that the run is about say of evaluations (see `ProcessStageOperator`). Of their
+            candidates it takes the one that knew most, of those about which something is to be decided.
 
     Raises:
-        NothingToDecideError: The candidate is champion, was decided upon, or is older than another; unless it is named.
+        NothingToDecideError: Each candidate is champion, was decided upon, or is older than another; unless it is
+            named.
         ConfigurationError: A parameter is wrong, or there is no candidate.
         DataError: What the candidate's run left is gone.
     """
     config = validate(dict(values), load_deployment().promotion)
     root = storage.normalise(root)
-    candidate = _choose(root, config, events)
-    registry = Registry(root, candidate.run.config)
-    version = registry.register(
-        candidate.trained, candidate.evaluated, candidate.run.uri, candidate.as_of, {"run_id": candidate.run.run_id}
-    )
-    champion = registry.champion()
-    _check_worth_deciding(version, champion, registry.versions(), config)
+    candidate, version, champion = _choose(root, config, events)
     compares = champion is not None and config.compare
     # The candidate's own run, so that the comparison is made and kept as if that run had asked for it.
     run = dataclasses.replace(
@@ -172,43 +170,75 @@ def reject(run_uri: str, by: str | None) -> str:
     return f"{promotion.candidate.title} was rejected by {by}."
 
 
-def move_back(root: str, config: RunConfig, how: str) -> tuple[Version, Version]:
+def move_back(root: str, config: RunConfig, how: str, run_id: str) -> tuple[Version, Version]:
     """Make the champion before the present one champion again, and record it.
 
     Args:
         root: The storage root.
         config: Its `chip_class` names the registered model.
         how: By whom or what, such as `by admin`.
+        run_id: Of the run that moves; tried again under the same id, it moves no second time.
 
     Returns:
         The champion now, and the one until now.
 
     Raises:
-        ConfigurationError: There is no earlier champion.
+        ConfigurationError: There is no earlier champion, or another version has become champion meanwhile.
     """
     registry = Registry(storage.normalise(root), config)
-    now, until_now = registry.move_back()
+    now, until_now = registry.move_back(run_id)
     registry.decide(until_now.number, "moved back", how)
     registry.decide(now.number, "promoted", f"moved back to {how}")
     return now, until_now
 
 
-def _choose(root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]) -> Candidate:
+def _choose(
+    root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]
+) -> tuple[Candidate, Version, Version | None]:
+    """The candidate that is to be decided about, its version, and the champion."""
+    reasons = []
+    for candidate in _candidates(root, config, events):
+        registry = Registry(root, candidate.run.config)
+        run = candidate.run
+        version = registry.register(
+            candidate.trained, candidate.evaluated, run.uri, candidate.as_of, {"run_id": run.run_id}
+        )
+        champion = registry.champion()
+        try:
+            _check_worth_deciding(version, champion, registry.versions(), config)
+        except NothingToDecideError as nothing:
+            log.info("passed over: %s", nothing)
+            reasons.append(str(nothing))
+        else:
+            return candidate, version, champion
+    raise NothingToDecideError("\n".join(reasons))
+
+
+def _candidates(root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    """What may be decided about, at least one; the one that knew most comes first."""
     if config.candidate and config.candidate.isdecimal():
         version = Registry(root, load_deployment().defaults).version(int(config.candidate))
-        return candidate_of(version.run, version.evaluate)
+        return [candidate_of(version.run, version.evaluate)]
     if config.candidate:
-        return candidate_of_training(root, config.candidate)
+        return [candidate_of_training(root, config.candidate)]
     events = [event for event in events if "run" in event and "attempt" in event]  # made by hand, they lack these
     if not events:
-        return newest_candidate(root)
+        return [newest_candidate(root)]
     asked = [event for event in events if config.include_backfills or event.get("run_type") != BACKFILL]
     if not asked:
         raise NothingToDecideError(
             "All candidates were trained by a backfill, about which nobody is asked unless `include_backfills` is set."
         )
-    candidates = [candidate_of(event["run"], event["attempt"]) for event in asked]
-    return max(candidates, key=lambda candidate: (candidate.as_of, candidate.trained.finished))
+    found, gone = {}, []
+    for event in asked:
+        try:
+            found[event["attempt"]] = candidate_of(event["run"], event["attempt"])
+        except (ConfigurationError, DataError) as error:  # removed since
+            log.warning("passed over: %s", error)
+            gone.append(error)
+    if not found:
+        raise gone[0]
+    return sorted(found.values(), key=lambda each: (each.as_of, each.trained.finished), reverse=True)
 
 
 def _check_worth_deciding(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHAMPION, PREVIOUS = "champion", "previous"
+MOVE = "moved_back"  # the registered model's tag: by which run, from and to which version
 Decision = Literal["promoted", "refused", "rejected", "timed out", "moved back"]
 
 
@@ -171,21 +172,30 @@ class Registry:
             self._move(client, number, champion)
             return version
 
-    def move_back(self) -> tuple[Version, Version]:
+    def move_back(self, run_id: str) -> tuple[Version, Version]:
         """Make `previous` champion again, and the champion `previous`: both as they are afterwards, in this order.
 
+        A run that was ended on the way, and is tried again, ends the move that it had begun.
+
+        Args:
+            run_id: Of whoever moves; each has an id of its own.
+
         Raises:
-            ConfigurationError: There is no earlier champion.
+            ConfigurationError: There is no earlier champion, or another version has become champion meanwhile.
         """
         with self._reach() as client:
             champion, previous = (self._alias(client, alias) if client else None for alias in (CHAMPION, PREVIOUS))
+            if client:
+                mover, _, move = client.get_registered_model(self.name).tags.get(MOVE, "").rpartition(": ")
+                if mover == run_id:
+                    champion, previous = map(int, move.split(" to "))
             if client is None or champion is None or previous is None or champion == previous:
                 raise ConfigurationError(
                     f"{self.name} has no champion before the present one, so there is nothing to move back to.",
                     "Name a registered version as candidate instead.",
                 )
-            self._move(client, previous, champion)
-            return self._get(client, previous), self._get(client, champion)
+            client.set_registered_model_tag(self.name, MOVE, f"{run_id}: {champion} to {previous}")
+        return self.promote(previous, champion), self.version(champion)
 
     def decide(self, number: int, decision: Decision, how: str) -> None:
         """Record what was decided about a version.

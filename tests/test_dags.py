@@ -361,7 +361,6 @@ def test_what_a_promotion_does_after_what(promotion):
         "move_back": [],
     }
     assert promotion.max_active_runs == 1
-    assert promotion.get_task("move_back").retries == 0
     assert "perceived by annotators" in promotion.doc_md
 
 
@@ -456,6 +455,33 @@ def test_an_approval_that_was_only_marked_promotes_nothing(promotion, monkeypatc
         with pytest.raises(AirflowFailException, match="Nobody has answered"):
             promote(**arguments)
         assert moved == []
+
+
+def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(promotion, monkeypatch):
+    """While a run waits for its answer, candidates gather; the next run is handed the first of them alone."""
+    from ml import promotion_run
+    from open_images.assets import CANDIDATE
+
+    asked = []
+    event = lambda name, minute: SimpleNamespace(extra={"run": name}, timestamp=minute)  # noqa: E731
+
+    class Events(list):
+        def after(self, moment):
+            return [each for each in self if each.timestamp >= moment]
+
+    def open_promotion(root, run_id, values, events):
+        asked.extend(event["run"] for event in events)
+        return SimpleNamespace(model_dump=lambda mode: {})
+
+    monkeypatch.setattr(promotion_run, "open_promotion", open_promotion)
+    task = promotion.get_task("choose")
+    every = Events([event("decided", 1), event("b", 2), event("c", 3)])
+    assert task.inlets == [CANDIDATE]
+    arguments = {"params": {"move_back": False}, "run_id": "run", "inlet_events": {CANDIDATE: every}, "ti": None}
+    task.python_callable(**arguments, triggering_asset_events={CANDIDATE: [event("b", 2)]})
+    assert asked == ["b", "c"]
+    task.python_callable(**arguments, triggering_asset_events={})
+    assert asked == ["b", "c"], "by hand: none"
 
 
 def test_a_comparison_without_a_champion_is_skipped_before_it_starts(promotion):

@@ -118,6 +118,17 @@ def test_an_evaluation_that_is_gone_is_told(open_, make):
         open_(event_of(made))
 
 
+def test_of_several_candidates_those_that_are_gone_or_were_decided_upon_are_passed_over(open_, make):
+    february, march, april = (
+        event_of(make(name, f"2026-0{month}-01T00:00:00+00:00")) for name, month in (("a", 2), ("b", 3), ("c", 4))
+    )
+    reject(open_(march).run, "ada")
+    storage.remove(april["attempt"])
+    assert open_(april, february, march).candidate.train.endswith("/a")
+    with pytest.raises(NothingToDecideError, match=r"ersion 1 .*decided upon before"):
+        open_(april, march)
+
+
 # --- what is not asked about
 
 
@@ -229,12 +240,12 @@ def test_predictions_use_the_champion_and_without_one_the_newest_training(make, 
     assert default_model(str(tmp_path)) == first.train
     second = crown("b", FEBRUARY)
     assert default_model(str(tmp_path)) == second.train
-    now, before = move_back(str(tmp_path), RunConfig(), "by ada")
+    now, before = move_back(str(tmp_path), RunConfig(), "by ada", "first")
     assert (now.number, before.number) == (first.number, second.number)
     assert default_model(str(tmp_path)) == first.train
     version = Registry(str(tmp_path), RunConfig()).version(second.number)
     assert version.decision == "moved back"
-    move_back(str(tmp_path), RunConfig(), "by ada")
+    move_back(str(tmp_path), RunConfig(), "by ada", "second")
     version = Registry(str(tmp_path), RunConfig()).version(second.number)
     assert version.decision == "promoted", "it is champion once more"
 

@@ -25,7 +25,7 @@ from ml.runs import slug
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_promotion"
 TASKS = ("choose", "compare", "gate", "approve", "promote", "move_back")
-MONTHS = {name: f"2026-{month:02d}-01T00:00:00+00:00" for month, name in enumerate("abcde", 1)}
+MONTHS = {name: f"2026-{month:02d}-01T00:00:00+00:00" for month, name in enumerate("abcdef", 1)}
 
 
 class Promotions(Airflow):
@@ -76,8 +76,8 @@ def airflow(sample_release, tmp_path_factory) -> Iterator[Promotions]:
 
 @pytest.fixture(scope="module")
 def candidates(airflow):
-    """Models by name: a is right about most faces, b about none, c and d about all, e is as bad as guessing."""
-    bias = {"a": 6.0, "b": 0.0, "c": 0.0, "d": 0.0, "e": 0.0}
+    """Models by name: a is right about most faces, b about none, e is as bad as guessing, the others about all."""
+    bias = dict.fromkeys("abcdef", 0.0) | {"a": 6.0}
     return {
         name: make_candidate(
             airflow.storage,
@@ -87,7 +87,7 @@ def candidates(airflow):
             sharpness=-40.0 if name == "b" else 40.0,
             bias=bias[name],
         )
-        for name in "abcde"
+        for name in "abcdef"
     }
 
 
@@ -152,6 +152,23 @@ def test_a_better_candidate_that_a_person_rejects_changes_nothing(airflow, candi
     states = airflow.end(run_id)
     assert (states["compare"], states["approve"], states["promote"]) == ("success", "success", "skipped")
     assert decision(airflow, "c")[0] == "rejected"
+    assert used() == ("a", None, "a")
+
+
+def test_of_the_candidates_that_gather_while_a_question_is_open_the_newest_is_taken(airflow, candidates, used):
+    open_question = airflow.trigger(candidate="3")
+    airflow.question(open_question)
+    before = airflow.runs()
+    (asset,) = airflow.ask("GET", "/assets?name_pattern=open_images_candidate")["assets"]
+    for name in "bdf":  # the first of them alone is what Airflow hands to the run
+        airflow.ask("POST", "/assets/events", asset_id=asset["id"], extra=event_of(candidates[name]))
+    airflow.answer(open_question, "Reject")
+    assert airflow.end(open_question)["promote"] == "skipped"
+    (run_id,) = wait_for("the next promotion", lambda: airflow.runs() - before)
+    assert airflow.question(run_id)["subject"].startswith("Promote open-images-human-face, version")
+    assert airflow.xcom(run_id, "choose")["candidate"]["train"] == candidates["f"].trained.uri
+    airflow.answer(run_id, "Reject")
+    airflow.end(run_id)
     assert used() == ("a", None, "a")
 
 

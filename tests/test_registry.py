@@ -94,12 +94,57 @@ def test_moving_back_swaps_champion_and_previous(registry, register):
     register("b")
     registry.promote(1, instead_of=None)
     with pytest.raises(ConfigurationError, match="nothing to move back to"):
-        registry.move_back()
+        registry.move_back("first")
     registry.promote(2, instead_of=1)
-    assert [version.number for version in registry.move_back()] == [1, 2]
+    assert [version.number for version in registry.move_back("second")] == [1, 2]
     assert (registry.champion().number, registry.previous().number) == (1, 2)
-    registry.move_back()
+    registry.move_back("third")
     assert (registry.champion().number, registry.previous().number) == (2, 1)
+
+
+def test_a_move_back_that_is_tried_again_is_made_once(registry, register):
+    register("a")
+    register("b")
+    registry.promote(1, instead_of=None)
+    registry.promote(2, instead_of=1)
+    for _ in range(2):
+        assert [version.number for version in registry.move_back("run: 1")] == [1, 2]
+        assert (registry.champion().number, registry.previous().number) == (1, 2)
+
+
+def test_a_move_back_that_was_ended_between_the_aliases_is_ended_by_its_next_try(registry, register, monkeypatch):
+    from mlflow import MlflowClient
+
+    register("a")
+    register("b")
+    registry.promote(1, instead_of=None)
+    registry.promote(2, instead_of=1)
+    set_alias = MlflowClient.set_registered_model_alias
+
+    def end(client, name, alias, version):
+        if alias == "champion":
+            raise KeyboardInterrupt
+        set_alias(client, name, alias, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_registered_model_alias", end)
+        with pytest.raises(KeyboardInterrupt):
+            registry.move_back("run")
+    assert registry.champion().number == 2
+    assert [version.number for version in registry.move_back("run")] == [1, 2]
+    assert (registry.champion().number, registry.previous().number) == (1, 2)
+
+
+def test_a_move_back_that_another_promotion_overtook_is_refused(registry, register):
+    for name in "abc":
+        register(name)
+    registry.promote(1, instead_of=None)
+    registry.promote(2, instead_of=1)
+    registry.move_back("run")
+    registry.promote(3, instead_of=1)
+    with pytest.raises(ConfigurationError, match="version 3 is champion"):
+        registry.move_back("run")
+    assert registry.champion().number == 3
 
 
 def test_a_decision_is_kept_with_who_and_when(registry, register):
@@ -124,7 +169,7 @@ def test_a_number_that_is_no_version_is_named(registry, register):
 def test_a_look_at_a_registry_that_is_not_there_makes_none(registry, tmp_path):
     assert (registry.versions(), registry.champion(), registry.previous()) == ([], None, None)
     with pytest.raises(ConfigurationError, match="nothing to move back to"):
-        registry.move_back()
+        registry.move_back("run")
     assert list(tmp_path.iterdir()) == []
 
 
