@@ -112,7 +112,9 @@ with DAG(
             outlets=[CANDIDATE],  # the promotion DAG's schedule
             event_metrics=("faces", "accuracy", "majority"),
         )
-        compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_baseline)
+        compare = ProcessStageOperator(
+            task_id="compare", stage="compare", run=RUN, max_active_tis_per_dag=1, pre_execute=skip_without_baseline
+        )
         train >> [evaluate, compare]
 
     opened >> extract

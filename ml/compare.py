@@ -17,9 +17,10 @@ from ml.answers import Answers, Collector, ask, load_classifier
 from ml.calibration import face_log_losses
 from ml.errors import ConfigurationError
 from ml.intervals import METHOD, ImageBootstrap, estimate, ratios
-from ml.manifests import Manifest, load_manifest
+from ml.manifests import Manifest
 from ml.model import Classifier
 from ml.report import render_comparison, subject
+from ml.runs import find_baseline
 from ml.slices import COLUMNS, ENOUGH_FACES, slice_differences
 from ml.stages import Context, Result
 
@@ -33,12 +34,14 @@ def compare(context: Context) -> Result:
     Each model answers by its own threshold.
 
     Raises:
-        ConfigurationError: No baseline is named, or it is no attempt of stage train.
+        ConfigurationError: No baseline is named, or it is no committed attempt of stage train.
         GuardError: One of the models does not fit the features: other labels, their other order, or another chip size.
-        DataError: There is no such attempt, its model is damaged, or the test split holds no faces.
+        DataError: A model is damaged, or the test split holds no faces.
     """
     config, features = context.config, context.inputs["featurize"]
-    attempts = dict(zip(ROLES, (context.inputs["train"], _baseline(config.baseline)), strict=True))
+    if not config.baseline:
+        raise ConfigurationError("There is nothing to compare with.", "Name an attempt of stage train as baseline.")
+    attempts = dict(zip(ROLES, (context.inputs["train"], find_baseline(config.baseline)), strict=True))
     classifiers = {role: load_classifier(attempt, features, config.label_order) for role, attempt in attempts.items()}
     collectors = {
         role: Collector(config.label_order, classifier.description.threshold)
@@ -99,17 +102,6 @@ def measure(model: Answers, baseline: Answers) -> dict[str, Any]:
         },
         "slices": slices,
     }
-
-
-def _baseline(uri: str | None) -> Manifest:
-    if not uri:
-        raise ConfigurationError("There is nothing to compare with.", "Name an attempt of stage train as baseline.")
-    attempt = load_manifest(storage.normalise(uri))
-    if attempt.stage != "train":
-        raise ConfigurationError(
-            f"baseline = {uri!r} is an attempt of stage {attempt.stage}.", "Name an attempt of stage train."
-        )
-    return attempt
 
 
 def _about(attempt: Manifest, classifier: Classifier) -> dict[str, Any]:

@@ -81,8 +81,11 @@ class Note(BaseModel):
 
 
 def is_landing(uri: str) -> bool:
-    """Whether a folder holds dated folders, and no release of its own."""
-    return not any(storage.exists(storage.join(uri, place)) for place in CLASSES) and bool(dated_folders(uri))
+    """Whether a folder holds dated folders and no release of its own, or nothing yet."""
+    if any(storage.exists(storage.join(uri, place)) for place in CLASSES):
+        return False
+    fs, path = storage.filesystem(uri)
+    return bool(dated_folders(uri)) or not fs.ls(path, detail=False)
 
 
 def dated_folders(landing: str) -> list[str]:

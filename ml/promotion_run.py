@@ -112,7 +112,7 @@ def load_promotion(run_uri: str) -> Promotion:
 
 
 def gate(run_uri: str) -> Verdict:
-    """Judge the candidate of a run, write the verdict, and record a refusal in the registry.
+    """Judge the candidate of a run, write the verdict, and record comparison and refusal in the registry.
 
     Raises:
         DataError: Stage compare, where it is to run, has not been done in this run.
@@ -122,6 +122,7 @@ def gate(run_uri: str) -> Verdict:
     if promotion.compares:
         compared = run.pinned("compare")
         comparison = {**storage.read_json(compared.file("compare.json")), "report": compared.metrics["report"]}
+        _registry(promotion).note_comparison(promotion.candidate.number, run.run_id)
     evaluation = run.pinned("evaluate").metrics
     verdict = judge(promotion.candidate, promotion.champion, evaluation, comparison, promotion.config)
     storage.write_json(storage.join(run_uri, "verdict.json"), verdict.model_dump(mode="json"))

@@ -45,6 +45,7 @@ class Version(BaseModel):
         accuracy: On the test split.
         decision: What was decided about it last; None where nothing was.
         decided: By whom, why and when, in words.
+        compared: Id of the promotion that compared it last with the champion of then; empty where none did.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +59,7 @@ class Version(BaseModel):
     accuracy: float
     decision: Decision | None = None
     decided: str = ""
+    compared: str = ""
 
     @property
     def title(self) -> str:
@@ -65,7 +67,8 @@ class Version(BaseModel):
         return f"Version {self.number} of {self.model}"
 
 
-TAGS = ("train", "evaluate", "run", "as_of", "accuracy", "decision", "decided")  # the attributes that are tags
+# The attributes that are tags.
+TAGS = ("train", "evaluate", "run", "as_of", "accuracy", "decision", "decided", "compared")
 
 
 class Registry:
@@ -212,6 +215,13 @@ class Registry:
             client.set_model_version_tag(self.name, str(number), "decision", decision)
             client.set_model_version_tag(self.name, str(number), "decided", decided)
         log.info("version %d of %s: %s %s", number, self.name, decision, decided)
+
+    def note_comparison(self, number: int, run_id: str) -> None:
+        """Record the promotion that has compared a version with the champion."""
+        with self._reach() as client:
+            if client is None:
+                raise self._unknown(number)
+            client.set_model_version_tag(self.name, str(number), "compared", run_id)
 
     @contextlib.contextmanager
     def _reach(self, make: bool = False) -> Iterator[MlflowClient | None]:

@@ -155,15 +155,19 @@ def read_classes(release: Release) -> dict[str, str]:
     """Class name to MID, from the class descriptions.
 
     Raises:
-        DataError: A line is not `MID,name`.
+        DataError: It is not UTF-8, or a line is not `MID,name`.
     """
-    text = storage.read_bytes(release.classes).decode("utf-8-sig")
+    advice = "Use the published class-descriptions-boxable.csv."
+    try:
+        text = storage.read_bytes(release.classes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{release.classes} is not UTF-8: {error}", advice) from error
     names: dict[str, str] = {}
     for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
         if len(row) != 2 or not row[0].startswith("/"):
             raise DataError(
                 f"{release.classes}, line {number}: expected `MID,name`, found {','.join(row)!r}.",
-                "Use the published class-descriptions-boxable.csv.",
+                advice,
             )
         names[row[1]] = row[0]
     return names

@@ -226,7 +226,8 @@ def open_run(
     root = storage.normalise(root)
     if as_of is None:
         as_of = midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else _now()
-    photographs = storage.normalise(config.photographs) if config.photographs else None
+    config = _resolved(config)
+    photographs = config.photographs
     found = find_deliveries(config.release, photographs, as_of, None if config.retrain_without_news else since)
     for release in found.values():
         check_classes(config, read_classes(release))
@@ -238,13 +239,48 @@ def open_run(
         # Which delivery's photograph is cut is only a question where there are several.
         "listings": combined([delivery.listing for delivery in deliveries]) if len(deliveries) > 1 else "",
     }
-    # Absolute from here on: the jobs may run in another folder.
-    resolved: dict[str, Any] = {"release": storage.normalise(config.release), "photographs": photographs}
-    config = config.model_copy(update=resolved)
     told = as_of.astimezone(datetime.UTC).isoformat()
     run = Run(root, slug(run_id), run_id, config, sources, told, deliveries)
     run.write()
     return run
+
+
+def _resolved(config: RunConfig) -> RunConfig:
+    """The configuration with absolute places, as the jobs may run in another folder; what they need must be there."""
+    told: dict[str, Any] = {"release": storage.normalise(config.release)}
+    if config.photographs:
+        told["photographs"] = storage.normalise(config.photographs)
+        behind_http = told["photographs"].startswith(("http://", "https://"))  # where there are no folders to look for
+        if not behind_http and not storage.exists(told["photographs"]):
+            raise ConfigurationError(
+                f"photographs: there is no folder {told['photographs']}.", "Correct the parameter, or leave it empty."
+            )
+    if config.network.startswith("transfer:") and config.backbone_weights not in ("imagenet", "none"):
+        told["backbone_weights"] = storage.normalise(config.backbone_weights)
+        if not storage.exists(told["backbone_weights"]):
+            raise ConfigurationError(
+                f"backbone_weights: there is no file {told['backbone_weights']}.", "Correct the parameter."
+            )
+    if config.baseline:
+        told["baseline"] = find_baseline(config.baseline).uri
+    return config.model_copy(update=told)
+
+
+def find_baseline(uri: str) -> Manifest:
+    """The attempt of stage train that the parameter `baseline` names.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    uri = storage.normalise(uri)
+    advice = "Name an attempt folder of stage train, or leave it empty."
+    try:
+        attempt = load_manifest(uri)
+    except DataError as error:
+        raise ConfigurationError(f"baseline: {uri} is no attempt that was committed.", advice) from error
+    if attempt.stage != "train":
+        raise ConfigurationError(f"baseline: {uri} is an attempt of stage {attempt.stage}.", advice)
+    return attempt
 
 
 def _pointed(uri: str) -> str:

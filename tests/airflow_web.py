@@ -18,7 +18,7 @@ from ml.flow import STAGES
 from ml.manifests import File, Manifest
 from ml.runs import slug
 
-TRAINING, OTHER = "open_images_training", "open_images_prediction"
+TRAINING, OTHER, PROMOTION = "open_images_training", "open_images_prediction", "open_images_promotion"
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 SHARE = {"value": 0.9, "low": 0.8, "high": 0.95, "count": 40, "images": 30}
 EVALUATION = {
@@ -114,9 +114,11 @@ def commit(root: str, stage: str, files: Mapping[str, bytes], attempt: str = "fi
     return manifest
 
 
-def write_run(root: str, run_id: str, manifests: list[Manifest], flow: str = "training", **content: Any) -> str:
+def write_run(
+    root: str, run_id: str, manifests: list[Manifest], flow: str = "training", name: str = "", **content: Any
+) -> str:
     """Write a run folder that pins attempts; its URI."""
-    uri = storage.join(storage.normalise(root), "runs", slug(run_id))
+    uri = storage.join(storage.normalise(root), "runs", name or slug(run_id))
     told = {"run_id": run_id, "flow": flow, "config": RunConfig().model_dump(mode="json"), "sources": {}}
     storage.write_json(storage.join(uri, "run.json"), {**told, **content})
     for manifest in manifests:

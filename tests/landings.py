@@ -8,6 +8,7 @@ from ml.sample_release import write_sample_release
 
 def deliver(landing: Path, date: str, scenes: int) -> Path:
     """Write the delivery of a date, of scenes that no other month's has, and seal it."""
-    write_sample_release(landing / date, scenes=scenes, seed=int(date[5:7]))
+    year, month, _ = map(int, date.split("-"))
+    write_sample_release(landing / date, scenes=scenes, seed=12 * (year - 2020) + month)
     deliveries.seal(str(landing / date))
     return landing / date

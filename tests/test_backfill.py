@@ -6,6 +6,7 @@ The tests build on one another, in their order.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import shutil
 import sqlite3
@@ -173,3 +174,24 @@ def test_a_new_delivery_is_announced_and_trained_on(airflow, landing):
     told = airflow.events("open_images_landing")
     assert sorted(event["date"] for event in told) == list(MONTHS)
     assert all(event["counts"]["photographs"] > 0 and event["digest"] for event in told)
+
+
+def test_a_schedule_trains_on_what_was_delivered_in_its_interval(airflow, landing):
+    """A daily schedule, and a delivery dated in the interval that has ended last."""
+    airflow.ask("PATCH", "/dags/open_images_landing", is_paused=True)
+    yesterday = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)).date().isoformat()
+    deliver(landing, yesterday, SCENES)
+
+    def scheduled() -> set[str]:
+        return {run["dag_run_id"] for run in airflow.get("/dagRuns?run_type=scheduled")["dag_runs"]}
+
+    before = scheduled()
+    deployment = airflow.root / "var" / "deployment.yaml"
+    content = yaml.safe_load(deployment.read_text())
+    deployment.write_text(yaml.safe_dump(content | {"training_schedule": "0 0 * * *"}))
+    (run_id,) = wait_for("a run by the new schedule", lambda: scheduled() - before, 300)
+    assert airflow.wait_to_end(run_id, 300) == "success", airflow.states(run_id)
+    assert airflow.get(f"/dagRuns/{run_id}")["data_interval_start"][:10] == yesterday
+    assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [*MONTHS, yesterday]
+    assert airflow.pushed(run_id, "evaluate")["faces"] > 0
+    assert airflow.events("open_images_candidate")[0]["run_type"] == "scheduled"

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from ml import plots, storage
 from ml.answers import Answers
 from ml.compare import compare, measure
-from ml.errors import ConfigurationError, DataError, LabelOrderError, PreprocessingError
+from ml.errors import ConfigurationError, LabelOrderError, PreprocessingError
 
 FACES = {"train": (4, 4), "validation": (3, 3), "test": (40, 40)}
 
@@ -96,7 +96,7 @@ def test_without_a_baseline_there_is_nothing_to_compare(compared):
 
 
 def test_a_baseline_that_was_never_committed_is_refused(compared, tmp_path):
-    with pytest.raises(DataError, match="never committed"):
+    with pytest.raises(ConfigurationError, match=r"baseline: .*/nowhere is no attempt that was committed"):
         compared(baseline=str(tmp_path / "nowhere"))
 
 

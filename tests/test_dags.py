@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -397,17 +398,21 @@ def test_the_promotion_form_is_that_of_its_parameters_and_the_deployments(promot
 
 @pytest.fixture
 def approval(promotion):
-    """Execute the task `approve`, told what the gate says; the question that it puts is not sent anywhere."""
+    """Execute the task `approve`, told what the gate says; the question that it puts is kept in `asked`."""
     from airflow.providers.standard.operators import hitl
+
+    asked = []
 
     def ask(verdict, mode="approve", hours="2"):
         task = copy.copy(promotion.get_task("approve"))
         task.mode, task.hours = mode, hours
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(hitl, "upsert_hitl_detail", lambda **detail: None)
+            patch.setattr(hitl, "upsert_hitl_detail", lambda **detail: asked.append(detail))
             ti = SimpleNamespace(id="id", xcom_pull=lambda task_ids: verdict)
-            task.execute({"ti": ti, "task_instance": ti})
+            run = SimpleNamespace(dag_id="open_images_promotion", run_id="manual__1+00:00")
+            task.execute({"ti": ti, "task_instance": ti, "dag_run": run})
 
+    ask.asked = asked
     return ask
 
 
@@ -415,9 +420,28 @@ def test_the_approval_waits_as_long_as_the_run_says_and_is_then_a_rejection(prom
     from airflow.sdk.exceptions import TaskAwaitingInput
 
     with pytest.raises(TaskAwaitingInput) as waits:
-        approval({"passed": True})
+        approval({"passed": True, "reports": {"report": "file:///report.html"}})
     assert waits.value.timeout.total_seconds() == 2 * 3600
     assert promotion.get_task("approve").defaults == ["Reject"]
+
+
+@pytest.mark.parametrize(
+    ("reports", "linked"),
+    [
+        ({"report": "s3://b/report.html"}, ["evaluate/report.html"]),
+        ({"report": "s3://b/report.html", "comparison": "s3://b/c"}, ["evaluate/report.html", "compare/compare.html"]),
+    ],
+)
+def test_the_question_links_the_reports_where_the_routes_hand_them_out(approval, reports, linked):
+    from airflow.sdk.exceptions import TaskAwaitingInput
+
+    with pytest.raises(TaskAwaitingInput):
+        approval({"passed": True, "reports": reports})
+    (question,) = approval.asked
+    found = re.findall(
+        r"\]\(\S*/open-images/runs/open_images_promotion/manual__1%2B00%3A00/files/(\S+)\)", question["body"]
+    )
+    assert found == linked
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,18 @@ def test_a_folder_without_its_note_is_not_there_yet(landing, tmp_path):
     assert seen(open_(landing, tmp_path)) == [MONTHS[0], MONTHS[2]]
 
 
+def test_an_empty_landing_has_nothing_new_and_is_told_from_a_release_that_lacks_a_file(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(NothingNewError, match="it holds no whole delivery"):
+        open_(empty, tmp_path, as_of=moment("2020-05-01"), since=moment("2020-04-01"))
+    with pytest.raises(DataError, match="holds no delivery dated before"):
+        open_(empty, tmp_path)
+    (empty / "readme.txt").touch()
+    with pytest.raises(DataError, match="class-descriptions-boxable"):
+        open_(empty, tmp_path)
+
+
 def test_an_interval_without_a_delivery_has_nothing_new_unless_asked_to_retrain(landing, tmp_path):
     interval = {"as_of": moment("2020-05-01"), "since": moment("2020-04-01")}
     with pytest.raises(NothingNewError, match=r"dated from 2020-04-01 00:00 to before 2020-05-01"):

@@ -206,6 +206,7 @@ def test_candidate_and_champion_are_compared_on_the_same_faces(tmp_path, open_, 
     assert storage.read_json(storage.join(run.uri, "verdict.json"))["passed"] is True
     assert promote(promotion.run, "by ada").number == 2
     assert (registry.champion().number, registry.previous().number) == (2, 1)
+    assert [version.compared for version in registry.versions()] == ["", run.run_id]
 
 
 def test_a_refusal_is_recorded_and_cannot_be_promoted(open_, make, registry):

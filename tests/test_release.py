@@ -1,5 +1,6 @@
 """What is wrong with a release is told before any work starts, with file, column or class by name."""
 
+import re
 import shutil
 
 import pytest
@@ -146,3 +147,34 @@ def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograp
     photo.unlink()
     seen.add(photographs_digest(release))
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"photographs": "nowhere"}, r"photographs: there is no folder file://.*/nowhere\."),
+        (
+            {"network": "transfer:MobileNetV2", "backbone_weights": "nowhere.weights.h5"},
+            r"backbone_weights: there is no file file://.*/nowhere\.weights\.h5\.",
+        ),
+        ({"baseline": "nowhere"}, r"baseline: file://.*/nowhere is no attempt that was committed\."),
+    ],
+)
+def test_a_place_that_is_not_there_is_refused_before_any_work(sample_release, tmp_path, values, message):
+    assert re.match(message, refused(sample_release, tmp_path, ConfigurationError, **values))
+
+
+def test_places_are_absolute_in_a_run(sample_release, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "backbone.weights.h5").touch()
+    places = {"photographs": "photographs", "backbone_weights": "backbone.weights.h5", "network": "transfer:ResNet50"}
+    run = open_run("storage", "run", {"release": str(sample_release), **places})
+    assert run.config.photographs == f"file://{tmp_path}/photographs"
+    assert run.config.backbone_weights == f"file://{tmp_path}/backbone.weights.h5"
+
+
+def test_class_descriptions_that_are_not_utf_8_are_named(release_copy, tmp_path):
+    (file,) = release_copy.rglob("class-descriptions-boxable.csv")
+    file.write_bytes(file.read_bytes() + "/m/0x,Café\n".encode("latin-1"))
+    assert "class-descriptions-boxable.csv is not UTF-8" in refused(release_copy, tmp_path)

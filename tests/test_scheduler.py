@@ -117,7 +117,7 @@ def test_the_grid_shows_the_run(airflow, done, page, shoot):
     shoot("grid")
 
 
-def test_a_run_triggered_by_the_form_starts_from_the_deployments_defaults(airflow, done, page, shoot):
+def test_a_run_triggered_by_the_form_has_its_values_and_else_the_deployments_defaults(airflow, done, page, shoot):
     page.goto(f"/dags/{DAG}")
     page.get_by_test_id("trigger-dag-button").click()
     dialog = page.get_by_role("dialog")
@@ -131,13 +131,16 @@ def test_a_run_triggered_by_the_form_starts_from_the_deployments_defaults(airflo
     dialog.get_by_role("button", name="Training", exact=True).click()
     dialog.get_by_text("Seed of shuffling").wait_for()
     assert dialog.locator("input[name=element_epochs]").input_value() == str(SMALL["epochs"])
+    dialog.get_by_role("button", name="Evaluation", exact=True).click()
+    dialog.locator("input[name=element_min_confidence]").fill("0.65")
+    dialog.locator("input[name=element_min_confidence]").blur()
     shoot("form")
     before = {run["dag_run_id"] for run in airflow.get("/dagRuns")["dag_runs"]}
     dialog.get_by_role("button", name="Trigger", exact=True).click()
     (run_id,) = wait_for("the run", lambda: {run["dag_run_id"] for run in airflow.get("/dagRuns")["dag_runs"]} - before)
     assert airflow.wait_to_end(run_id) == "success", airflow.tasks(run_id)
     config = airflow.run(run_id).config
-    assert config == airflow.run(done).config.model_copy(update={"threshold": None})
+    assert config == airflow.run(done).config.model_copy(update={"threshold": None, "min_confidence": 0.65})
     found = {stage: airflow.xcom(run_id, task)["found_done"] for stage, task in TASKS.items()}
     assert found == {stage: stage != "evaluate" for stage in TASKS}
     page.goto(f"/dags/{DAG}/runs/{run_id}")
@@ -296,7 +299,8 @@ def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(ai
 
 
 def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
-    run_id = airflow.trigger(force="extract", threshold=0.4)
+    # Long enough a training that it is killed on its way, and not after it.
+    run_id = airflow.trigger(force="extract", threshold=0.4, epochs=60, checkpoint_minutes=0.001)
 
     def spark(task: str) -> bool:
         """Kill Spark's JVM, and with it what the driver had begun."""
@@ -306,6 +310,11 @@ def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
         """Kill the process of the task, which has a job below it."""
         found = job(task)
         return kill(lambda: [p.parent() for p in found if p.ppid() not in {other.pid for other in found}])
+
+    def process_with_a_checkpoint(task: str) -> bool:
+        """Kill the process of the training once there is something to go on from."""
+        kept = airflow.storage.glob(f"stages/train/*/checkpoints/{slug(run_id)}/state.json")
+        return any(kept) and process(task)
 
     def scheduler(task: str) -> bool:
         restart_scheduler(airflow)
@@ -318,7 +327,7 @@ def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
 
     deaths = {
         **{"data.extract": spark, "data.explore": process, "data.join_labels": spark, "data.chip": scheduler},
-        **{"data.featurize": process, "model.train": process, "model.evaluate": process},
+        **{"data.featurize": process, "model.train": process_with_a_checkpoint, "model.evaluate": process},
     }
     assert set(deaths) == set(TASKS.values())
     killed: dict[str, int] = {}
@@ -341,6 +350,8 @@ def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
     run = airflow.run(run_id)
     assert list(run.pins()) == list(TASKS)
     assert all(manifest.whole() for manifest in run.pins().values())
+    log = airflow.get(f"/dagRuns/{run_id}/taskInstances/model.train/logs/{tries['model.train']}")
+    assert "resuming after epoch" in json.dumps(log), "the next try went on where the one before was killed"
 
 
 def kill(find: Callable[[], list[psutil.Process]]) -> bool:

@@ -7,7 +7,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from airflow_web import OTHER, TRAINING, add_run, airflow_database, ask, commit, whole_run, write_run
+from airflow_web import OTHER, PROMOTION, TRAINING, add_run, airflow_database, ask, commit, whole_run, write_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
@@ -133,6 +133,20 @@ def test_a_file_is_streamed_with_its_type_and_size(web):
         assert ("content-disposition" in headers) == path.endswith("keras")
 
 
+def test_the_comparison_of_a_promotion_is_handed_out_by_its_own_run(web):
+    add_run("promoted", PROMOTION)
+    compared = commit(web.root, "compare", {"compare.html": b"<html>both</html>"})
+    write_run(web.root, "promoted", [compared], "promotion", slug("promoted", "promotion"))
+    page = f"/open-images/runs/{PROMOTION}/promoted/files/compare/compare.html"
+    status, headers, body = web.get(page)
+    assert (status, body) == (200, b"<html>both</html>")
+    assert "sandbox" in headers["content-security-policy"]
+    assert web.get(page, role=None)[0] == 403
+    assert web.get(page.replace(PROMOTION, TRAINING))[0] == 404
+    assert web.get(page.replace(PROMOTION, OTHER))[0] == 404
+    assert web.get(f"/open-images/runs/{PROMOTION}/promoted")[0] == 404, "whose report there is none of"
+
+
 def test_every_answer_is_told_to_browsers_to_be_harmless(web):
     for path in (f"{FILES}/evaluate/roc.png", "/open-images/history", "/open-images/nothing"):
         _, headers, _ = web.get(path)
@@ -234,6 +248,7 @@ def test_a_failed_run_says_what_its_job_said_and_no_traceback(web):
     }
     for attempt, message in attempts.items():
         storage.write_json(f"file://{web.root}/stages/chip/0f/attempts/{attempt}/error.json", message)
+    storage.write_bytes(f"file://{web.root}/stages/chip/0f/attempts/20260102T120140-dd/error.json", b'{"kind": "da')
     failure = told(web.get(f"/open-images/runs/{TRAINING}/broken"))["failure"]
     assert failure == {**told_, "task": "data.chip"}
 
@@ -294,13 +309,18 @@ def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeyp
         accuracy: float = 0.9
         decision: str | None = None
         decided: str = ""
+        compared: str = ""
 
     class Registry:
         def __init__(self, root, config):
             assert (root, config.chip_class) == (web.root, "Human face")
 
         def versions(self):
-            return [Version(number=n, train=f"file:///storage/stages/train/0a/attempts/{n}") for n in (1, 2)]
+            compared = {1: "", 2: "seen", 3: "of a shell"}
+            return [
+                Version(number=n, train=f"file:///storage/stages/train/0a/attempts/{n}", compared=by)
+                for n, by in compared.items()
+            ]
 
         def champion(self):
             return self.versions()[1]
@@ -309,9 +329,11 @@ def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeyp
             return None
 
     monkeypatch.setattr("open_images.web.models.Registry", Registry)
+    add_run("seen", PROMOTION)
     models = told(web.get("/open-images/models"))
     assert (models["champion"], models["previous"]) == ("2", None)
-    assert [version["model"] for version in models["versions"]] == ["2", "1"]
+    assert [version["model"] for version in models["versions"]] == ["3", "2", "1"]
+    assert [version["compared"] for version in models["versions"]] == [None, "seen", None]
     assert "train" not in models["versions"][0]
 
 

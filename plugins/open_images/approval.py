@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
+from open_images.links import report_page
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 APPROVE, REJECT = "Approve", "Reject"
+# Of the verdict's reports: the stage whose page it is, and how it is called.
+PAGES = {"report": ("evaluate", "Report of the candidate"), "comparison": ("compare", "Comparison with the champion")}
 
 
 class VerdictApprovalOperator(HITLOperator):
@@ -21,7 +25,7 @@ class VerdictApprovalOperator(HITLOperator):
     Unlike `ApprovalOperator` it leaves it to the task after it to act on a rejection, which is to be recorded.
 
     Args:
-        verdict: The task that pushes the verdict, with `passed` and `markdown`.
+        verdict: The task that pushes the verdict, with `passed`, `markdown` and `reports`; the question links those.
         mode: `approve`, or `automatic`, in which nobody is asked: the task is skipped. (templated)
         hours: So long the answer may take. (templated)
     """
@@ -41,9 +45,17 @@ class VerdictApprovalOperator(HITLOperator):
 
     def execute(self, context: Context) -> Any:
         """Put the question, unless there is none."""
-        if not context["ti"].xcom_pull(task_ids=self.verdict)["passed"]:
+        verdict = context["ti"].xcom_pull(task_ids=self.verdict)
+        if not verdict["passed"]:
             raise AirflowSkipException("The gate has refused the candidate, so nobody is asked.")
         if self.mode == "automatic":
             raise AirflowSkipException("Mode automatic: nobody is asked.")
         self.response_timeout = datetime.timedelta(hours=float(self.hours))
+        run = context["dag_run"]
+        pages = (
+            f"[{title}]({report_page(run.dag_id, run.run_id, stage)})"
+            for name, (stage, title) in PAGES.items()
+            if name in verdict["reports"]
+        )
+        self.body = f"{self.body}\n\n{' · '.join(pages)}"
         return super().execute(context)

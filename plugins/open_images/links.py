@@ -32,12 +32,9 @@ class ReportLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The address of the page, or an empty text."""
-        page = REPORTS.get(operator.stage)
-        if page is None or not pushed(ti_key):
+        if operator.stage not in REPORTS or not pushed(ti_key):
             return ""
-        run = "/".join(quote(part, safe="") for part in (ti_key.dag_id, ti_key.run_id))
-        base = conf.get("api", "base_url", fallback="").rstrip("/")
-        return f"{base}{URL_PREFIX}/runs/{run}/files/{operator.stage}/{page}"
+        return report_page(ti_key.dag_id, ti_key.run_id, operator.stage)
 
 
 class MlflowLink(BaseOperatorLink):
@@ -63,6 +60,13 @@ class SparkHistoryLink(BaseOperatorLink):
         if not server or not application or settings.get("spark.eventLog.enabled") != "true":
             return ""
         return f"{server if '://' in server else f'http://{server}'}/history/{application}/"
+
+
+def report_page(dag_id: str, run_id: str, stage: str) -> str:
+    """The address of the page that a stage of `REPORTS` wrote, of the attempt that a run has pinned."""
+    run = "/".join(quote(part, safe="") for part in (dag_id, run_id))
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    return f"{base}{URL_PREFIX}/runs/{run}/files/{stage}/{REPORTS[stage]}"
 
 
 def pushed(ti_key: TaskInstanceKey) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""What Airflow's database knows of the runs of the training DAG."""
+"""What Airflow's database knows of the runs of the DAGs that leave reports."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from ml.flow import STAGES
 
-TRAINING = "open_images_training"
+TRAINING, PROMOTION = "open_images_training", "open_images_promotion"
 
 
 @dataclass(frozen=True)
 class AirflowRun:
-    """A run of the training DAG.
+    """A run of a DAG.
 
     Attributes:
         run_id: Its id.
@@ -36,12 +36,12 @@ class AirflowRun:
     tasks: tuple[dict[str, Any], ...] = ()
 
 
-def find_airflow_run(session: Session, run_id: str) -> AirflowRun | None:
-    """A run of the training DAG with its tasks, or None where there is none of that id."""
-    run = session.scalar(select(DagRun).where(DagRun.dag_id == TRAINING, DagRun.run_id == run_id))
+def find_airflow_run(session: Session, dag_id: str, run_id: str) -> AirflowRun | None:
+    """A run of a DAG with its tasks, or None where there is none of that id."""
+    run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     if run is None:
         return None
-    tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == TRAINING, TaskInstance.run_id == run_id))
+    tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id))
     told = tuple(sorted(map(_task, tasks), key=_place))
     return AirflowRun(run.run_id, str(run.state), str(run.run_type), run.run_after.isoformat(), told)
 

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp
 
 from ml.deployment import load_deployment
 from ml.errors import StageError
-from open_images.web.airflow_runs import TRAINING, AirflowRun, find_airflow_run, list_airflow_runs
+from open_images.web.airflow_runs import PROMOTION, TRAINING, AirflowRun, find_airflow_run, list_airflow_runs
 from open_images.web.artifacts import LARGEST, find_artifact
 from open_images.web.folders import RunFolder, find_run
 from open_images.web.history import history
@@ -32,6 +32,7 @@ STATIC = {file.name: file for file in (Path(__file__).parent / "static").iterdir
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 OF_ITS_DAG = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
 OF_TRAINING = Depends(requires_access_dag("GET", DagAccessEntity.RUN, TRAINING))
+FLOWS = {TRAINING: "training", PROMOTION: "promotion"}  # whose runs' files are handed out
 
 
 def create_app() -> ASGIApp:
@@ -58,7 +59,9 @@ def read_static(name: str) -> FileResponse:
 
 def read_run(dag_id: str, run_id: str, session: SessionDep) -> dict[str, Any]:
     """What the report of a run shows, from its first moment on."""
-    return report(_airflow_run(dag_id, run_id, session), _folder(run_id))
+    if dag_id != TRAINING:
+        raise _not_found()
+    return report(_airflow_run(dag_id, run_id, session), _folder(dag_id, run_id))
 
 
 def read_file(
@@ -71,7 +74,7 @@ def read_file(
 ) -> Response:
     """One file of the attempt that a run pins for a stage."""
     _airflow_run(dag_id, run_id, session)
-    folder = _folder(run_id)
+    folder = _folder(dag_id, run_id)
     manifest = folder.manifest(stage) if folder else None
     artifact = find_artifact(folder.root, manifest, path) if folder and manifest else None
     if artifact is None:
@@ -98,21 +101,21 @@ def read_history(session: SessionDep) -> dict[str, Any]:
     return {"runs": history(load_deployment().storage, list_airflow_runs(session))}
 
 
-def read_models() -> dict[str, Any]:
+def read_models(session: SessionDep) -> dict[str, Any]:
     """What the registry knows of champion and candidates."""
-    return registered_models(load_deployment())
+    return registered_models(load_deployment(), lambda run_id: find_airflow_run(session, PROMOTION, run_id) is not None)
 
 
 def _airflow_run(dag_id: str, run_id: str, session: SessionDep) -> AirflowRun:
-    """The run as Airflow knows it, which must be one of the training DAG."""
-    run = find_airflow_run(session, run_id) if dag_id == TRAINING else None
+    """The run as Airflow knows it, which must be one of a DAG whose runs leave reports."""
+    run = find_airflow_run(session, dag_id, run_id) if dag_id in FLOWS else None
     if run is None:
         raise _not_found()
     return run
 
 
-def _folder(run_id: str) -> RunFolder | None:
-    return find_run(load_deployment().storage, run_id)
+def _folder(dag_id: str, run_id: str) -> RunFolder | None:
+    return find_run(load_deployment().storage, run_id, FLOWS[dag_id])
 
 
 def _not_found() -> HTTPException:

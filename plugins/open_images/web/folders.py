@@ -1,4 +1,4 @@
-"""Reads what runs of the training flow left in storage: their folders, and the attempts that these pin.
+"""Reads what runs left in storage: their folders, and the attempts that these pin.
 
 Everything is read as it was written, without the checks of the flow's own configuration: the pages show runs of older
 versions too, and runs of which a part was cleaned away.
@@ -65,15 +65,15 @@ class RunFolder:
         return {stage: manifest for stage, manifest in found.items() if manifest}
 
 
-def find_run(root: str, run_id: str) -> RunFolder | None:
-    """The folder of a run of the training flow, or None where there is none.
+def find_run(root: str, run_id: str, flow: str = FLOW) -> RunFolder | None:
+    """The folder of a run of a flow, or None where there is none.
 
     A folder that another flow made for a run of the same id is not taken for it.
 
     Raises:
         DataError: It is damaged.
     """
-    folder = read_run(root, slug(run_id))
+    folder = read_run(root, slug(run_id, flow), flow)
     return folder if folder and folder.run_id == run_id else None
 
 
@@ -89,8 +89,8 @@ def list_runs(root: str) -> dict[str, str]:
     return {run: "\n".join(files) for run, files in versions.items()}
 
 
-def read_run(root: str, name: str) -> RunFolder | None:
-    """The folder of that name, or None where it is none of the training flow.
+def read_run(root: str, name: str, flow: str = FLOW) -> RunFolder | None:
+    """The folder of that name, or None where it is none of the flow.
 
     Raises:
         DataError: It is damaged.
@@ -99,7 +99,7 @@ def read_run(root: str, name: str) -> RunFolder | None:
     uri = storage.join(root, "runs", name, "run.json")
     try:
         content = storage.read_json(uri)
-        if content.get("flow", FLOW) != FLOW:
+        if content.get("flow", FLOW) != flow:
             return None
         needed = (content["run_id"], content["config"]["network"], content["config"]["chip_class"])
         if not all(isinstance(value, str) for value in needed):

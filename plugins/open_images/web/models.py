@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ml.deployment import Deployment
@@ -9,12 +10,16 @@ from ml.registry import Registry
 from open_images.web.report import attempt_name
 
 
-def registered_models(deployment: Deployment) -> dict[str, Any]:
+def registered_models(deployment: Deployment, shown: Callable[[str], bool]) -> dict[str, Any]:
     """The registered versions of the deployment's chip class, newest first, and which of them is champion.
+
+    Args:
+        deployment: Where the registry is, and the class.
+        shown: Whether Airflow knows the promotion of that id, and not only a shell.
 
     Returns:
         `champion` and `previous`, names of models or None; `versions`, each with `number`, `model`, `as_of`,
-        `accuracy`, `decision` and `decided`.
+        `accuracy`, `decision`, `decided` and `compared`: the promotion that has compared it, None where none did.
     """
     registry = Registry(deployment.storage, deployment.defaults)
     champion, previous = registry.champion(), registry.previous()
@@ -24,6 +29,7 @@ def registered_models(deployment: Deployment) -> dict[str, Any]:
         "versions": [
             {"model": attempt_name(version.train)}
             | version.model_dump(include={"number", "as_of", "accuracy", "decision", "decided"})
+            | {"compared": version.compared if version.compared and shown(version.compared) else None}
             for version in reversed(registry.versions())
         ],
     }

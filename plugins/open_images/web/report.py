@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from open_images.links import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder
 
+log = logging.getLogger(__name__)
 # Of a stage's metrics, which also say where its files lie.
 EVALUATION = (
     *("faces", "images", "accuracy", "majority", "beats_majority", "balanced_accuracy", "recall_gap", "by_label"),
@@ -106,7 +108,12 @@ def _error(folder: RunFolder, stage: str, started: str) -> dict[str, Any] | None
     found = {file.split("/")[-2]: file for file in fs.glob(f"{path}/*/attempts/*/error.json")}
     for attempt in sorted(found):
         if attempt >= since:
-            error = dict(storage.read_json(fs.unstrip_protocol(found[attempt])))
+            uri = fs.unstrip_protocol(found[attempt])
+            try:
+                error = dict(storage.read_json(uri))
+            except (TypeError, ValueError) as damage:  # as where the disk was full
+                log.warning("%s: %s", uri, damage)
+                continue
             if error.get("run") == folder.slug:
                 return error
     return None

@@ -7,6 +7,7 @@ import {
   Measured,
   Notice,
   Outside,
+  PROMOTION,
   RunName,
   Section,
   Table,
@@ -197,6 +198,12 @@ const Candidates = ({ registry, rows }) =>
           row.model === registry.champion ? "champion" : row.model === registry.previous ? "previous" : "candidate",
       },
       { name: "last decision", cell: (row) => (row.decision ? `${row.decision}, ${row.decided}` : "–") },
+      {
+        name: "links",
+        cell: (row) =>
+          row.compared &&
+          h(Outside, { href: fileUrl(row.compared, "compare", "compare.html", PROMOTION) }, "comparison"),
+      },
     ],
     rows: registry.versions,
     mark: (row) => (row.model === registry.champion ? "kept" : null),

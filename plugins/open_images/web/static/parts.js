@@ -5,6 +5,7 @@ const { createElement, useEffect, useRef, useState } = globalThis.React;
 const { Link } = globalThis.ReactRouterDOM;
 
 export const TRAINING = "open_images_training";
+export const PROMOTION = "open_images_promotion";
 const ROOT = new URL("../", import.meta.url);
 const STYLE = new URL("style.css", import.meta.url).href;
 const POLL = 10_000; // milliseconds
@@ -12,8 +13,8 @@ export const UNDER_WAY = ["queued", "running"];
 
 export const h = createElement;
 export const urlOf = (...parts) => new URL(parts.map(encodeURIComponent).join("/"), ROOT).href;
-export const fileUrl = (runId, stage, path) =>
-  `${urlOf("runs", TRAINING, runId, "files", stage)}/${path.split("/").map(encodeURIComponent).join("/")}`;
+export const fileUrl = (runId, stage, path, dagId = TRAINING) =>
+  `${urlOf("runs", dagId, runId, "files", stage)}/${path.split("/").map(encodeURIComponent).join("/")}`;
 
 /**
  * Data of a route: {data, error}; asked again every ten seconds while `again(data)`. Where that fails the data so far

@@ -7,6 +7,7 @@ import {
   Measured,
   Notice,
   Outside,
+  PROMOTION,
   RunName,
   Section,
   Table,
@@ -224,7 +225,13 @@ function Champion({ model, evaluation, comparison }) {
         "p",
         null,
         told,
-        version?.decision ? ` Last decision about this one: ${version.decision} ${version.decided}.` : "",
+        version?.decision ? ` Last decision about this one: ${version.decision} ${version.decided}. ` : " ",
+        version?.compared &&
+          h(
+            Outside,
+            { href: fileUrl(version.compared, "compare", "compare.html", PROMOTION) },
+            "Both on the same faces, as its promotion compared them",
+          ),
       ),
     champion &&
       champion !== model &&
