@@ -82,7 +82,12 @@ class RunConfig(FlowConfig):
         examples=["s3://open-images-dataset", "https://s3.amazonaws.com/open-images-dataset"],
     )
     chip_class: str = field(
-        FACE, "Classes", "Class to chip", "Open Images class whose boxes are cut out as chips.", min_length=1
+        FACE,
+        "Classes",
+        "Class to chip",
+        "Open Images class whose boxes are cut out as chips.",
+        min_length=1,
+        examples=[FACE, "Cat"],
     )
     labels: dict[str, list[str]] = field(
         {"female": ["Woman", "Girl"], "male": ["Man", "Boy"]},
@@ -280,6 +285,7 @@ class RunConfig(FlowConfig):
         "Attempt folder of another training, whose model is compared with this run's on the same test faces; empty: "
         "no comparison.",
         min_length=1,
+        examples=["/data/storage/stages/train/<key>/attempts/<attempt>"],
     )
     force: StageName | None = field(
         None, "Run", "Redo from stage", "Redo this stage and all that follow it, although they are found done."

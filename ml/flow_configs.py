@@ -16,6 +16,7 @@ class PredictionConfig(FlowConfig):
         "Photographs",
         "Path or URI of a folder or bucket that is searched, with all below it, for JPEG and PNG files.",
         min_length=1,
+        examples=["/data/photographs", "s3://bucket/photographs"],
     )
     max_fault_share: float = field(
         0.1,
@@ -31,6 +32,7 @@ class PredictionConfig(FlowConfig):
         "Model",
         "Attempt folder of stage train; empty: the champion, or where there is none the model that was trained last.",
         min_length=1,
+        examples=["/data/storage/stages/train/<key>/attempts/<attempt>"],
     )
     min_confidence: float = field(
         0.75,
@@ -67,6 +69,7 @@ class PromotionConfig(FlowConfig):
         "Number of a registered version, or attempt folder of stage train; empty: the newest of the candidates that "
         "triggered the run, or of all evaluated models.",
         min_length=1,
+        examples=["3", "/data/storage/stages/train/<key>/attempts/<attempt>"],
     )
     include_backfills: bool = field(
         False, "Candidate", "Candidates of backfills", "Decide also about a model that a backfill has trained."

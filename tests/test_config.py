@@ -9,6 +9,7 @@ from ml.__main__ import app
 from ml.config import RunConfig
 from ml.deployment import load_deployment, parse_config
 from ml.errors import ConfigurationError
+from ml.flow_configs import PredictionConfig, PromotionConfig
 from ml.forms import form_fields
 
 
@@ -78,6 +79,17 @@ def test_the_form_is_flat_and_has_each_fields_bounds():
     assert fields["network"]["enum"][:3] == ["compact", "notebook", "transfer:ConvNeXtTiny"]
     assert None in fields["force"]["enum"]
     assert {field["section"] for field in fields.values()} >= {"Release", "Classes", "Chips", "Training"}
+
+
+@pytest.mark.parametrize("kind", [RunConfig, PredictionConfig, PromotionConfig])
+def test_the_form_gives_examples_of_what_is_typed_freely(kind):
+    texts = {
+        name: field.get("examples")
+        for name, field in form_fields(kind()).items()
+        if "string" in field["type"] and not {"enum", "format"} & field.keys()
+    }
+    assert texts
+    assert all(texts.values()), texts
 
 
 def test_a_command_line_option_reaches_the_run(tmp_path, monkeypatch):

@@ -241,5 +241,5 @@ def test_the_models_page_shows_champion_decisions_and_comparisons(airflow, candi
         shoot(page, tmp_path / "models-champion.png")
         with page.expect_popup() as opened:
             told["2"].get_by_role("link", name="comparison").click()
-        opened.value.get_by_role("heading", name=re.compile("compar", re.I)).first.wait_for()
+        opened.value.get_by_role("heading", name=re.compile("two models on the same")).wait_for()
         opened.value.close()
