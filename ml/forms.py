@@ -35,7 +35,8 @@ def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
     for name, schema in type(defaults).model_json_schema()["properties"].items():
         options = schema_options(schema)
         types = [option["type"] for option in options]
-        flat: dict[str, Any] = {k: v for option in options for k, v in option.items() if k in _KEPT}
+        # pydantic writes the examples of a field that may be empty beside its `anyOf`, and bounds into it.
+        flat: dict[str, Any] = {k: v for told in (schema, *options) for k, v in told.items() if k in _KEPT}
         if "enum" in flat and "null" in types:
             flat["enum"] = [*flat["enum"], None]
         fields[name] = {

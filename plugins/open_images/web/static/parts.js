@@ -18,7 +18,7 @@ export const fileUrl = (runId, stage, path, dagId = TRAINING) =>
 
 /**
  * Data of a route: {data, error}; asked again every ten seconds while `again(data)`. Where that fails the data so far
- * stays, and is asked for again.
+ * stays, and is asked for again, but for an answer that refuses.
  */
 export function useData(url, again = () => false) {
   const [answer, setAnswer] = useState({});
@@ -27,8 +27,10 @@ export function useData(url, again = () => false) {
     let timer;
     let data;
     const ask = async () => {
+      let refused = false;
       try {
         const response = await fetch(url, { signal: stop.signal });
+        refused = response.status >= 400 && response.status < 500;
         const content = await response.json().catch(() => ({})); // a proxy answers in HTML
         if (!response.ok) throw new Error(`${content.detail ?? response.statusText} (${response.status})`);
         data = content;
@@ -36,7 +38,7 @@ export function useData(url, again = () => false) {
       } catch (error) {
         if (!stop.signal.aborted) setAnswer({ data, error: String(error.message ?? error) });
       }
-      if (data && again(data) && !stop.signal.aborted) timer = setTimeout(ask, POLL);
+      if (!stop.signal.aborted && (data ? again(data) : !refused)) timer = setTimeout(ask, POLL);
     };
     ask();
     return () => {
