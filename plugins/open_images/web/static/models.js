@@ -202,7 +202,11 @@ const Candidates = ({ registry, rows }) =>
         name: "links",
         cell: (row) =>
           row.compared &&
-          h(Outside, { href: fileUrl(row.compared, "compare", "compare.html", PROMOTION) }, "comparison"),
+          h(
+            "span",
+            { className: "nowrap" },
+            h(Outside, { href: fileUrl(row.compared, "compare", "compare.html", PROMOTION) }, "comparison"),
+          ),
       },
     ],
     rows: registry.versions,
