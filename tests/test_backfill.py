@@ -147,7 +147,7 @@ def test_a_second_backfill_finds_all_done_and_starts_no_job(airflow):
 def test_a_run_by_hand_sees_what_was_delivered_up_to_the_day_asked_and_redoes_nothing(airflow):
     before = attempts(airflow.storage)
     run_id = airflow.trigger(as_of="2020-01-15")
-    assert airflow.wait_to_end(run_id, 300) == "success"
+    assert airflow.wait_to_end(run_id, 600) == "success"
     assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [MONTHS[0]]
     assert attempts(airflow.storage) == before
 
@@ -190,7 +190,7 @@ def test_a_schedule_trains_on_what_was_delivered_in_its_interval(airflow, landin
     content = yaml.safe_load(deployment.read_text())
     deployment.write_text(yaml.safe_dump(content | {"training_schedule": "0 0 * * *"}))
     (run_id,) = wait_for("a run by the new schedule", lambda: scheduled() - before, 300)
-    assert airflow.wait_to_end(run_id, 300) == "success", airflow.states(run_id)
+    assert airflow.wait_to_end(run_id, 600) == "success", airflow.states(run_id)
     assert airflow.get(f"/dagRuns/{run_id}")["data_interval_start"][:10] == yesterday
     assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [*MONTHS, yesterday]
     assert airflow.pushed(run_id, "evaluate")["faces"] > 0
