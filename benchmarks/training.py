@@ -2,9 +2,11 @@
 
     python benchmarks/training.py [--faces 4000] [--networks compact notebook]
 
-`speed`: images a second of an epoch as stage train runs it, from the features' shards and with the weights averaged,
-beside Keras' own `fit` on the same chips as arrays in memory: the same network, optimizer and batches, no augmentation
-on either side; and the pipeline with augmentation and mixing.
+`speed`: images a second of the training steps of an epoch by stage train's own loop, from the features' shards and with
+the weights averaged, beside Keras' own `fit` on the same chips as arrays in memory: the same network, optimizer and
+batches; and the same loop with augmentation and mixing. Augmentation, mixing, smoothed labels and balance are off on
+either side otherwise, and what else stage train does is in neither: no pass over the validation faces, no epochs on
+smaller chips.
 `memory`: the largest resident size of a training process on 2,000 and on 20,000 faces.
 
 Prints Markdown for `benchmarks/README.md`.

@@ -20,7 +20,7 @@ from ml.confidence import abstention_metrics, calibration_metrics
 from ml.examples import Examples
 from ml.intervals import ImageBootstrap
 from ml.manifests import Manifest
-from ml.metrics import classification_metrics
+from ml.metrics import check_headline, classification_metrics
 from ml.report import render_report, subject
 from ml.slices import slice_metrics
 from ml.stages import Context, Result
@@ -36,6 +36,7 @@ def evaluate(context: Context) -> Result:
     Raises:
         GuardError: Labels, chip size or pixels are not those that the model was trained on.
         DataError: The test split holds no faces, or not those that its manifest states.
+        MetricsError: A figure does not count what it says, or the accuracy lacks its interval or the baseline.
     """
     config, features, trained = context.config, context.inputs["featurize"], context.inputs["train"]
     classifier = load_classifier(trained, features, config.label_order)
@@ -48,6 +49,7 @@ def evaluate(context: Context) -> Result:
     joined = context.run.pins().get("join_labels")
     miap_counts = joined.metrics.get("miap") if joined else None
     metrics = measure(answers, classifier.description.temperature, config.min_confidence, miap_counts)
+    check_headline(metrics)  # before anything is written
     figures = {
         **_plots(metrics, answers, subject(config)),
         "curves": storage.read_bytes(trained.file("curves.png")),

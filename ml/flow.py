@@ -44,7 +44,7 @@ STAGES: dict[str, Stage] = {
             inputs=("featurize",),
         ),
         # The report shows the exploratory plots, so it waits for them.
-        Stage("evaluate", 3, ("labels", "threshold", "min_confidence"), inputs=("explore", "featurize", "train")),
+        Stage("evaluate", 4, ("labels", "threshold", "min_confidence"), inputs=("explore", "featurize", "train")),
         # The other model is named by its attempt, which never changes.
         Stage("compare", 2, ("labels", "baseline"), inputs=("featurize", "train")),
     )

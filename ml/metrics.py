@@ -5,7 +5,7 @@ Index 1, the second label, is what a face is given when its probability is at le
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
 from ml.calibration import face_log_losses
-from ml.errors import DataError
+from ml.errors import DataError, MetricsError
 from ml.guards import check_confusion
 from ml.intervals import CONFIDENCE, METHOD, ImageBootstrap, difference, estimate, proportion, ratios
 
@@ -47,6 +47,30 @@ def check_answers(truth: NDArray[np.integer], probabilities: NDArray[np.floating
         raise ValueError("truth must hold the label indices 0 and 1")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():  # False for NaN
         raise DataError("The model gives values that are no probabilities.", "Its training diverged: train it again.")
+
+
+def check_headline(metrics: Mapping[str, Any]) -> None:
+    """Check that the accuracy can be told from guessing: it has its interval, and the majority baseline beside it.
+
+    Other numbers may be undefined or without an interval, and are shown so; the accuracy of any faces has one.
+
+    Args:
+        metrics: As `classification_metrics` gives them.
+
+    Raises:
+        MetricsError: It names what is missing.
+    """
+    needed = {"accuracy": ("value", "low", "high"), "majority": ("label", "value")}
+    missing = [
+        f"{name}.{part}" for name, parts in needed.items() for part in parts if metrics.get(name, {}).get(part) is None
+    ]
+    if metrics.get("beats_majority") is None:
+        missing.append("beats_majority")
+    if missing:
+        raise MetricsError(
+            f"The metrics of the test faces lack {', '.join(missing)}: their accuracy cannot be told from guessing.",
+            "No report is written of them; evaluate again with metrics that hold the baseline and the interval.",
+        )
 
 
 def classification_metrics(

@@ -12,6 +12,7 @@ import pyarrow.dataset
 
 from ml import storage
 from ml.config import RunConfig
+from ml.intervals import proportion
 from ml.plots import PERCEIVED
 from ml.told import ledgers, parameters
 
@@ -77,6 +78,7 @@ def render_report(
             scale=_scale(metrics),
             figures=figures,
             train=context.inputs["train"].metrics,
+            validation=_validation(context.inputs["train"].metrics),
             splits=splits,
             total_faces=sum(sum(faces.values()) for faces in splits.values()),
             ledgers=ledgers(pins, config.chip_class),
@@ -109,6 +111,15 @@ def render_comparison(context: Context, comparison: Mapping[str, Any], plot: byt
             plot=plot,
         )
     )
+
+
+def _validation(trained: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The accuracy on the validation faces with Wilson's interval; older attempts of stage train did not measure it."""
+    measured = trained.get("validation", {})
+    if "accuracy" not in measured:
+        return None
+    # Of these faces only the number is kept, not their images, so the interval takes them as independent.
+    return proportion(round(measured["accuracy"] * measured["faces"]), measured["faces"])
 
 
 def _explore_figures(explore: Manifest) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
@@ -16,7 +17,7 @@ from pyspark.sql import functions as F
 from ml import images, storage
 from ml.config import RunConfig
 from ml.errors import DataError
-from ml.guards import check_count
+from ml.guards import check_count, check_faults
 from ml.release import Release
 from ml.stages import Context, Result
 from spark_jobs.job import main, observed, read_table, write_table
@@ -24,6 +25,10 @@ from spark_jobs.join_labels import LABELLED
 
 CHIPPED = "chipped"
 REASONS = ("image absent", "image unreadable", "too small")
+OTHER_SQUARE = "have a chip that is not the square around their box, as large as in the photograph"
+NOT_UPRIGHT = "have a chip that is not turned as its photograph's Rotation says"
+DEFECTS = (OTHER_SQUARE, NOT_UPRIGHT)
+ROUNDING = 2  # of 255: what the mean of a quarter may differ by after resizing
 IMAGES_PER_TASK = 500  # a task of some ten seconds: enough to hide its start, little to lose with a worker
 BYTES_PER_CHIP = 20_000  # mean of chips of the largest stored side, measured on photographs; for the estimate
 CARRIED = ("face_id", "label", "source", "is_occluded", "is_truncated", "miap_label", "age_presentation")
@@ -31,7 +36,7 @@ FACE_FIELDS = (*CARRIED, "x_min", "x_max", "y_min", "y_max")
 SCHEMA = (
     "face_id string, image_id string, subset string, rotation int, label string, source string, is_occluded tinyint, "
     "is_truncated tinyint, miap_label string, age_presentation string, face_px double, status string, first boolean, "
-    "chip binary"
+    "defect string, chip binary"
 )
 
 
@@ -46,7 +51,10 @@ def group_by_image(faces: DataFrame, tasks: int) -> DataFrame:
 
 
 def cut_chips(by_image: DataFrame, release: Release, config: RunConfig) -> DataFrame:
-    """Cut the chips of all images: one row a face, with `status` `chipped` or the reason why there is no chip."""
+    """Cut the chips of all images: one row a face, with `status` `chipped` or the reason why there is no chip.
+
+    What is wrong with a chip, see `find_defect`, stands in `defect`.
+    """
     return by_image.mapInArrow(_cutter(release, config.margin, config.min_face_size), SCHEMA)
 
 
@@ -78,6 +86,7 @@ _ARROW_SCHEMA = pa.schema(
         ("face_px", pa.float64()),
         ("status", pa.string()),
         ("first", pa.bool_()),
+        ("defect", pa.string()),
         ("chip", pa.binary()),
     ]
 )
@@ -93,7 +102,8 @@ def cut_image(image: dict[str, Any], release: Release, margin: float, min_face_s
         min_face_size: In pixels of the stored photograph.
 
     Returns:
-        One row a face; `first` marks one row of the image, so that images can be counted.
+        One row a face; `first` marks one row of the image, so that images can be counted; `defect` says what is wrong
+        with the chip, see `find_defect`.
     """
     pixels, fault = None, None
     try:
@@ -106,7 +116,7 @@ def cut_image(image: dict[str, Any], release: Release, margin: float, min_face_s
     for number, face in enumerate(image["faces"]):
         row = {name: face[name] for name in CARRIED}
         row |= {name: image[name] for name in ("image_id", "subset")} | {"rotation": image["rotation"] or 0}
-        row |= {"status": fault, "first": number == 0, "chip": None, "face_px": None}
+        row |= {"status": fault, "first": number == 0, "chip": None, "face_px": None, "defect": None}
         if pixels is not None:
             box = (face["x_min"], face["x_max"], face["y_min"], face["y_max"])
             height, width = pixels.shape[:2]
@@ -114,10 +124,42 @@ def cut_image(image: dict[str, Any], release: Release, margin: float, min_face_s
             if row["face_px"] < min_face_size:
                 row["status"] = "too small"
             else:
-                row["status"] = CHIPPED
-                row["chip"] = images.encode_jpeg(images.chip(pixels, box, margin, row["rotation"]))
+                cut = images.chip(pixels, box, margin, row["rotation"])
+                row["status"], row["defect"] = CHIPPED, find_defect(cut, pixels, box, margin, row["rotation"])
+                row["chip"] = images.encode_jpeg(cut)
         rows.append(row)
     return rows
+
+
+def find_defect(
+    chip: images.Pixels, photograph: images.Pixels, box: images.Box, margin: float, rotation: int
+) -> str | None:
+    """Compare a chip with the part of the photograph that it is to show.
+
+    It has that part's own size, so that nothing but the network's input is resized, or the largest side that is stored.
+    Of a photograph that is stored turned, the means of the chip's four quarters are those of the part turned upright.
+    Quarters that are alike tell nothing, yet what goes wrong with one chip goes wrong with many.
+
+    Args:
+        chip: As it is about to be stored.
+        photograph: As stored.
+        box: The face box.
+        margin: See `ml.images.square`.
+        rotation: The photograph's Rotation, in degrees.
+
+    Returns:
+        One of `DEFECTS`, or None.
+    """
+    height, width = photograph.shape[:2]
+    left, top, side = images.square(box, width, height, margin)
+    stored = min(side, images.STORED_SIDE)
+    if chip.shape[:2] != (stored, stored):
+        return OTHER_SQUARE
+    if not rotation:  # nearly all: the quarters would cost as much as cutting
+        return None
+    expected = np.rot90(images.resize(images.cut(photograph, left, top, side), 2), rotation // 90)
+    difference = np.abs(images.resize(chip, 2).astype(int) - expected)
+    return NOT_UPRIGHT if difference.max() > ROUNDING else None
 
 
 def run(spark: SparkSession, context: Context) -> Result:
@@ -139,6 +181,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     chips = cut_chips(by_image, context.release, config).observe(
         counts,
         *(F.count_if(F.col("status") == status).alias(status) for status in (CHIPPED, *REASONS)),
+        *(F.count_if(F.col("defect") == defect).alias(defect) for defect in DEFECTS),
         F.count_if(F.col("first")).alias("images"),
         *(F.count_if(F.col("first") & (F.col("status") == fault)).alias(f"images.{fault}") for fault in REASONS[:2]),
         *(
@@ -146,11 +189,12 @@ def run(spark: SparkSession, context: Context) -> Result:
             for fault in REASONS[:2]
         ),
     )
-    chips = chips.where(F.col("status") == CHIPPED).drop("status", "first")
+    chips = chips.where(F.col("status") == CHIPPED).drop("status", "first", "defect")
     write_table(chips, context, "chips")
     seen = observed(counts)
     check_count(expected, sum(seen[status] for status in (CHIPPED, *REASONS)), "Labelled faces that were to be chipped")
     check_count(photographs, seen["images"], "Photographs of labelled faces, each to be decoded once")
+    check_faults({defect: seen[defect] for defect in DEFECTS}, context.path("chips"))
     faults = {fault: seen[f"images.{fault}"] for fault in REASONS[:2]}
     if sum(faults.values()) > config.max_fault_share * seen["images"]:
         told = ", ".join(f"{n} {fault} (such as {seen[f'example.{fault}']}.jpg)" for fault, n in faults.items() if n)

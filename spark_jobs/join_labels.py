@@ -10,11 +10,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ml.config import RunConfig
+from ml.errors import ProvenanceError
 from ml.guards import check_count, check_faults
 from ml.miap import UNKNOWN, presentation_labels
 from ml.stages import Context, Result
@@ -24,6 +26,7 @@ from spark_jobs.job import main, observed, write_table
 
 LABELLED = "labelled"
 REPLACED = "replaced by a later delivery"
+OVER_LIMIT = "over the image limit"
 # What a face's chip and what is carried with it depend on, beside its photograph.
 ASKED = (
     *("face_id", "image_id", "subset", "rotation", "x_min", "x_max", "y_min", "y_max", "label", "source"),
@@ -43,7 +46,7 @@ REASONS = (
     "contradicted by a verified negative",
     "no MIAP person box",
     "MIAP presentation unknown",
-    "over the image limit",
+    OVER_LIMIT,
 )
 
 
@@ -62,9 +65,10 @@ def join_labels(
 
     Returns:
         One row a box of the chipped class, with columns face_id, image_id, subset, rotation, the box with its class and
-        flags, label and reason; for strategies `box` and `miap` the source box's class or presentation, and the share
-        of the face it holds. With `miap`, also what each strategy says of the face: label_by_box, label_by_image,
-        miap_label and age_presentation; without, the latter two are NULL.
+        flags, label and reason, and label_before_limit, which the faces over the image limit have too; for strategies
+        `box` and `miap` the source box's class or presentation, and the share of the face it holds. With `miap`, also
+        what each strategy says of the face: label_by_box, label_by_image, miap_label and age_presentation; without, the
+        latter two are NULL.
     """
     faces = _faces(boxes, images)
     usable = faces.where(F.col("reason").isNull())
@@ -97,6 +101,7 @@ def join_labels(
         faces = _limit(faces, config.images_per_label)
     return (
         faces.withColumn("reason", F.coalesce("reason", F.lit(LABELLED)))
+        .withColumn("label_before_limit", F.col("label"))
         .withColumn("label", F.when(F.col("reason") == LABELLED, F.col("label")))
         .drop("row")
     )
@@ -265,8 +270,7 @@ def label_by_image(faces: DataFrame, labels: DataFrame) -> DataFrame:
 def _limit(faces: DataFrame, images_per_label: int) -> DataFrame:
     """Keep, for each label, the faces of so many images: those whose ids have the lowest digests."""
     labelled = F.col("reason").isNull() & F.col("label").isNotNull()
-    # Salted, so that this choice has nothing to do with that of the split.
-    order = Window.partitionBy("label").orderBy(F.sha2(F.concat(F.lit("limit:"), "image_id"), 256))
+    order = Window.partitionBy("label").orderBy(_image_digest())
     chosen = (
         faces.where(labelled)
         .select("label", "image_id")
@@ -275,12 +279,17 @@ def _limit(faces: DataFrame, images_per_label: int) -> DataFrame:
         .where(F.col("rank") <= images_per_label)
         .select("label", "image_id", F.lit(True).alias("chosen"))
     )
-    over = F.when(labelled & F.col("chosen").isNull(), "over the image limit")
+    over = F.when(labelled & F.col("chosen").isNull(), OVER_LIMIT)
     return (
         faces.join(chosen, ["label", "image_id"], "left")
         .withColumn("reason", F.coalesce("reason", over))
         .drop("chosen")
     )
+
+
+def _image_digest() -> Column:
+    """Of the ImageID; salted, so that the image limit has nothing to do with the split."""
+    return F.sha2(F.concat(F.lit("limit:"), "image_id"), 256)
 
 
 def run(spark: SparkSession, context: Context) -> Result:
@@ -304,9 +313,11 @@ def run(spark: SparkSession, context: Context) -> Result:
         *(F.count_if(F.col("label") == label).alias(f"label.{label}") for label in config.label_order),
         *(F.count_if(F.col(flag) == -1).alias(f"unknown.{flag}") for flag in unknown),
         *(count.alias(name) for name, count in (_agreement(covered) | _faults(config) | _asked(names)).items()),
+        *(digest.alias(name) for name, digest in _ends(config).items()),
     )
-    write_table(faces.drop("label_by_box", "label_by_image"), context, "faces")
+    write_table(faces.drop("label_by_box", "label_by_image", "label_before_limit"), context, "faces")
     seen = observed(counts)
+    _check_sample(seen, config)
     check_faults({fault: seen[fault] for fault in _faults(config)}, context.path("faces"))
     chipped, replaced = source.metrics["boxes"]["chipped"], count_replaced(spark, source)
     check_count(chipped - replaced, seen["faces"], f"Boxes of class {config.chip_class!r} that became faces")
@@ -361,6 +372,32 @@ def _faults(config: RunConfig) -> dict[str, Column]:
             F.col("label").isNotNull() & ~F.coalesce(explained, F.lit(False))
         )
     return faults
+
+
+def _ends(config: RunConfig) -> dict[str, Column]:
+    """For each label the last digest of an image that is kept, and the first of one that is over the limit."""
+    ends = {}
+    for label in config.label_order:
+        here = F.col("label_before_limit") == label
+        ends[f"kept.{label}"] = F.max(F.when(here & (F.col("reason") == LABELLED), _image_digest()))
+        ends[f"over.{label}"] = F.min(F.when(here & (F.col("reason") == OVER_LIMIT), _image_digest()))
+    return ends
+
+
+def _check_sample(seen: Mapping[str, Any], config: RunConfig) -> None:
+    """Check that the images kept of each label are the first ones by digest, so that each run keeps the same.
+
+    Raises:
+        ProvenanceError: One is kept that comes after one that is not.
+    """
+    for label in config.label_order:
+        kept, over = seen[f"kept.{label}"], seen[f"over.{label}"]
+        if kept and over and kept >= over:  # 0 where there is none
+            raise ProvenanceError(
+                f"The images kept of label {label!r} are not those with the lowest digests of their ids, by which "
+                f"images_per_label = {config.images_per_label} chooses: another run would keep others.",
+                "Nothing that is learned from them could be repeated.",
+            )
 
 
 def _agreement(subsets: Iterable[str]) -> dict[str, Column]:

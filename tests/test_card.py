@@ -55,6 +55,14 @@ def test_slices_are_told_with_counts_and_intervals(card):
     assert f"| xclick | {row['faces']} | {row['images']} | {told} |" in card
 
 
+def test_the_accuracy_of_sure_answers_is_told_with_its_own_count(context):  # noqa: F811
+    metrics = measured()
+    metrics["abstention"] |= {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "count": 50, "images": 40}}
+    card = render_card(context, metrics)
+    assert "of 80 test faces of 80 images get a label" in card
+    assert "90.0% (80.0% to 95.0%) of these 50 faces of 40 images are right" in card
+
+
 def test_parameters_of_the_training_are_told(card):
     assert "| Network (`network`) | compact |" in card
     assert "| Epochs (`epochs`) | 2 |" in card

@@ -152,6 +152,14 @@ def test_the_numbers_stand_beside_their_intervals_faces_and_images(context):
     assert "Left out, for these features do not tell them: Age presentation (MIAP)" in page
 
 
+def test_the_validation_accuracy_has_its_faces_and_an_interval_named_as_what_it_is(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "Validation accuracy 75.0% 55.1% to 88.0% on 24 faces" in page
+    assert "interval is Wilson's and takes the faces as independent" in page
+    del context.inputs["train"].metrics["validation"]["accuracy"]
+    assert "Validation accuracy" not in text_of(render_report(context, measured(), FIGURES))
+
+
 def test_the_agreement_of_the_ways_to_label_is_a_table_by_split(context):
     counted = {"test": {"box": {"agree": 90, "disagree": 10, "miap unknown": 7}}}
     page = text_of(render_report(context, measured(miap_counts=counted), FIGURES))

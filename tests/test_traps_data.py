@@ -1,5 +1,7 @@
 """The traps that the original notebook fell into on its way to chips and labels: each is planted, and caught."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from features import make_features
@@ -25,14 +27,30 @@ def prepared(spark, sample_release, tmp_path_factory):
     values = {"release": str(sample_release), "chip_size": 32}
     do(spark, open_run(root, "before", values), "extract", "join_labels", "chip")
 
-    def open_(stage):
-        run = open_run(root, f"trap in {stage}", {**values, "force": stage})
+    def open_(stage, **others):
+        run = open_run(root, f"trap in {stage}", {**values, **others, "force": stage})
         for name in STAGES:
             if name == stage:
                 return run
             run.find(STAGES[name])
 
     return open_
+
+
+@pytest.fixture
+def plant_in_chips(monkeypatch):
+    """Plant another function in place of one of `ml.images` while chips are cut, in Spark's workers as well."""
+
+    def plant(name, function):
+        cut_image = chip.cut_image
+
+        def cut_with_trap(*arguments):
+            with mock.patch.object(images, name, function):
+                return cut_image(*arguments)
+
+        monkeypatch.setattr(chip, "cut_image", cut_with_trap)
+
+    return plant
 
 
 def test_trap_1_boxes_of_every_class_taken_as_faces(spark, prepared, monkeypatch):
@@ -109,11 +127,11 @@ def test_trap_10_the_photographs_left_out_of_the_null_check(release_copy):
     assert [(row["status"], row["chip"]) for row in made] == [("image unreadable", None)] * 2
 
 
-def one_image(image_id, boxes, rotation=0):
+def one_image(image_id, boxes):
     """An image as `chip` takes it from Spark."""
     edges = ("x_min", "x_max", "y_min", "y_max")
     faces = [dict.fromkeys(chip.CARRIED) | dict(zip(edges, box, strict=True)) for box in boxes]
-    return {"image_id": image_id, "subset": "train", "rotation": rotation, "faces": faces}
+    return {"image_id": image_id, "subset": "train", "rotation": 0, "faces": faces}
 
 
 def test_trap_11_groups_depictions_and_unknown_flags_ignored(spark):
@@ -128,16 +146,23 @@ def test_trap_11_groups_depictions_and_unknown_flags_ignored(spark):
     assert [row.reason for row in found] == ["group", "depiction", "no person box", "labelled"]
 
 
-def test_trap_11_rotation_ignored(release_copy):
-    """A photograph is stored turned. `chip` turns its chips upright: they are those of the upright photograph."""
-    photo = next(iter(sorted((release_copy / "train").glob("*.jpg"))))
-    upright = np.zeros((400, 400, 3), np.uint8)
-    upright[:200, :, 0] = upright[200:, :, 2] = 250
+def test_trap_11_rotation_ignored(spark, prepared, plant_in_chips):
+    """Chips of photographs stored turned stay so. `chip` compares the quarters of each with those of the photograph."""
+    plant_in_chips("turn_upright", lambda image, rotation: np.ascontiguousarray(image))
+    with pytest.raises(ProvenanceError, match=r"chips, \d+ have a chip that is not turned as .* Rotation says"):
+        do(spark, prepared("chip"), "chip")
+
+
+@pytest.mark.parametrize("side", [150, 151, 700, 901])  # smaller than the largest stored chip, and larger
+def test_trap_11_only_one_of_the_four_turns_is_taken_for_upright(side):
+    """Each Rotation asks for its own turn; chips that are resized to be stored are told apart as well."""
+    rng = np.random.default_rng(side)
+    photo = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8).repeat(25, axis=0).repeat(25, axis=1)
+    box = (0.3, 0.3 + side / 1500, 0.1, 0.1 + side / 1000)
     for rotation in (0, 90, 180, 270):
-        photo.write_bytes(images.encode_jpeg(np.rot90(upright, -rotation // 90)))
-        image = one_image(photo.stem, [(0.2, 0.8, 0.2, 0.8)], rotation)
-        made = images.decode(chip.cut_image(image, find_release(str(release_copy)), 0.2, 16)[0]["chip"])
-        assert made[: len(made) // 3, :, 0].min() > 200, f"red is not above with Rotation {rotation}"
+        made = images.chip(photo, box, 0.0, rotation)
+        found = {turn: chip.find_defect(made, photo, box, 0.0, turn) for turn in (90, 180, 270)}
+        assert found == {turn: None if turn == rotation else chip.NOT_UPRIGHT for turn in (90, 180, 270)}
 
 
 def test_trap_11_label_index_by_frequency(spark, prepared, monkeypatch):
@@ -188,29 +213,38 @@ def test_trap_13_every_chip_decodes_its_whole_image(spark, prepared, monkeypatch
 
 
 def test_trap_13_aspect_ratio_lost(monkeypatch):
-    """The box itself is cut out and pressed into a square. `resize` refuses what is not square."""
+    """The box itself is cut out. `chip` sees that it is no square, and `resize` refuses to press it into one."""
     photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     tall = (0.4, 0.6, 0.1, 0.9)
     assert images.tensor(images.encode_jpeg(images.chip(photo, tall, 0.0)), 64).shape == (64, 64, 3)
     monkeypatch.setattr(images, "cut", lambda image, left, top, side: image[30:270, 160:240])
+    assert chip.find_defect(images.chip(photo, tall, 0.0), photo, tall, 0.0, 0) == chip.OTHER_SQUARE
     with pytest.raises(ValueError, match="aspect ratio"):
         images.tensor(images.encode_jpeg(images.chip(photo, tall, 0.0)), 64)
 
 
-def test_trap_13_chips_resized_twice(release_copy, monkeypatch):
-    """A chip that is resized when it is cut, and again for the network. Only those that are too large to keep are."""
-    sides = []
-    resize = images.resize
-    monkeypatch.setattr(images, "resize", lambda image, side: sides.append(side) or resize(image, side))
-    photo = next(iter(sorted((release_copy / "train").glob("*.jpg"))))
-    photo.write_bytes(images.encode_jpeg(np.full((500, 500, 3), 120, np.uint8)))
-    image = one_image(photo.stem, [(0.3, 0.6, 0.3, 0.6)])
-    made = chip.cut_image(image, find_release(str(release_copy)), 0.2, 16)[0]["chip"]
-    assert images.tensor(made, 64).shape == (64, 64, 3)
-    assert sides == [64]
+def test_trap_13_chips_resized_twice(spark, prepared, plant_in_chips):
+    """Chips are resized when they are cut, and again for the network. `chip` compares each with its box's own size."""
+    whole = images.chip
+    plant_in_chips("chip", lambda *arguments: images.resize(whole(*arguments), 224))
+    with pytest.raises(ProvenanceError, match=r"chips, \d+ have a chip that is not the square around their box"):
+        do(spark, prepared("chip"), "chip")
 
 
-def test_trap_14_a_sample_that_differs_at_each_run(spark, prepared):
+def test_trap_14_a_sample_that_differs_at_each_run(spark, prepared, monkeypatch):
+    """The sample is drawn at random. `join_labels` sees that an image is kept which comes after a dropped one."""
+    limit = join_labels._limit
+
+    def draw(*arguments):
+        with mock.patch.object(join_labels, "_image_digest", F.rand):
+            return limit(*arguments)
+
+    monkeypatch.setattr(join_labels, "_limit", draw)
+    with pytest.raises(ProvenanceError, match=r"label '\w+' are not those with the lowest digests of their ids"):
+        do(spark, prepared("join_labels", images_per_label=6), "join_labels")
+
+
+def test_trap_14_the_sample_is_the_same_in_whatever_order_the_rows_come(spark, prepared):
     """The rows come in another order and in other partitions. `images_per_label` chooses by digest of ImageID."""
     extracted = prepared("join_labels").pinned("extract")
     config = RunConfig(images_per_label=6)

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 
-import jinja2
 import keras
 import numpy as np
 import pytest
@@ -102,21 +101,38 @@ def test_trap_9_two_sigmoids(tmp_path, monkeypatch):
         train.train(make_context(make_run(tmp_path, make_features(tmp_path), epochs=1)))
 
 
-@pytest.mark.parametrize("lost", [("accuracy", "low"), ("majority", "value"), ("beats_majority", None)])
-def test_trap_15_no_baseline_and_no_interval(lost, context, monkeypatch):
-    """A report that lacks either is not written."""
+def without_interval(metrics):
+    metrics["accuracy"] |= {"low": None, "high": None}
 
-    def without(*arguments, **options):
-        found = measure(*arguments, **options)
-        holder, name = (found[lost[0]], lost[1]) if lost[1] else (found, lost[0])
-        del holder[name]
-        return found
 
-    monkeypatch.setattr("ml.evaluate._plots", lambda *_: {})
-    monkeypatch.setattr("ml.evaluate.measure", without)
-    with pytest.raises((KeyError, jinja2.UndefinedError)):
+def without_baseline(metrics):
+    del metrics["majority"]
+
+
+def without_conclusion(metrics):
+    del metrics["beats_majority"]
+
+
+@pytest.mark.parametrize(
+    ("lose", "missing"),
+    [
+        (without_interval, r"accuracy\.low, accuracy\.high"),
+        (without_baseline, r"majority\.label, majority\.value"),
+        (without_conclusion, "beats_majority"),
+    ],
+)
+def test_trap_15_no_baseline_and_no_interval(lose, missing, context, monkeypatch):
+    """Metrics that lack either are refused before the report or anything else is written of them."""
+
+    def measure_less(*arguments, **options):
+        metrics = measure(*arguments, **options)
+        lose(metrics)
+        return metrics
+
+    monkeypatch.setattr("ml.evaluate.measure", measure_less)
+    with pytest.raises(MetricsError, match=f"lack {missing}: their accuracy cannot be told from guessing"):
         evaluate(context)
-    assert not storage.exists(context.path("report.html"))
+    assert not storage.list_files(context.uri)
 
 
 def test_trap_15_the_reports_own_result_is_not_told_from_guessing():
