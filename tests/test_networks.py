@@ -171,7 +171,7 @@ def efficientnet(tmp_path_factory) -> tuple[keras.Model, str]:
         return keras.applications.EfficientNetB0(weights="imagenet", **values), str(path)
 
 
-@pytest.mark.parametrize("weights", ["imagenet", "downloaded", "saved"])
+@pytest.mark.parametrize("weights", ["imagenet", "saved"])
 def test_an_efficientnet_sees_what_keras_own_does_with_imagenets_weights(
     weights: str, efficientnet: tuple[keras.Model, str], tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
