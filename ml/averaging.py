@@ -34,7 +34,8 @@ class WeightAverage:
             return
         share = 1 - min(self.momentum, (1 + steps) / (10 + steps)) ** EVERY
         for average, weight in zip(self._weights, weights, strict=True):
-            average += share * (weight - average)
+            if not np.issubdtype(average.dtype, np.integer):  # EfficientNet's normalisation has a count, which stays
+                average += share * (weight - average)
 
     def swap(self, network: keras.Model) -> None:
         """Give the network the average and keep its weights here; a second call undoes it."""

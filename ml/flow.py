@@ -42,6 +42,7 @@ STAGES: dict[str, Stage] = {
                 *("patience", "balance", "min_faces", "seed"),
             ),
             inputs=("featurize",),
+            files=("backbone_weights",),
         ),
         # The report shows the exploratory plots, so it waits for them.
         Stage("evaluate", 4, ("labels", "threshold", "min_confidence"), inputs=("explore", "featurize", "train")),

@@ -14,7 +14,8 @@ class Muon(keras.optimizers.Muon):
     Muon replaces a kernel's momentum by the nearest matrix whose singular values are all about 1, so that rare
     directions are learned as fast as common ones. A kernel of shape (height, width, in, out) counts as a matrix of
     (height * width * in, out), as in the author's own runs on images (https://kellerjordan.github.io/posts/muon/). All
-    other weights, kernels of depthwise convolutions and of dense layers among them, are updated by AdamW.
+    other weights are updated by AdamW: among them kernels of dense layers and of depthwise convolutions, each of whose
+    filters sees a channel of its own, so that they share no directions.
 
     Updates are scaled to AdamW's usual size (Liu et al. 2025, arXiv:2502.16982), so the same learning rate serves both.
 
@@ -29,7 +30,9 @@ class Muon(keras.optimizers.Muon):
         super().__init__(learning_rate, weight_decay=weight_decay, adam_weight_decay=weight_decay)
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
-        return len(variable.shape) != 4 or variable.shape[-1] == 1
+        # A depthwise kernel is (height, width, in, 1) in a DepthwiseConv2D, and (height, width, 1, out) in a Conv2D
+        # with a group a channel, as in ConvNeXt. A plain one on a single channel looks the same, but chips have three.
+        return len(variable.shape) != 4 or 1 in variable.shape[-2:]
 
     def _muon_update_step(
         self, gradient: keras.KerasTensor, variable: keras.Variable, lr: keras.KerasTensor, m: keras.Variable

@@ -8,6 +8,7 @@ Readers go through manifests only, so an attempt that was killed is read by nobo
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 import logging
@@ -22,6 +23,7 @@ from ml.config import FlowConfig, RunConfig
 from ml.errors import PassingError, ResourceError, StageError
 from ml.flow_configs import C
 from ml.manifests import Manifest, commit, list_files, versions
+from ml.release import modified
 from ml.supervision import Supervision, identity
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class Stage:
         sources: What it reads that no stage made: `tables` and `photographs` of the release, a `model`; of a stage done
             by delivery, what it reads of one, among that the `faces` asked of it by join_labels.
         by_delivery: Its work is done, kept and found again for each delivery by itself.
+        files: Those of `fields` that may name a file, whose content counts then too.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Stage:
     inputs: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     by_delivery: bool = False
+    files: tuple[str, ...] = ()
 
     def key(self, config: FlowConfig, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
         """The digest under which the stage's output lies.
@@ -64,10 +68,12 @@ class Stage:
             inputs: The key of each input stage.
             sources: The digest of each source of the release.
         """
+        files = {name: digest for name, uri in config.part(self.files).items() if (digest := _content_digest(uri))}
         return self._digest(
             config=config.part(self.fields),
             inputs={name: inputs[name] for name in self.inputs},
             sources={name: sources[name] for name in self.sources},
+            **({"files": files} if files else {}),
         )
 
     def part_key(self, config: FlowConfig, sources: Mapping[str, str]) -> str:
@@ -86,6 +92,23 @@ class Stage:
     def _digest(self, **parts: Mapping[str, Any]) -> str:
         content = {"stage": self.name, "version": self.version, **parts}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _content_digest(uri: str) -> str:
+    """The SHA-256 of a file, computed anew once its size or time is another; empty where there is no such file."""
+    try:
+        fs, path = storage.filesystem(uri)
+        info = fs.info(path)
+    except (FileNotFoundError, ValueError):  # ValueError: of a scheme that fsspec does not know
+        return ""
+    return _sha256(uri, info["size"], modified(info)) if info["type"] == "file" else ""
+
+
+@functools.lru_cache
+def _sha256(uri: str, size: int, time: str) -> str:
+    fs, path = storage.filesystem(uri)
+    with fs.open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)

@@ -265,9 +265,17 @@ class Fit:
 def _seed_dropout(network: keras.Model, seed: int, epoch: int, step: int) -> None:
     # Keras does not save the state of random layers, which counts the calls: a training that was resumed would draw
     # other numbers.
-    layers = [layer for layer in network.layers if isinstance(layer, keras.layers.Dropout)]
-    for number, layer in enumerate(layers):
+    for number, layer in enumerate(_dropouts(network)):
         layer.seed_generator.state.assign([seed + number, (epoch << 20) + step])
+
+
+def _dropouts(network: keras.Model) -> Iterator[keras.layers.Dropout]:
+    """The layers of dropout, those inside a backbone among them."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _dropouts(layer)
+        elif isinstance(layer, keras.layers.Dropout) and layer.rate > 0:
+            yield layer
 
 
 def _check_loss(loss: float, where: str) -> None:

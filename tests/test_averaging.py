@@ -37,6 +37,18 @@ def test_a_short_training_is_not_dominated_by_its_first_weights() -> None:
     assert all((weight > 0.99).all() for weight in average.weights)
 
 
+def test_a_count_stays_what_it_is() -> None:
+    """The normalisation inside EfficientNetB* has one, an integer."""
+    model, average = keras.Sequential([keras.Input((2,)), keras.layers.Normalization()]), WeightAverage(0.9)
+    model.set_weights([np.zeros(2), np.ones(2), np.array(5)])
+    for step in range(1, 2 * EVERY):
+        average.update(model, step)
+    mean, variance, count = average.weights
+    assert (mean == 0).all()
+    assert (variance == 1).all()
+    assert count == 5
+
+
 def test_swapping_twice_changes_nothing_and_training_goes_on_from_its_own_weights() -> None:
     model, average = network(3.0), WeightAverage(0.5)
     average.update(model, 4)

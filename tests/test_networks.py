@@ -157,6 +157,46 @@ def test_a_transfer_network_starts_from_a_weights_file_and_survives_saving(tmp_p
     np.testing.assert_allclose(loaded.predict_on_batch(chips), network.predict_on_batch(chips), atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def efficientnet(tmp_path_factory) -> tuple[keras.Model, str]:
+    """Keras' own EfficientNetB0 as it stands once ImageNet's weights are there, and the file they came from."""
+    values = {"include_top": False, "input_shape": (32, 32, 3), "pooling": "avg"}
+    source = keras.applications.EfficientNetB0(weights=None, **values)
+    normalisation = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
+    normalisation.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)])
+    path = tmp_path_factory.mktemp("weights") / "efficientnetb0_notop.weights.h5"
+    source.save_weights(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras.src.applications.efficientnet.file_utils.get_file", lambda *_, **__: str(path))
+        return keras.applications.EfficientNetB0(weights="imagenet", **values), str(path)
+
+
+@pytest.mark.parametrize("weights", ["imagenet", "saved"])
+def test_an_efficientnet_sees_what_keras_own_does_with_imagenets_weights(
+    weights: str, efficientnet: tuple[keras.Model, str], tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, path = efficientnet
+    monkeypatch.setattr("keras.src.applications.efficientnet.file_utils.get_file", lambda *_, **__: path)
+    if weights == "saved":
+        path = str(tmp_path / "saved.weights.h5")
+        own.save_weights(path)
+    network = build_network("transfer:EfficientNetB0", 32, 2, "imagenet" if weights == "imagenet" else path)
+    chips = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    expected = own.predict_on_batch(chips.astype(np.float32))
+    found = keras.Model(network.inputs, network.layers[-2].input).predict_on_batch(chips)
+    np.testing.assert_allclose(found / expected.std(), expected / expected.std(), atol=1e-3)
+
+
+def test_an_efficientnet_that_never_had_imagenets_weights_is_given_chips_as_they_are(tmp_path) -> None:
+    values = {"include_top": False, "weights": None, "input_shape": (32, 32, 3), "pooling": "avg"}
+    own = keras.applications.EfficientNetB0(**values)
+    own.save_weights(tmp_path / "own.weights.h5")
+    network = build_network("transfer:EfficientNetB0", 32, 2, str(tmp_path / "own.weights.h5"))
+    chips = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    given = keras.Model(network.inputs, network.get_layer(BACKBONE)._inbound_nodes[-1].input_tensors)
+    np.testing.assert_array_equal(np.asarray(given(chips)).reshape(chips.shape), chips)
+
+
 def test_weights_that_cannot_be_had_are_named_with_what_to_do(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match=r"there is no file .*absent"):
         build_network("transfer:MobileNetV2", 32, 2, weights=str(tmp_path / "absent.weights.h5"))

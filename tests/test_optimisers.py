@@ -36,7 +36,10 @@ def test_a_convolutions_kernel_moves_alike_in_all_directions(shape: tuple[int, .
     assert (changed * gradient).sum() < 0, "downhill"
 
 
-@pytest.mark.parametrize("shape", [(16, 2), (16,), (3, 3, 8, 1)], ids=["dense", "bias", "depthwise"])
+# The last is what Conv2D(8, 3, groups=8) has, by which ConvNeXt is depthwise.
+@pytest.mark.parametrize(
+    "shape", [(16, 2), (16,), (3, 3, 8, 1), (3, 3, 1, 8)], ids=["dense", "bias", "depthwise", "a group a channel"]
+)
 def test_all_else_moves_as_adamw_moves_it(shape: tuple[int, ...]) -> None:
     gradient = np.random.default_rng(0).normal(size=shape)
     found = step(shape, gradient, Muon(RATE, 0.0))

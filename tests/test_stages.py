@@ -1,5 +1,6 @@
 """A stage's work is found again by its key, never half there, and its failures say what to do."""
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import time
 import pytest
 
 from ml import storage
+from ml.config import RunConfig
 from ml.errors import ConfigurationError, DataError, PassingError, ResourceError
 from ml.flow import STAGES, followers
 from ml.manifests import load_manifest
@@ -88,6 +90,36 @@ def test_a_changed_file_of_the_release_redoes_the_work(release_copy, tmp_path):
     lines = boxes.read_text().splitlines(keepends=True)
     boxes.write_text("".join([*lines, lines[-1]]))
     assert do("d") == 2
+
+
+def test_another_file_of_weights_at_the_same_place_gives_training_another_key(tmp_path):
+    def key(weights):
+        return STAGES["train"].key(RunConfig(backbone_weights=weights), {"featurize": "f"}, {})
+
+    file = tmp_path / "backbone.weights.h5"
+    absent = key(str(file))
+    file.write_bytes(b"one")
+    one = key(str(file))
+    file.write_bytes(b"other")
+    other = key(str(file))
+    assert len({absent, one, other}) == 3
+    file.write_bytes(b"one")
+    os.utime(file, (1, 1))
+    assert key(str(file)) == one, "by its content, not its time"
+    uri = "memory://weights/backbone.weights.h5"
+    absent = key(uri)
+    storage.write_bytes(uri, b"one")
+    assert key(uri) != absent
+
+
+def test_without_a_file_of_weights_trainings_keys_are_what_they_were():
+    stage = STAGES["train"]
+    for weights in ("imagenet", "none"):
+        config = RunConfig(backbone_weights=weights)
+        content = {"stage": "train", "version": stage.version, "config": config.part(stage.fields)}
+        content |= {"inputs": {"featurize": "f"}, "sources": {}}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        assert stage.key(config, {"featurize": "f"}, {}) == digest[:32]
 
 
 def test_force_redoes_the_stage_and_its_followers_once(opened):

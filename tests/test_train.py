@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from features import make_context, make_features, make_run
 from numpy.typing import NDArray
 
@@ -26,7 +30,7 @@ from ml.networks import BACKBONE, NETWORKS
 from ml.stages import Context, run_stage
 
 
-def tiny(chip_size: int, labels_count: int) -> keras.Model:
+def tiny(chip_size: int | None, labels_count: int) -> keras.Model:
     """A network that costs little to trace, with what training must carry over: batch statistics and dropout."""
     layers = keras.layers
     return keras.Sequential(
@@ -64,6 +68,36 @@ def altered(manifest: Manifest, folder: Path, path: str, other: bytes) -> Manife
         (folder / file.path).write_bytes(storage.read_bytes(manifest.file(file.path)))
     (folder / path).write_bytes(other)
     return manifest.model_copy(update={"uri": storage.normalise(folder)})
+
+
+def wired(root: Path, size: int = 32, **values: Any) -> train.Fit:
+    """The training as the stage has it before its first step."""
+    made: list[train.Fit] = []
+
+    def run(self: train.Fit) -> None:
+        made.append(self)
+        raise Killed
+
+    context = make_context(make_run(root, make_features(root, size=size), **values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train.Fit, "run", run)
+        with pytest.raises(Killed):
+            train.train(context)
+    return made[0]
+
+
+def finished(root: Path, size: int = 32, **values: Any) -> tuple[keras.Model, list[dict[str, Any]]]:
+    """The network that the stage would write, not calibrated yet, and the history."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_write", lambda context, network, history, *_: (network, history))
+        found: Any = train.train(make_context(make_run(root, make_features(root, size=size), **values)))
+    network, rows = found
+    return network, rows
+
+
+def copied(network: keras.Model) -> list[NDArray[Any]]:
+    """The weights as they are now."""
+    return [np.array(weight) for weight in network.get_weights()]
 
 
 def history(context: Context) -> list[dict[str, Any]]:
@@ -297,7 +331,22 @@ def small_backbone(
     """In the place of a backbone of keras.applications, which takes half a minute to trace."""
     layers = keras.layers
     stack = [keras.Input(input_shape), layers.Conv2D(8, 3, strides=2), layers.BatchNormalization(), layers.ReLU()]
-    return keras.Sequential([*stack, layers.GlobalAveragePooling2D()])
+    return keras.Sequential([*stack, layers.Dropout(0.3), layers.GlobalAveragePooling2D()])
+
+
+def test_dropout_inside_a_backbone_goes_on_as_it_would_have_when_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras.applications, "MobileNetV2", small_backbone)
+    values = {"network": "transfer:MobileNetV2", "backbone_weights": "none", "epochs": 1, "checkpoint_minutes": 1e-9}
+    _, whole = finished(tmp_path / "whole", **values)
+    with monkeypatch.context() as patch:
+        kill_after(patch, 1, 3)
+        with pytest.raises(Killed):
+            finished(tmp_path / "killed", **values)
+    _, resumed = finished(tmp_path / "killed", **values)
+    for name in ("loss", "val_loss"):
+        assert resumed[0][name] == pytest.approx(whole[0][name], rel=1e-4)
 
 
 def test_a_pretrained_backbone_is_frozen_first_and_then_fine_tuned_also_when_killed(
@@ -329,6 +378,228 @@ def test_a_pretrained_backbone_is_frozen_first_and_then_fine_tuned_also_when_kil
                 train.train(make_context(run))
     train.train(make_context(run))
     assert [np.array_equal(kernel, kernels[0]) for kernel in kernels] == [True, True, True, False, False]
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_the_labels_of_training_are_smoothed_and_those_of_validation_are_not(tmp_path: Path) -> None:
+    fit = wired(tmp_path, label_smoothing=0.2)
+    _, smoothed, _ = next(iter(fit.training.dataset(0)))
+    _, plain, _ = next(iter(fit.validation.dataset()))
+    np.testing.assert_allclose(np.unique(smoothed), [0.1, 0.9], rtol=1e-6)
+    np.testing.assert_array_equal(np.unique(plain), [0, 1])
+
+
+def rates(fit: train.Fit, steps: int) -> list[float]:
+    """The learning rate at each of the first steps, and after them."""
+    found = []
+    for step in range(steps + 1):
+        fit.network.optimizer.iterations.assign(step)
+        found.append(float(fit.network.optimizer.learning_rate))
+    return found
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_the_learning_rate_warms_up_and_falls_along_half_a_cosine(tmp_path: Path) -> None:
+    fit = wired(tmp_path, epochs=20, learning_rate=0.01)
+    fit._compile(0)
+    found = rates(fit, 100)  # of which five warm up
+    np.testing.assert_allclose(found[:6], np.linspace(0.001, 0.01, 6), rtol=1e-4)
+    cosine = (1 + np.cos(np.pi * np.arange(96) / 95)) / 2
+    np.testing.assert_allclose(found[5:], 0.01 * (0.01 + 0.99 * cosine), rtol=1e-4)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_constant_learning_rate_stays(tmp_path: Path) -> None:
+    fit = wired(tmp_path, epochs=2, learning_rate=0.01, schedule="constant")
+    fit._compile(0)
+    np.testing.assert_allclose(rates(fit, 10), 0.01, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("tiny_network")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_kernels_decay_but_biases_and_batch_normalisation_do_not(optimizer: str, tmp_path: Path) -> None:
+    fit = wired(tmp_path, optimizer=optimizer, learning_rate=0.01, schedule="constant", weight_decay=0.5)
+    fit._compile(0)
+    variables = fit.network.trainable_variables
+    assert {variable.name for variable in variables} == {"kernel", "bias", "gamma", "beta"}
+    for variable in variables:
+        variable.assign(np.ones(variable.shape))
+    fit.network.optimizer.apply([tf.zeros(variable.shape) for variable in variables], variables)
+    for variable in variables:
+        expected = 1 - 0.01 * 0.5 if variable.name == "kernel" else 1.0
+        np.testing.assert_allclose(np.asarray(variable), expected, rtol=1e-6, err_msg=variable.path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [("file", [(0.01, False)] * 2 + [(0.0002, True)] * 2), ("none", [(0.01, True)] * 4)]
+)
+def test_a_pretrained_network_is_fine_tuned_at_a_fiftieth_of_the_rate(
+    weights: str, expected: list[tuple[float, bool]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras.applications, "MobileNetV2", small_backbone)
+    small_backbone(False, input_shape=(32, 32, 3)).save_weights(tmp_path / "backbone.weights.h5")
+    fit = wired(
+        tmp_path,
+        network="transfer:MobileNetV2",
+        backbone_weights=str(tmp_path / "backbone.weights.h5") if weights == "file" else weights,
+        frozen_epochs=2,
+        epochs=4,
+        learning_rate=0.01,
+        schedule="constant",
+    )
+    for epoch, (rate, trainable) in enumerate(expected):
+        fit._compile(epoch)
+        assert float(fit.network.optimizer.learning_rate) == pytest.approx(rate)
+        assert fit.network.get_layer(BACKBONE).trainable == trainable
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_the_averaged_weights_are_what_is_validated_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    validated, stepped, averaged = [], [], []
+    evaluate, fit_epoch = keras.Model.evaluate, train.Fit._fit_epoch
+
+    def validate(self: keras.Model, *arguments: Any, **values: Any) -> Any:
+        validated.append(copied(self))
+        return evaluate(self, *arguments, **values)
+
+    def fit(self: train.Fit) -> None:
+        fit_epoch(self)
+        stepped.extend(copied(self.network))
+        assert self.average
+        averaged.extend(np.array(weight) for weight in self.average.weights)
+
+    monkeypatch.setattr(keras.Model, "evaluate", validate)
+    monkeypatch.setattr(train.Fit, "_fit_epoch", fit)
+    network, _ = finished(tmp_path, epochs=1, averaging=0.9)
+    assert all((one != other).any() for one, other in zip(stepped, averaged, strict=True))
+    assert len(validated) == 2  # after the epoch, and what was kept of it
+    for weights in (*validated, copied(network)):
+        for one, other in zip(weights, averaged, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_augmented_chips_are_small_in_the_first_epochs_only(tmp_path: Path) -> None:
+    fit = wired(tmp_path, size=48, epochs=5, augment=True)
+    assert [fit._side(epoch) for epoch in range(5)] == [32, 32, 32, 48, 48]
+    fit = wired(tmp_path, size=48, epochs=5, augment=False)
+    assert [fit._side(epoch) for epoch in range(5)] == [48] * 5
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_what_was_learned_on_small_chips_first_is_kept_for_chips_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes, learned = [], []
+    dataset, run = data.Feed.dataset, train.Fit.run
+
+    def looked_at(self: data.Feed, epoch: int | None = None, *arguments: Any) -> tf.data.Dataset:
+        found = dataset(self, epoch, *arguments)
+        if epoch is not None:
+            shapes.append(tuple(next(iter(found))[0].shape[1:]))
+        return found
+
+    def fit(self: train.Fit) -> Any:
+        rows = run(self)
+        learned.extend(copied(self.network))
+        return rows
+
+    monkeypatch.setattr(data.Feed, "dataset", looked_at)
+    monkeypatch.setattr(train.Fit, "run", fit)
+    network, _ = finished(tmp_path, size=48, epochs=2, augment=True)
+    assert shapes == [(32, 32, 3), (48, 48, 3)]
+    assert network.input_shape == (None, 48, 48, 3)
+    for one, other in zip(network.get_weights(), learned, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_the_log_says_what_is_trained_on_which_devices(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    fit = wired(tmp_path)
+    assert [record.getMessage() for record in caplog.records if record.name == train.__name__] == [
+        f"training compact ({fit.network.count_params()} parameters) on {len(os.sched_getaffinity(0))} CPU cores, no "
+        "GPU: 80 faces of {'female': 40, 'male': 40}, 24 for validation"
+    ]
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_the_log_says_how_fast_it_goes_and_how_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit = wired(tmp_path, epochs=31)
+    times = [0.0]
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: times[-1]))
+    progress = train.Progress(fit, started=0.0)
+    caplog.set_level(logging.INFO)
+    # Five steps of 16 faces; the first, which traces the network, does not count.
+    for batch, now in enumerate((20.0, 21.0, 25.0, 32.0)):
+        times.append(now)
+        progress.on_train_batch_end(batch, {"loss": 0.5, "accuracy": 0.75})
+    assert [record.getMessage() for record in caplog.records] == [
+        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left of this epoch, about 3 min in all",
+        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left of this epoch, about 10 min in all",
+    ]
+
+
+# In a process of its own: logical devices must be named before TensorFlow has looked at the machine.
+TWO_DEVICES = """
+import functools, json, logging, sys
+from pathlib import Path
+import tensorflow as tf
+
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from features import make_context, make_features, make_run
+from test_train import tiny
+from ml import train
+from ml.networks import NETWORKS
+
+listed = tf.config.list_physical_devices
+tf.config.list_physical_devices = lambda kind=None: [cpu, cpu] if kind == "GPU" else listed(kind)
+tf.config.experimental.get_device_details = lambda device: {"device_name": "a GPU"}
+tf.distribute.MirroredStrategy = functools.partial(tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"])
+NETWORKS["compact"] = tiny
+train._write = lambda context, network, history, *_: (network, history)
+logging.basicConfig(level=logging.INFO)
+root = Path(sys.argv[1])
+network, history = train.train(make_context(make_run(root, make_features(root), epochs=1)))
+print(json.dumps([network.distribute_strategy.num_replicas_in_sync, history]))
+"""
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_several_devices_share_each_batch(tmp_path: Path) -> None:
+    tests = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, str(tmp_path / "two")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert " on a GPU, a GPU: 80 faces" in done.stderr
+    replicas, (row,) = json.loads(done.stdout.splitlines()[-1])
+    assert replicas == 2
+    _, (expected,) = finished(tmp_path / "one", epochs=1)
+    # Batch statistics are of each device's own half of a batch.
+    for name in ("loss", "val_loss"):
+        assert row[name] == pytest.approx(expected[name], rel=0.05)
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_a_batch_that_does_not_fit_into_memory_stops_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    monkeypatch.setattr(keras.Model, "fit", exhausted)
+    with pytest.raises(ResourceError, match="does not fit into memory") as caught:
+        train.train(make_context(make_run(tmp_path, make_features(tmp_path))))
+    assert "batch_size" in caught.value.advice
 
 
 @pytest.mark.usefixtures("tiny_network")
