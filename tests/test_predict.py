@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import os
 import shutil
 import struct
 import zipfile
@@ -276,6 +277,29 @@ def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
     assert (row["label"], row["annotated"], row["model"]) == ("female", "2020/a.jpg", model)
     assert float(row["probability male"]) == face["probabilities"]["male"]
     assert rows[plain["photograph"]]["label"] == ""
+
+
+def test_names_that_are_no_utf_8_are_escaped_in_all_that_is_written(photo, model, tmp_path, capsys):
+    old = os.path.join(os.fsencode(tmp_path), b"archiv\xe9")
+    os.mkdir(old)
+    shutil.copy(photo, os.path.join(old, b"Andr\xe9.jpg"))
+    with open(os.path.join(old, b"cass\xe9.jpg"), "wb") as file:
+        file.write(b"no photograph")
+    folder = Path(os.fsdecode(old))
+    shown = rf"{tmp_path}/archiv\xe9"
+    with pytest.raises(DataError) as caught:
+        predict_photos([folder.parent / "hopper.jpg", folder], tmp_path / "out", model, "unused", 0.75)
+    assert rf"1 of 3 photographs could not be used: {shown}/cass\xe9.jpg: is no photograph" in str(caught.value)
+    assert rf"{shown}/Andr\xe9.jpg: female" in capsys.readouterr().out
+    told = {row["photograph"]: (row["status"], row["annotated"]) for row in read_csv(tmp_path / "out")}
+    assert told == {
+        str(photo): ("classified", "hopper.jpg"),
+        rf"{shown}/Andr\xe9.jpg": ("classified", r"Andr\xe9.jpg"),
+        rf"{shown}/cass\xe9.jpg": ("unreadable", ""),
+    }
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [entry["photograph"] for entry in content["photographs"]] == list(told)
+    assert written(tmp_path / "out") == {"hopper.jpg", r"Andr\xe9.jpg", *FILES}
 
 
 @pytest.mark.parametrize("out", ["photos", "."])
