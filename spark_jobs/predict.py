@@ -22,6 +22,7 @@ from ml import images, storage
 from ml.detection import decode_upright, find_faces
 from ml.errors import DataError
 from ml.flow_configs import PredictionConfig
+from ml.guards import check_count
 from ml.prediction import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
 from ml.prediction_run import listing, unescaped
 from ml.stages import FlowContext, Result
@@ -191,6 +192,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         counts = classified.groupBy("status").agg(F.count("*").alias("count"), F.min("photo").alias("example"))
         seen = {row["status"]: row for row in counts.collect()}
         ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
+        check_count(total, sum(ledger.values()), "Photographs listed, each with what became of it")
         if sum(ledger[fault] for fault in FAULTS) > config.max_fault_share * total:
             told = ", ".join(
                 f"{ledger[fault]} {fault} (such as {seen[fault]['example']})" for fault in FAULTS if ledger[fault]

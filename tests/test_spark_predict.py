@@ -12,7 +12,7 @@ from models import make_model
 from PIL import Image
 
 from ml import detection, images, storage
-from ml.errors import ConfigurationError, DataError
+from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow import PREDICT
 from ml.prediction import load_predictor, worker_predictor
 from ml.prediction_run import escaped, list_photographs, listing, open_prediction, unescaped
@@ -163,6 +163,16 @@ def test_too_many_faults_stop_the_job_and_are_named(spark, opened, tmp_path):
     (tmp_path / "b.jpg").write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
     run = opened("faulty", photographs=str(tmp_path), max_fault_share=0.1)
     with pytest.raises(DataError, match=r"Of 2 photographs .*1 unreadable \(such as a\.jpg\)"):
+        run_stage(run, PREDICT, lambda context: predict.run(spark, context))
+
+
+def test_a_photograph_that_is_lost_on_the_way_stops_the_job(spark, opened, tmp_path, monkeypatch):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
+    run = opened("lost", photographs=str(tmp_path))
+    whole = predict.classify
+    monkeypatch.setattr(predict, "classify", lambda listed, config: whole(listed, config).where("photo != 'b.jpg'"))
+    with pytest.raises(ProvenanceError, match=r"Photographs listed.*: expected 2, found 1"):
         run_stage(run, PREDICT, lambda context: predict.run(spark, context))
 
 
