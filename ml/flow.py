@@ -52,7 +52,7 @@ STAGES: dict[str, Stage] = {
 }
 # The prediction flow's; its model is named by its attempt too.
 PREDICT = Stage(
-    "predict", 1, ("photographs", "min_confidence", "sample", "max_fault_share"), sources=("photographs", "model")
+    "predict", 2, ("photographs", "min_confidence", "sample", "max_fault_share"), sources=("photographs", "model")
 )
 
 

@@ -7,6 +7,7 @@ files, as shares of the image's width and height in [0, 1].
 from __future__ import annotations
 
 import io
+import struct
 
 import cv2
 import numpy as np
@@ -20,6 +21,11 @@ Box = tuple[float, float, float, float]
 MAX_PIXELS = 100_000_000  # refuses decompression bombs; published photographs have at most 1024 x 1024
 STORED_SIDE = 256  # the longest side of a stored chip: the network's largest input, so no chip is enlarged twice
 JPEG_QUALITY = 95
+# Of a damaged file Pillow raises its own errors, and what its parsers stumbled over.
+PILLOW_ERRORS = (
+    *(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
+    *(LookupError, NotImplementedError, struct.error),
+)
 
 
 class UnreadableImageError(ValueError):
@@ -45,7 +51,7 @@ def decode(data: bytes) -> Pixels:
             return np.asarray(image.convert("RGB"))
     except UnreadableImageError:
         raise
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except PILLOW_ERRORS as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
+import textwrap
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,7 +111,7 @@ class Classifier:
             labels: The order of labels by which the caller will read the probabilities, where it has one of its own.
 
         Raises:
-            DataError: There is no such model, or its file is damaged.
+            DataError: There is no such model, a file of it is damaged, or Keras does not know one of its layers.
             LabelOrderError: Two places disagree about the labels' order.
             PreprocessingError: The reference chips do not get the probabilities that they once got.
         """
@@ -118,16 +119,23 @@ class Classifier:
         try:
             description = Description.model_validate_json(storage.read_bytes(manifest.file(DESCRIPTION)))
             network = load_network(manifest.file(MODEL))
-        except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+        except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"{manifest.uri} holds no model that can be loaded: {error}", "Name a committed attempt of stage train."
+                f"{manifest.uri} holds no model that can be loaded: {_reason(error)}",
+                f"Name a committed attempt of stage train, whose layers Keras {keras.__version__} knows.",
             ) from error
         check_label_order(manifest.metrics["labels"], description.labels, manifest.file(DESCRIPTION))
         if labels is not None:
             check_label_order(labels, description.labels, f"The model {manifest.uri}")
         classifier = cls(network, description)
-        encoded, expected = read_reference(manifest)
-        chips = np.stack([images.decode(chip) for chip in encoded])
+        try:
+            encoded, expected = read_reference(manifest)
+            chips = np.stack([images.decode(chip) for chip in encoded])
+        except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
+            raise DataError(
+                f"{manifest.uri} holds no reference chips that can be read: {_reason(error)}",
+                "Without them nothing shows that the model is what it was: train again.",
+            ) from error
         check_reference(expected, classifier.predict(chips))
         return classifier
 
@@ -203,6 +211,11 @@ def load_network(uri: str) -> keras.Model:
     """Read a `.keras` file from any storage, without its optimiser; Keras' safe mode stays on: no code in it is run."""
     with storage.local_copy(uri) as path:
         return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in a line: Keras puts the configuration of all layers before the cause."""
+    return textwrap.shorten(str(error).rpartition("Exception encountered: ")[2], 500, placeholder=" ...")
 
 
 def network_bytes(network: keras.Model) -> bytes:

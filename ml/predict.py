@@ -12,7 +12,7 @@ from ml.detection import decode_upright, find_faces
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.prediction import UNKNOWN, Predictor, annotate, describe, load_predictor
 from ml.prediction_files import Outcome, Records
-from ml.prediction_run import SUFFIXES, default_model, train_attempt
+from ml.prediction_run import SUFFIXES, default_model, escaped, train_attempt
 from ml.storage import write_bytes
 
 TOLD_FAULTS = 20  # more are only counted in the error's message; the files name all
@@ -48,11 +48,11 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
             try:
                 photo = read_photo(path)
             except DataError as error:
-                outcome = Outcome(str(path), "unreadable")
+                outcome = Outcome(escaped(path), "unreadable")
                 if len(faults) < TOLD_FAULTS:
                     faults.append(error.message)
             else:
-                outcome = _predict_one(predictor, photo, path, out / below, taken)
+                outcome = _predict_one(predictor, photo, path, out / escaped(below), taken)
             seen[outcome.status] += 1
             seen.update(f"label {answer.label}" for answer in outcome.answers)
             records.add(outcome)
@@ -102,33 +102,34 @@ def read_photo(path: Path) -> images.Pixels:
     Raises:
         DataError: There is no such file, or it is no photograph that can be decoded whole.
     """
+    name = escaped(path)
     if path.is_dir():
-        raise DataError(f"{path}: holds no JPEG or PNG file")
+        raise DataError(f"{name}: holds no JPEG or PNG file")
     try:
         return decode_upright(path.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"{path}: there is no such file") from error
+        raise DataError(f"{name}: there is no such file") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
     except images.UnreadableImageError as error:
-        raise DataError(f"{path}: is no photograph that can be read (a whole JPEG or PNG is needed)") from error
+        raise DataError(f"{name}: is no photograph that can be read (a whole JPEG or PNG is needed)") from error
 
 
 def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder: Path, taken: set[str]) -> Outcome:
     """Classify the faces of a photograph that was read, and write its annotated copy into the folder."""
     faces = find_faces(photo)
     if not faces:
-        return Outcome(str(path), "no face")
+        return Outcome(escaped(path), "no face")
     answers = predictor.answer([predictor.chip(photo, face) for face in faces])
     drawn = annotate(photo, faces, answers, predictor.description.labels)
     # A PNG may be a drawing or a screenshot, which JPEG would blur.
     suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
-    target = _free_name(folder, path.stem, suffix, taken)
+    target = _free_name(folder, escaped(path.stem), suffix, taken)
     try:
         write_bytes(str(target), images.encode_png(drawn) if suffix == ".png" else images.encode_jpeg(drawn))
     except OSError as error:
         raise ResourceError(f"{target} cannot be written: {error.strerror}.", "Name another folder.") from error
-    return Outcome(str(path), "classified", tuple(faces), tuple(answers), target)
+    return Outcome(escaped(path), "classified", tuple(faces), tuple(answers), target)
 
 
 def _free_name(folder: Path, stem: str, suffix: str, taken: set[str]) -> Path:
@@ -158,7 +159,7 @@ def _finish(predictor: Predictor, seen: Counter[str], faults: list[str], records
         faces = ", ".join(f"{seen['label ' + label]} {label}" for label in [*predictor.description.labels, UNKNOWN])
         print(f"faces: {faces}; labels are {predictor.description.meaning}")
         print(f"{UNKNOWN}: the model is less sure than {predictor.min_confidence:.0%}")
-        print(f"annotated photographs, predictions.csv and predictions.json are in {out}")
+        print(f"annotated photographs, predictions.csv and predictions.json are in {escaped(out)}")
     if seen["unreadable"]:
         which = f"{seen['unreadable']} of {total} photographs" if total > 1 else "The photograph"
         more = seen["unreadable"] - len(faults)

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -33,11 +34,22 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class Listed:
-    """A photograph in a listing: its path below the folder, its bytes, and its time or etag."""
+    """A photograph in a listing: its path below the folder, escaped, its bytes, and its time or etag."""
 
     path: str
     bytes: int
     state: str
+
+
+def escaped(path: str | os.PathLike[str]) -> str:
+    r"""A path as it is shown and written: bytes that are no UTF-8, as old archives have them, become `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def unescaped(path: str) -> str:
+    """The path that `escaped` was given; who opens a file tries the path as it is written first."""
+    raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(path))
+    return os.fsdecode(raw)
 
 
 def list_photographs(uri: str) -> Iterator[Listed]:
@@ -51,7 +63,7 @@ def list_photographs(uri: str) -> Iterator[Listed]:
                     path = os.path.join(folder, name)
                     # A link to nothing is listed, so that it is told as absent.
                     stat = os.stat(path) if os.path.exists(path) else os.lstat(path)
-                    yield Listed(os.path.relpath(path, root), stat.st_size, str(stat.st_mtime_ns))
+                    yield Listed(escaped(os.path.relpath(path, root)), stat.st_size, str(stat.st_mtime_ns))
         return
     for folder, _, files in fs.walk(root, detail=True):
         for name, info in files.items():

@@ -22,8 +22,9 @@ from ml import images, storage
 from ml.detection import decode_upright, find_faces
 from ml.errors import DataError
 from ml.flow_configs import PredictionConfig
+from ml.guards import check_count
 from ml.prediction import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
-from ml.prediction_run import listing
+from ml.prediction_run import listing, unescaped
 from ml.stages import FlowContext, Result
 from spark_jobs.job import main, read_table, write_table
 
@@ -115,11 +116,20 @@ def classify_rows(rows: Iterable[dict[str, Any]], folder: str, predictor: Predic
 def _read(uri: str) -> tuple[images.Pixels | None, str]:
     """A photograph, or why there is none; what may pass, such as a lost connection, is left to Spark's retries."""
     try:
-        return decode_upright(storage.read_bytes(uri)), ""
+        return decode_upright(_content(uri)), ""
     except FileNotFoundError:
         return None, "absent"
     except (images.UnreadableImageError, PermissionError):
         return None, "unreadable"
+
+
+def _content(uri: str) -> bytes:
+    try:
+        return storage.read_bytes(uri)
+    except FileNotFoundError:
+        if (original := unescaped(uri)) == uri:
+            raise
+        return storage.read_bytes(original)
 
 
 def _answered(rows: list[dict[str, Any]], chips: list[images.Pixels], predictor: Predictor) -> list[dict[str, Any]]:
@@ -182,6 +192,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         counts = classified.groupBy("status").agg(F.count("*").alias("count"), F.min("photo").alias("example"))
         seen = {row["status"]: row for row in counts.collect()}
         ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
+        check_count(total, sum(ledger.values()), "Photographs listed, each with what became of it")
         if sum(ledger[fault] for fault in FAULTS) > config.max_fault_share * total:
             told = ", ".join(
                 f"{ledger[fault]} {fault} (such as {seen[fault]['example']})" for fault in FAULTS if ledger[fault]

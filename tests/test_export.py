@@ -66,7 +66,8 @@ def test_a_chip_of_any_size_becomes_what_the_pipeline_makes_of_it(tensor, side, 
     else:
         encoded = images.encode_jpeg(chip) if as_jpeg else images.encode_png(chip)
         expected, found = images.tensor(encoded, SIZE), tensor(encoded)
-    assert np.abs(found.astype(int) - expected).max() <= 1  # OpenCV computes in fixed point
+    # Means that lie between two levels may be rounded either way.
+    assert np.abs(found.astype(int) - expected).max() <= (side > SIZE)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "JPEG 4:2:0", "grey JPEG", "16 bit RGB"])

@@ -1,6 +1,8 @@
 """Chips are cut in stored coordinates, turned upright afterwards, and never distorted."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -126,6 +128,16 @@ def test_what_is_no_whole_photograph_is_refused():
     for data in (b"", b"\xff\xd8\xff", b"no photograph", whole[: len(whole) // 3]):
         with pytest.raises(images.UnreadableImageError):
             images.decode(data)
+
+
+@pytest.mark.parametrize("content", [b"", b"name", b"name\0"])
+def test_a_png_with_a_damaged_colour_profile_is_read_or_refused_as_others_are(content):
+    """Pillow stumbles with an `IndexError` over a profile without a method, where it lies behind the pixels."""
+    whole = images.encode_png(np.zeros((4, 6, 3), np.uint8))
+    chunk = b"iCCP" + content
+    damaged = whole[:-12] + struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[-12:]
+    with pytest.raises(images.UnreadableImageError):
+        images.decode(damaged)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):

@@ -1,8 +1,9 @@
-"""One face, five ways to its probabilities: they agree, so what is served is what was learned.
+"""One face, six ways to its probabilities: they agree, so what is served is what was learned.
 
-Spark cuts the chip and the training reader hands it to `model.keras`; the SavedModel is given the chip as it is stored;
-ONNX is given the reader's pixels; the command `predict` and the bulk job start from the photograph. The network is one
-that looks at edges and colours, so that another resizing or swapped channels change its answers.
+Spark cuts the chip and the training reader hands it to `model.keras`; the SavedModel is given the chip as it is stored,
+and as a PNG; ONNX is given the reader's pixels; the command `predict` and the bulk job start from the photograph. One
+network looks at edges and colours alone, so that another resizing or swapped channels change its answers; the other is
+the one that is trained by default, as deep and with random weights.
 """
 
 from __future__ import annotations
@@ -33,15 +34,16 @@ SCALES = (0.3, 0.33, 0.5, 1.0, 1.55)
 TOLERANCE = 1e-3
 EDGE_WEIGHT = -15.0
 COLOUR_WEIGHTS = (6.0, 0.0, -6.0)
+LOGIT = 2.0  # of the deep network, between the chips and those with swapped channels
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def probe(pixels):
+    """A network that looks at edges and colours."""
     import keras
 
     layers = keras.layers
-    pixels = keras.Input((SIZE, SIZE, 3), dtype="uint8", name="pixels")
-    scaled = layers.Rescaling(1 / 255)(pixels)
+    inputs = keras.Input((SIZE, SIZE, 3), dtype="uint8", name="pixels")
+    scaled = layers.Rescaling(1 / 255)(inputs)
     edges = layers.Conv2D(2, 3, activation="relu")  # the green channel's second derivative, both signs
     kernel = np.zeros((3, 3, 3, 2))
     kernel[:, :, 1, 0] = [[0, -1, 0], [-1, 4, -1], [0, -1, 0]]
@@ -50,11 +52,35 @@ def model(tmp_path_factory):
     edges.set_weights([kernel, np.zeros(2)])
     colour = layers.GlobalAveragePooling2D()(scaled)
     head = layers.Dense(2, activation="softmax")
-    network = keras.Model(pixels, head(layers.Concatenate()([sharp, colour])))
+    network = keras.Model(inputs, head(layers.Concatenate()([sharp, colour])))
     # The mean edge is some hundredths, red less blue some tenths.
     weights = np.array([EDGE_WEIGHT, EDGE_WEIGHT, *COLOUR_WEIGHTS])
     head.set_weights([np.stack([weights, -weights], axis=1), np.zeros(2)])
-    return make_model(tmp_path_factory.mktemp("model"), size=SIZE, network=network)
+    return network
+
+
+def compact(pixels):
+    """The network that is trained by default, its head set to tell the chips from those with red and blue swapped."""
+    import keras
+
+    from ml.networks import NETWORKS
+
+    keras.utils.set_random_seed(0)
+    network = NETWORKS["compact"](SIZE, 2)
+    swapped = np.ascontiguousarray(pixels[..., ::-1])
+    for _ in range(20):
+        network(np.concatenate([pixels, swapped]), training=True)  # batch statistics of its own
+    features = keras.Model(network.input, network.layers[-2].output)
+    one, other = (features(chips, training=False).numpy().mean(axis=0) for chips in (pixels, swapped))
+    weights = (one - other) / np.square(one - other).sum()  # a logit of 1 lies between the two
+    middle = weights @ (one + other) / 2
+    network.layers[-1].set_weights([LOGIT * np.stack([weights, -weights], axis=1), LOGIT * np.array([-middle, middle])])
+    return network
+
+
+@pytest.fixture(scope="module", params=[probe, compact])
+def model(request, chips, tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("model"), size=SIZE, network=request.param(chips[1]))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +98,7 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def chips(spark, photographs, model):
+def chips(spark, photographs):
     """What Spark makes of the faces: by image the stored chip, and the pixels that the training reader hands over."""
     folder, boxes = photographs
     rows = []
@@ -111,6 +137,11 @@ def saved_model(photographs, chips, model):
     return export.ask_saved_model(folder, ["female", "male"], chips[0])
 
 
+def saved_model_of_pngs(photographs, chips, model):
+    pngs = [images.encode_png(images.decode(chip)) for chip in chips[0]]
+    return saved_model(photographs, (pngs, chips[1]), model)
+
+
 def onnx(photographs, chips, model):
     return export.ask_onnx(storage.local_path(model.uri) / export.ONNX, chips[1])
 
@@ -140,7 +171,7 @@ def bulk_job(photographs, chips, model):
     return np.array([row["faces"][0]["probabilities"] for row in done])
 
 
-WAYS = (saved_model, onnx, command, bulk_job)
+WAYS = (saved_model, saved_model_of_pngs, onnx, command, bulk_job)
 
 
 @pytest.mark.parametrize("way", WAYS)

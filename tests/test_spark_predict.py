@@ -12,10 +12,10 @@ from models import make_model
 from PIL import Image
 
 from ml import detection, images, storage
-from ml.errors import ConfigurationError, DataError
+from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow import PREDICT
 from ml.prediction import load_predictor, worker_predictor
-from ml.prediction_run import list_photographs, listing, open_prediction
+from ml.prediction_run import escaped, list_photographs, listing, open_prediction, unescaped
 from ml.runs import load_run
 from ml.stages import run_stage
 from spark_jobs import predict
@@ -23,12 +23,16 @@ from spark_jobs import predict
 
 @pytest.fixture(scope="module")
 def folder(sample_release, tmp_path_factory):
-    """Drawn portraits in two folders, one without a face, one damaged, one that is a link to nothing, and a text."""
+    """Drawn portraits in two folders, one of a name that is no UTF-8, one without a face, one damaged, one that is a
+    link to nothing, and a text.
+    """
     root = tmp_path_factory.mktemp("photographs")
     shutil.copytree(sample_release / "test", root / "people")
     (root / "more").mkdir()
     for photo in sorted((sample_release / "validation").glob("*.jpg"))[:3]:
         Image.open(photo).save(root / "more" / f"{photo.stem}.PNG")
+    # A name in Latin-1, as old archives have them.
+    shutil.copy(next(root.glob("people/*.jpg")), os.path.join(os.fsencode(root / "more"), b"Andr\xe9.jpg"))
     (root / "more" / "plain.jpeg").write_bytes(images.encode_jpeg(np.full((90, 120, 3), 90, np.uint8)))
     (root / "more" / "cut.jpg").write_bytes(next(root.glob("people/*.jpg")).read_bytes()[:5000])
     (root / "more" / "gone.jpg").symlink_to(root / "nowhere.jpg")
@@ -72,9 +76,11 @@ def table(manifest, name):
 
 def test_every_photograph_is_in_the_ledger_with_its_fate(done, folder):
     rows = {row["photo"]: row for row in table(done, "photographs")}
-    listed = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg")}
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    listed = {escaped(name) for name in names}
     listed |= {str(path.relative_to(folder)) for path in folder.rglob("*.PNG")}
     assert set(rows) == listed - {".hidden.jpg"}
+    assert rows[r"more/Andr\xe9.jpg"]["status"] in ("classified", "no face")
     assert sum(done.ledger.values()) == len(rows) == done.metrics["photographs"] == done.rows("photographs")
     fates = {name: rows[f"more/{name}"]["status"] for name in ("plain.jpeg", "cut.jpg", "gone.jpg")}
     assert fates == {"plain.jpeg": "no face", "cut.jpg": "unreadable", "gone.jpg": "absent"}
@@ -97,7 +103,7 @@ def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
     assert {photo: len(found) for photo, found in by_photo.items()} == {p: n for p, n in counts.items() if n}
     predictor = load_predictor(model, 0.75)
     for photo in sorted(by_photo)[:4]:
-        pixels = detection.decode_upright((folder / photo).read_bytes())
+        pixels = detection.decode_upright((folder / unescaped(photo)).read_bytes())
         faces = detection.find_faces(pixels)
         expected = predictor.answer([predictor.chip(pixels, face) for face in faces])
         found = sorted(by_photo[photo], key=lambda row: row["face"])
@@ -116,7 +122,7 @@ def test_the_annotated_sample_is_that_of_the_smallest_digests(done, folder):
     names = sorted(predict.sample_name(photo) for photo in classified)
     assert list(sample) == names[:2]
     photo = next(photo for photo in classified if predict.sample_name(photo) == names[0])
-    before = detection.decode_upright((folder / photo).read_bytes()).astype(int)
+    before = detection.decode_upright((folder / unescaped(photo)).read_bytes()).astype(int)
     drawn = images.decode(storage.read_bytes(storage.join(done.metrics["sample"], names[0]))).astype(int)
     changed = (np.abs(before - drawn).max(axis=2) > 40).mean()
     assert 0.001 < changed < 0.2, "boxes and texts, nothing else"
@@ -157,6 +163,16 @@ def test_too_many_faults_stop_the_job_and_are_named(spark, opened, tmp_path):
     (tmp_path / "b.jpg").write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
     run = opened("faulty", photographs=str(tmp_path), max_fault_share=0.1)
     with pytest.raises(DataError, match=r"Of 2 photographs .*1 unreadable \(such as a\.jpg\)"):
+        run_stage(run, PREDICT, lambda context: predict.run(spark, context))
+
+
+def test_a_photograph_that_is_lost_on_the_way_stops_the_job(spark, opened, tmp_path, monkeypatch):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
+    run = opened("lost", photographs=str(tmp_path))
+    whole = predict.classify
+    monkeypatch.setattr(predict, "classify", lambda listed, config: whole(listed, config).where("photo != 'b.jpg'"))
+    with pytest.raises(ProvenanceError, match=r"Photographs listed.*: expected 2, found 1"):
         run_stage(run, PREDICT, lambda context: predict.run(spark, context))
 
 
