@@ -569,6 +569,7 @@ print(json.dumps([network.distribute_strategy.num_replicas_in_sync, history]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny_network")
 def test_several_devices_share_each_batch(tmp_path: Path) -> None:
     tests = Path(__file__).parent
