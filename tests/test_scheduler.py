@@ -342,7 +342,7 @@ def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
                 airflow.ask("POST", f"/dags/{DAG}/clearTaskInstances", **asked)
         return airflow.state(run_id) in ("success", "failed")
 
-    wait_for(f"the end of {run_id}", go_on, 900)
+    wait_for(f"the end of {run_id}", go_on, 1500)
     assert airflow.state(run_id) == "success", airflow.tasks(run_id)
     assert set(killed) == set(deaths)
     tries = {task: told["try_number"] for task, told in airflow.tasks(run_id).items() if task in killed}
