@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,6 +22,10 @@ os.environ |= {
 os.environ.pop("OPEN_IMAGES_CONFIG", None)
 # py4j says goodbye after pytest has closed what it would be logged to.
 logging.getLogger("py4j").setLevel(logging.WARNING)
+
+# An example may take as long as the machine makes it take: nothing here is timed.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # A job of a few seconds is over before Java's second compiler has paid for itself.
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"

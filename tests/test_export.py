@@ -56,7 +56,7 @@ def saved(image, kind="PNG", **options):
     return buffer.getvalue()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(8, 400), st.booleans(), st.integers(0, 9))
 def test_a_chip_of_any_size_becomes_what_the_pipeline_makes_of_it(tensor, side, as_jpeg, seed):
     chip = picture(side, side, seed)

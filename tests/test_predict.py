@@ -112,7 +112,7 @@ def test_a_long_panorama_is_searched_without_a_border_of_many_times_its_pixels(m
     assert bordered == (2200, 4000, 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_boxes_of_the_search_with_a_border_are_mapped_back(data):
     """Where the photograph is reduced for it, to within a pixel of what was searched."""

@@ -358,7 +358,7 @@ PARTS = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stage=PARTS, parts=st.lists(PARTS, min_size=1, max_size=8), rooted=st.booleans())
 def test_no_path_leads_out_of_the_attempts(web, stage, parts, rooted):
     path = "/".join(parts)
