@@ -131,7 +131,7 @@ def nested(keras, side):
     return keras.Model(pixels, layers.Dense(2, activation="softmax")(features))
 
 
-@pytest.mark.parametrize("name", ["compact", "notebook", "nested"])
+@pytest.mark.parametrize("name", ["compact", pytest.param("notebook", marks=pytest.mark.slow), "nested"])
 def test_every_kind_of_network_is_exported_as_it_is(tmp_path, name):
     import keras
     import onnx

@@ -78,7 +78,7 @@ def compact(pixels):
     return network
 
 
-@pytest.fixture(scope="module", params=[probe, compact])
+@pytest.fixture(scope="module", params=[probe, pytest.param(compact, marks=pytest.mark.slow)])
 def model(request, chips, tmp_path_factory):
     return make_model(tmp_path_factory.mktemp("model"), size=SIZE, network=request.param(chips[1]))
 

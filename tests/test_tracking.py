@@ -357,6 +357,7 @@ print(tracked.run_id)
 """
 
 
+@pytest.mark.slow
 def test_two_trainings_at_once_make_one_database_and_are_both_recorded(features: Manifest, tmp_path: Path) -> None:
     code = CHILD.format(tests=str(ROOT / "tests"), root=str(tmp_path), features=features.uri)
     children = [
