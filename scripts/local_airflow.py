@@ -55,6 +55,7 @@ LOCAL_NOTE = """\
 """
 STOP_SECONDS = 10
 DATABASE_SECONDS = 60
+CONFIG = Path(__file__).resolve().parent / "local_airflow_config"
 
 
 def main() -> int:
@@ -80,6 +81,8 @@ def airflow_home(root: Path) -> Path:
     home = root / "var" / "airflow"
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
+    with contextlib.suppress(FileExistsError):  # where Airflow looks for airflow_local_settings.py
+        (home / "config").symlink_to(CONFIG)
     return home
 
 
