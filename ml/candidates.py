@@ -70,7 +70,7 @@ def newest_candidate(root: str) -> Candidate:
     Raises:
         ConfigurationError: No run has evaluated a model yet.
     """
-    found = max(evaluated_runs(root), key=_age, default=None)
+    found = max(evaluated_runs(root), key=age, default=None)
     if found is None:
         raise ConfigurationError(f"No run in {root} has evaluated a model yet.", "Run the training flow first.")
     return found
@@ -83,7 +83,7 @@ def candidate_of_training(root: str, train: str) -> Candidate:
         ConfigurationError: No run has evaluated it.
     """
     uri = storage.normalise(train)
-    found = max((each for each in evaluated_runs(root) if each.trained.uri == uri), key=_age, default=None)
+    found = max((each for each in evaluated_runs(root) if each.trained.uri == uri), key=age, default=None)
     if found is None:
         raise ConfigurationError(
             f"No run in {root} has evaluated the training {train}.",
@@ -92,5 +92,6 @@ def candidate_of_training(root: str, train: str) -> Candidate:
     return found
 
 
-def _age(candidate: Candidate) -> tuple[str, str]:
+def age(candidate: Candidate) -> tuple[str, str]:
+    """What candidates are ordered by: the latest that knew most comes last."""
     return candidate.as_of, candidate.trained.finished

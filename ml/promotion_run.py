@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
-from ml.candidates import Candidate, candidate_of, candidate_of_training, newest_candidate
+from ml.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
 from ml.config import RunConfig, validate
 from ml.deployment import load_deployment
 from ml.errors import ConfigurationError, DataError
@@ -239,7 +239,7 @@ def _candidates(root: str, config: PromotionConfig, events: Sequence[Mapping[str
             gone.append(error)
     if not found:
         raise gone[0]
-    return sorted(found.values(), key=lambda each: (each.as_of, each.trained.finished), reverse=True)
+    return sorted(found.values(), key=age, reverse=True)
 
 
 def _check_worth_deciding(

@@ -204,18 +204,17 @@ def tables_digest(release: Release, cache: str) -> str:
         if storage.exists(entry):
             content = storage.read_json(entry)["sha256"]
         else:
-            content = _sha256(fs, path)
+            content = file_digest(uri)
             storage.write_json(entry, {"file": uri, "size": info["size"], "sha256": content})
         total.update(f"{uri.removeprefix(release.uri)} {info['size']} {content}\n".encode())
     return total.hexdigest()
 
 
-def _sha256(fs: object, path: str) -> str:
-    digest = hashlib.sha256()
-    with fs.open(path, "rb") as file:  # type: ignore[attr-defined]
-        while block := file.read(8 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def file_digest(uri: str) -> str:
+    """The SHA-256 of a file's content."""
+    fs, path = storage.filesystem(uri)
+    with fs.open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def modified(info: dict[str, object]) -> str:

@@ -23,7 +23,7 @@ from ml.config import FlowConfig, RunConfig
 from ml.errors import PassingError, ResourceError, StageError
 from ml.flow_configs import C
 from ml.manifests import Manifest, commit, list_files, versions
-from ml.release import modified
+from ml.release import file_digest, modified
 from ml.supervision import Supervision, identity
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ def _content_digest(uri: str) -> str:
 
 @functools.lru_cache
 def _sha256(uri: str, size: int, time: str) -> str:
-    fs, path = storage.filesystem(uri)
-    with fs.open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(uri)
 
 
 @dataclass(frozen=True)
