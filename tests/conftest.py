@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +30,23 @@ settings.load_profile("untimed")
 
 # A job of a few seconds is over before Java's second compiler has paid for itself.
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+
+# Modules that each start an Airflow: two at a time are more than a small machine can bear, and could choose one port.
+WITH_AIRFLOW = {f"tests/test_{name}.py" for name in ("backfill", "operations", "promotion_scheduler", "scheduler")}
+
+
+class OneAirflowAtATime(LoadFileScheduling):
+    """Gives each of several processes whole modules, and those with an Airflow all to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "airflow" if file in WITH_AIRFLOW else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Distribute the tests thus wherever they are distributed by file."""
+    return OneAirflowAtATime(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
