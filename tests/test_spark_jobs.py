@@ -441,10 +441,10 @@ def test_agreement_with_miap_by_split_and_strategy(spark, done, sample_release):
     assert ages == {"Young", "Middle", "Older", "Unknown"}
 
 
-def test_the_agreement_is_the_same_whichever_strategy_labels(spark, done, opened):
+def test_the_agreement_is_the_same_whichever_strategy_labels(spark, done):
     for strategy in ("image", "miap"):
-        run = do(spark, opened(strategy, label_strategy=strategy), "extract", "join_labels")
-        manifest = run.pinned("join_labels")
+        run = open_run(done.root, strategy, done.config.model_copy(update={"label_strategy": strategy}).model_dump())
+        manifest = do(spark, run, "extract", "join_labels").pinned("join_labels")
         assert manifest.metrics["miap"] == done.pinned("join_labels").metrics["miap"]
         assert sum(manifest.ledger.values()) == manifest.metrics["faces"]
     assert manifest.ledger["MIAP presentation unknown"] > 0
