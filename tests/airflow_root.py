@@ -127,7 +127,7 @@ class Airflow:
         """What a run of the training has left."""
         return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
 
-    def wait_to_end(self, run_id: str, seconds: float = 600) -> str:
+    def wait_to_end(self, run_id: str, seconds: float = 1200) -> str:
         """Wait until a run has ended; its state."""
         ended = ("success", "failed")
         return wait_for(f"the end of {run_id}", lambda: (state := self.state(run_id)) in ended and state, seconds)
@@ -152,8 +152,8 @@ def attempts(root: Path) -> set[str]:
     return {f"{folder.parts[-4]}/{folder.name}" for folder in root.glob("stages/*/*/attempts/*")}
 
 
-def wait_for(what: str, ask: Callable[[], T], seconds: float = 120) -> T:
-    """Ask until the answer is true; fail after so many seconds."""
+def wait_for(what: str, ask: Callable[[], T], seconds: float = 300) -> T:
+    """Ask until the answer is true; fail after so many seconds, which are many, for the machine may be slow or busy."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"{what}: not in {seconds} s"

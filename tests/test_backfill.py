@@ -59,7 +59,7 @@ class Backfills(Airflow):
                 backfill["completed_at"] for backfill in self.ask("GET", f"/backfills?dag_id={DAG}")["backfills"]
             )
 
-        wait_for("the end of the backfill", over, 1200)
+        wait_for("the end of the backfill", over, 2400)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def airflow(landing, tmp_path_factory) -> Iterator[Backfills]:
 def test_a_scheduled_interval_without_a_delivery_is_skipped_and_succeeds(airflow):
     # As Airflow does without catchup, unpausing starts the run of the last whole interval.
     (run,) = wait_for("the scheduled run", lambda: airflow.runs("scheduled").values())
-    assert airflow.wait_to_end(run["dag_run_id"], 120) == "success"
+    assert airflow.wait_to_end(run["dag_run_id"]) == "success"
     assert set(airflow.states(run["dag_run_id"]).values()) == {"skipped"}
     assert attempts(airflow.storage) == set()
 
@@ -150,7 +150,7 @@ def test_a_second_backfill_finds_all_done_and_starts_no_job(airflow):
 def test_a_run_by_hand_sees_what_was_delivered_up_to_the_day_asked_and_redoes_nothing(airflow):
     before = attempts(airflow.storage)
     run_id = airflow.trigger(as_of="2020-01-15")
-    assert airflow.wait_to_end(run_id, 600) == "success"
+    assert airflow.wait_to_end(run_id) == "success"
     assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [MONTHS[0]]
     assert attempts(airflow.storage) == before
 
@@ -192,8 +192,8 @@ def test_a_schedule_trains_on_what_was_delivered_in_its_interval(airflow, landin
     deployment = airflow.root / "var" / "deployment.yaml"
     content = yaml.safe_load(deployment.read_text())
     deployment.write_text(yaml.safe_dump(content | {"training_schedule": "0 0 * * *"}))
-    (run_id,) = wait_for("a run by the new schedule", lambda: scheduled() - before, 300)
-    assert airflow.wait_to_end(run_id, 600) == "success", airflow.states(run_id)
+    (run_id,) = wait_for("a run by the new schedule", lambda: scheduled() - before)
+    assert airflow.wait_to_end(run_id) == "success", airflow.states(run_id)
     assert airflow.get(f"/dagRuns/{run_id}")["data_interval_start"][:10] == yesterday
     assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [*MONTHS, yesterday]
     assert airflow.pushed(run_id, "evaluate")["faces"] > 0

@@ -125,7 +125,7 @@ def test_the_stages_give_on_a_cluster_what_they_give_locally(cluster, spark, sam
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=900,
         )
         assert told.returncode == 0, told.stdout[-6000:]
     assert cluster.done() == sorted(BODIES)

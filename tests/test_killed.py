@@ -147,7 +147,7 @@ def test_a_job_ends_by_itself_once_its_supervisor_is_gone(opened, start, tmp_pat
     job = start.watch(supervisor)[1:]
     assert len(job) == 2
     supervisor.kill()
-    wait_for("the end of the job", lambda: not alive(job), 30)
+    wait_for("the end of the job", lambda: not alive(job))
     assert run.find(EXTRACT) is None
 
 
@@ -192,13 +192,13 @@ def test_a_spark_job_killed_while_it_writes_is_read_by_nobody_and_done_again(ope
     assert any(name.startswith("python") for name in names[names.index("java") :]), names  # the driver
     kill(processes)
     # The JVM, the Python driver and Spark's Python workers; the supervisor is of the test's own making.
-    wait_for("the end of the job", lambda: not alive(processes), 60)
+    wait_for("the end of the job", lambda: not alive(processes))
     assert run.find(EXTRACT) is None
     (killed,) = attempts_of(run).iterdir()
     assert not (killed / "manifest.json").exists()
 
     retry = start(submit("extract", run.uri), **java, **{SUPERVISOR_VARIABLE: identity()})
-    told, _ = retry.communicate(timeout=300)
+    told, _ = retry.communicate(timeout=900)
     assert retry.returncode == 0, told
     done = load_run(run.uri).find(EXTRACT)
     assert done == load_manifest(done.uri)
@@ -220,7 +220,7 @@ def test_a_training_killed_three_times_resumes_and_ends_like_one_that_was_not(sa
         runs[name] = open_run(str(root), "run", values)
         runs[name].pin(make_features(root, {"train": (200, 200), "validation": (40, 40), "test": (10, 10)}))
     whole, killed = ([sys.executable, "-m", "ml", "train", "--run", runs[name].uri] for name in ("whole", "killed"))
-    told, _ = start(whole).communicate(timeout=300)
+    told, _ = start(whole).communicate(timeout=900)
     expected = runs["whole"].find(STAGES["train"])
     assert expected, told
 
@@ -233,11 +233,11 @@ def test_a_training_killed_three_times_resumes_and_ends_like_one_that_was_not(sa
     for _ in range(3):
         before = position()
         process = start(killed)
-        wait_for("a further checkpoint", lambda before=before: position() != before, 120)
+        wait_for("a further checkpoint", lambda before=before: position() != before)
         time.sleep(random.uniform(0, 1))
         process.kill()
         resumed.append(process.communicate(timeout=60)[0])
-    told, _ = start(killed).communicate(timeout=300)
+    told, _ = start(killed).communicate(timeout=900)
     assert all("resuming after epoch" in text for text in (*resumed[1:], told)), (*resumed, told)
     found = runs["killed"].find(STAGES["train"])
     assert found, told

@@ -32,7 +32,7 @@ Posted = list[dict[str, Any]]
 def told_of(posted: Posted, run_id: str) -> dict[str, Any]:
     """The notification about a run."""
     wanted = lambda: [told for told in posted if told["run"] == run_id]  # noqa: E731
-    (told,) = wait_for(f"the notification about {run_id}", wanted, 120)
+    (told,) = wait_for(f"the notification about {run_id}", wanted)
     return told
 
 
@@ -120,7 +120,7 @@ def test_a_removal_beside_a_training_takes_exactly_what_it_lists_and_the_trainin
         claimed = {path.split("/")[0] for path in storage.survey(storage.join(left_over.root, "stages"))}
         return state["data.extract"] == "success" and "join_labels" in claimed
 
-    wait_for("a training in the middle of its stages", in_the_middle, 300)
+    wait_for("a training in the middle of its stages", in_the_middle)
     run_id = maintenance.trigger(**NOW, remove=True)
     assert maintenance.wait_to_end(run_id) == "success"
     planned, removed = maintenance.xcom(run_id, "plan"), maintenance.xcom(run_id, "remove")

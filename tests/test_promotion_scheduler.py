@@ -46,7 +46,7 @@ class Promotions(Airflow):
 
     def end(self, run_id: str) -> dict[str, str | None]:
         """Wait until a run has ended, which must be well, and give the states of its tasks."""
-        assert self.wait_to_end(run_id, 300) == "success", self.states(run_id)
+        assert self.wait_to_end(run_id) == "success", self.states(run_id)
         return self.states(run_id)
 
     def question(self, run_id: str) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Promotions(Airflow):
         That is when the scheduler, too, has heard that the task waits, a moment after the task has said so: an answer
         within that moment would set the task going before, and the scheduler would take it for lost.
         """
-        wait_for("the question", lambda: self.states(run_id)["approve"] == "awaiting_input", 300)
+        wait_for("the question", lambda: self.states(run_id)["approve"] == "awaiting_input")
         heard = f"TaskInstance Finished: dag_id={DAG}, task_id=approve, run_id={run_id},"
         log = self.root / "var" / "airflow" / "standalone.log"
         wait_for("a scheduler that knows of the question", lambda: heard in log.read_text(errors="replace"))

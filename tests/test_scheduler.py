@@ -176,7 +176,7 @@ def test_the_report_tab_tells_the_run(airflow, done, page, shoot):
     for picture in report.locator("figure img").all():
         picture.scroll_into_view_if_needed()
         assert picture.get_attribute("alt")
-        wait_for("a picture", lambda picture=picture: picture.evaluate("img => img.complete && img.naturalWidth"), 30)
+        wait_for("a picture", lambda picture=picture: picture.evaluate("img => img.complete && img.naturalWidth"))
     page.locator(".open-images").evaluate("pane => pane.scrollTo(0, 0)")
     shoot("report")
 
@@ -218,7 +218,7 @@ def test_the_pages_follow_theme_and_width(airflow, done, page, shoot, theme):
     page.goto("/plugin/models")
     models = page.locator(".open-images")
     models.get_by_role("heading", name="Runs").wait_for()
-    wait_for("a chart that fits", lambda: models.evaluate("pane => pane.scrollWidth <= pane.clientWidth"), 10)
+    wait_for("a chart that fits", lambda: models.evaluate("pane => pane.scrollWidth <= pane.clientWidth"))
     ink = models.evaluate(
         "pane => { const pen = document.createElement('canvas').getContext('2d');"
         " pen.fillStyle = getComputedStyle(pane).color; pen.fillRect(0, 0, 1, 1);"
@@ -249,7 +249,7 @@ def test_the_tasks_page_links_the_report(airflow, done, page):
 def test_a_parameter_that_does_not_exist_fails_the_run_at_once(airflow, page):
     before = attempts(airflow.storage)
     run_id = airflow.trigger(tresholds=0.4)
-    assert airflow.wait_to_end(run_id, 120) == "failed"
+    assert airflow.wait_to_end(run_id) == "failed"
     tasks = airflow.tasks(run_id)
     assert tasks["open_run"]["state"] == "failed"
     assert tasks["open_run"]["try_number"] == 1  # no retry would help
@@ -277,18 +277,18 @@ def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(ai
     before = attempts(airflow.storage)
     run_id = airflow.trigger(force="extract")
     # The JVM, and the Python driver that it has started; the attempt's folder is there once the driver writes.
-    job = wait_for("the Spark job", lambda: (attempts(airflow.storage) - before) and job_of(airflow, run_id), 180)
+    job = wait_for("the Spark job", lambda: (attempts(airflow.storage) - before) and job_of(airflow, run_id))
     assert len(job) >= 2
     task = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/data.extract"
     assert airflow.tasks(run_id)["data.extract"]["state"] == "running"
     answer = airflow.client.patch(task, json={"new_state": "failed"})
     assert answer.status_code == 200, answer.text
-    wait_for("the end of the job", lambda: not alive(job) and not job_of(airflow, run_id), 120)
+    wait_for("the end of the job", lambda: not alive(job) and not job_of(airflow, run_id))
     (attempt,) = attempts(airflow.storage) - before
     (folder,) = airflow.storage.glob(f"stages/extract/*/attempts/{attempt.removeprefix('extract/')}")
     assert not (folder / "manifest.json").exists()
     assert airflow.run(run_id).pins() == {}
-    assert airflow.wait_to_end(run_id, 120) == "failed"
+    assert airflow.wait_to_end(run_id) == "failed"
     states = airflow.states(run_id)
     assert states["data.extract"] == "failed"
     assert states["data.join_labels"] == "upstream_failed"
@@ -342,7 +342,7 @@ def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
                 airflow.ask("POST", f"/dags/{DAG}/clearTaskInstances", **asked)
         return airflow.state(run_id) in ("success", "failed")
 
-    wait_for(f"the end of {run_id}", go_on, 1500)
+    wait_for(f"the end of {run_id}", go_on, 2400)
     assert airflow.state(run_id) == "success", airflow.tasks(run_id)
     assert set(killed) == set(deaths)
     tries = {task: told["try_number"] for task, told in airflow.tasks(run_id).items() if task in killed}
