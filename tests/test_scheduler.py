@@ -113,7 +113,7 @@ def test_the_grid_shows_the_run(airflow, done, page, shoot):
     for task in ("open_run", *TASKS.values()):
         cell = page.get_by_test_id(f"grid-{done}-{task}")
         cell.wait_for()
-        assert cell.get_by_test_id("task-state-badge").count() == 1
+        cell.get_by_test_id("task-state-badge").wait_for(state="attached")
     shoot("grid")
 
 
@@ -172,7 +172,7 @@ def test_the_report_tab_tells_the_run(airflow, done, page, shoot):
     threshold = report.get_by_role("row").filter(has=page.get_by_text("threshold", exact=True))
     assert "0.4" in threshold.inner_text()
     pictures = report.get_by_role("img")
-    assert pictures.count() > 10
+    pictures.nth(10).wait_for(state="attached")  # so many there are at least
     for picture in report.locator("figure img").all():
         picture.scroll_into_view_if_needed()
         assert picture.get_attribute("alt")
@@ -202,11 +202,12 @@ def test_the_models_page_shows_all_runs(airflow, done, page, shoot):
     models = page.locator(".open-images")
     models.get_by_role("heading", name="Runs").wait_for()
     accuracy = models.get_by_role("group", name=re.compile("^Accuracy of each run"))
-    assert accuracy.get_by_role("link", name=re.compile(re.escape(done))).count() == 1
+    point = accuracy.get_by_role("link", name=re.compile(re.escape(done)))
+    point.wait_for()  # charts are drawn once they know their width
     for run in airflow.get("/dagRuns")["dag_runs"]:
         assert models.get_by_role("row").filter(has_text=run["dag_run_id"]).count() == 1
     shoot("models")
-    accuracy.get_by_role("link", name=re.compile(re.escape(done))).focus()
+    point.focus()
     page.keyboard.press("Enter")
     models.get_by_role("heading", name="Metrics").wait_for()
 
