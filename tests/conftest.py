@@ -33,6 +33,7 @@ QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 # Modules that each start an Airflow: two at a time are more than a small machine can bear, and could choose one port.
+# Marks `xdist_group` would say it where they stand, but xdist 3.8 appends them to node ids, which pytest 9.2 ignores.
 WITH_AIRFLOW = {f"tests/test_{name}.py" for name in ("backfill", "operations", "promotion_scheduler", "scheduler")}
 
 
