@@ -28,7 +28,9 @@ from ml.export import write_exports
 from ml.guards import check_label_order, check_pixels, check_probabilities, check_reference
 from ml.manifests import Manifest, load_manifest
 
-MODEL, DESCRIPTION, REFERENCE = "model.keras", "model.json", "reference.json"
+MODEL = "model.keras"
+DESCRIPTION = "model.json"
+REFERENCE = "reference.json"
 BATCH_SIZE = 64
 REFERENCE_CHIPS = 8
 PERCEIVED_GENDER = "gender presentation as perceived by annotators; never identity"
