@@ -56,11 +56,11 @@ def main() -> int:
 
 def deliver(folder: Path, part: int, scenes: int) -> None:
     """Build a delivery of faces that no other one holds, and seal it."""
-    from ml import deliveries
+    from ml.release import note as note_module
 
     command = [sys.executable, str(REALFACES / "build_release.py"), str(folder), "--part", f"{part}/5"]
     subprocess.run([*command, "--scenes", str(scenes), "--seed", str(part)], check=True, stdout=subprocess.DEVNULL)
-    deliveries.seal(str(folder))
+    note_module.seal(str(folder))
 
 
 def backfill(
@@ -127,8 +127,8 @@ def features_digest(run) -> str:
     import pyarrow.dataset
 
     from ml import storage
-    from ml.data import split_table
-    from ml.release import SUBSETS
+    from ml.features.reader import split_table
+    from ml.release.layout import SUBSETS
 
     rows = []
     for split in SUBSETS:

@@ -95,7 +95,7 @@ def main() -> int:
 
 def learn(folder: Path, name: str, values: dict[str, object]):
     """Do all stages of a run; print its row."""
-    from ml.runs import open_run
+    from ml.workflow.opening import open_run
 
     values = {"release": str(folder / "release"), **SPLIT, **values}
     run = open_run(str(folder / "storage"), name, values)
@@ -128,10 +128,11 @@ def quietly(command: list[str]) -> None:
 
 def robustness(run) -> None:
     """Print the accuracy of a run's model on its test faces, cut and lit otherwise than it learned."""
-    from ml import images, storage
-    from ml.data import FeatureReader
-    from ml.metrics import decide
-    from ml.model import Classifier
+    from ml import storage
+    from ml.features.reader import FeatureReader
+    from ml.metrics.decision import decide
+    from ml.model.classifier import Classifier
+    from ml.vision import images
 
     classifier = Classifier.load(run.pinned("train"))
     reader = FeatureReader(run.pinned("featurize"), "test", columns=("face_id",))
@@ -186,7 +187,7 @@ def moved(face: dict, scale: float, x: float, y: float) -> tuple[float, float, f
 
 def compressed(photo: np.ndarray) -> np.ndarray:
     """The photograph after JPEG at quality 30."""
-    from ml import images
+    from ml.vision import images
 
     return images.decode(images.encode_jpeg(photo, 30))
 

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ml.release import REQUIRED_COLUMNS, SUBSETS
+from ml.release.layout import REQUIRED_COLUMNS, SUBSETS
 
 FACES = Path(__file__).resolve().parents[2] / "shared" / "realfaces" / "faces.parquet"
 CLASSES = {"Human face": "/m/0dzct", "Man": "/m/04yx4", "Woman": "/m/03bt1vf", "Boy": "/m/01bl7v", "Girl": "/m/05r655"}

@@ -60,7 +60,7 @@ def make_photographs(folder: Path, scenes: int) -> Path:
         subprocess.run(command, check=True, stdout=sys.stderr)
         print("Photographs: scenes with real faces.\n")
     else:
-        from ml.sample_release import write_sample_release
+        from ml.sample.release import write_sample_release
 
         write_sample_release(folder, scenes)
         print("Photographs: drawn ones, as there is no folder ../shared/realfaces.\n")
@@ -72,12 +72,13 @@ def make_model(storage_root: Path) -> str:
     import numpy as np
 
     from ml import storage
-    from ml.config import FACE, RunConfig
-    from ml.manifests import File, Manifest
-    from ml.model import PERCEIVED_GENDER, Description, write_model
-    from ml.networks import NETWORKS
+    from ml.config.training import FACE, TrainingConfig
+    from ml.model.description import PERCEIVED_GENDER, Description
+    from ml.model.write import write_model
+    from ml.networks.table import NETWORKS
+    from ml.workflow.manifest import File, Manifest
 
-    config = RunConfig()
+    config = TrainingConfig()
     uri = storage.join(storage.normalise(storage_root), "stages/train/bench/attempts/first")
     network = NETWORKS[config.network](config.chip_size, 2)
     description = Description(
@@ -106,7 +107,7 @@ def make_model(storage_root: Path) -> str:
 
 def bulk(folder: Path, photographs: Path, model: str) -> None:
     """Photographs a second of the whole job on two cores, and of half as many: the difference is without the start."""
-    from ml.prediction_run import open_prediction
+    from ml.prediction.run import open_prediction
 
     half = folder / "half"
     half.mkdir()
@@ -133,7 +134,7 @@ def bulk(folder: Path, photographs: Path, model: str) -> None:
 
 def parts(photographs: Path, model: str) -> None:
     """Milliseconds a photograph of each part in one process with one thread, then of one photograph after the other."""
-    from ml.prediction import worker_predictor
+    from ml.prediction.predictor import worker_predictor
 
     worker_predictor(model, 0.75)
     photos = sorted(photographs.glob("*.jpg"))
@@ -152,9 +153,9 @@ def parts(photographs: Path, model: str) -> None:
 
 def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int]:
     """Seconds of each part for each photograph that can be read, and how many those are."""
-    from ml.detection import decode_upright, find_faces
-    from ml.images import UnreadableImageError
-    from ml.prediction import worker_predictor
+    from ml.prediction.predictor import worker_predictor
+    from ml.vision.detection import decode_upright, find_faces
+    from ml.vision.images import UnreadableImageError
 
     predictor = worker_predictor(model, 0.75)
     measured = []

@@ -48,10 +48,10 @@ def main() -> int:
 
 def chips(folder: Path, scenes: int) -> None:
     """Photographs a second of the stage chip, beside a loop that does the same without Spark."""
-    from ml.flow import STAGES
-    from ml.release import find_release
-    from ml.runs import open_run
-    from ml.sample_release import write_sample_release
+    from ml.flow.table import STAGES
+    from ml.release.release import find_release
+    from ml.sample.release import write_sample_release
+    from ml.workflow.opening import open_run
     from spark_jobs.chip import cut_image
 
     release = folder / "release"
@@ -95,7 +95,7 @@ def annotations(folder: Path, scale: float) -> None:
     if not (SHARED / "make_annotations.py").exists():
         print("annotations: skipped, as there is no folder ../shared/scale with the generator and the peer.")
         return
-    from ml.runs import open_run
+    from ml.workflow.opening import open_run
 
     release = folder / "annotations"
     subprocess.run([sys.executable, SHARED / "make_annotations.py", release, str(scale)], check=True, stdout=sys.stderr)

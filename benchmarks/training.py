@@ -70,12 +70,14 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
     """Print the images a second of a bare loop and of the pipeline, an epoch each, by turns, after one of warm-up."""
     import keras
     import numpy as np
-    from features import make_run
 
-    from ml.checkpoints import Checkpoints
-    from ml.data import FeatureReader, Feed
-    from ml.networks import build_network
-    from ml.train import Fit, Progress
+    from features import make_run
+    from ml.features.feed import Feed
+    from ml.features.reader import FeatureReader
+    from ml.networks.table import build_network
+    from ml.training.callbacks import Progress
+    from ml.training.checkpoints import Checkpoints
+    from ml.training.fit import Fit
 
     features = features_of(folder, faces, size)
     reader = FeatureReader(features, "train", seed=1)
@@ -105,7 +107,7 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
 
     steps = Steps()
     ways = {
-        # To its last step, in its favour: then it may wait for tf.data's tuner, see `ml.data.Feed.dataset`.
+        # To its last step, in its favour: then it may wait for tf.data's tuner, see `ml.features.feed.Feed.dataset`.
         BARE: lambda epoch: network.fit(pixels, labels, batch_size=BATCH, verbose=0, callbacks=[steps]),
         "pipeline": lambda epoch: epoch_of(plain, epoch),
         "pipeline with augmentation and mixing": lambda epoch: epoch_of(changing, epoch),
@@ -132,15 +134,14 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
 def peak_megabytes(folder: Path, faces: int) -> int:
     """The largest resident size of this process when it trains the compact network on so many faces for one epoch."""
     from features import make_context, make_run
-
-    from ml.train import train
+    from ml.stages.train import train
 
     # The chips are made in a process of its own, so that they do not count.
     code = (
         f"from training import features_of; from pathlib import Path; features_of(Path({str(folder)!r}), {faces}, 96)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, capture_output=True)
-    from ml.manifests import load_manifest
+    from ml.workflow.manifest import load_manifest
 
     run = make_run(
         folder, load_manifest(f"file://{folder}/stages/featurize/0f/attempts/first"), epochs=1, batch_size=BATCH

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Metadata, task
 
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
 from ml.errors import StageError
 from open_images.assets import LANDING
 from open_images.defaults import dag_defaults
@@ -42,7 +42,7 @@ with DAG(
     @task(inlets=[LANDING])
     def look(inlet_events: InletEventsAccessors) -> list[str]:
         """List the deliveries that are there and were not announced; the events so far tell which were."""
-        from ml.deliveries import news
+        from ml.release.landing import news
 
         announced = {(event.extra.get("date"), event.extra.get("digest")) for event in inlet_events[LANDING]}
         try:
@@ -53,7 +53,7 @@ with DAG(
     @task(outlets=[LANDING], map_index_template="{{ task.op_kwargs['delivery'] }}")
     def announce(delivery: str) -> Iterator[Metadata]:
         """Check and count a delivery, and emit its event."""
-        from ml.deliveries import announcement
+        from ml.release.landing import announcement
 
         deployment = load_deployment()
         release = deployment.defaults.release

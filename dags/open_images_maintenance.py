@@ -8,7 +8,7 @@ from typing import Any
 from airflow.sdk import DAG, Context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
 from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
 from open_images.operators import fail
@@ -45,16 +45,17 @@ def is_running(context: Context) -> Any:
 @task(execution_timeout=HOURS)
 def plan(**context: Any) -> dict[str, Any]:
     """List what may go, and write the list below `maintenance/` of the storage root."""
-    from ml import maintenance
+    from ml.retention.items import told
+    from ml.retention.plan import plan as make_plan
 
     try:
-        made = maintenance.plan(load_deployment().storage, dict(context["params"]), is_running(context))
+        made = make_plan(load_deployment().storage, dict(context["params"]), is_running(context))
     except StageError as error:
         raise fail(error) from error
     largest = sorted(made.items, key=lambda item: item.bytes, reverse=True)[:LARGEST]
     return {
         "plan": made.uri,
-        "goes": maintenance.told(made.items),
+        "goes": told(made.items),
         "kept": made.kept,
         "largest": [item.model_dump(include={"kind", "uri", "reason", "bytes"}) for item in largest],
     }
@@ -69,14 +70,16 @@ def skip_unless_asked(context: Context) -> None:
 @task(pre_execute=skip_unless_asked, execution_timeout=HOURS)
 def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
     """Remove what the plan lists and nothing else."""
-    from ml import maintenance
+    from ml.retention.items import told
+    from ml.retention.plan import load_plan
+    from ml.retention.remove import remove as remove_planned
 
     try:
-        outcome = maintenance.remove(maintenance.load_plan(planned["plan"]), is_running(context))
+        outcome = remove_planned(load_plan(planned["plan"]), is_running(context))
     except StageError as error:
         raise fail(error) from error
     stayed = {item.uri: item.reason for item in outcome.stayed}
-    return {"removed": maintenance.told(outcome.removed), "stayed": stayed}
+    return {"removed": told(outcome.removed), "stayed": stayed}
 
 
 with DAG(

@@ -6,7 +6,7 @@ from typing import Any
 
 from airflow.sdk import DAG, task
 
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
 from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
 from open_images.operators import SparkStageOperator, fail
@@ -34,7 +34,7 @@ RUN = "{{ ti.xcom_pull(task_ids='open_prediction') }}"
 @task(task_display_name="open prediction")
 def open_prediction(params: dict[str, Any], run_id: str) -> str:
     """Validate the parameters, list the photographs, choose the model, and write the run folder."""
-    from ml.prediction_run import open_prediction as open_
+    from ml.prediction.run import open_prediction as open_
 
     try:
         return open_(load_deployment().storage, run_id, dict(params)).uri

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, Context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
 from ml.errors import StageError
 from open_images.approval import APPROVE, VerdictApprovalOperator
 from open_images.assets import CANDIDATE, CHAMPION
@@ -43,7 +43,7 @@ def choose(
     params: dict[str, Any], run_id: str, triggering_asset_events: Any, inlet_events: Any, ti: Any
 ) -> dict[str, Any]:
     """Choose and register the candidate, and write the run folder."""
-    from ml.promotion_run import NothingToDecideError, open_promotion
+    from ml.promotion.run import NothingToDecideError, open_promotion
 
     if params["move_back"]:
         raise AirflowSkipException("The champion is moved back, and nothing else is done.")
@@ -69,7 +69,7 @@ def skip_without_comparison(context: Context) -> None:
 @task(trigger_rule="none_failed_min_one_success")
 def gate(ti: Any) -> dict[str, Any]:
     """Judge the candidate."""
-    from ml.promotion_run import gate as judge
+    from ml.promotion.run import gate as judge
 
     try:
         verdict = judge(ti.xcom_pull(task_ids="choose")["run"])
@@ -81,7 +81,7 @@ def gate(ti: Any) -> dict[str, Any]:
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
 def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) -> dict[str, Any]:
     """Make the candidate champion, or record why not."""
-    from ml import promotion_run
+    from ml.promotion import run as promotion_run
 
     chosen, verdict, answer = (ti.xcom_pull(task_ids=name) for name in ("choose", "gate", "approve"))
     if not verdict["passed"]:
@@ -103,7 +103,7 @@ def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) ->
 @task(outlets=[CHAMPION])
 def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[str, Any]:
     """Make the champion before the present one champion again."""
-    from ml import promotion_run
+    from ml.promotion import run as promotion_run
 
     if not params["move_back"]:
         raise AirflowSkipException("The run does not ask to move back.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, AssetOrTimeSchedule, Context, CronDataIntervalTimetable, TaskGroup, task
 from airflow.sdk.exceptions import AirflowSkipException
 
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
 from ml.errors import NothingNewError, StageError
 from open_images.assets import CANDIDATE, LANDING
 from open_images.defaults import dag_defaults, form
@@ -60,7 +60,7 @@ def _schedule() -> AssetOrTimeSchedule | list[Asset]:
 @task(task_display_name="open run")
 def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
     """Validate the parameters, look at the deliveries, freeze what the run sees, and write the run folder."""
-    from ml.runs import open_run as open_
+    from ml.workflow.opening import open_run as open_
 
     as_of, since = None if params["as_of"] else dag_run.run_after, None
     if dag_run.run_type in INTERVAL_RUNS:

@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from ml.config import RunConfig
+from ml.config.clean_up import CleanUpConfig
+from ml.config.forms import with_options
+from ml.config.prediction import PredictionConfig
+from ml.config.promotion import PromotionConfig
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, StageError
-from ml.flow_configs import MaintenanceConfig, PredictionConfig, PromotionConfig
-from ml.forms import with_options
 from ml.logs import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -29,7 +31,7 @@ def sample_release(
     seed: Annotated[int, typer.Option(help="Seed of the drawing.", min=0)] = 0,
 ) -> None:
     """Write a small release in the official layout, with drawn cartoon portraits."""
-    from ml.sample_release import write_sample_release
+    from ml.sample.release import write_sample_release
 
     typer.echo(write_sample_release(directory, scenes, seed))
 
@@ -39,24 +41,24 @@ def seal_delivery(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder <YYYY-MM-DD> of a landing, or its URI.")],
 ) -> None:
     """Count what a delivery holds and write its delivery.json, after which it is there."""
-    from ml.deliveries import seal
+    from ml.release.note import seal
 
     note = seal(directory)
     typer.echo(f"{note.date}: {sum(note.rows.values()):,} rows, {note.photographs:,} photographs")
 
 
 @app.command("open-run")
-@with_options(RunConfig)
+@with_options(TrainingConfig)
 def open_run(
     values: dict[str, object],
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; by default a new one.")] = None,
 ) -> None:
     """Validate parameters and release, write a run folder and print its URI."""
-    from ml import runs
-    from ml.deployment import load_deployment
+    from ml.config.deployment import load_deployment
+    from ml.workflow import opening
 
-    run = runs.open_run(storage or load_deployment().storage, run_id or f"shell-{uuid.uuid4().hex[:8]}", values)
+    run = opening.open_run(storage or load_deployment().storage, run_id or f"shell-{uuid.uuid4().hex[:8]}", values)
     typer.echo(run.uri)
 
 
@@ -79,17 +81,17 @@ def compare(run: RunUri, attempt: Attempt = None) -> None:
 
 
 def _run_stage(run: str, name: str, attempt: str | None) -> None:
-    from ml.flow import STAGES
-    from ml.runs import load_run
-    from ml.stages import Context, Result, run_stage
+    from ml.flow.table import STAGES
+    from ml.workflow.execution import Context, Result, run_stage
+    from ml.workflow.run import load_run
 
     def body(context: Context) -> Result:  # imports TensorFlow, so only when there is work to do
         if name == "train":
-            from ml.train import train as work
+            from ml.stages.train import train as work
         elif name == "evaluate":
-            from ml.evaluate import evaluate as work
+            from ml.stages.evaluate import evaluate as work
         else:
-            from ml.compare import compare as work
+            from ml.stages.compare import compare as work
         return work(context)
 
     typer.echo(run_stage(load_run(run), STAGES[name], body, attempt).uri)
@@ -112,8 +114,8 @@ def predict(
     ] = None,
 ) -> None:
     """Find faces, tell the gender presentation that annotators would perceive, and draw both on the photographs."""
-    from ml.deployment import load_deployment
-    from ml.predict import predict_photos
+    from ml.config.deployment import load_deployment
+    from ml.prediction.photos import predict_photos
 
     deployment = load_deployment()
     least = deployment.prediction.min_confidence if min_confidence is None else min_confidence
@@ -128,8 +130,8 @@ def open_prediction(
     run_id: Annotated[str | None, typer.Option(help="Name of the run; by default a new one.")] = None,
 ) -> None:
     """List photographs for the Spark job `predict`, write a run folder and print its URI."""
-    from ml import prediction_run
-    from ml.deployment import load_deployment
+    from ml.config.deployment import load_deployment
+    from ml.prediction import run as prediction_run
 
     root = storage or load_deployment().storage
     typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
@@ -143,8 +145,8 @@ def promote(
     yes: Annotated[bool, typer.Option("--yes", help="Make it champion where the gate passes it.")] = False,
 ) -> None:
     """Judge a candidate beside the champion, print the verdict, and with --yes make it champion."""
-    from ml import promotion_run
-    from ml.deployment import load_deployment
+    from ml.config.deployment import load_deployment
+    from ml.promotion import run as promotion_run
 
     root = storage or load_deployment().storage
     try:
@@ -172,9 +174,9 @@ def move_back(
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
 ) -> None:
     """Make the champion before the present one champion again."""
-    from ml import promotion_run
-    from ml.deployment import load_deployment
-    from ml.stages import new_attempt
+    from ml.config.deployment import load_deployment
+    from ml.promotion import run as promotion_run
+    from ml.workflow.attempt import new_attempt
 
     deployment = load_deployment()
     root, run_id = storage or deployment.storage, f"shell-{new_attempt()}"
@@ -183,7 +185,7 @@ def move_back(
 
 
 @app.command("clean-up")
-@with_options(MaintenanceConfig)
+@with_options(CleanUpConfig)
 def clean_up(
     values: dict[str, object],
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
@@ -192,16 +194,18 @@ def clean_up(
 
     A shell does not know which runs Airflow has under way: beside an Airflow use its DAG open_images_maintenance.
     """
-    from ml import maintenance
-    from ml.deployment import load_deployment
+    from ml.config.deployment import load_deployment
+    from ml.retention.items import told
+    from ml.retention.plan import plan
+    from ml.retention.remove import remove
 
-    plan = maintenance.plan(storage or load_deployment().storage, values)
-    typer.echo(f"May go: {maintenance.told(plan.items)}. The list: {plan.uri}")
-    if plan.config.remove:
-        outcome = maintenance.remove(plan)
-        typer.echo(f"Removed: {maintenance.told(outcome.removed)}.")
+    made = plan(storage or load_deployment().storage, values)
+    typer.echo(f"May go: {told(made.items)}. The list: {made.uri}")
+    if made.config.remove:
+        outcome = remove(made)
+        typer.echo(f"Removed: {told(outcome.removed)}.")
         if outcome.stayed:
-            typer.echo(f"Stayed after all: {maintenance.told(outcome.stayed)}.")
+            typer.echo(f"Stayed after all: {told(outcome.stayed)}.")
 
 
 @app.command()
@@ -210,7 +214,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Look at all that the workflow needs of this machine and say what to do; exit 1 where a run cannot succeed."""
-    from ml.doctor import examine, show
+    from ml.doctor.checks import examine, show
 
     findings = examine(full)
     show(findings, as_json)

@@ -42,7 +42,7 @@ class ResourceError(StageError):
     kind = "resource"
 
 
-class PassingError(StageError):
+class TransientError(StageError):
     """A fault that may pass by itself, such as a lost connection or worker: a retry may help."""
 
     kind = "passing"

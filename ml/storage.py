@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import logging
 import os
@@ -18,9 +19,23 @@ from typing import Any, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from ml import storage
 from ml.errors import ResourceError
 
 log = logging.getLogger(__name__)
+
+
+def file_digest(uri: str) -> str:
+    """The SHA-256 of a file's content."""
+    fs, path = storage.filesystem(uri)
+    with fs.open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def modified(info: dict[str, object]) -> str:
+    """The time or etag of a file, by what its file system tells of it."""
+    return str(info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime"))
+
 
 # fsspec's name of a scheme to Hadoop's; schemes that are called the same on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}

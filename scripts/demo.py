@@ -20,19 +20,19 @@ from rich.console import Console
 from rich.table import Table
 
 from local_airflow import ROOT, ensure_deployment, environment, migrate
-from ml.config import RunConfig
-from ml.deployment import load_deployment, parse_config
-from ml.errors import PassingError, StageError
-from ml.forms import with_options
-from ml.runs import Run, load_run, slug
+from ml.config.deployment import load_deployment, parse_config
+from ml.config.forms import with_options
+from ml.config.training import TrainingConfig
+from ml.errors import StageError, TransientError
 from ml.storage import join, local_path, normalise
+from ml.workflow.run import Run, load_run, slug
 
 LOG = ROOT / "var" / "demo.log"
 TASK = re.compile(r"\[DAG TEST\] (starting|end task) task_id=(\S+)")
 FAILURE = re.compile(r"^airflow\.sdk\.exceptions\.\w+: (.*)")
 
 
-@with_options(RunConfig)
+@with_options(TrainingConfig)
 def demo(values: dict[str, Any]) -> None:
     """Run the training DAG once, without a scheduler, on a drawn release or on yours (`--release`)."""
     started = time.monotonic()
@@ -43,7 +43,7 @@ def demo(values: dict[str, Any]) -> None:
     migrate(ROOT)
     state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
     if state != "success":
-        raise PassingError(f"The run failed. {failure or 'Its log says where.'}", f"The whole log: {LOG}")
+        raise TransientError(f"The run failed. {failure or 'Its log says where.'}", f"The whole log: {LOG}")
     show(load_run(join(load_deployment().storage, "runs", slug(run_id))), time.monotonic() - started)
 
 

@@ -9,10 +9,11 @@ import subprocess
 import sys
 
 from local_airflow import HOST, ROOT, STOP_SECONDS, free_port
-from ml import experiments, storage
-from ml.deployment import DEPLOYMENT_VARIABLE, load_deployment
+from ml import storage
+from ml.config.deployment import DEPLOYMENT_VARIABLE, load_deployment
 from ml.errors import ResourceError, StageError
-from ml.supervision import end_process_tree
+from ml.tracking import experiments
+from ml.workflow.supervision import end_process_tree
 
 
 def main() -> int:

@@ -14,12 +14,13 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from ml import images, storage
-from ml.config import RunConfig
+from ml import storage
+from ml.config.training import TrainingConfig
 from ml.errors import DataError
 from ml.guards import check_count, check_faults
-from ml.release import Release
-from ml.stages import Context, Result
+from ml.release.release import Release
+from ml.vision import images
+from ml.workflow.execution import Context, Result
 from spark_jobs.job import main, observed, read_table, write_table
 from spark_jobs.join_labels import LABELLED
 
@@ -50,7 +51,7 @@ def group_by_image(faces: DataFrame, tasks: int) -> DataFrame:
     )
 
 
-def cut_chips(by_image: DataFrame, release: Release, config: RunConfig) -> DataFrame:
+def cut_chips(by_image: DataFrame, release: Release, config: TrainingConfig) -> DataFrame:
     """Cut the chips of all images: one row a face, with `status` `chipped` or the reason why there is no chip.
 
     What is wrong with a chip, see `find_defect`, stands in `defect`.
@@ -98,7 +99,7 @@ def cut_image(image: dict[str, Any], release: Release, margin: float, min_face_s
     Args:
         image: image_id, subset, rotation (None counts as 0) and the list of faces.
         release: Where the photographs lie.
-        margin: See `ml.images.square`.
+        margin: See `ml.vision.images.square`.
         min_face_size: In pixels of the stored photograph.
 
     Returns:
@@ -144,7 +145,7 @@ def find_defect(
         chip: As it is about to be stored.
         photograph: As stored.
         box: The face box.
-        margin: See `ml.images.square`.
+        margin: See `ml.vision.images.square`.
         rotation: The photograph's Rotation, in degrees.
 
     Returns:

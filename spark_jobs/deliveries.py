@@ -8,8 +8,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ml import storage
-from ml.deliveries import Delivery, listing_uri
-from ml.manifests import Manifest
+from ml.release.delivery import Delivery, listing_uri
+from ml.workflow.manifest import Manifest
 from spark_jobs.job import read_table
 
 HELD = "held"  # table of extract: the images of which a dated delivery holds rows, by table

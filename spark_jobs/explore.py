@@ -12,11 +12,13 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ml import drawing, images, plots, storage
-from ml.config import RunConfig
-from ml.manifests import Manifest
-from ml.runs import Run
-from ml.stages import Context, Result
+from ml import storage
+from ml.config.training import TrainingConfig
+from ml.report.figures import exploration as exploration_figures
+from ml.vision import drawing, images
+from ml.workflow.execution import Context, Result
+from ml.workflow.manifest import Manifest
+from ml.workflow.run import Run
 from spark_jobs.deliveries import read_current
 from spark_jobs.extract import FLAGS, flag_column
 from spark_jobs.job import main
@@ -41,7 +43,7 @@ def classes_of_all(extracted: Manifest) -> list[dict[str, Any]]:
     return sorted(found.values(), key=lambda row: (-row["positive"], row["name"]))
 
 
-def verified_images(labels: DataFrame, config: RunConfig) -> list[dict[str, Any]]:
+def verified_images(labels: DataFrame, config: TrainingConfig) -> list[dict[str, Any]]:
     """For each label the images with all labels verified positive and with a negative: the report's good and bad.
 
     Counted are the images verified for the chipped class and for a class of the label, as in the notebook's second
@@ -132,7 +134,7 @@ def draw_sample(sample: Iterable[dict[str, Any]], run: Run) -> bytes | None:
     return images.encode_png(drawing.contact_sheet(pictures, COLUMNS, tile=320))
 
 
-def _mark(box: dict[str, Any], photo: images.Pixels, config: RunConfig) -> drawing.Mark:
+def _mark(box: dict[str, Any], photo: images.Pixels, config: TrainingConfig) -> drawing.Mark:
     height, width = photo.shape[:2]
     colours = dict(zip(config.label_order, drawing.PALETTE, strict=False))
     rectangle = drawing.rectangle((box["x_min"], box["x_max"], box["y_min"], box["y_max"]), width, height)
@@ -154,13 +156,15 @@ def run(spark: SparkSession, context: Context) -> Result:
     }
     sample = sample_images(boxes, tables["images"])
     charts = {
-        "top_classes": plots.top_classes([(c["name"], c["positive"], c["negative"]) for c in data["top classes"]]),
-        "verified_images": plots.verified_images(
+        "top_classes": exploration_figures.top_classes(
+            [(c["name"], c["positive"], c["negative"]) for c in data["top classes"]]
+        ),
+        "verified_images": exploration_figures.verified_images(
             [(r["label"], r["all positive"], r["with a negative"]) for r in data["verified images"]]
         ),
-        "faces_per_image": plots.faces_per_image(data["faces per image"], config.chip_class),
-        "face_sizes": plots.face_sizes(SIZE_EDGES, data["face sizes"]["faces"], config.chip_class),
-        "boxes_by_source": plots.boxes_by_source(
+        "faces_per_image": exploration_figures.faces_per_image(data["faces per image"], config.chip_class),
+        "face_sizes": exploration_figures.face_sizes(SIZE_EDGES, data["face sizes"]["faces"], config.chip_class),
+        "boxes_by_source": exploration_figures.boxes_by_source(
             [(r["source"], r["flag"], r["1"], r["0"], r["-1"]) for r in data["boxes by source"]],
             f"{config.chip_class} and labels' classes",
         ),

@@ -19,11 +19,11 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from ml import storage
-from ml.config import RunConfig
+from ml.config.training import TrainingConfig
 from ml.errors import DataError
-from ml.miap import AGES, PERSON, PRESENTATIONS, UNKNOWN
-from ml.release import header, read_classes
-from ml.stages import Context, Result
+from ml.release.miap import AGES, PERSON, PRESENTATIONS, UNKNOWN
+from ml.release.release import header, read_classes
+from ml.workflow.execution import Context, Result
 from spark_jobs.deliveries import HELD, images_held
 from spark_jobs.job import main, observed, read_table, write_table
 
@@ -35,7 +35,7 @@ PRESENTED = ["gender_presentation", "age_presentation"]
 CLASS_COUNTER_ROOM = 131_072
 
 
-def class_table(names: dict[str, str], config: RunConfig) -> bytes:
+def class_table(names: dict[str, str], config: TrainingConfig) -> bytes:
     """The table `classes` as a Parquet file: mid, name, the label that it gives or NULL, whether it is chipped."""
     columns = {
         "mid": pa.array(names.values(), pa.string()),
@@ -271,7 +271,7 @@ def extract(spark: SparkSession, context: Context) -> Result:
     return Result(metrics, ledger)
 
 
-def check_not_empty(metrics: dict[str, Any], config: RunConfig) -> None:
+def check_not_empty(metrics: dict[str, Any], config: TrainingConfig) -> None:
     """Check that there is something to work with.
 
     Args:
@@ -311,7 +311,7 @@ def images_by_class(counted: str | int, names: dict[str, str]) -> list[dict[str,
     return sorted(rows, key=lambda row: (-row["positive"], row["name"]))
 
 
-def _check_faults(what: str, counts: dict[str, Any], config: RunConfig) -> None:
+def _check_faults(what: str, counts: dict[str, Any], config: TrainingConfig) -> None:
     if counts["kept invalid"] > config.max_fault_share * counts["kept"]:
         raise DataError(
             f"{counts['kept invalid']} of {counts['kept']} {what} are invalid "

@@ -13,11 +13,12 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from ml import images, storage
-from ml.config import RunConfig
+from ml import storage
+from ml.config.training import TrainingConfig
 from ml.guards import check_count, check_faults, check_split
-from ml.release import SUBSETS
-from ml.stages import Context, Result
+from ml.release.layout import SUBSETS
+from ml.vision import images
+from ml.workflow.execution import Context, Result
 from spark_jobs.job import main, observed, read_table, write_table
 
 SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to hold a few in memory
@@ -31,13 +32,13 @@ MADE = ("brightness", *CHANNELS, "pixels")  # of the pixels; the other columns c
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the luma of ITU-R BT.601
 
 
-def label_index(config: RunConfig) -> Column:
+def label_index(config: TrainingConfig) -> Column:
     """The label's place in the configuration's order: never by frequency, so it cannot flip between retrainings."""
     order = F.array(*(F.lit(label) for label in config.label_order))
     return F.array_position(order, F.col("name")) - 1
 
 
-def split_of(config: RunConfig) -> Column:
+def split_of(config: TrainingConfig) -> Column:
     """The side of the split that an image is on: its official subset, or by digest of its id."""
     if config.split == "official":
         return F.col("subset")
@@ -133,7 +134,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     return Result(metrics, ledger)
 
 
-def _check_chips(chips: DataFrame, config: RunConfig) -> None:
+def _check_chips(chips: DataFrame, config: TrainingConfig) -> None:
     """Check that each face's index stands for its label, and that each image is on its one side of the split."""
     named = F.get(F.array(*(F.lit(label) for label in config.label_order)), F.col("label"))
     moved = F.col("split") != F.col("subset") if config.split == "official" else F.lit(False)

@@ -14,11 +14,10 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 
 from ml import storage
 from ml.errors import StageError
-from ml.flow import find_stage
-from ml.flow_configs import C
+from ml.flow.table import find_stage
 from ml.logs import log_to_stderr
-from ml.runs import load_run
-from ml.stages import FlowContext, Result, run_stage
+from ml.workflow.execution import FlowContext, Result, run_stage
+from ml.workflow.run import C, load_run
 
 log = logging.getLogger(__name__)
 Body = Callable[[SparkSession, FlowContext[C]], Result]

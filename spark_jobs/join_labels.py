@@ -15,11 +15,11 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
-from ml.config import RunConfig
+from ml.config.training import TrainingConfig
 from ml.errors import ProvenanceError
 from ml.guards import check_count, check_faults
-from ml.miap import UNKNOWN, presentation_labels
-from ml.stages import Context, Result
+from ml.release.miap import UNKNOWN, presentation_labels
+from ml.workflow.execution import Context, Result
 from spark_jobs.deliveries import count_replaced, locate_photographs, read_current
 from spark_jobs.extract import check_not_empty
 from spark_jobs.job import main, observed, write_table
@@ -51,7 +51,7 @@ REASONS = (
 
 
 def join_labels(
-    boxes: DataFrame, labels: DataFrame, images: DataFrame, config: RunConfig, miap: DataFrame | None = None
+    boxes: DataFrame, labels: DataFrame, images: DataFrame, config: TrainingConfig, miap: DataFrame | None = None
 ) -> DataFrame:
     """Give each face a label, or the reason why it has none.
 
@@ -140,7 +140,7 @@ def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
     return faces.withColumn("reason", reason).drop("copy", "listed", "valid", "is_inside")
 
 
-def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: RunConfig) -> DataFrame:
+def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: TrainingConfig) -> DataFrame:
     """Label each face by the person boxes that hold it.
 
     Every box of a label's class, neither group nor depiction, that holds at least the configured share of the face is a
@@ -164,7 +164,7 @@ def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: 
     return faces.select("row").join(found, "row", "left").withColumn("verdict", F.coalesce("verdict", unlabelled))
 
 
-def label_by_miap(faces: DataFrame, miap: DataFrame, config: RunConfig) -> DataFrame:
+def label_by_miap(faces: DataFrame, miap: DataFrame, config: TrainingConfig) -> DataFrame:
     """Label each face by the gender presentation of the MIAP person box that holds it.
 
     Candidates are chosen as by `label_by_box`. Those of both presentations leave the face without a label; otherwise
@@ -360,7 +360,7 @@ def _digest(seen: Mapping[str, int], delivery: str) -> str:
     return hashlib.sha256(repr(sums).encode()).hexdigest()[:32]
 
 
-def _faults(config: RunConfig) -> dict[str, Column]:
+def _faults(config: TrainingConfig) -> dict[str, Column]:
     """Counts of the faces that cannot be: of another class, or labelled by no box where boxes are to give the label."""
     faults = {"are of another class": F.count_if(~F.col("face_class").eqNullSafe(config.chip_class))}
     meanings = {"box": config.label_classes, "miap": presentation_labels(config)}.get(config.label_strategy)
@@ -374,7 +374,7 @@ def _faults(config: RunConfig) -> dict[str, Column]:
     return faults
 
 
-def _ends(config: RunConfig) -> dict[str, Column]:
+def _ends(config: TrainingConfig) -> dict[str, Column]:
     """For each label the last digest of an image that is kept, and the first of one that is over the limit."""
     ends = {}
     for label in config.label_order:
@@ -384,7 +384,7 @@ def _ends(config: RunConfig) -> dict[str, Column]:
     return ends
 
 
-def _check_sample(seen: Mapping[str, Any], config: RunConfig) -> None:
+def _check_sample(seen: Mapping[str, Any], config: TrainingConfig) -> None:
     """Check that the images kept of each label are the first ones by digest, so that each run keeps the same.
 
     Raises:

@@ -18,14 +18,15 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ml import images, storage
-from ml.detection import decode_upright, find_faces
+from ml import storage
+from ml.config.prediction import PredictionConfig
 from ml.errors import DataError
-from ml.flow_configs import PredictionConfig
 from ml.guards import check_count
-from ml.prediction import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
-from ml.prediction_run import listing, unescaped
-from ml.stages import FlowContext, Result
+from ml.prediction.listing import listing, unescaped
+from ml.prediction.predictor import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
+from ml.vision import images
+from ml.vision.detection import decode_upright, find_faces
+from ml.workflow.execution import FlowContext, Result
 from spark_jobs.job import main, read_table, write_table
 
 CLASSIFIED = "classified"

@@ -34,7 +34,9 @@ QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 # Modules that each start an Airflow: two at a time are more than a small machine can bear, and could choose one port.
 # Marks `xdist_group` would say it where they stand, but xdist 3.8 appends them to node ids, which pytest 9.2 ignores.
-WITH_AIRFLOW = {f"tests/test_{name}.py" for name in ("backfill", "operations", "promotion_scheduler", "scheduler")}
+WITH_AIRFLOW = {
+    f"tests/system/test_{name}.py" for name in ("backfill", "operations", "promotion_scheduler", "scheduler")
+}
 
 
 class OneAirflowAtATime(LoadFileScheduling):
@@ -63,7 +65,7 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def sample_release(tmp_path_factory) -> Path:
     """A drawn release of 60 scenes. Tests that change it copy it first."""
-    from ml.sample_release import write_sample_release
+    from ml.sample.release import write_sample_release
 
     folder = tmp_path_factory.mktemp("sample") / "release"
     write_sample_release(folder, scenes=60, seed=3)
@@ -79,7 +81,7 @@ def release_copy(sample_release, tmp_path) -> Path:
 @pytest.fixture
 def opened(sample_release, tmp_path):
     """Open a run on the drawn release, below the test's own storage root."""
-    from ml.runs import open_run
+    from ml.workflow.opening import open_run
 
     def open_(run_id="run", **values):
         return open_run(str(tmp_path / "storage"), run_id, {"release": str(sample_release), **values})

@@ -40,7 +40,9 @@ def modules_after(code):
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-@pytest.mark.parametrize("module", ["ml.images", "ml.stages", "ml.runs", "ml.guards", "ml.prediction"])
+@pytest.mark.parametrize(
+    "module", ["ml.vision.images", "ml.workflow.execution", "ml.workflow.run", "ml.guards", "ml.prediction.predictor"]
+)
 def test_what_spark_workers_import_loads_no_tensorflow(module):
     assert not {"tensorflow", "keras", "pyspark", "airflow"} & modules_after(f"import {module}")
 

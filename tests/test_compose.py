@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ml import experiments
+from ml.tracking import experiments
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docker-compose.yaml").read_text()

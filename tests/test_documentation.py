@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ml.config import RunConfig
-from ml.flow_configs import MaintenanceConfig, PredictionConfig, PromotionConfig
-from ml.forms import markdown_table
+from ml.config.clean_up import CleanUpConfig
+from ml.config.forms import markdown_table
+from ml.config.prediction import PredictionConfig
+from ml.config.promotion import PromotionConfig
+from ml.config.training import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -17,9 +19,9 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize(
     ("page", "name", "config"),
     [
-        ("docs/parameters.md", "parameters", RunConfig),
+        ("docs/parameters.md", "parameters", TrainingConfig),
         ("docs/parameters.md", "prediction parameters", PredictionConfig),
-        ("docs/parameters.md", "maintenance parameters", MaintenanceConfig),
+        ("docs/parameters.md", "maintenance parameters", CleanUpConfig),
         ("docs/promotion.md", "promotion parameters", PromotionConfig),
     ],
 )

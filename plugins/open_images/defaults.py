@@ -7,9 +7,9 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from ml.config import FlowConfig
-from ml.deployment import load_deployment
-from ml.forms import form_fields
+from ml.config.deployment import load_deployment
+from ml.config.forms import form_fields
+from ml.config.parameter import FlowConfig
 from open_images.notify import callbacks
 
 

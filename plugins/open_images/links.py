@@ -14,8 +14,8 @@ from airflow.sdk import BaseOperatorLink
 from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.xcom import XCom
 
-from ml import experiments
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
+from ml.tracking import experiments
 from open_images.web import URL_PREFIX
 
 if TYPE_CHECKING:

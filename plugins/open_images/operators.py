@@ -21,14 +21,16 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 import spark_jobs
 from ml import storage
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
 from ml.errors import StageError
-from ml.flow import find_stage
+from ml.flow.stage import Stage
+from ml.flow.table import find_stage
 from ml.java import java_home
-from ml.manifests import Manifest, load_manifest
-from ml.runs import FlowRun, load_run
-from ml.stages import Stage, attempt_uri, new_attempt
-from ml.supervision import SUPERVISOR_VARIABLE, end_process_tree, identity
+from ml.workflow.attempt import new_attempt
+from ml.workflow.execution import attempt_uri
+from ml.workflow.manifest import Manifest, load_manifest
+from ml.workflow.run import FlowRun, load_run
+from ml.workflow.supervision import SUPERVISOR_VARIABLE, end_process_tree, identity
 from open_images.links import MlflowLink, ReportLink, SparkHistoryLink
 
 if TYPE_CHECKING:

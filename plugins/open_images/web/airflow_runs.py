@@ -11,7 +11,7 @@ from airflow.models.taskinstance import TaskInstance
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ml.flow import STAGES
+from ml.flow.table import STAGES
 
 TRAINING, PROMOTION = "open_images_training", "open_images_promotion"
 

@@ -17,7 +17,7 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.types import ASGIApp
 
-from ml.deployment import load_deployment
+from ml.config.deployment import load_deployment
 from ml.errors import StageError
 from open_images.web.airflow_runs import PROMOTION, TRAINING, AirflowRun, find_airflow_run, list_airflow_runs
 from open_images.web.artifacts import LARGEST, find_artifact

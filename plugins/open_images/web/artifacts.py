@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ml import storage
-from ml.manifests import Manifest
+from ml.workflow.manifest import Manifest
 
 # What a browser may show. All else is handed over as a download.
 MEDIA_TYPES = {

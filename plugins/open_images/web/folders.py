@@ -13,10 +13,10 @@ from typing import Any
 
 from ml import storage
 from ml.errors import DataError
-from ml.flow import STAGES
-from ml.manifests import Manifest, load_manifest
-from ml.release import modified
-from ml.runs import slug
+from ml.flow.table import STAGES
+from ml.storage import modified
+from ml.workflow.manifest import Manifest, load_manifest
+from ml.workflow.run import slug
 
 log = logging.getLogger(__name__)
 FLOW = "training"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ml.deployment import Deployment
-from ml.registry import Registry
+from ml.config.deployment import Deployment
+from ml.tracking.registry import Registry
 from open_images.web.report import attempt_name
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml import storage
-from ml.manifests import Manifest
-from ml.told import ledgers, parameters
+from ml.report.ledger import ledgers, parameters
+from ml.workflow.manifest import Manifest
 from open_images.links import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder

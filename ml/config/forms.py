@@ -1,0 +1,124 @@
+"""From the run's configuration to Airflow's trigger form and to command line options: one converter for both."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Collection
+from typing import Annotated, Any
+
+import typer
+
+from ml.config.parameter import FlowConfig, schema_options
+
+MANY_VALUES = 10  # more are not written out in a table
+_KEPT = (
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "enum",
+    "items",
+    "format",
+    "examples",
+)
+
+
+def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
+    """The arguments of an Airflow `Param` for each field: default, and a flat JSON schema with its section.
+
+    Airflow's form wants `type: [x, "null"]` where pydantic writes `anyOf`, and knows no `$ref`.
+    """
+    values = defaults.model_dump(mode="json")
+    fields = {}
+    for name, schema in type(defaults).model_json_schema()["properties"].items():
+        options = schema_options(schema)
+        types = [option["type"] for option in options]
+        # pydantic writes the examples of a field that may be empty beside its `anyOf`, and bounds into it.
+        flat: dict[str, Any] = {k: v for told in (schema, *options) for k, v in told.items() if k in _KEPT}
+        if "enum" in flat and "null" in types:
+            flat["enum"] = [*flat["enum"], None]
+        fields[name] = {
+            "default": values[name],
+            "type": types if len(types) > 1 else types[0],
+            "title": schema["title"],
+            "description": schema["description"],
+            "section": schema["section"],
+            **flat,
+        }
+    return fields
+
+
+def with_options(
+    kind: type[FlowConfig], leave_out: Collection[str] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of a flow's configuration, in panels by section.
+
+    Fields that mean nothing at a command line are left out.
+
+    The command receives the options that were given, as `values`, beside its own parameters. Types are left to the
+    configuration, so that a wrong value is refused in the same words everywhere.
+    """
+    names = [name for name in kind.model_fields if name not in leave_out]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(**arguments: Any) -> None:
+            values = {name: arguments.pop(name) for name in names}
+            command(**arguments, values={name: value for name, value in values.items() if value is not None})
+
+        own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "values"]
+        options = [_option(kind, name) for name in names]
+        wrapped.__signature__ = inspect.Signature([*own, *options])  # type: ignore[attr-defined]
+        wrapped.__doc__ = command.__doc__
+        wrapped.__name__ = command.__name__
+        return wrapped
+
+    return decorate
+
+
+def _option(kind: type[FlowConfig], name: str) -> inspect.Parameter:
+    field = kind.model_fields[name]
+    schema = kind.model_json_schema()["properties"][name]
+    default = schema.get("default")
+    shown = json.dumps(default) if isinstance(default, dict) else default
+    choices = [value for option in schema_options(schema) for value in option.get("enum", [])]
+    flag = f"--{name.replace('_', '-')}"
+    option = typer.Option(
+        *([f"{flag}/--no-{flag[2:]}"] if _is_bool(field.annotation) else [flag]),
+        help=schema["description"] + (f" \\[default: {shown}]" if shown is not None else ""),
+        rich_help_panel=schema["section"],
+        metavar="|".join(choices) if choices else None,
+        show_default=False,
+    )
+    given = bool if _is_bool(field.annotation) else str
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[given | None, option]
+    )
+
+
+def _is_bool(annotation: Any) -> bool:
+    return annotation is bool
+
+
+def markdown_table(defaults: FlowConfig) -> str:
+    """The parameters of a flow as a Markdown table, for the README; a test keeps the two equal."""
+    lines = ["| parameter | default | allowed | what it does |", "|---|---|---|---|"]
+    for name, field in form_fields(defaults).items():
+        default = "" if field["default"] is None else f"`{json.dumps(field['default'])}`"
+        lines.append(f"| `{name}` | {default} | {_allowed(field)} | {field['description']} |")
+    return "\n".join(lines)
+
+
+def _allowed(field: dict[str, Any]) -> str:
+    empty = ", or empty" if "null" in field["type"] else ""
+    if "enum" in field:
+        values = [f"`{value}`" for value in field["enum"] if value is not None]
+        if len(values) > MANY_VALUES:
+            return f"{', '.join(values[:3])}, … ({len(values)} in all, which the form lists)" + empty
+        return ", ".join(values) + empty
+    low = field.get("minimum", field.get("exclusiveMinimum"))
+    if low is None:
+        return field["type"] if isinstance(field["type"], str) else field["type"][0] + empty
+    above = "more than " if "exclusiveMinimum" in field else ""
+    return f"{above}{low} to {field['maximum']}{empty}" if "maximum" in field else f"{low} or more{empty}"

@@ -1,0 +1,77 @@
+"""One parameter of a flow: its section, title, description, bounds and default, and how a wrong value is explained."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml.errors import ConfigurationError
+
+
+def field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
+    """A parameter: its default, and what form, command line and documentation say of it."""
+    return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
+
+
+class FlowConfig(BaseModel):
+    """Base of the parameters of a flow. Every field has a section, a title, a description, bounds and a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
+        """The named fields as JSON values, for a stage's key."""
+        return self.model_dump(mode="json", include=set(fields))
+
+
+F = TypeVar("F", bound=FlowConfig)
+
+
+def validate(values: dict[str, Any], defaults: F) -> F:
+    """Validate `values` on top of the defaults of a flow.
+
+    Raises:
+        ConfigurationError: With the name, the value and what is allowed, for each wrong field.
+    """
+    merged = {**defaults.model_dump(mode="json"), **values}
+    try:
+        return type(defaults)(**merged)
+    except ValidationError as error:
+        told = describe(error, type(defaults))
+        raise ConfigurationError(told, "Correct the parameter and start the run again.") from error
+
+
+def describe(error: ValidationError, kind: type[FlowConfig]) -> str:
+    """One sentence for each wrong field of a flow: its name, the value given and what is allowed."""
+    sentences = []
+    for fault in error.errors():
+        name = str(fault["loc"][0]) if fault["loc"] else "parameters"
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"{name}: there is no such parameter (known: {', '.join(kind.model_fields)}).")
+            continue
+        text = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        given = "" if not fault["loc"] else f" = {fault['input']!r}"
+        sentences.append(f"{name}{given}: {text}{_allowed(name, kind)}.")
+    return " ".join(sentences)
+
+
+def _allowed(name: str, kind: type[FlowConfig]) -> str:
+    schema = kind.model_json_schema()["properties"].get(name, {})
+    bounds = []
+    for option in schema_options(schema):
+        if "enum" in option:
+            bounds.append("one of " + ", ".join(map(str, option["enum"])))
+        low = option.get("minimum", option.get("exclusiveMinimum"))
+        high = option.get("maximum")
+        if low is not None:
+            above = "more than" if "exclusiveMinimum" in option else "at least"
+            bounds.append(f"{above} {low}" + (f" and at most {high}" if high is not None else ""))
+        if option.get("type") == "null":
+            bounds.append("empty")
+    return f" (allowed: {' or '.join(bounds)})" if bounds else ""
+
+
+def schema_options(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a field's JSON schema allows, one option a type; a single value is a choice of one."""
+    options = schema.get("anyOf", [schema])
+    return [{**option, "enum": [option["const"]]} if "const" in option else option for option in options]

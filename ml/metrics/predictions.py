@@ -1,0 +1,62 @@
+"""What a model predicts for the faces of the test split; no pixels are kept."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ml.metrics.calibration import given_confidence
+from ml.metrics.decision import decide
+
+IDS = ("face_id", "image_id")
+MIAP_LABEL = "miap_label"
+
+
+@dataclass(frozen=True)
+class TestPredictions:
+    """A model's answers.
+
+    Attributes:
+        labels: The labels by index.
+        threshold: The second label is given where its probability is at least this.
+        truth: Annotated label index of each face, shape (n,).
+        probabilities: Shape (n, 2).
+        columns: face_id, image_id, and those of the features' other columns about the faces that there are.
+    """
+
+    labels: tuple[str, str]
+    threshold: float
+    truth: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    columns: dict[str, NDArray[Any]]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The label index that each face was given, shape (n,)."""
+        return decide(self.probabilities, self.threshold)
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """Probability of the label that each face was given, shape (n,)."""
+        return given_confidence(self.probabilities, self.predicted)
+
+    def parquet(self) -> bytes:
+        """A Parquet file of one row a face: ids, label, predicted, and the second label's probability."""
+        names = np.array(self.labels, dtype=object)
+        table = pa.table(
+            {
+                **{name: pa.array(self.columns[name], pa.string()) for name in IDS},
+                "label": pa.array(names[self.truth], pa.string()),
+                "predicted": pa.array(names[self.predicted], pa.string()),
+                "probability": pa.array(self.probabilities[:, 1], pa.float32()),
+            }
+        )
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        return buffer.getvalue()

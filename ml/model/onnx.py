@@ -1,0 +1,57 @@
+"""A trained network as an ONNX file, which takes raw uint8 chips as `model.keras` does: ONNX has no JPEG decoder."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ml.model.description import Description
+
+ONNX = "model.onnx"
+OUTPUT = "probabilities"
+
+
+def export_onnx(network: keras.Model, description: Description, file: Path) -> None:
+    """Write an ONNX file: uint8 `pixels` (batch, side, side, 3) to float32 `probabilities` (batch, labels).
+
+    The file's metadata hold `labels`, a JSON list in the order of the probabilities' columns, and `margin`.
+
+    Args:
+        network: The trained network.
+        description: Its labels and the size of its chips.
+        file: The file to write.
+    """
+    import onnx
+
+    side = description.chip_size
+    signature = [tf.TensorSpec((None, side, side, 3), tf.uint8, name="pixels")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras asks numpy for a name that is about to return
+        network.export(file, format="onnx", verbose=False, input_signature=signature)
+    model = onnx.load(file)
+    (output,) = model.graph.output  # tf2onnx calls it by the name of a TensorFlow operation
+    for node in model.graph.node:
+        node.output[:] = [OUTPUT if name == output.name else name for name in node.output]
+        node.input[:] = [OUTPUT if name == output.name else name for name in node.input]
+    output.name = OUTPUT
+    for value in (*model.graph.input, output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.helper.set_model_props(model, {"labels": json.dumps(description.labels), "margin": str(description.margin)})
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+
+
+def ask_onnx(file: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The probabilities that an ONNX file gives uint8 chips of shape (n, side, side, 3), shape (n, labels)."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run([OUTPUT], {"pixels": pixels})[0], np.float32)

@@ -1,0 +1,173 @@
+"""The command `predict`: photographs and folders of them, one at a time, to annotated copies, a CSV and a JSON file."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.prediction.listing import SUFFIXES, escaped
+from ml.prediction.predictor import UNKNOWN, Predictor, annotate, describe, load_predictor
+from ml.prediction.records import Outcome, Records
+from ml.prediction.run import default_model, train_attempt
+from ml.storage import write_bytes
+from ml.vision import images
+from ml.vision.detection import decode_upright, find_faces
+
+TOLD_FAULTS = 20  # more are only counted in the error's message; the files name all
+
+
+def predict_photos(given: list[Path], out: Path, model: str | None, storage: str, min_confidence: float) -> None:
+    """Find the faces of photographs, classify them, and write annotated copies, `predictions.csv` and `.json`.
+
+    Photographs are read one after the other, so their number does not matter to memory. What cannot be read is listed
+    and told at the end, after all others are done. Where no photograph shows a face, nothing is written.
+
+    Args:
+        given: Photographs, and folders that are searched, with all below them, for JPEG and PNG files.
+        out: Folder for what is written, made if needed. Copies of a folder's photographs lie as deep in it as their
+            originals; a photograph is never overwritten by its own copy: where names clash a number is added.
+        model: Attempt folder of stage `train`; None for the champion's, or the newest where nothing was promoted.
+        storage: Storage root, in which champion and newest are looked for.
+        min_confidence: Below this probability of the label that a face would be given, it is `unknown`.
+
+    Raises:
+        ConfigurationError: There is no model, or `out` will not do.
+        DataError: A photograph is missing or is none, or no photograph shows a face that the detector finds.
+        ResourceError: `out` cannot be written.
+    """
+    _check_out(given, out)
+    attempt = train_attempt(model or default_model(storage))
+    predictor = load_predictor(attempt, min_confidence)
+    faults: list[str] = []
+    seen: Counter[str] = Counter()
+    taken = {str(path.resolve()) for path in given}
+    with Records(predictor, attempt, out) as records:
+        for path, below in find_photographs(given, out):
+            try:
+                photo = read_photo(path)
+            except DataError as error:
+                outcome = Outcome(escaped(path), "unreadable")
+                if len(faults) < TOLD_FAULTS:
+                    faults.append(error.message)
+            else:
+                outcome = _predict_one(predictor, photo, path, out / escaped(below), taken)
+            seen[outcome.status] += 1
+            seen.update(f"label {answer.label}" for answer in outcome.answers)
+            records.add(outcome)
+            _print(outcome)
+        _finish(predictor, seen, faults, records, out)
+
+
+def find_photographs(given: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Each photograph to read, and the folder below `out` in which its copy belongs.
+
+    Hidden files, and what lies in `out` itself, are passed over in folders. A folder without photographs is yielded
+    itself, to be told as one that cannot be read.
+    """
+    for path in given:
+        if not path.is_dir():
+            yield path, Path()
+            continue
+        found = False
+        for folder, folders, files in os.walk(path):
+            folders[:] = sorted(
+                name for name in folders if name[0] != "." and Path(folder, name).resolve() != out.resolve()
+            )
+            for name in sorted(files):
+                if name[0] != "." and name.lower().endswith(SUFFIXES):
+                    found = True
+                    yield Path(folder, name), Path(folder).relative_to(path)
+        if not found:
+            yield path, Path()
+
+
+def _check_out(given: list[Path], out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise ConfigurationError(
+            f"{out} is a file, not a folder.", "Name another folder for the annotated photographs."
+        )
+    for path in given:
+        if path.is_dir() and path.resolve().is_relative_to(out.resolve()):
+            raise ConfigurationError(
+                f"{out} is or holds the folder {path}, whose photographs the copies could overwrite.",
+                "Name another folder for the annotated photographs.",
+            )
+
+
+def read_photo(path: Path) -> images.Pixels:
+    """Read a photograph upright.
+
+    Raises:
+        DataError: There is no such file, or it is no photograph that can be decoded whole.
+    """
+    name = escaped(path)
+    if path.is_dir():
+        raise DataError(f"{name}: holds no JPEG or PNG file")
+    try:
+        return decode_upright(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: there is no such file") from error
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+    except images.UnreadableImageError as error:
+        raise DataError(f"{name}: is no photograph that can be read (a whole JPEG or PNG is needed)") from error
+
+
+def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder: Path, taken: set[str]) -> Outcome:
+    """Classify the faces of a photograph that was read, and write its annotated copy into the folder."""
+    faces = find_faces(photo)
+    if not faces:
+        return Outcome(escaped(path), "no face")
+    answers = predictor.answer([predictor.chip(photo, face) for face in faces])
+    drawn = annotate(photo, faces, answers, predictor.description.labels)
+    # A PNG may be a drawing or a screenshot, which JPEG would blur.
+    suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
+    target = _free_name(folder, escaped(path.stem), suffix, taken)
+    try:
+        write_bytes(str(target), images.encode_png(drawn) if suffix == ".png" else images.encode_jpeg(drawn))
+    except OSError as error:
+        raise ResourceError(f"{target} cannot be written: {error.strerror}.", "Name another folder.") from error
+    return Outcome(escaped(path), "classified", tuple(faces), tuple(answers), target)
+
+
+def _free_name(folder: Path, stem: str, suffix: str, taken: set[str]) -> Path:
+    """A name in `folder` that neither a given photograph nor an earlier copy has; it is added to `taken`."""
+    number, target = 1, folder / f"{stem}{suffix}"
+    while str(target.resolve()) in taken:
+        number += 1
+        target = folder / f"{stem}-{number}{suffix}"
+    taken.add(str(target.resolve()))
+    return target
+
+
+def _print(outcome: Outcome) -> None:
+    if outcome.status != "unreadable":
+        found = ", ".join(
+            f"{describe(answer)} at {face[0]},{face[1]} - {face[2]},{face[3]}"
+            for face, answer in zip(outcome.faces, outcome.answers, strict=True)
+        )
+        print(f"{outcome.photo}: {found or 'no face was found'}")
+
+
+def _finish(predictor: Predictor, seen: Counter[str], faults: list[str], records: Records, out: Path) -> None:
+    """Keep the files and say what was done, or fail."""
+    total = sum(seen[status] for status in ("classified", "no face", "unreadable"))
+    if seen["classified"]:
+        records.keep()
+        faces = ", ".join(f"{seen['label ' + label]} {label}" for label in [*predictor.description.labels, UNKNOWN])
+        print(f"faces: {faces}; labels are {predictor.description.meaning}")
+        print(f"{UNKNOWN}: the model is less sure than {predictor.min_confidence:.0%}")
+        print(f"annotated photographs, predictions.csv and predictions.json are in {escaped(out)}")
+    if seen["unreadable"]:
+        which = f"{seen['unreadable']} of {total} photographs" if total > 1 else "The photograph"
+        more = seen["unreadable"] - len(faults)
+        told = "; ".join(faults) + (f"; and {more} more" if more else "")
+        raise DataError(f"{which} could not be used: {told}.", "" if seen["classified"] else "Nothing was written.")
+    if not seen["classified"]:
+        which = f"any of {total} photographs" if total > 1 else "the photograph"
+        raise DataError(
+            f"No face was found on {which}.", "Nothing was written. Faces that are small on a photograph are missed."
+        )

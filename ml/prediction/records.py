@@ -1,0 +1,123 @@
+"""What the command `predict` leaves beside the annotated photographs: a table for people and one for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from ml.errors import ResourceError
+from ml.prediction.predictor import Answer, Predictor
+from ml.vision.drawing import Rectangle
+
+EDGES = ("left", "top", "right", "bottom")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photograph.
+
+    Attributes:
+        photo: Its path.
+        status: `classified`, `no face` or `unreadable`.
+        faces: Boxes in pixels of the photograph as it is seen, upright.
+        answers: One for each face.
+        annotated: The annotated copy; None where there is none.
+    """
+
+    photo: str
+    status: str
+    faces: tuple[Rectangle, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    annotated: Path | None = None
+
+
+class Records:
+    """Writes `predictions.csv` and `predictions.json` photograph by photograph, in a temporary folder until kept.
+
+    Args:
+        predictor: Gives the answers.
+        attempt: The model's attempt.
+        out: The folder for both files and the annotated copies, which are named by their place in it.
+    """
+
+    def __init__(self, predictor: Predictor, attempt: str, out: Path) -> None:
+        self._out = out
+        self._labels = predictor.description.labels
+        self._head = {
+            "model": attempt,
+            "meaning": predictor.description.meaning,
+            "labels": self._labels,
+            "threshold": predictor.description.threshold,
+            "min_confidence": predictor.min_confidence,
+        }
+        self._separator = "\n"
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp())
+        self._csv_file = (self._folder / "predictions.csv").open("w", newline="", encoding="utf-8")
+        self._json_file = (self._folder / "predictions.json").open("w", encoding="utf-8")
+        self._csv = csv.writer(self._csv_file)
+        self._csv.writerow(
+            [
+                *("photograph", "status", "face", *EDGES, "label", "confidence"),
+                *(f"probability {label}" for label in self._labels),
+                *("annotated", "model", "meaning"),
+            ]
+        )
+        self._json_file.write(json.dumps(self._head)[:-1] + ', "photographs": [')
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._csv_file.close()
+        self._json_file.close()
+        shutil.rmtree(self._folder)
+
+    def add(self, outcome: Outcome) -> None:
+        """Write one photograph: a row a face, or one row where there is none."""
+        annotated = outcome.annotated.relative_to(self._out).as_posix() if outcome.annotated else None
+        tail = [annotated, self._head["model"], self._head["meaning"]]
+        if not outcome.faces:
+            empty = [None] * (len(EDGES) + 3 + len(self._labels))
+            self._csv.writerow([outcome.photo, outcome.status, *empty, *tail])
+        faces: list[dict[str, Any]] = []
+        for number, (face, answer) in enumerate(zip(outcome.faces, outcome.answers, strict=True), start=1):
+            values = [answer.label, answer.confidence, *answer.probabilities]
+            self._csv.writerow([outcome.photo, outcome.status, number, *face, *values, *tail])
+            faces.append(
+                {
+                    "face": number,
+                    "box": dict(zip(EDGES, face, strict=True)),
+                    "label": answer.label,
+                    "confidence": answer.confidence,
+                    "probabilities": dict(zip(self._labels, answer.probabilities, strict=True)),
+                }
+            )
+        entry = {
+            "photograph": outcome.photo,
+            "status": outcome.status,
+            "annotated": annotated,
+            "faces": faces,
+        }
+        self._json_file.write(self._separator + json.dumps(entry))
+        self._separator = ",\n"
+
+    def keep(self) -> None:
+        """End both files and copy them to their place.
+
+        Raises:
+            ResourceError: They cannot be written there.
+        """
+        self._json_file.write("\n]}\n")
+        for file in (self._csv_file, self._json_file):
+            file.close()
+            try:
+                shutil.copyfile(file.name, self._out / Path(file.name).name)
+            except OSError as error:
+                raise ResourceError(
+                    f"{self._out} cannot be written: {error.strerror}.", "Name another folder."
+                ) from error

@@ -1,0 +1,97 @@
+"""What may become champion: the evaluated models of the training runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ml import storage
+from ml.errors import ConfigurationError, DataError
+from ml.workflow.manifest import Manifest, load_manifest
+from ml.workflow.run import Run, load_run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An evaluated model of a training run.
+
+    Attributes:
+        run: The run.
+        trained: Its attempt of stage train.
+        evaluated: Its attempt of stage evaluate.
+        as_of: The run saw what was delivered before this instant; ISO 8601, UTC.
+    """
+
+    run: Run
+    trained: Manifest
+    evaluated: Manifest
+    as_of: str
+
+
+def candidate_of(run_uri: str, evaluated: str | None = None) -> Candidate:
+    """The candidate of a run.
+
+    Args:
+        run_uri: The run folder.
+        evaluated: URI of its attempt of stage evaluate; None for that which the run has pinned.
+
+    Raises:
+        ConfigurationError: There is no such run.
+        DataError: It was not evaluated, or what it left is gone.
+    """
+    run = load_run(run_uri)
+    evaluation = load_manifest(evaluated) if evaluated else run.pinned("evaluate")
+    trained = load_manifest(evaluation.inputs["train"])
+    assert run.as_of, "which every training run has"
+    return Candidate(run, trained, evaluation, run.as_of)
+
+
+def evaluated_runs(root: str) -> Iterator[Candidate]:
+    """The candidates of all training runs below a storage root, in no order; what is no longer whole is passed over."""
+    runs = storage.join(storage.normalise(root), "runs")
+    for path in storage.list_files(runs):
+        if path.endswith("/pins/evaluate.json"):
+            uri = storage.join(runs, path.removesuffix("/pins/evaluate.json"))
+            try:
+                # A promotion pins what it decides about, and is no training.
+                if storage.read_json(storage.join(uri, "run.json")).get("flow", "training") == "training":
+                    yield candidate_of(uri)
+            # Removed since, perhaps to free space, or of an earlier version of this program.
+            except (ConfigurationError, DataError, FileNotFoundError) as error:
+                log.warning("passed over: %s", error)
+
+
+def newest_candidate(root: str) -> Candidate:
+    """The candidate that knew most: of the latest `as_of`, and of several that which was trained last.
+
+    Raises:
+        ConfigurationError: No run has evaluated a model yet.
+    """
+    found = max(evaluated_runs(root), key=age, default=None)
+    if found is None:
+        raise ConfigurationError(f"No run in {root} has evaluated a model yet.", "Run the training flow first.")
+    return found
+
+
+def candidate_of_training(root: str, train: str) -> Candidate:
+    """The candidate whose model an attempt of stage train holds; of several runs that of the latest `as_of`.
+
+    Raises:
+        ConfigurationError: No run has evaluated it.
+    """
+    uri = storage.normalise(train)
+    found = max((each for each in evaluated_runs(root) if each.trained.uri == uri), key=age, default=None)
+    if found is None:
+        raise ConfigurationError(
+            f"No run in {root} has evaluated the training {train}.",
+            "Name an attempt folder of stage train that a run has evaluated, or the number of a registered version.",
+        )
+    return found
+
+
+def age(candidate: Candidate) -> tuple[str, str]:
+    """What candidates are ordered by: the latest that knew most comes last."""
+    return candidate.as_of, candidate.trained.finished

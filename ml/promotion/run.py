@@ -1,0 +1,276 @@
+"""Runs of the promotion flow: which candidate, against which champion, what the gate said, and what was decided.
+
+A run folder of this flow has pinned the candidate's features, training and evaluation, and names the champion as
+baseline, so that stage compare runs in it. Beside `run.json` it holds `promotion.json` (who stands against whom),
+`verdict.json` (what the gate said) and `decision.json` (what became of it).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ml import storage
+from ml.config.deployment import load_deployment
+from ml.config.parameter import validate
+from ml.config.promotion import ComparisonConfig, PromotionConfig
+from ml.config.training import TrainingConfig
+from ml.errors import ConfigurationError, DataError
+from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
+from ml.promotion.gate import Verdict, as_of_rule, judge
+from ml.tracking.registry import Decision, Registry, Version
+from ml.workflow.attempt import stays
+from ml.workflow.manifest import load_manifest
+from ml.workflow.run import load_run, slug
+
+log = logging.getLogger(__name__)
+BACKFILL = "backfill"  # Airflow's type of a run
+
+
+class NothingToDecideError(Exception):
+    """There is no candidate about which anything is to be decided; the message says why."""
+
+
+class Promotion(BaseModel):
+    """An opened run of the promotion flow.
+
+    Attributes:
+        run: URI of the run folder.
+        config: Its parameters.
+        candidate: The version that may become champion.
+        champion: The one that is; None where nothing was promoted yet.
+        compares: Whether stage compare is to run.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    config: PromotionConfig
+    candidate: Version
+    champion: Version | None
+    compares: bool
+
+
+def open_promotion(
+    root: str, run_id: str, values: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
+) -> Promotion:
+    """Validate the parameters, choose and register the candidate, and write the run folder.
+
+    Args:
+        root: The storage root.
+        run_id: Of the promotion, Airflow's for instance.
+        values: The parameters.
+        events: What the asset events that the run is about say of evaluations (see `ProcessStageOperator`). Of their
+            candidates it takes the one that knew most, of those about which something is to be decided.
+
+    Raises:
+        NothingToDecideError: Each candidate is champion, was decided upon, or is older than another; unless it is
+            named.
+        ConfigurationError: A parameter is wrong, or there is no candidate.
+        DataError: What the candidate's run left is gone.
+    """
+    config = validate(dict(values), load_deployment().promotion)
+    root = storage.normalise(root)
+    candidate, version, champion = _choose(root, config, events)
+    compares = champion is not None and config.compare
+    # The candidate's own run, so that the comparison is made and kept as if that run had asked for it.
+    run = dataclasses.replace(
+        candidate.run,
+        slug=slug(run_id, "promotion"),
+        run_id=run_id,
+        config=ComparisonConfig(
+            **candidate.run.config.model_copy(
+                update={"baseline": champion.train if champion and compares else None, "force": None}
+            ).model_dump()
+        ),
+    )
+    for name in ("verdict.json", "decision.json"):  # of a run of the same id before
+        storage.remove(storage.join(run.uri, name))
+    run.write()
+    for manifest in (load_manifest(candidate.evaluated.inputs["featurize"]), candidate.trained, candidate.evaluated):
+        run.pin(manifest)
+        if not stays(manifest.uri):  # maintenance had begun to remove it before it was pinned
+            raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a candidate that is still there.")
+    promotion = Promotion(run=run.uri, config=config, candidate=version, champion=champion, compares=compares)
+    storage.write_json(storage.join(run.uri, "promotion.json"), promotion.model_dump(mode="json"))
+    return promotion
+
+
+def load_promotion(run_uri: str) -> Promotion:
+    """Read what `open_promotion` wrote.
+
+    Raises:
+        ConfigurationError: The run is none of the promotion flow.
+    """
+    try:
+        return Promotion.model_validate(storage.read_json(storage.join(run_uri, "promotion.json")))
+    except FileNotFoundError as error:
+        raise ConfigurationError(f"{run_uri} is no run of the promotion flow.", "Start a promotion.") from error
+
+
+def gate(run_uri: str) -> Verdict:
+    """Judge the candidate of a run, write the verdict, and record comparison and refusal in the registry.
+
+    Raises:
+        DataError: Stage compare, where it is to run, has not been done in this run.
+    """
+    promotion, run = load_promotion(run_uri), load_run(run_uri)
+    comparison = None
+    if promotion.compares:
+        compared = run.pinned("compare")
+        comparison = {**storage.read_json(compared.file("compare.json")), "report": compared.metrics["report"]}
+        _registry(promotion).note_comparison(promotion.candidate.number, run.run_id)
+    evaluation = run.pinned("evaluate").metrics
+    verdict = judge(promotion.candidate, promotion.champion, evaluation, comparison, promotion.config)
+    storage.write_json(storage.join(run_uri, "verdict.json"), verdict.model_dump(mode="json"))
+    if not verdict.passed:
+        _record(promotion, "refused", f"by the gate ({verdict.reasons})")
+    return verdict
+
+
+def promote(run_uri: str, how: str) -> Version:
+    """Make the candidate of a run champion.
+
+    Args:
+        run_uri: The run folder.
+        how: By whom or what, such as `by admin`.
+
+    Raises:
+        ConfigurationError: The gate has not passed it, or the champion is no longer that of the verdict.
+    """
+    promotion = load_promotion(run_uri)
+    told = storage.join(run_uri, "verdict.json")
+    if not storage.exists(told) or not storage.read_json(told)["passed"]:
+        raise ConfigurationError(
+            f"The gate has not passed {promotion.candidate.title} in {run_uri}.", "See verdict.json in that folder."
+        )
+    champion = promotion.champion
+    _registry(promotion).promote(promotion.candidate.number, champion.number if champion else None)
+    _record(promotion, "promoted", how)
+    return promotion.candidate
+
+
+def reject(run_uri: str, by: str | None) -> str:
+    """Record that the candidate of a run was not approved.
+
+    Args:
+        run_uri: The run folder.
+        by: Who rejected it; None where nobody answered in time.
+
+    Returns:
+        What was recorded, as a sentence.
+    """
+    promotion = load_promotion(run_uri)
+    if by is None:
+        _record(promotion, "timed out", f"nobody answered in {promotion.config.approval_hours:g} hours")
+        return f"Nobody answered in time: {promotion.candidate.title} stays a candidate."
+    _record(promotion, "rejected", f"by {by}")
+    return f"{promotion.candidate.title} was rejected by {by}."
+
+
+def move_back(root: str, config: TrainingConfig, how: str, run_id: str) -> tuple[Version, Version]:
+    """Make the champion before the present one champion again, and record it.
+
+    Args:
+        root: The storage root.
+        config: Its `chip_class` names the registered model.
+        how: By whom or what, such as `by admin`.
+        run_id: Of the run that moves; tried again under the same id, it moves no second time.
+
+    Returns:
+        The champion now, and the one until now.
+
+    Raises:
+        ConfigurationError: There is no earlier champion, or another version has become champion meanwhile.
+    """
+    registry = Registry(storage.normalise(root), config)
+    now, until_now = registry.move_back(run_id)
+    registry.decide(until_now.number, "moved back", how)
+    registry.decide(now.number, "promoted", f"moved back to {how}")
+    return now, until_now
+
+
+def _choose(
+    root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]
+) -> tuple[Candidate, Version, Version | None]:
+    """The candidate that is to be decided about, its version, and the champion."""
+    reasons = []
+    for candidate in _candidates(root, config, events):
+        registry = Registry(root, candidate.run.config)
+        run = candidate.run
+        version = registry.register(
+            candidate.trained, candidate.evaluated, run.uri, candidate.as_of, {"run_id": run.run_id}
+        )
+        champion = registry.champion()
+        try:
+            _check_worth_deciding(version, champion, registry.versions(), config)
+        except NothingToDecideError as nothing:
+            log.info("passed over: %s", nothing)
+            reasons.append(str(nothing))
+        else:
+            return candidate, version, champion
+    raise NothingToDecideError("\n".join(reasons))
+
+
+def _candidates(root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    """What may be decided about, at least one; the one that knew most comes first."""
+    if config.candidate and config.candidate.isdecimal():
+        version = Registry(root, load_deployment().defaults).version(int(config.candidate))
+        return [candidate_of(version.run, version.evaluate)]
+    if config.candidate:
+        return [candidate_of_training(root, config.candidate)]
+    events = [event for event in events if "run" in event and "attempt" in event]  # made by hand, they lack these
+    if not events:
+        return [newest_candidate(root)]
+    asked = [event for event in events if config.include_backfills or event.get("run_type") != BACKFILL]
+    if not asked:
+        raise NothingToDecideError(
+            "All candidates were trained by a backfill, about which nobody is asked unless `include_backfills` is set."
+        )
+    found, gone = {}, []
+    for event in asked:
+        try:
+            found[event["attempt"]] = candidate_of(event["run"], event["attempt"])
+        except (ConfigurationError, DataError) as error:  # removed since
+            log.warning("passed over: %s", error)
+            gone.append(error)
+    if not found:
+        raise gone[0]
+    return sorted(found.values(), key=age, reverse=True)
+
+
+def _check_worth_deciding(
+    version: Version, champion: Version | None, versions: Sequence[Version], config: PromotionConfig
+) -> None:
+    if champion and version.number == champion.number:
+        raise NothingToDecideError(f"{version.title} is champion already.")
+    if config.candidate:
+        return  # who names one wants to hear what the gate says of it
+    how = f"to decide all the same, name it as candidate: {version.number}."
+    if version.decision:
+        raise NothingToDecideError(
+            f"{version.title} was decided upon before ({version.decision}: {version.decided}); {how}"
+        )
+    if champion and not (rule := as_of_rule(version, champion, config)).passed:
+        raise NothingToDecideError(f"{version.title} is older than the champion. {rule.told} {how}")
+    # What was decided against leaves the way free for one that knew less.
+    newer = [each for each in versions if each.as_of > version.as_of and each.decision is None]
+    if newer and not config.allow_older:
+        raise NothingToDecideError(
+            f"{version.title} is superseded by version {newer[-1].number}, which saw later deliveries and waits for "
+            f"its decision; {how}"
+        )
+
+
+def _record(promotion: Promotion, decision: Decision, how: str) -> None:
+    _registry(promotion).decide(promotion.candidate.number, decision, how)
+    storage.write_json(storage.join(promotion.run, "decision.json"), {"decision": decision, "how": how})
+
+
+def _registry(promotion: Promotion) -> Registry:
+    run = load_run(promotion.run)
+    return Registry(run.root, run.config)

@@ -1,0 +1,113 @@
+"""A delivery as a run saw it, and the digests by which it is known."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import logging
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from ml import storage
+from ml.errors import DataError
+from ml.release.note import NOTE, read_note
+from ml.release.photographs import listed_photographs, photographs_digest
+from ml.release.release import Release, tables_digest
+from ml.storage import modified
+
+log = logging.getLogger(__name__)
+UNDATED = "release"  # the name of the one delivery of a plain release folder
+
+
+class Delivery(BaseModel):
+    """A delivery as a run saw it when it was opened.
+
+    Attributes:
+        name: Its date, `YYYY-MM-DD`, or `release` for a plain release folder.
+        uri: Its folder.
+        tables: Digest of its annotation files.
+        photographs: Digest of its photographs, or of their address where they lie behind http.
+        listing: Digest of the photographs' names, under which `listing_uri` keeps them; empty where nobody needs them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    uri: str
+    tables: str
+    photographs: str
+    listing: str = ""
+
+    @property
+    def date(self) -> datetime.date | None:
+        """Its date, None for a plain release folder."""
+        return None if self.name == UNDATED else datetime.date.fromisoformat(self.name)
+
+
+def identify(name: str, release: Release, root: str) -> Delivery:
+    """Give a delivery the digests by which it is known.
+
+    Those of a dated one, which never changes after its note was written, are computed once and kept.
+
+    Args:
+        name: The delivery's name.
+        release: Its files.
+        root: The storage root, where digests and listings are kept.
+
+    Raises:
+        DataError: It holds another number of photographs than its note states.
+    """
+    digests = storage.join(root, "digests")
+    own = release.photographs == release.uri  # else they are of all deliveries, and may come at any time
+    entry = ""
+    if name != UNDATED and own:
+        fs, path = storage.filesystem(storage.join(release.uri, NOTE))
+        info = fs.info(path)
+        state = repr([release.uri, info["size"], modified(info)])
+        entry = storage.join(digests, f"delivery-{hashlib.sha256(state.encode()).hexdigest()[:32]}.json")
+        if storage.exists(entry):
+            return Delivery.model_validate(storage.read_json(entry))
+    delivery = Delivery(
+        name=name,
+        uri=release.uri,
+        tables=tables_digest(release, digests),
+        photographs=photographs_digest(release),
+        listing=_keep_listing(name, release, root) if entry else "",
+    )
+    if entry:
+        storage.write_json(entry, delivery.model_dump(mode="json"))
+    return delivery
+
+
+def listing_uri(root: str, listing: str) -> str:
+    """Where the names of a delivery's photographs are kept: Parquet with the columns subset and image_id."""
+    return storage.join(root, "listings", f"{listing}.parquet")
+
+
+def _keep_listing(name: str, release: Release, root: str) -> str:
+    """Keep the names of a delivery's photographs, and return the digest of them under which they are."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = sorted((subset, image_id) for subset, image_id, _ in listed_photographs(release.photographs))
+    stated = read_note(release.uri.rpartition("/")[0], name).photographs
+    if stated not in (None, len(names)):
+        raise DataError(
+            f"The delivery {release.uri} holds {len(names)} photographs, its {NOTE} states {stated}.",
+            f"Bring the photographs that are missing and write its {NOTE} anew.",
+        )
+    digest = hashlib.sha256(repr(names).encode()).hexdigest()[:32]
+    uri = listing_uri(root, digest)
+    if not storage.exists(uri):
+        columns = {"subset": [subset for subset, _ in names], "image_id": [image_id for _, image_id in names]}
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.table({column: pa.array(values, pa.string()) for column, values in columns.items()}), buffer)
+        storage.write_bytes(uri, buffer.getvalue().to_pybytes())
+        log.info("delivery %s: %s photographs", release.uri, f"{len(names):,}")
+    return digest
+
+
+def combined(digests: Sequence[str]) -> str:
+    """One digest of several in their order; a single one stays what it is."""
+    return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

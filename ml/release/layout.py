@@ -1,0 +1,42 @@
+"""Where the published files of Open Images lie, and the columns they must hold."""
+
+from __future__ import annotations
+
+SUBSETS = ("train", "validation", "test")
+
+# For each table the places where the published files lie, the official one first, then a flat folder of downloads.
+# The boxes of 2018_04/validation and 2018_04/test are those of V4, fewer than V5's, and are deliberately not listed.
+_LABELS = "{subset}-annotations-human-imagelabels-boxable.csv"
+_BOXES = "{subset}-annotations-bbox.csv"
+_MIAP = "open_images_extended_miap_boxes_{short}.csv"  # {short} is `val` for validation
+_IMAGES = ("{subset}-images-boxable-with-rotation.csv", "{subset}-images-with-rotation.csv", "{subset}-images.csv")
+LAYOUT: dict[str, tuple[str, ...]] = {
+    "labels": (f"v5/{_LABELS}", _LABELS),
+    "boxes": (f"v5/{_BOXES}", _BOXES),
+    "images": (*(f"2018_04/{{subset}}/{name}" for name in _IMAGES), *_IMAGES),
+    "miap": (f"open_images_extended_miap/{_MIAP}", _MIAP),
+}
+OPTIONAL = ("miap",)  # a table that a release, or one of its subsets, may lack
+TRAIN_BOXES = ("2018_04/train/train-annotations-bbox.csv", "train-annotations-bbox.csv")
+CLASSES = ("v5/class-descriptions-boxable.csv", "class-descriptions-boxable.csv")
+
+# The columns without which a table is of no use. Files may hold more, in any order; Rotation came in 2018.
+REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
+    "labels": ("ImageID", "Source", "LabelName", "Confidence"),
+    "boxes": (
+        *("ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax"),
+        *("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside"),
+    ),
+    "images": ("ImageID", "Subset", "OriginalLandingURL", "License", "Author", "Title"),
+    "miap": (
+        *("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"),
+        *("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepictionOf", "IsInsideOf"),
+        *("GenderPresentation", "AgePresentation"),
+    ),
+}
+
+
+def places(table: str, subset: str) -> list[str]:
+    """Where a table's file of a subset may lie in a release, the official place first."""
+    known = TRAIN_BOXES if (table, subset) == ("boxes", "train") else LAYOUT[table]
+    return [place.format(subset=subset, short="val" if subset == "validation" else subset) for place in known]

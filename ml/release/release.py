@@ -1,0 +1,170 @@
+"""A release of Open Images: where its files lie, what they must hold, and the digest by which its state is known."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ml import storage
+from ml.config.training import TrainingConfig
+from ml.errors import ConfigurationError, DataError
+from ml.release.layout import CLASSES, LAYOUT, OPTIONAL, REQUIRED_COLUMNS, SUBSETS, places
+from ml.storage import file_digest, modified
+
+
+@dataclass(frozen=True)
+class Release:
+    """The files of a release, found.
+
+    Attributes:
+        uri: The release folder.
+        photographs: The folder, or http address, that holds `{subset}/{ImageID}.jpg`.
+        classes: URI of the class descriptions.
+        tables: URI of the CSV file by table (labels, boxes, images) and subset; `miap` with the subsets that have it,
+            and not at all where none has.
+    """
+
+    uri: str
+    photographs: str
+    classes: str
+    tables: dict[str, dict[str, str]]
+
+    def photograph(self, subset: str, image_id: str) -> str:
+        """The URI of one photograph."""
+        return f"{self.photographs}/{subset}/{image_id}.jpg"
+
+    def table_files(self) -> Iterator[str]:
+        """The URIs of the tables' files."""
+        for by_subset in self.tables.values():
+            yield from by_subset.values()
+
+    def files(self) -> Iterator[str]:
+        """The URIs of all annotation files."""
+        yield self.classes
+        yield from self.table_files()
+
+
+def find_release(uri: str, photographs: str | None = None) -> Release:
+    """Find the files of the release at `uri`.
+
+    Raises:
+        DataError: There is no such folder, or a file is missing or empty.
+    """
+    uri = storage.normalise(uri)
+    if not storage.exists(uri):
+        raise DataError(f"There is no release at {uri}.", "Correct the parameter `release`.")
+    tables: dict[str, dict[str, str]] = {}
+    for table in LAYOUT:
+        for subset in SUBSETS:
+            found = _look(uri, places(table, subset)) if table in OPTIONAL else _find(uri, places(table, subset))
+            if found:
+                tables.setdefault(table, {})[subset] = found
+    where = storage.normalise(photographs) if photographs else uri
+    return Release(uri, where, _find(uri, CLASSES), tables)
+
+
+def _look(uri: str, candidates: Sequence[str]) -> str | None:
+    for candidate in candidates:
+        found = storage.join(uri, candidate)
+        if storage.exists(found):
+            fs, path = storage.filesystem(found)
+            if fs.size(path) == 0:
+                raise DataError(f"{found} is empty.", "Download the file again.")
+            return found
+    return None
+
+
+def _find(uri: str, candidates: Sequence[str]) -> str:
+    if found := _look(uri, candidates):
+        return found
+    raise DataError(
+        f"The release at {uri} has no {candidates[0]} (nor {', '.join(candidates[1:])}).",
+        "Download the missing file; README, 'Your own release', lists all of them.",
+    )
+
+
+def check_columns(release: Release) -> None:
+    """Check the header of every table.
+
+    Raises:
+        DataError: A required column is missing.
+    """
+    for table, by_subset in release.tables.items():
+        for uri in by_subset.values():
+            found = header(uri)
+            if missing := [name for name in REQUIRED_COLUMNS[table] if name not in found]:
+                raise DataError(
+                    f"{uri} lacks the column {', '.join(missing)} (it has {', '.join(found)}).",
+                    "Use the published file, with its first line.",
+                )
+
+
+def header(uri: str) -> list[str]:
+    """The column names in the first line of a CSV file."""
+    fs, path = storage.filesystem(uri)
+    with fs.open(path, "rb") as file:
+        line = file.readline().decode("utf-8-sig", errors="replace")
+    return next(csv.reader(io.StringIO(line)), [])
+
+
+def read_classes(release: Release) -> dict[str, str]:
+    """Class name to MID, from the class descriptions.
+
+    Raises:
+        DataError: It is not UTF-8, or a line is not `MID,name`.
+    """
+    advice = "Use the published class-descriptions-boxable.csv."
+    try:
+        text = storage.read_bytes(release.classes).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{release.classes} is not UTF-8: {error}", advice) from error
+    names: dict[str, str] = {}
+    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+        if len(row) != 2 or not row[0].startswith("/"):
+            raise DataError(
+                f"{release.classes}, line {number}: expected `MID,name`, found {','.join(row)!r}.",
+                advice,
+            )
+        names[row[1]] = row[0]
+    return names
+
+
+def check_classes(config: TrainingConfig, names: Iterable[str]) -> None:
+    """Check that every class named in the configuration is described in the release.
+
+    Raises:
+        ConfigurationError: A class is unknown; close names are proposed.
+    """
+    known = list(names)
+    for field, wanted in (("chip_class", [config.chip_class]), ("labels", list(config.label_classes))):
+        for name in wanted:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=3)
+                hint = f"Did you mean {' or '.join(close)}?" if close else "See class-descriptions-boxable.csv."
+                raise ConfigurationError(f"{field}: the release describes no class {name!r}.", hint)
+
+
+def tables_digest(release: Release, cache: str) -> str:
+    """A digest of path, size and SHA-256 of every annotation file.
+
+    Args:
+        release: The release.
+        cache: Folder URI where the SHA-256 of a file is kept by path, size and time, so that it is computed once.
+    """
+    total = hashlib.sha256()
+    for uri in release.files():
+        fs, path = storage.filesystem(uri)
+        info = fs.info(path)
+        state = [uri, info["size"], modified(info)]
+        entry = storage.join(cache, f"{hashlib.sha256(repr(state).encode()).hexdigest()[:32]}.json")
+        if storage.exists(entry):
+            content = storage.read_json(entry)["sha256"]
+        else:
+            content = file_digest(uri)
+            storage.write_json(entry, {"file": uri, "size": info["size"], "sha256": content})
+        total.update(f"{uri.removeprefix(release.uri)} {info['size']} {content}\n".encode())
+    return total.hexdigest()

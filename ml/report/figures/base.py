@@ -1,0 +1,60 @@
+"""What all figures share: size, colors, axes and the way to PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+WIDTH = 9.0  # inches; text is set for pictures shown 900 pixels wide
+DPI = 150
+BLUE, ORANGE, GREY, DARK = "#2f6f9f", "#d98032", "#b4bac0", "#333a40"
+
+
+def to_png(figure: Figure) -> bytes:
+    """Encode a figure as PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure of the given size in inches."""
+    layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    return Figure(figsize=(width, height), layout=layout)
+
+
+def paired_bars(axes: Axes, rows: Sequence[tuple[str, int, int]], present: str, absent: str) -> None:
+    """Two horizontal bars a row, the first row on top."""
+    places = np.arange(len(rows))
+    for offset, column, colour, name in ((-0.2, 1, BLUE, present), (0.2, 2, ORANGE, absent)):
+        values = [int(row[column]) for row in rows]
+        bars = axes.barh(places + offset, values, height=0.38, color=colour, label=name)
+        axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=3, fontsize=9, color=DARK)
+    axes.set_yticks(places, [row[0] for row in rows])
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    finish(axes, "x")
+    axes.figure.legend(loc="outside lower right", ncols=2, frameon=False)
+
+
+def finish(axes: Axes, value_axis: str) -> None:
+    """The look of a bar chart: grid along the values, thousands separated, whole numbers."""
+    plain_axes(axes)
+    axes.set_axisbelow(True)
+    axis = axes.xaxis if value_axis == "x" else axes.yaxis
+    axis.grid(color="#e6e9ec", linewidth=0.8)
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+
+
+def plain_axes(axes: Axes) -> None:
+    """Take away what says nothing: the frame's upper and right side, and tick marks."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.tick_params(colors=DARK, length=0)

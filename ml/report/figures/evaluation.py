@@ -1,0 +1,270 @@
+"""The figures of evaluation and comparison, as PNG bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from numpy.typing import NDArray
+from sklearn.metrics import precision_recall_curve
+from sklearn.metrics import roc_curve as roc_points
+
+from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, new_figure, plain_axes, to_png
+from ml.report.subject import PERCEIVED
+
+SQUARE_WIDTH = 6.4  # inches; text is set for pictures shown 640 pixels wide
+
+
+def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], subject: str = PERCEIVED) -> bytes:
+    """The confusion matrix: faces, and their share of the row.
+
+    Args:
+        labels: The labels by index.
+        counts: Faces by annotated label (rows) and predicted label (columns).
+        subject: What the labels are about.
+    """
+    table = np.asarray(counts)
+    totals = table.sum(axis=1, keepdims=True)
+    shares = table / np.maximum(totals, 1)
+    figure = new_figure(5.2, SQUARE_WIDTH)
+    axes = figure.subplots()
+    picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), number in np.ndenumerate(table):
+        share = f"{shares[row, column]:.1%}" if totals[row, 0] else "no faces"
+        colour = "white" if shares[row, column] > 0.55 else DARK
+        axes.text(column, row, f"{number:,}\n{share}", ha="center", va="center", color=colour, fontsize=14)
+    names = range(len(labels))
+    axes.set_xticks(names, labels)
+    axes.set_yticks(names, [f"{label}\n({total:,})" for label, total in zip(labels, totals[:, 0], strict=True)])
+    axes.tick_params(length=0, labelsize=11)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("predicted", fontsize=12)
+    axes.set_ylabel("annotated", fontsize=12)
+    axes.set_title(f"{subject[:1].upper()}{subject[1:]}, {table.sum():,} test faces", loc="left", fontsize=12)
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, format=StrMethodFormatter("{x:.0%}"))
+    bar.set_label("share of the annotated label's faces")
+    bar.outline.set_visible(False)
+    return to_png(figure)
+
+
+def roc_curve(
+    labels: Sequence[str],
+    truth: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    threshold: float,
+    auc: float | None,
+    subject: str = PERCEIVED,
+) -> bytes:
+    """The receiver operating characteristic for the second label, with the decision threshold's point on it.
+
+    Args:
+        labels: The labels by index.
+        truth: Annotated label index of each face, shape (n,).
+        probabilities: Shape (n, 2).
+        threshold: The second label is chosen where its probability is at least this.
+        auc: Area under the curve, or None where all faces have one label: then there is no curve to draw.
+        subject: What the labels are about.
+    """
+    figure = new_figure(5.6, SQUARE_WIDTH)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="guessing")
+    if auc is None:
+        axes.text(0.5, 0.55, "all test faces have one label", ha="center", color=DARK)
+    else:
+        false_rate, true_rate, _ = roc_points(truth, probabilities[:, 1])
+        axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"model, area {auc:.3f}")
+        chosen = probabilities[:, 1] >= threshold
+        point = chosen[truth == 0].mean(), chosen[truth == 1].mean()
+        axes.plot(*point, "o", color=ORANGE, markersize=8, label=f"threshold {threshold:.3g}", clip_on=False)
+    first, second = labels
+    plain_axes(axes)
+    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(-0.01, 1.01)
+    axes.set_aspect("equal")
+    axes.set_xlabel(f"share of faces annotated {first} that are predicted {second}")
+    axes.set_ylabel(f"share of faces annotated {second} that are predicted {second}")
+    axes.set_title(f"ROC, {subject}, {len(truth):,} test faces", loc="left", fontsize=12)
+    axes.legend(loc="lower right", frameon=False)
+    return to_png(figure)
+
+
+def precision_recall(
+    labels: Sequence[str],
+    truth: NDArray[np.integer],
+    probabilities: NDArray[np.floating],
+    predicted: NDArray[np.integer],
+    average_precisions: Sequence[float | None],
+    subject: str = PERCEIVED,
+) -> bytes:
+    """Precision against recall for either label, each with the point of the answers given and its share of the faces.
+
+    Args:
+        labels: The labels by index.
+        truth: Annotated label index of each face, shape (n,).
+        probabilities: Shape (n, 2).
+        predicted: Label index that each face was given, shape (n,).
+        average_precisions: Of each label, or None where all faces have one label: then there are no curves to draw.
+        subject: What the labels are about.
+    """
+    figure = new_figure(5.6, SQUARE_WIDTH)
+    axes = figure.subplots()
+    lowest = 1.0
+    for index, (label, average, colour) in enumerate(zip(labels, average_precisions, (ORANGE, BLUE), strict=True)):
+        if average is None:
+            continue
+        annotated, given = truth == index, predicted == index
+        precision, recall, _ = precision_recall_curve(annotated, probabilities[:, index])
+        axes.plot(recall, precision, color=colour, linewidth=2, label=f"{label}, average precision {average:.3f}")
+        axes.axhline(annotated.mean(), color=colour, linestyle="--", linewidth=1, label=f"guessing {label}")
+        lowest = min(lowest, annotated.mean(), *precision[recall > 0.05])
+        if given.any():
+            hit = (annotated & given).sum()
+            axes.plot(hit / annotated.sum(), hit / given.sum(), "o", color=colour, markersize=8, clip_on=False)
+            lowest = min(lowest, hit / given.sum())
+    if None in average_precisions:
+        axes.text(0.5, 0.5, "all test faces have one label", ha="center", transform=axes.transAxes, color=DARK)
+    else:
+        axes.plot([], [], "o", color=GREY, markersize=8, label="at the decision threshold")
+        axes.legend(loc="lower left", frameon=False)
+    plain_axes(axes)
+    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.set_xlim(-0.01, 1.01)
+    axes.set_ylim(max(0.0, lowest - 0.3), 1.01)  # room for the legend below the curves
+    axes.set_xlabel("recall: share of the label's faces that are found")
+    axes.set_ylabel("precision: share of the answers that are right")
+    axes.set_title(f"Precision and recall, {subject}, {len(truth):,} test faces", loc="left", fontsize=11)
+    return to_png(figure)
+
+
+def reliability(calibration: Mapping[str, Any], faces: int) -> bytes:
+    """Accuracy against confidence, before and after temperature scaling, in bins of equally many faces.
+
+    Args:
+        calibration: What `ml.metrics.calibration.calibration_metrics` gives.
+        faces: Number of test faces.
+    """
+    figure = new_figure(4.7)
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    names = {"before": "Before scaling", "after": f"After, temperature {calibration['temperature']:.3f}"}
+    rows = [row for name in names for row in calibration[name]["reliability"]]
+    lowest = min((min(row["confidence"], row["accuracy"]["low"]) for row in rows), default=0.0)
+    lowest = max(0.0, lowest - 0.03)
+    for axes, (name, title), colour in zip(panels, names.items(), (GREY, BLUE), strict=True):
+        found = calibration[name]
+        places = [row["confidence"] for row in found["reliability"]]
+        axes.plot([lowest, 1], [lowest, 1], color=DARK, linestyle="--", linewidth=1, label="as right as sure")
+        values = [row["accuracy"]["value"] for row in found["reliability"]]
+        axes.plot(places, values, color=colour, marker="o", markersize=4, linewidth=1)
+        for row in found["reliability"]:
+            axes.plot([row["confidence"]] * 2, _bounds(row["accuracy"]), color=colour, linewidth=1.4)
+        told = "\n".join(
+            f"{text} {found[key]['value']:.3f} ({found[key]['low']:.3f} to {found[key]['high']:.3f})"
+            if found[key]["low"] is not None
+            else f"{text} {found[key]['value']:.3f}"
+            for key, text in (("ece", "ECE"), ("brier", "Brier"))
+        )
+        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", color=DARK, fontsize=10)
+        plain_axes(axes)
+        axes.grid(color="#e6e9ec", linewidth=0.8)
+        axes.set_xlim(lowest, 1.005)
+        axes.set_ylim(lowest, 1.005)
+        axes.set_title(title, loc="left", fontsize=12)
+        axes.set_xlabel("confidence: mean of the bin")
+    panels[0].set_ylabel("accuracy of the bin, 95% interval")
+    panels[0].legend(loc="lower right", frameon=False)
+    figure.suptitle(f"Reliability, {faces:,} test faces", x=0.01, ha="left", fontsize=13)
+    return to_png(figure)
+
+
+def risk_coverage(abstention: Mapping[str, Any], faces: int) -> bytes:
+    """The share of wrong answers against the share of faces that get one, as ever less sure answers are withheld.
+
+    Args:
+        abstention: What `ml.metrics.abstention.abstention_metrics` gives.
+        faces: Number of test faces.
+    """
+    figure = new_figure(4.6, SQUARE_WIDTH)
+    axes = figure.subplots()
+    rows = sorted(abstention["curve"], key=lambda row: row["coverage"]["value"])
+    coverage = [row["coverage"]["value"] for row in rows]
+    risks = [tuple(1 - row["accuracy"][name] for name in ("value", "high", "low")) for row in rows]
+    values, low, high = zip(*risks, strict=True)
+    axes.fill_between(coverage, low, high, color=BLUE, alpha=0.18, linewidth=0, label="95% interval")
+    axes.plot(coverage, values, color=BLUE, linewidth=2, marker="o" if len(rows) < 3 else "", label="wrong answers")
+    chosen = abstention["accuracy"]["value"]
+    axes.axvline(abstention["coverage"]["value"], color=ORANGE, linestyle="--", linewidth=1.2)
+    axes.plot(
+        abstention["coverage"]["value"],
+        0 if chosen is None else 1 - chosen,
+        "o",
+        color=ORANGE,
+        markersize=8,
+        clip_on=False,
+        label=f"'unknown' below {abstention['min_confidence']:g}",
+    )
+    plain_axes(axes)
+    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.set_xlim(0, 1.01)
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
+    axes.set_xlabel("coverage: share of the faces that get a label, the surest first")
+    axes.set_ylabel("risk: share of these that are wrong")
+    axes.set_title(f"Risk and coverage, {faces:,} test faces", loc="left", fontsize=12)
+    figure.legend(loc="outside lower right", ncols=3, frameon=False)
+    return to_png(figure)
+
+
+def intervals(
+    groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]],
+    title: str,
+    value_name: str,
+    reference: float,
+    reference_name: str,
+    enough: int = 0,
+) -> bytes:
+    """Numbers with their intervals, one line each, beside a value to compare them with.
+
+    Args:
+        groups: Title of a group, and its rows: name, and a mapping of value, low, high (None where unknown), count.
+        title: Of the plot.
+        value_name: Of the horizontal axis, which is in per cent.
+        reference: The value to compare with.
+        reference_name: What it is.
+        enough: Rows of fewer faces are drawn pale.
+    """
+    lines: list[tuple[str, Mapping[str, Any] | None]] = []
+    for name, rows in groups:
+        lines += [(name, None), *rows]
+    figure = new_figure(1.5 + 0.29 * max(len(lines), 3))
+    axes = figure.subplots()
+    for place, (_, row) in enumerate(lines):
+        if row is not None and row["value"] is not None:
+            colour = BLUE if row["count"] >= enough else GREY
+            axes.plot(_bounds(row), [place] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(row["value"], place, "o", color=colour, markersize=6)
+    axes.axvline(reference, color=ORANGE, linestyle="--", linewidth=1.2, label=reference_name)
+    names = [name if row is None else f"{name}  ({row['count']:,})" for name, row in lines]
+    axes.set_yticks(range(len(lines)), names)
+    for tick, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
+        tick.set_fontweight("bold" if row is None else "normal")
+    axes.set_ylim(len(lines) - 0.4, -0.6)
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -1.005), min(high, 1.005))
+    plain_axes(axes)
+    axes.set_axisbelow(True)
+    axes.grid(axis="x", color="#e6e9ec", linewidth=0.8)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
+    axes.set_xlabel(value_name)
+    axes.set_title(title, loc="left", fontsize=12)
+    figure.legend(loc="outside lower right", frameon=False)
+    return to_png(figure)
+
+
+def _bounds(row: Mapping[str, Any]) -> list[float]:
+    """The ends of a number's interval; the number itself where it has none."""
+    return [row["value"] if row[name] is None else row[name] for name in ("low", "high")]

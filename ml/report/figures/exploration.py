@@ -1,0 +1,130 @@
+"""The figures of exploration and training, as PNG bytes, and the look of all figures.
+
+Figures are made without pyplot, so that nothing is kept between calls and threads do not disturb one another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ml.config.training import FACE
+from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
+from ml.report.subject import PERCEIVED
+
+MANY_FACES = 10
+TICKS = 16
+
+
+def top_classes(rows: Sequence[tuple[str, int, int]]) -> bytes:
+    """The ten classes verified on most images.
+
+    Args:
+        rows: Class name, images verified to hold it, images verified not to hold it; in any order, of any length.
+    """
+    shown = sorted(rows, key=lambda row: (-row[1], row[0]))[:10]
+    figure = new_figure(1.6 + 0.5 * max(len(shown), 2))
+    axes = figure.subplots()
+    paired_bars(axes, shown, "verified present", "verified absent")
+    axes.set_title(f"The {len(shown)} classes verified on most images", loc="left")
+    axes.set_xlabel("images")
+    return to_png(figure)
+
+
+def verified_images(rows: Sequence[tuple[str, int, int]], subject: str = PERCEIVED) -> bytes:
+    """Images by label and by what was verified on them.
+
+    Args:
+        rows: Label; images on which every verified label is positive (the notebook's 'good'); images on which a label
+            is verified absent (its 'bad').
+        subject: What the labels are about.
+    """
+    figure = new_figure(2.0 + 0.6 * max(len(rows), 2))
+    axes = figure.subplots()
+    paired_bars(axes, rows, "all labels verified present", "a label verified absent")
+    axes.set_title(f"Images by label ({subject}) and verification", loc="left")
+    axes.set_xlabel("images")
+    return to_png(figure)
+
+
+def faces_per_image(counts: Mapping[int, int], chip_class: str = FACE) -> bytes:
+    """How many images hold how many face boxes; ten and more are one bar.
+
+    Args:
+        counts: Faces on an image to the number of such images.
+        chip_class: The class whose boxes were counted.
+    """
+    last = min(max(counts, default=1), MANY_FACES)
+    numbers = range(min(counts, default=1) and 1, last + 1)  # the bar for no face only where it was counted
+    heights = [sum(n for faces, n in counts.items() if min(faces, MANY_FACES) == number) for number in numbers]
+    names = [f"{number} or more" if number == MANY_FACES else str(number) for number in numbers]
+    figure = new_figure(4.5)
+    axes = figure.subplots()
+    bars = axes.bar(names, heights, color=BLUE)
+    axes.margins(y=0.08)
+    axes.bar_label(bars, labels=[f"{height:,}" for height in heights], fontsize=9, color=DARK, padding=2)
+    finish(axes, "y")
+    axes.set_title(f"{chip_class}: boxes on an image", loc="left")
+    axes.set_xlabel("boxes on the image")
+    axes.set_ylabel("images")
+    return to_png(figure)
+
+
+def face_sizes(edges: Sequence[float], counts: Sequence[int], chip_class: str = FACE) -> bytes:
+    """A histogram of the faces' longer side. Bins are drawn equally wide, whatever they span.
+
+    Args:
+        edges: Limits of the bins in per cent of the photograph's side, ascending, one more than `counts`.
+        counts: Faces in each bin.
+        chip_class: The class whose boxes were counted.
+
+    Raises:
+        ValueError: `edges` and `counts` do not fit.
+    """
+    if len(edges) != len(counts) + 1:
+        raise ValueError(f"{len(counts)} bins need {len(counts) + 1} edges, found {len(edges)}")
+    figure = new_figure(4.5)
+    axes = figure.subplots()
+    axes.bar(np.arange(len(counts)) + 0.5, counts, width=0.96, color=BLUE)
+    step = math.ceil(len(edges) / TICKS)
+    shown = range(0, len(edges), step)
+    axes.set_xticks(list(shown), [f"{edges[i]:,.0f}" for i in shown])
+    axes.set_xlim(0, max(len(counts), 1))
+    finish(axes, "y")
+    axes.set_title(f"{chip_class}: size of {sum(counts):,} boxes", loc="left")
+    axes.set_xlabel("longer side of the box (% of the photograph's side)")
+    axes.set_ylabel("boxes")
+    return to_png(figure)
+
+
+def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: str = FACE) -> bytes:
+    """The share of boxes with each flag set, unset and unknown, one panel a source.
+
+    Args:
+        rows: Source of the box (such as xclick), flag (such as IsOccluded), boxes with 1, with 0 and with -1.
+        chip_class: The class whose boxes were counted.
+    """
+    sources = list(dict.fromkeys(row[0] for row in rows))
+    heights = [max(1, sum(row[0] == source for row in rows)) for source in sources] or [1]
+    figure = new_figure(1.0 + sum(0.32 * height + 0.55 for height in heights))
+    panels = np.atleast_1d(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
+    for source, axes in zip(sources, panels, strict=False):
+        mine = [row for row in rows if row[0] == source]
+        totals = np.array([max(1, sum(row[2:])) for row in mine])
+        left = np.zeros(len(mine))
+        for index, (name, colour) in enumerate((("1: set", ORANGE), ("0: not set", BLUE), ("-1: unknown", GREY))):
+            share = np.array([row[2 + index] for row in mine]) / totals * 100
+            axes.barh([row[1] for row in mine], share, left=left, color=colour, label=name)
+            left += share
+        axes.invert_yaxis()
+        plain_axes(axes)
+        axes.set_xlim(0, 100)
+        axes.set_title(f"{source}: {max(sum(row[2:]) for row in mine):,} boxes", loc="left", fontsize=11)
+    panels[-1].set_xlabel("share of the boxes (%)")
+    figure.suptitle(f"{chip_class}: flags of the boxes, by their source", x=0.01, ha="left", fontsize=13)
+    if sources:
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower right", ncols=3, frameon=False)
+    return to_png(figure)

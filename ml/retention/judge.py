@@ -1,0 +1,100 @@
+"""Decide what must stay, by what was there at the last look."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+from ml import storage
+from ml.config.clean_up import CleanUpConfig
+from ml.retention.items import Group
+from ml.retention.references import Pins, RunFolder
+
+IsRunning = Callable[[str, str], bool]  # by flow and run id
+LOOK_AGAIN = 60.0  # seconds
+
+
+def unscheduled(flow: str, run_id: str) -> bool:
+    """What a shell knows of a scheduler's runs: that none is queued or under way."""
+    return False
+
+
+class Judge:
+    """Says of each thing below a storage root why it stays, by what was there at the last look."""
+
+    def __init__(self, root: str, config: CleanUpConfig, is_running: IsRunning) -> None:
+        self.root, self.config, self.is_running = root, config, is_running
+        self.now = datetime.datetime.now(datetime.UTC).timestamp()
+        self.pins = Pins(root)
+        self.look()
+
+    def look(self) -> None:
+        """List attempts and checkpoints again, then read the pins: what is pinned meanwhile counts."""
+        self.attempts: dict[str, Group] = {}
+        self.checkpoints: dict[str, Group] = {}
+        kinds = {"attempts": self.attempts, "checkpoints": self.checkpoints}
+        folder = storage.join(self.root, "stages")
+        for path, stat in storage.survey(folder).items():
+            stage, key, kind, name, *inner = [*path.split("/"), "", ""]
+            if kind in kinds and any(inner):
+                uri = "/".join((stage, key, kind, name))
+                group = kinds[kind].setdefault(uri, Group(storage.join(folder, uri)))
+                group.files[path.removeprefix(f"{uri}/")] = stat
+        self.pins.refresh()
+        evaluated = sorted((r for r in self.pins.runs.values() if r.evaluated), key=lambda r: r.modified, reverse=True)
+        self.newest = {run.uri for run in evaluated[: self.config.keep_runs]}
+        self.busy = self._busy()
+        self.looked = datetime.datetime.now(datetime.UTC).timestamp()
+
+    def look_again(self) -> None:
+        """Look at the run folders, and at all else where the last look is not of this moment: it lists every file."""
+        if datetime.datetime.now(datetime.UTC).timestamp() > self.looked + LOOK_AGAIN:
+            self.look()
+        else:
+            self.pins.refresh()
+
+    def young(self, modified: float) -> bool:
+        """Whether something was written within the grace period."""
+        return modified > self.now - self.config.grace_hours * 3600
+
+    def old(self, modified: float) -> bool:
+        """Whether something is as old as runs must be to go."""
+        days = self.config.run_days
+        return days is not None and not self.young(modified) and modified <= self.now - days * 86_400
+
+    def run_stays(self, name: str) -> str | None:
+        """Why a run folder stays, or None."""
+        run = self.pins.runs[name]
+        if not run.run_id:  # open_run writes its `run.json` at once; a removal begins with it
+            return "within the grace period" if self.young(run.modified) else None
+        if not self.old(run.modified):
+            return "not old enough"
+        if run.uri in self.newest:
+            return "among the newest evaluated"
+        if run.flow == "training" and run.attempts & self.pins.registered:
+            return "a registered model comes from it"
+        if name in self.busy or self.is_running(run.flow, run.run_id):
+            return "under way"
+        return None
+
+    def attempt_stays(self, attempt: str, group: Group) -> str | None:
+        """Why an attempt, given as `attempt_id` has it, stays, or None."""
+        if self.young(group.modified):
+            return "within the grace period"
+        if group.committed:
+            return self.pins.holder(attempt)
+        return "a living job writes it" if group.in_work else None
+
+    def checkpoints_stay(self, group: Group, runs: dict[str, RunFolder]) -> str | None:
+        """Why the checkpoints of a run stay while these runs do, or None."""
+        if self.young(group.modified):
+            return "within the grace period"
+        return "their run may go on" if group.uri.rpartition("/")[2] in runs else None
+
+    def _busy(self) -> set[str]:
+        """The folders' names of runs that may be writing an attempt or checkpoints."""
+        busy = {group.uri.rpartition("/")[2] for group in self.checkpoints.values() if self.young(group.modified)}
+        for group in self.attempts.values():
+            if not group.committed and (self.young(group.modified) or group.in_work):
+                busy.add(group.claim.get("run", ""))
+        return busy

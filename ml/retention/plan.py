@@ -1,0 +1,124 @@
+"""The plan of a clean-up: what would be removed, and why."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ml import storage
+from ml.config.clean_up import CleanUpConfig
+from ml.config.deployment import load_deployment
+from ml.config.parameter import validate
+from ml.errors import ConfigurationError
+from ml.retention.items import Group, Item
+from ml.retention.judge import IsRunning, Judge, unscheduled
+from ml.workflow.attempt import REMOVAL, new_attempt
+
+log = logging.getLogger(__name__)
+
+
+class Plan(BaseModel):
+    """What a clean-up would remove.
+
+    Attributes:
+        root: The storage root.
+        uri: Where the plan itself lies.
+        made: When, in ISO format.
+        config: The parameters.
+        items: What would go.
+        kept: Of what stays, how many by reason.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    root: str
+    uri: str
+    made: str
+    config: CleanUpConfig
+    items: list[Item]
+    kept: dict[str, int]
+
+
+def plan(root: str, values: dict[str, Any], is_running: IsRunning = unscheduled) -> Plan:
+    """List what a clean-up would remove, and write the list below `maintenance/` of the storage root.
+
+    Args:
+        root: The storage root.
+        values: Parameters of `CleanUpConfig`, on top of the deployment's defaults.
+        is_running: Tells whether a run is queued or under way.
+
+    Raises:
+        ConfigurationError: A parameter is wrong, or MLflow is not named where it must be.
+        DataError: A run folder is damaged.
+        TransientError: The tracking server does not answer.
+        ResourceError: MLflow's local database cannot be used.
+    """
+    config = validate(values, load_deployment().maintenance)
+    judge = Judge(storage.normalise(root), config, is_running)
+    kept: Counter[str] = Counter()
+    items = list(_goes(judge, kept))
+    uri = storage.join(judge.root, "maintenance", f"{new_attempt()}.json")
+    made = Plan(
+        root=judge.root,
+        uri=uri,
+        made=datetime.datetime.now(datetime.UTC).isoformat(),
+        config=config,
+        items=items,
+        kept=dict(kept),
+    )
+    storage.write_bytes(uri, made.model_dump_json(indent=2).encode())
+    for item in items:
+        log.info("goes: %s %s, %d bytes: %s", item.kind, item.uri, item.bytes, item.reason)
+    for reason, count in kept.items():
+        log.info("stays: %s: %d", reason, count)
+    return made
+
+
+def _goes(judge: Judge, kept: Counter[str]) -> Iterator[Item]:
+    """What goes; what stays is counted by reason."""
+    left = dict(judge.pins.runs)
+    for name, run in judge.pins.runs.items():
+        if reason := judge.run_stays(name):
+            kept[f"run: {reason}"] += 1
+        else:
+            why = f"unchanged for {judge.config.run_days:g} days" if run.run_id else "never opened, or half removed"
+            yield Group(run.uri, run.files).item("run", why)
+            del left[name]
+    judge.pins.hold(left)
+    for attempt, group in judge.attempts.items():
+        reason = judge.attempt_stays(attempt, group)
+        if reason is None:
+            why = "no run, experiment or model holds it" if group.committed else "never committed"
+            yield group.item("attempt", why)
+            continue
+        kept[f"attempt: {reason}"] += 1
+        mark = group.files.get(REMOVAL)
+        if mark and not judge.young(mark.modified):
+            uri = storage.join(group.uri, REMOVAL)
+            yield Group(uri, {"": mark}).item("mark", "left by a clean-up that was killed")
+    for group in judge.checkpoints.values():
+        if reason := judge.checkpoints_stay(group, left):
+            kept[f"checkpoints: {reason}"] += 1
+        else:
+            yield group.item("checkpoints", "their run is gone")
+    folder = storage.join(judge.root, "maintenance")
+    for name, stat in storage.survey(folder).items():
+        if judge.old(stat.modified):
+            yield Group(storage.join(folder, name), {"": stat}).item("plan", f"{judge.config.run_days:g} days old")
+
+
+def load_plan(uri: str) -> Plan:
+    """Read a plan.
+
+    Raises:
+        ConfigurationError: There is none, or it is damaged.
+    """
+    try:
+        return Plan.model_validate_json(storage.read_bytes(uri))
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigurationError(f"{uri} is no plan of a clean-up: {error}", "Make a plan first.") from error

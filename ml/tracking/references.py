@@ -1,0 +1,62 @@
+"""The attempts that MLflow's runs and registered models refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml.tracking import experiments
+from ml.workflow.layout import attempt_ids
+
+EXPERIMENTS = "name LIKE 'open-images-%'"
+
+
+def mlflow_attempts(root: str) -> tuple[set[str], set[str]]:
+    """The attempts that MLflow's runs tell of by their tags, and those that registered models come from.
+
+    What somebody has deleted in MLflow's pages holds nothing any more, unless a model is registered from it.
+
+    Raises:
+        ConfigurationError: MLflow is not named, or its database is of another version.
+        TransientError: The tracking server does not answer.
+        ResourceError: The local database cannot be used.
+    """
+    uri = experiments.tracking_uri(root)
+    if uri.startswith(experiments.SQLITE) and not Path(uri.removeprefix(experiments.SQLITE)).exists():
+        return set(), set()  # nothing was trained here yet
+    try:
+        return _ask(uri)
+    except Exception as error:  # of MLflow, of the database, of the network
+        raise experiments.refusal(uri, error) from error
+
+
+def _ask(uri: str) -> tuple[set[str], set[str]]:
+    client = experiments.connect(uri)
+    from mlflow.entities import ViewType
+
+    def pages(search: Any, **arguments: Any) -> Iterator[Any]:
+        page = search(**arguments)
+        yield from page
+        while page.token:
+            page = search(**arguments, page_token=page.token)
+            yield from page
+
+    found = list(pages(client.search_experiments, view_type=ViewType.ALL, filter_string=EXPERIMENTS))
+    of_runs: dict[str, set[str]] = {}
+    active: set[str] = set()
+    if found:
+        ids = [experiment.experiment_id for experiment in found]
+        for run in pages(client.search_runs, experiment_ids=ids, run_view_type=ViewType.ALL, max_results=1000):
+            of_runs[run.info.run_id] = _attempts(run.data.tags)
+            if run.info.lifecycle_stage == "active":
+                active |= of_runs[run.info.run_id]
+    registered: set[str] = set()
+    for version in pages(client.search_model_versions):
+        registered |= _attempts(version.tags) | of_runs.get(version.run_id or "", set())
+    return active, registered
+
+
+def _attempts(tags: dict[str, str]) -> set[str]:
+    """Return the attempts that the tags of an MLflow run or of a registered version name."""
+    return attempt_ids(tags.get(name) for name in ("attempt", "evaluation", "train", "evaluate"))

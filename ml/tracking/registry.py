@@ -1,0 +1,310 @@
+"""The registry of trained models, which is MLflow's: versions of one registered model, and which of them is champion.
+
+A registered model stands for a class that is chipped, as an experiment does; each of its versions for one training. The
+aliases `champion` and `previous` name the version that predictions use and the one before it. A version's tags say
+where its attempts lie, what it knew and what was decided about it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ml import storage
+from ml.config.training import TrainingConfig
+from ml.errors import ConfigurationError
+from ml.tracking import experiments
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+    from ml.workflow.manifest import Manifest
+
+log = logging.getLogger(__name__)
+CHAMPION, PREVIOUS = "champion", "previous"
+MOVE = "moved_back"  # the registered model's tag: by which run, from and to which version
+Decision = Literal["promoted", "refused", "rejected", "timed out", "moved back"]
+
+
+class Version(BaseModel):
+    """A version of a registered model.
+
+    Attributes:
+        model: Name of the registered model.
+        number: Of the version, from 1.
+        train: URI of the attempt of stage train.
+        evaluate: URI of the attempt of stage evaluate that measured it last.
+        run: URI of the run folder.
+        as_of: What was delivered before this instant was known to the training; ISO 8601, UTC.
+        accuracy: On the test split.
+        decision: What was decided about it last; None where nothing was.
+        decided: By whom, why and when, in words.
+        compared: Id of the promotion that compared it last with the champion of then; empty where none did.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    number: int
+    train: str
+    evaluate: str
+    run: str
+    as_of: str
+    accuracy: float
+    decision: Decision | None = None
+    decided: str = ""
+    compared: str = ""
+
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"Version {self.number} of {self.model}"
+
+
+# The attributes that are tags.
+TAGS = ("train", "evaluate", "run", "as_of", "accuracy", "decision", "decided", "compared")
+
+
+class Registry:
+    """The versions of one registered model.
+
+    Every method raises ConfigurationError where MLflow's database is of another version, TransientError where the
+    tracking server does not answer, and ResourceError where the local database cannot be used.
+
+    Args:
+        root: The storage root.
+        config: Of a run; its `chip_class` names the registered model.
+
+    Raises:
+        ConfigurationError: The root is not on this machine and the deployment names no tracking server.
+    """
+
+    def __init__(self, root: str, config: TrainingConfig) -> None:
+        self.uri = experiments.tracking_uri(root)
+        self.name = experiments.experiment_name(config)
+
+    def versions(self) -> list[Version]:
+        """All versions, in the order of their numbers."""
+        with self._reach() as client:
+            return self._versions(client) if client else []
+
+    def version(self, number: int) -> Version:
+        """The version of that number.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        return self._numbered(self.versions(), number)
+
+    def champion(self) -> Version | None:
+        """The version that predictions use; None where nothing was promoted yet."""
+        return self._aliased(CHAMPION)
+
+    def previous(self) -> Version | None:
+        """The version that was champion before the champion."""
+        return self._aliased(PREVIOUS)
+
+    def register(
+        self, trained: Manifest, evaluated: Manifest, run: str, as_of: str, tags: dict[str, str] | None = None
+    ) -> Version:
+        """The version of a training, which is made where it is not there yet.
+
+        Where a later run has found the same training done, the version takes over that run's evaluation and `as_of`.
+
+        Args:
+            trained: The attempt of stage train.
+            evaluated: The attempt of stage evaluate.
+            run: URI of the run folder.
+            as_of: What the run could know, see `Version`.
+            tags: More tags, for people.
+
+        Raises:
+            ConfigurationError: The tracking server takes no version that it has not recorded itself.
+        """
+        with self._reach(make=True) as client:
+            assert client
+            found = [version for version in self._versions(client) if version.train == trained.uri]
+            if found and found[0].as_of > as_of:
+                return found[0]
+            told = {
+                "train": trained.uri,
+                "evaluate": evaluated.uri,
+                "run": run,
+                "as_of": as_of,
+                "accuracy": repr(evaluated.metrics["accuracy"]["value"]),
+                **(tags or {}),
+            }
+            if found:
+                for key, value in told.items():
+                    client.set_model_version_tag(self.name, str(found[0].number), key, value)
+                return self._get(client, found[0].number)
+            made = client.create_model_version(self.name, tags=told, **self._source(client, trained))
+            log.info("registered %s as version %s of %s", trained.uri, made.version, self.name)
+            return self._get(client, int(made.version))
+
+    def promote(self, number: int, instead_of: int | None) -> Version:
+        """Make a version champion; the champion until then becomes `previous`.
+
+        Args:
+            number: Of the version; nothing happens where it is champion already.
+            instead_of: The number of the champion that it was compared with, None where there was none.
+
+        Raises:
+            ConfigurationError: There is no such version, or another one has become champion meanwhile.
+        """
+        with self._reach() as client:
+            if client is None:
+                raise self._unknown(number)
+            version = self._numbered(self._versions(client), number)
+            champion = self._alias(client, CHAMPION)
+            if champion == number:
+                return version
+            if champion != instead_of:
+                is_now = f"version {champion}" if champion else "no version"
+                raise ConfigurationError(
+                    f"{self.name}: by now {is_now} is champion, no longer the one that version {number} was compared "
+                    "with.",
+                    "Start the promotion again.",
+                )
+            self._move(client, number, champion)
+            return version
+
+    def move_back(self, run_id: str) -> tuple[Version, Version]:
+        """Make `previous` champion again, and the champion `previous`: both as they are afterwards, in this order.
+
+        A run that was ended on the way, and is tried again, ends the move that it had begun.
+
+        Args:
+            run_id: Of whoever moves; each has an id of its own.
+
+        Raises:
+            ConfigurationError: There is no earlier champion, or another version has become champion meanwhile.
+        """
+        with self._reach() as client:
+            champion, previous = (self._alias(client, alias) if client else None for alias in (CHAMPION, PREVIOUS))
+            if client:
+                mover, _, move = client.get_registered_model(self.name).tags.get(MOVE, "").rpartition(": ")
+                if mover == run_id:
+                    champion, previous = map(int, move.split(" to "))
+            if client is None or champion is None or previous is None or champion == previous:
+                raise ConfigurationError(
+                    f"{self.name} has no champion before the present one, so there is nothing to move back to.",
+                    "Name a registered version as candidate instead.",
+                )
+            client.set_registered_model_tag(self.name, MOVE, f"{run_id}: {champion} to {previous}")
+        return self.promote(previous, champion), self.version(champion)
+
+    def decide(self, number: int, decision: Decision, how: str) -> None:
+        """Record what was decided about a version.
+
+        Args:
+            number: Of the version.
+            decision: What was decided.
+            how: By whom or what, and why, such as `by admin`.
+        """
+        decided = f"{how}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
+        with self._reach() as client:
+            if client is None:
+                raise self._unknown(number)
+            client.set_model_version_tag(self.name, str(number), "decision", decision)
+            client.set_model_version_tag(self.name, str(number), "decided", decided)
+        log.info("version %d of %s: %s %s", number, self.name, decision, decided)
+
+    def note_comparison(self, number: int, run_id: str) -> None:
+        """Record the promotion that has compared a version with the champion."""
+        with self._reach() as client:
+            if client is None:
+                raise self._unknown(number)
+            client.set_model_version_tag(self.name, str(number), "compared", run_id)
+
+    @contextlib.contextmanager
+    def _reach(self, make: bool = False) -> Iterator[MlflowClient | None]:
+        """MLflow's client; None where the registered model is not there and is not to be made."""
+        local = self.uri.startswith(experiments.SQLITE)
+        if local and not make and not Path(self.uri.removeprefix(experiments.SQLITE)).exists():
+            yield None  # a look at the registry makes no database
+            return
+        with experiments.reach(self.uri) as client:
+            from mlflow.exceptions import MlflowException
+
+            try:
+                client.get_registered_model(self.name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                if not make:
+                    yield None
+                    return
+                client.create_registered_model(self.name)
+            yield client
+
+    def _versions(self, client: MlflowClient) -> list[Version]:
+        found, token = [], None
+        while True:
+            page = client.search_model_versions(f"name = '{self.name}'", page_token=token)
+            # What others registered under the same name by hand is not ours.
+            found += [_version(each) for each in page if "train" in each.tags]
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: version.number)
+
+    def _get(self, client: MlflowClient, number: int) -> Version:
+        return _version(client.get_model_version(self.name, str(number)))
+
+    def _numbered(self, versions: list[Version], number: int) -> Version:
+        for version in versions:
+            if version.number == number:
+                return version
+        raise self._unknown(number)
+
+    def _unknown(self, number: int) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.name} has no version {number}.", "The numbers of all versions are on MLflow's page of the model."
+        )
+
+    def _alias(self, client: MlflowClient, alias: str) -> int | None:
+        number = client.get_registered_model(self.name).aliases.get(alias)
+        return None if number is None else int(number)
+
+    def _aliased(self, alias: str) -> Version | None:
+        with self._reach() as client:
+            number = self._alias(client, alias) if client else None
+            return self._get(client, number) if client and number is not None else None
+
+    def _move(self, client: MlflowClient, champion: int, previous: int | None) -> None:
+        # In this order: a process that ends between the two has lost no champion.
+        if previous is not None:
+            client.set_registered_model_alias(self.name, PREVIOUS, str(previous))
+        client.set_registered_model_alias(self.name, CHAMPION, str(champion))
+        log.info("version %d of %s is champion, version %s the one before", champion, self.name, previous)
+
+    def _source(self, client: MlflowClient, trained: Manifest) -> dict[str, Any]:
+        """What MLflow loads a version from: the model that the training logged, else the attempt itself."""
+        logged = trained.metrics["mlflow"]
+        if logged["model_id"] is None or logged["tracking_uri"] != self.uri:
+            if not self.uri.startswith(experiments.SQLITE) and storage.local_path(trained.uri):
+                raise ConfigurationError(
+                    f"The tracking server {self.uri} has not recorded the model of {trained.uri}, and takes none from "
+                    "a folder of this machine.",
+                    "Train it again: force = train.",
+                )
+            return {"source": trained.uri}
+        model = client.get_logged_model(logged["model_id"])
+        return {"source": model.artifact_location, "model_id": model.model_id, "run_id": logged["run_id"]}
+
+
+def _version(version: ModelVersion) -> Version:
+    if "train" not in version.tags:
+        raise ConfigurationError(
+            f"Version {version.version} of {version.name} names no training: it was not registered by this workflow.",
+            f"Remove the aliases {CHAMPION} and {PREVIOUS} from it.",
+        )
+    told = {name: version.tags[name] for name in TAGS if name in version.tags}
+    return Version(model=version.name, number=int(version.version), **told)

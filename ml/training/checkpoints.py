@@ -1,0 +1,142 @@
+"""What a training must know to go on after a kill: kept whole, by step, in a folder that outlives the attempt."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from ml import storage
+from ml.training.averaging import WeightAverage
+
+log = logging.getLogger(__name__)
+STATE = "state.json"
+Arrays = list[NDArray[Any]]
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    Attributes:
+        history: One row for each whole epoch.
+        step: Steps done of the epoch that follows.
+        loss: Mean training loss over those steps.
+        accuracy: Mean training accuracy over those steps.
+        seconds: Time that they took.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    loss: float = 0.0
+    accuracy: float = 0.0
+    seconds: float = 0.0
+
+
+def best_epoch(history: list[dict[str, Any]]) -> int:
+    """The epoch, from 1, with the lowest validation loss; the earliest of equals."""
+    return int(min(history, key=lambda row: row["val_loss"])["epoch"])
+
+
+class Checkpoints:
+    """The training's state and the best epoch's weights.
+
+    Files are written under names of their own, then `state.json`, which names what belongs together and its digests:
+    whenever the process is killed, the state that is found is whole. Arrays are kept, not a `.keras` file, because that
+    does not hold all of an optimiser's settings: the network is built from the configuration again.
+
+    Args:
+        uri: The folder; only a retry of the same run reads it.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._digests: dict[str, str] = {}
+
+    def save(self, position: Position, network: keras.Model, average: WeightAverage | None) -> None:
+        """Keep weights, optimiser and average as of the position."""
+        name = f"training-{len(position.history):04d}-{position.step:06d}.npz"
+        variables = [variable.numpy() for variable in network.optimizer.variables]
+        averaged = average.weights if average else []
+        self._write(name, weights=network.get_weights(), optimiser=variables, average=averaged)
+        kept = {name}
+        if position.history:
+            kept.add(_best(position.history))
+        self._digests = {file: digest for file, digest in self._digests.items() if file in kept}
+        state = {"position": asdict(position), "training": name, "files": self._digests}
+        storage.write_json(storage.join(self._uri, STATE), {"state": state, "sha256": _digest(state)})
+        for file in storage.list_files(self._uri):
+            if file.endswith(".npz") and file not in kept:
+                storage.remove(storage.join(self._uri, file))
+
+    def save_best(self, history: list[dict[str, Any]], network: keras.Model) -> None:
+        """Keep the network's weights as the best of `history`; they count with the next `save`."""
+        self._write(_best(history), weights=network.get_weights())
+
+    def resume(self) -> tuple[Position, dict[str, Arrays]] | None:
+        """The position to go on from, and its arrays for `restore`; None where training starts afresh."""
+        uri = storage.join(self._uri, STATE)
+        if not storage.exists(uri):
+            return None
+        try:
+            content = storage.read_json(uri)
+            state = content["state"]
+            if content["sha256"] != _digest(state):
+                raise ValueError("its digest is another")
+            files = {name: storage.read_bytes(storage.join(self._uri, name)) for name in state["files"]}
+            if damaged := [n for n, data in files.items() if hashlib.sha256(data).hexdigest() != state["files"][n]]:
+                raise ValueError(f"{', '.join(damaged)} changed")
+            position, arrays = Position(**state["position"]), _unpack(files[state["training"]])
+        except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
+            log.warning("checkpoints at %s are damaged (%s): training starts afresh", self._uri, error)
+            return None
+        self._digests = state["files"]
+        return position, arrays
+
+    def load_best(self, history: list[dict[str, Any]], network: keras.Model) -> None:
+        """Give the network the weights of the best epoch."""
+        content = storage.read_bytes(storage.join(self._uri, _best(history)))
+        network.set_weights(_unpack(content)["weights"])
+
+    def _write(self, name: str, **groups: Arrays) -> None:
+        buffer = io.BytesIO()
+        named = {
+            f"{group}/{number:04d}": array for group, arrays in groups.items() for number, array in enumerate(arrays)
+        }
+        np.savez(buffer, **named)  # type: ignore[arg-type]
+        content = buffer.getvalue()
+        storage.write_bytes(storage.join(self._uri, name), content)
+        self._digests[name] = hashlib.sha256(content).hexdigest()
+
+
+def restore(network: keras.Model, average: WeightAverage | None, arrays: dict[str, Arrays]) -> None:
+    """Give a compiled network, and its average, what a checkpoint holds."""
+    network.set_weights(arrays["weights"])
+    network.optimizer.build(network.trainable_variables)
+    for variable, value in zip(network.optimizer.variables, arrays["optimiser"], strict=True):
+        variable.assign(value)
+    if average:
+        average.weights = arrays["average"]
+
+
+def _best(history: list[dict[str, Any]]) -> str:
+    return f"best-{best_epoch(history):04d}.npz"
+
+
+def _unpack(content: bytes) -> dict[str, Arrays]:
+    groups: dict[str, Arrays] = {"weights": [], "optimiser": [], "average": []}
+    with np.load(io.BytesIO(content)) as arrays:
+        for name in sorted(arrays.files):
+            groups[name.partition("/")[0]].append(arrays[name])
+    return groups
+
+
+def _digest(state: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

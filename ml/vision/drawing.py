@@ -1,0 +1,189 @@
+"""Drawing on photographs: boxes with text, and sheets of captioned pictures. RGB in, RGB out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ml.vision.images import Box, Pixels
+
+Colour = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are not part of it
+
+# Told apart by people who see colours differently (Okabe and Ito, 2008), and dark or light enough for text on them.
+PALETTE: tuple[Colour, ...] = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0))
+WHITE: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
+SMALLEST_TEXT = 8
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box on a photograph, with a text about it.
+
+    Attributes:
+        box: In pixels of the photograph.
+        text: One line; empty for a box alone.
+        colour: Of the box and of the text's background, RGB.
+    """
+
+    box: Rectangle
+    text: str
+    colour: Colour = PALETTE[0]
+
+
+def rectangle(box: Box, width: int, height: int) -> Rectangle:
+    """An Open Images box (shares of the image) in whole pixels of an image of the given size."""
+    x_min, x_max, y_min, y_max = box
+    return round(x_min * width), round(y_min * height), round(x_max * width), round(y_max * height)
+
+
+def draw_marks(photo: Pixels, marks: Sequence[Mark]) -> Pixels:
+    """Draw boxes and their texts on a copy of a photograph.
+
+    Lines and text grow with the photograph. A text stands above its box, or else below or inside it, where it lies in
+    the photograph and hides the least of other texts and boxes; one that is wider than the photograph is set smaller.
+
+    Args:
+        photo: RGB, uint8, shape (height, width, 3).
+        marks: What to draw.
+
+    Returns:
+        RGB, uint8, of the same shape.
+    """
+    image = Image.fromarray(photo)
+    draw = ImageDraw.Draw(image)
+    line = max(2, round(max(image.size) / 260))
+    for mark in marks:
+        left, top, right, bottom = mark.box
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=mark.colour, width=line)
+    placed: list[Rectangle] = []
+    for mark in marks:
+        if not mark.text:
+            continue
+        font = _fitting_font(mark.text, max(13, round(max(image.size) / 36)), image.width)
+        pad = max(1, round(font.size / 5))
+        ascent, descent = font.getmetrics()
+        size = round(font.getlength(mark.text)) + 2 * pad, ascent + descent + pad
+        others = [other.box for other in marks if other is not mark]
+        place = min(_places(mark.box, size, image.size), key=lambda p: _hidden(p, placed, others))
+        placed.append(place)
+        left, top, right, bottom = place
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=mark.colour)
+        draw.text((left + pad, top + pad // 2), mark.text, fill=_ink(mark.colour), font=font)
+    return np.asarray(image)
+
+
+def contact_sheet(pictures: Sequence[tuple[Pixels, str]], columns: int, tile: int = 220) -> Pixels:
+    """Lay pictures out in a grid, each fitted into a square tile with its caption below.
+
+    Args:
+        pictures: RGB uint8 pictures of any sizes, each with a caption of one line or more.
+        columns: Pictures in a row.
+        tile: Side of a tile in pixels.
+
+    Returns:
+        RGB, uint8, white where there is nothing.
+
+    Raises:
+        ValueError: There are no pictures.
+    """
+    if not pictures:
+        raise ValueError("a contact sheet needs at least one picture")
+    gap, size = 10, min(18, max(SMALLEST_TEXT, tile // 13))
+    line = size + 4
+    lines = max(caption.count("\n") + 1 for _, caption in pictures)
+    step_y = tile + lines * line + gap
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    sheet = Image.new("RGB", (gap + columns * (tile + gap), gap + rows * step_y), WHITE)
+    draw = ImageDraw.Draw(sheet)
+    for index, (pixels, caption) in enumerate(pictures):
+        left, top = gap + index % columns * (tile + gap), gap + index // columns * step_y
+        picture = _fit(pixels, tile)
+        height, width = picture.shape[:2]
+        sheet.paste(Image.fromarray(picture), (left + (tile - width) // 2, top + (tile - height)))
+        for number, text in enumerate(caption.split("\n")):
+            font = _fitting_font(text, size, tile)
+            draw.text((left, top + tile + 3 + number * line), _shorten(text, font, tile), fill=BLACK, font=font)
+    return np.asarray(sheet)
+
+
+def heat_overlay(photo: Pixels, heat: NDArray[np.floating]) -> Pixels:
+    """Lay a heat map over the grey of a picture: violet where it is cold, yellow where it is hot.
+
+    Args:
+        photo: RGB, uint8, shape (height, width, 3).
+        heat: 0 to 1, of any smaller shape (h, w); it is enlarged to the picture.
+
+    Returns:
+        RGB, uint8, of the picture's shape.
+    """
+    height, width = photo.shape[:2]
+    large = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
+    colours = matplotlib.colormaps["inferno"](large[..., 0])[..., :3] * 255
+    grey = photo.mean(axis=2, keepdims=True)  # or the skin's own colours would be taken for heat
+    return np.asarray((0.45 * grey + 0.55 * colours).clip(0, 255), dtype=np.uint8)
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    # matplotlib's own, so that no font need be installed; it has the letters of most languages.
+    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+
+
+def _fitting_font(text: str, size: int, width: int) -> ImageFont.FreeTypeFont:
+    while size > SMALLEST_TEXT and _font(size).getlength(text) > width - 4:
+        size -= 1
+    return _font(size)
+
+
+def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def _places(box: Rectangle, size: tuple[int, int], photo: tuple[int, int]) -> list[Rectangle]:
+    """Where a text may stand: above the box, below, inside at the top and at the bottom; moved into the photograph."""
+    left, top, _, bottom = box
+    width, height = size
+    tops = [y for y in (top - height, bottom) if 0 <= y <= photo[1] - height]
+    tops += [max(0, min(y, photo[1] - height)) for y in (top, bottom - height)]
+    x = max(0, min(left, photo[0] - width))
+    return [(x, y, x + width, y + height) for y in tops]
+
+
+def _hidden(place: Rectangle, texts: Sequence[Rectangle], boxes: Sequence[Rectangle]) -> float:
+    """How much a text at `place` would hide, in pixels; a text is worse to hide than a box."""
+    return 10.0 * sum(_overlap(place, other) for other in texts) + sum(_overlap(place, other) for other in boxes)
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> int:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0, width) * max(0, height)
+
+
+def _ink(background: Colour) -> Colour:
+    """Black or white, whichever is read more easily on the colour (relative luminance, ITU-R BT.709)."""
+    red, green, blue = background
+    return BLACK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 110 else WHITE
+
+
+def _fit(pixels: Pixels, tile: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    scale = tile / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), dtype=np.uint8)

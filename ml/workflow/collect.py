@@ -1,0 +1,68 @@
+"""Merge the parts that a stage did delivery by delivery into one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ml.flow.stage import Stage
+from ml.workflow.manifest import Manifest, versions
+
+if TYPE_CHECKING:
+    pass
+
+
+def combine(
+    stage: Stage,
+    key: str,
+    uri: str,
+    config: dict[str, Any],
+    inputs: dict[str, str],
+    parts: Mapping[str, Manifest],
+) -> Manifest:
+    """Make the manifest of a stage done by delivery: one attempt that refers to its parts.
+
+    Args:
+        stage: The stage.
+        key: The key of all deliveries together.
+        uri: The attempt's folder.
+        config: The values of the stage's fields.
+        inputs: The attempt of each input stage, by the stage's name.
+        parts: The manifest of each delivery's part by the delivery's name, oldest first.
+    """
+    return Manifest(
+        stage=stage.name,
+        version=stage.version,
+        key=key,
+        attempt=uri.rpartition("/")[2],
+        uri=uri,
+        config=config,
+        inputs=inputs,
+        sources={},
+        files=[],
+        metrics=_merged([part.metrics for part in parts.values()]),
+        ledger=_merged([part.ledger for part in parts.values()]),
+        versions=versions(),
+        started=min(part.started for part in parts.values()),
+        finished=max(part.finished for part in parts.values()),
+        parts={name: part.uri for name, part in parts.items()},
+    )
+
+
+def _merged(values: list[dict[str, Any]]) -> dict[str, Any]:
+    """Metrics of several deliveries as one: numbers are summed, lists joined without repetition, of
+    other values the first holds.
+    """
+    merged: dict[str, Any] = {}
+    for value in values:
+        for name, new in value.items():
+            old = merged.get(name)
+            if old is None:
+                merged[name] = new
+            elif isinstance(new, dict):
+                merged[name] = _merged([old, new])
+            elif isinstance(new, list):
+                merged[name] = [*old, *(item for item in new if item not in old)]
+            elif isinstance(new, int | float) and not isinstance(new, bool):
+                merged[name] = old + new
+    return merged

@@ -1,0 +1,177 @@
+"""How a stage's work is kept, found again and never half there.
+
+A stage's output lies under a key, in `stages/<stage>/<key>/` of the storage root. Each execution writes into an attempt
+folder of its own, whose manifest is written last and never changes; then the key's pointer `current.json` is set to it.
+Readers go through manifests only, so an attempt that was killed is read by nobody.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic
+
+from ml import storage
+from ml.config.training import TrainingConfig
+from ml.errors import ResourceError, StageError, TransientError
+from ml.flow.stage import Stage
+from ml.workflow.attempt import CLAIM, check_claim, new_attempt
+from ml.workflow.manifest import Manifest, commit, list_files, versions
+from ml.workflow.run import C
+from ml.workflow.supervision import Supervision, identity
+
+if TYPE_CHECKING:
+    from ml.release.delivery import Delivery
+    from ml.release.release import Release
+    from ml.workflow.run import FlowRun
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage's body hands back besides the files it wrote: metrics, and counts of rows by reason."""
+
+    metrics: dict[str, Any] = field(default_factory=dict)
+    ledger: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FlowContext(Generic[C]):
+    """What the body of a stage of a flow works with.
+
+    Attributes:
+        run: The run that the stage works for.
+        config: Its configuration.
+        inputs: The manifests of the input stages, by name.
+        uri: The attempt folder, into which alone the body writes.
+        checkpoints: The folder of this run under the stage's key that outlives a killed attempt.
+        delivery: The delivery that a stage done by delivery is at work on; None for other stages.
+    """
+
+    run: FlowRun[C]
+    config: C
+    inputs: dict[str, Manifest]
+    uri: str
+    checkpoints: str
+    delivery: Delivery | None = None
+
+    @property
+    def release(self: FlowContext[TrainingConfig]) -> Release:
+        """The files of the delivery that the stage is at work on."""
+        assert self.delivery is not None
+        return self.run.release(self.delivery)
+
+    def path(self, *parts: str) -> str:
+        """A URI in the attempt folder."""
+        return storage.join(self.uri, *parts)
+
+
+Context = FlowContext[TrainingConfig]  # of a stage of the training flow
+
+
+def run_stage(
+    run: FlowRun[C], stage: Stage, body: Callable[[FlowContext[C]], Result], attempt: str | None = None
+) -> Manifest:
+    """Do a stage's work for a run, unless it is found done, and pin the attempt in the run.
+
+    A stage done by delivery calls the body for each delivery whose work is not found done; each is committed by itself,
+    so that a retry goes on with those that are left.
+
+    Raises:
+        StageError: The work failed; the attempt's `error.json` says the same.
+    """
+    if found := run.find(stage):
+        log.info("%s: found done, attempt %s", stage.name, found.attempt)
+        return found
+    attempt = attempt or new_attempt()
+    supervision = Supervision()
+    supervision.start()
+    uri = attempt_uri(run, stage, attempt)
+    try:
+        if stage.by_delivery:
+            parts = {}
+            for delivery in run.deliveries:
+                part = run.find_part(stage, delivery)
+                if part is None:
+                    log.info("%s: delivery %s", stage.name, delivery.uri)
+                    part = _execute(run, stage, body, attempt, supervision, delivery)
+                    run.pin(part, delivery)
+                parts[delivery.name] = part
+            manifest = run.collect(stage, parts, attempt)
+        else:
+            manifest = _execute(run, stage, body, attempt, supervision)
+    except Exception as error:
+        raise _record(error, uri, run.slug) from error
+    run.pin(manifest)
+    return manifest
+
+
+def attempt_uri(run: FlowRun[C], stage: Stage, attempt: str) -> str:
+    """The folder of an attempt; of a stage done by delivery, that of the whole, where its `error.json` lies."""
+    return storage.join(run.key_uri(stage), "attempts", attempt)
+
+
+def _execute(
+    run: FlowRun[C],
+    stage: Stage,
+    body: Callable[[FlowContext[C]], Result],
+    attempt: str,
+    supervision: Supervision,
+    delivery: Delivery | None = None,
+) -> Manifest:
+    """Do a stage's work, or its part for one delivery, in a fresh attempt, and commit it."""
+    started = datetime.datetime.now(datetime.UTC)
+    key = run.part_key(stage, delivery) if delivery else run.key(stage)
+    key_uri = storage.join(run.root, "stages", stage.name, key)
+    uri = storage.join(key_uri, "attempts", attempt)
+    inputs = {name: run.pinned(name) for name in stage.inputs}
+    checkpoints = storage.join(key_uri, "checkpoints", run.slug)
+    storage.write_json(storage.join(uri, CLAIM), {"run": run.slug, "job": identity()})
+    result = body(FlowContext(run, run.config, inputs, uri, checkpoints, delivery))
+    sources = run.sources_of(stage, delivery) if delivery else run.sources
+    manifest = Manifest(
+        stage=stage.name,
+        version=stage.version,
+        key=key,
+        attempt=attempt,
+        uri=uri,
+        config=run.config.part(stage.fields),
+        inputs={name: manifest.uri for name, manifest in inputs.items()},
+        sources={name: sources[name] for name in stage.sources},
+        files=list_files(uri),
+        metrics=result.metrics,
+        ledger=result.ledger,
+        versions=versions(),
+        started=started.isoformat(),
+        finished=datetime.datetime.now(datetime.UTC).isoformat(),
+    )
+    supervision.check()
+    commit(key_uri, manifest)
+    check_claim(uri)
+    storage.remove(checkpoints)
+    return manifest
+
+
+def _record(error: Exception, uri: str, run: str) -> StageError:
+    """Write the attempt's `error.json` and return the error as one that says what to do."""
+    if isinstance(error, StageError):
+        told = error
+    elif isinstance(error, MemoryError):
+        told = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
+    elif isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
+        told = ResourceError(f"No space left: {error}", "Free some space under the storage root, then clear the task.")
+    else:
+        told = TransientError(
+            f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log holds the whole traceback."
+        )
+    details = "".join(traceback.format_exception(error))
+    content = {"run": run, "kind": told.kind, "message": told.message, "advice": told.advice, "traceback": details}
+    try:
+        storage.write_json(storage.join(uri, "error.json"), content)
+    except OSError as unwritable:
+        log.warning("error.json could not be written: %s", unwritable)
+    return told

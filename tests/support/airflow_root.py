@@ -1,0 +1,187 @@
+"""What the tests share that run the whole flow, or end it halfway: a small Airflow root, small runs, bounded waits."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import yaml
+
+import local_airflow
+from ml import storage
+from ml.workflow.run import Run, load_run, slug
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[2]
+# As `local_airflow.ensure_deployment` has it, and for JVMs that live ten seconds: compiling less saves 40% of a flow.
+SPARK_CONF = {
+    "spark.ui.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.log.level": "WARN",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+# As little as a flow can do and still train and evaluate on the drawn release of 60 scenes.
+SMALL = {"chip_size": 32, "epochs": 2, "min_faces": 5, "batch_size": 16, "augment": False}
+
+
+def make_root(root: Path, release: Path) -> Path:
+    """A folder for `local_airflow`: the project's DAGs and plugins, and a deployment with its storage below it.
+
+    Returns:
+        The storage root.
+    """
+    where = root / "var" / "storage"
+    where.parent.mkdir(parents=True)
+    for name in ("dags", "plugins"):
+        (root / name).symlink_to(ROOT / name)
+    # Runs by hand and by deliveries alone: a schedule would start one as soon as the DAG is unpaused.
+    content = {"storage": str(where), "release": str(release), "spark_conf": SPARK_CONF, "training_schedule": None}
+    (root / "var" / "deployment.yaml").write_text(yaml.safe_dump(content))
+    return where
+
+
+@contextlib.contextmanager
+def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
+    """Start the Airflow of a root and stop it in the end.
+
+    Args:
+        root: As `make_root` made it.
+        dags: Those that are unpaused.
+
+    Yields:
+        A client of its REST API that has logged in, and the password.
+    """
+    local_airflow.up(root)
+    try:
+        port = local_airflow.recorded(root)["port"]
+        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
+        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=180) as client:
+            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
+            client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+            for dag in dags:
+                wait_for(f"the DAG {dag}", lambda dag=dag: client.get(f"/api/v2/dags/{dag}").status_code == 200)
+                answer = client.patch(f"/api/v2/dags/{dag}", json={"is_paused": False})
+                assert answer.status_code == 200, answer.text
+            yield client, password
+    finally:
+        local_airflow.down(root)
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """An Airflow that runs, and how to ask it, about one of its DAGs above all.
+
+    Attributes:
+        root: As `make_root` made it.
+        storage: The storage root.
+        client: Of its REST API, logged in.
+        password: With which one logs in.
+        dag: The DAG that is meant where none is named.
+    """
+
+    root: Path
+    storage: Path
+    client: httpx.Client
+    password: str
+    dag: str
+
+    def ask(self, method: str, path: str, **content: Any) -> Any:
+        """What the REST API answers, which must be well."""
+        answer = self.client.request(method, f"/api/v2{path}", **({"json": content} if content else {}))
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def get(self, path: str) -> Any:
+        """What the REST API answers about the DAG."""
+        return self.ask("GET", f"/dags/{self.dag}{path}")
+
+    def trigger(self, **values: Any) -> str:
+        """Start a run by hand, without a logical date; its id."""
+        return str(self.ask("POST", f"/dags/{self.dag}/dagRuns", logical_date=None, conf=values)["dag_run_id"])
+
+    def state(self, run_id: str) -> str:
+        """The state of a run."""
+        return str(self.get(f"/dagRuns/{run_id}")["state"])
+
+    def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """The task instances of a run by their task's id."""
+        return {task["task_id"]: task for task in self.get(f"/dagRuns/{run_id}/taskInstances")["task_instances"]}
+
+    def states(self, run_id: str) -> dict[str, str | None]:
+        """The states of a run's tasks."""
+        return {name: task["state"] for name, task in self.tasks(run_id).items()}
+
+    def xcom(self, run_id: str, task: str, key: str = "return_value") -> Any:
+        """What a task has pushed."""
+        return self.get(f"/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/{key}")["value"]
+
+    def run(self, run_id: str) -> Run:
+        """What a run of the training has left."""
+        return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
+
+    def wait_to_end(self, run_id: str, seconds: float = 1200) -> str:
+        """Wait until a run has ended; its state."""
+        ended = ("success", "failed")
+        return wait_for(f"the end of {run_id}", lambda: (state := self.state(run_id)) in ended and state, seconds)
+
+    def events(self, asset: str) -> list[dict[str, Any]]:
+        """The extras of an asset's events, the newest first."""
+        (found,) = self.ask("GET", f"/assets?name_pattern={asset}")["assets"]
+        told = self.ask("GET", f"/assets/events?asset_id={found['id']}&order_by=-timestamp")
+        return [event["extra"] for event in told["asset_events"]]
+
+
+def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> list[str]:
+    """The command that does a Spark stage of a run; an underscore in a setting's name stands for a dot."""
+    settings = SPARK_CONF | {name.replace("_", "."): value for name, value in conf.items()}
+    options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
+    program = Path(sys.executable).with_name("spark-submit")
+    return [str(program), "--master", master, *options, str(ROOT / "spark_jobs" / f"{job}.py"), "--run", run_uri]
+
+
+def attempts(root: Path) -> set[str]:
+    """The attempt folders below a storage root, committed or not, as `<stage>/<attempt>`."""
+    return {f"{folder.parts[-4]}/{folder.name}" for folder in root.glob("stages/*/*/attempts/*")}
+
+
+def wait_for(what: str, ask: Callable[[], T], seconds: float = 300) -> T:
+    """Ask until the answer is true; fail after so many seconds, which are many, for the machine may be slow or busy."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < deadline, f"{what}: not in {seconds} s"
+        time.sleep(0.1)
+    return answer
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that descends from it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        return [root, *root.children(recursive=True)]
+    return []
+
+
+def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that still run; a zombie does not."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Kill processes that a test has started, wherever they still run."""
+    for process in alive(processes):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)

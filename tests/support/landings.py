@@ -1,0 +1,14 @@
+"""Landings that are drawn: sealed deliveries that share no image."""
+
+from pathlib import Path
+
+from ml.release import note as note_module
+from ml.sample.release import write_sample_release
+
+
+def deliver(landing: Path, date: str, scenes: int) -> Path:
+    """Write the delivery of a date, of scenes that no other month's has, and seal it."""
+    year, month, _ = map(int, date.split("-"))
+    write_sample_release(landing / date, scenes=scenes, seed=12 * (year - 2020) + month)
+    note_module.seal(str(landing / date))
+    return landing / date

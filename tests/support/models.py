@@ -1,0 +1,110 @@
+"""Makes a train attempt whose network is known: it tells a red chip (label 0) from a blue one (label 1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ml import storage
+from ml.report.figures import training as training_figures
+from ml.vision import images
+from ml.workflow.manifest import File, Manifest
+
+NO_TRACKING = "file:///dev/null/mlflow"
+if TYPE_CHECKING:
+    import keras
+
+
+def make_model(
+    root: Path,
+    size: int = 32,
+    sharpness: float = 40.0,
+    bias: float = 0.0,
+    finished: str = "2020-01-01T01:00:00+00:00",
+    chip_class: str = "Human face",
+    name: str = "first",
+    threshold: float = 0.5,
+    temperature: float = 1.0,
+    network: keras.Model | None = None,
+) -> Manifest:
+    """Write a train attempt below `root`.
+
+    Args:
+        root: The storage root.
+        size: Width and height of the chips.
+        sharpness: How sure the network is of red and blue; a negative one always answers the other label.
+        bias: Added to the second label's logit.
+        finished: When the training finished.
+        chip_class: The class that it says it was trained on.
+        name: Of the attempt.
+        threshold: The one that its training chose.
+        temperature: That it says it has inside.
+        network: Another network than that of the reds and blues.
+    """
+    import keras
+
+    from ml.model.description import Description
+    from ml.model.write import write_model
+
+    uri = storage.join(storage.normalise(root), f"stages/train/0a/attempts/{name}")
+    if network is None:
+        pixels = keras.Input((size, size, 3), dtype="uint8")
+        mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
+        head = keras.layers.Dense(2, activation="softmax")
+        network = keras.Model(pixels, head(mean))
+        head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
+    measured = {"loss": 0.5, "accuracy": 0.75, "faces": 24, "majority": 0.5}
+    description = Description(
+        labels=["female", "male"],
+        meaning="as perceived",
+        chip_size=size,
+        margin=0.2,
+        chip_class=chip_class,
+        network="compact",
+        parameters=8,
+        best_epoch=2,
+        validation=measured,
+        features="file:///features",
+        threshold=threshold,
+        temperature=temperature,
+    )
+    write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, size, size, 3), np.uint8))
+    history = [
+        {"epoch": epoch, "loss": 0.7, "accuracy": 0.6, "val_loss": 0.6, "val_accuracy": 0.7} for epoch in (1, 2, 3)
+    ]
+    storage.write_json(storage.join(uri, "history.json"), history)
+    storage.write_bytes(storage.join(uri, "curves.png"), training_figures.training_curves(history, 2))
+    manifest = Manifest(
+        stage="train",
+        version=1,
+        key="0a",
+        attempt=name,
+        uri=uri,
+        config={},
+        inputs={},
+        sources={},
+        files=[File(path=path, bytes=size) for path, size in storage.list_files(uri).items()],
+        metrics={
+            "labels": ["female", "male"],
+            "best_epoch": 2,
+            "epochs": 3,
+            "validation": measured,
+            "parameters": 8,
+            "network": "compact",
+            # A database that is not there: that an evaluation cannot be recorded is a warning.
+            "mlflow": {"run_id": "none", "experiment_id": "0", "model_id": None, "tracking_uri": NO_TRACKING},
+        },
+        ledger={},
+        versions={"python": "3.11", "keras": "3.15"},
+        started="2020-01-01T00:00:00+00:00",
+        finished=finished,
+    )
+    storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json().encode())
+    return manifest
+
+
+def png_of(colour: tuple[int, int, int], side: int = 8) -> bytes:
+    """A small PNG of one colour."""
+    return images.encode_png(np.full((side, side, 3), colour, np.uint8))

@@ -1,0 +1,93 @@
+"""Makes runs whose model was evaluated, as the training flow leaves them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ml import storage
+from ml.metrics.estimate import proportion
+from ml.promotion.candidates import Candidate, candidate_of
+from ml.workflow.manifest import Manifest
+from ml.workflow.run import Run, slug
+from support.features import make_features, make_run
+from support.models import NO_TRACKING, make_model
+
+FACES = {"train": (4, 4), "validation": (3, 3), "test": (60, 60)}
+NOT_LOGGED = {"run_id": "none", "experiment_id": "0", "model_id": None, "tracking_uri": NO_TRACKING}
+
+
+def make_candidate(
+    root: Path,
+    name: str,
+    as_of: str = "2020-01-01T00:00:00+00:00",
+    right: int = 108,
+    mlflow: dict[str, Any] | None = None,
+    finished: str = "2020-01-01T01:00:00+00:00",
+    **model: Any,
+) -> Candidate:
+    """Write a run whose model is trained and evaluated; the features are the same for all runs below `root`.
+
+    Args:
+        root: The storage root.
+        name: The run's id, and the name of its attempts.
+        as_of: The run saw what was delivered before this instant.
+        right: How many of the 120 test faces the evaluation says that the model gets right.
+        mlflow: What the training's metrics say of MLflow.
+        finished: When the training finished.
+        model: What `make_model` is told; without anything there is a manifest alone, and no network.
+    """
+    features = make_features(root, FACES)
+    uri = storage.join(storage.normalise(root), "stages/train/0a/attempts", name)
+    bare = features.model_copy(update={"stage": "train", "uri": uri, "files": [], "metrics": {}})
+    trained = make_model(root, name=name, **model) if model else bare
+    trained = _write(
+        trained,
+        attempt=name,
+        key=f"train-{name}",
+        inputs={"featurize": features.uri},
+        finished=finished,
+        metrics={**trained.metrics, "mlflow": mlflow or NOT_LOGGED},
+    )
+    uri = storage.join(storage.normalise(root), "stages/evaluate/0e/attempts", name)
+    evaluated = _write(
+        trained,
+        stage="evaluate",
+        key=f"evaluate-{name}",
+        uri=uri,
+        files=[],
+        metrics=evaluation(right, storage.join(uri, "report.html")),
+        inputs={"featurize": features.uri, "train": trained.uri},
+    )
+    made = make_run(root, features)
+    run = Run(made.root, slug(name), name, made.config, made.sources, as_of)
+    run.write()
+    for manifest in (features, trained, evaluated):
+        run.pin(manifest)
+    return candidate_of(run.uri)
+
+
+def evaluation(right: int, report: str = "file:///report.html") -> dict[str, Any]:
+    """The metrics of an evaluation that got so many of 120 faces right, of which half have either label."""
+    share = proportion(right, 120)
+    return {
+        "faces": 120,
+        "accuracy": share,
+        "balanced_accuracy": share,
+        "auc": share,
+        "log_loss": {"value": 0.3},
+        "majority": {"label": "female", "value": 0.5},
+        "worst_slice": None,
+        "report": report,
+    }
+
+
+def _write(manifest: Manifest, **changes: Any) -> Manifest:
+    changed = manifest.model_copy(update=changes)
+    storage.write_bytes(storage.join(changed.uri, "manifest.json"), changed.model_dump_json().encode())
+    return changed
+
+
+def event_of(candidate: Candidate, run_type: str = "scheduled") -> dict[str, Any]:
+    """What the asset event of the candidate's evaluation tells."""
+    return {"run": candidate.run.uri, "attempt": candidate.evaluated.uri, "run_type": run_type}

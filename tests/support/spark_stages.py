@@ -1,0 +1,71 @@
+"""Do the Spark stages of a run, and make the small tables that their transforms are tested on."""
+
+import csv
+
+from ml.config.training import TrainingConfig
+from ml.flow.table import STAGES
+from ml.workflow.execution import run_stage
+from spark_jobs import chip, explore, extract, featurize, join_labels
+from spark_jobs.job import read_table
+
+BODIES = {
+    "extract": extract.extract,
+    "explore": explore.run,
+    "join_labels": join_labels.run,
+    "chip": chip.run,
+    "featurize": featurize.run,
+}
+
+
+MIDS = {"Human face": "/m/0dzct", "Man": "/m/04yx4", "Woman": "/m/03bt1vf", "Boy": "/m/01bl7v", "Girl": "/m/05r655"}
+
+
+LABELS = {"Man": "male", "Boy": "male", "Woman": "female", "Girl": "female"}
+
+
+def do(spark, run, *stages):
+    for name in stages:
+        run_stage(run, STAGES[name], lambda context, name=name: BODIES[name](spark, context))
+    return run
+
+
+def rows(spark, run, stage, table):
+    return [row.asDict() for row in read_table(spark, run.pinned(stage).table(table)).collect()]
+
+
+def truth_of(release):
+    with (release / "truth.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+BOX_SCHEMA = (
+    "image_id string, subset string, source string, mid string, "
+    "x_min double, x_max double, y_min double, y_max double, "
+    "is_occluded tinyint, is_truncated tinyint, is_group_of tinyint, is_depiction tinyint, is_inside tinyint, "
+    "valid boolean, name string, label string, chipped boolean"
+)
+
+
+def box(image, name, edges, group=0, depiction=0, valid=True, source="xclick"):
+    return (
+        *(image, "train", source, MIDS[name], *edges, 0, 0, group, depiction, 0, valid, name),
+        *(LABELS.get(name), name == "Human face"),
+    )
+
+
+FACE, PERSON, ELSEWHERE = (0.4, 0.5, 0.1, 0.2), (0.3, 0.6, 0.0, 0.9), (0.7, 0.9, 0.0, 0.9)
+
+
+def joined(spark, boxes, verdicts=(), listed=("a", "b", "c", "d"), miap=None, **values):
+    labels = spark.createDataFrame(
+        [(image, "train", MIDS[name], name, LABELS.get(name), positive) for image, name, positive in verdicts],
+        "image_id string, subset string, mid string, name string, label string, positive boolean",
+    )
+    listing = spark.createDataFrame([(i, "train", 90) for i in listed], "image_id string, subset string, rotation int")
+    table = spark.createDataFrame(boxes, BOX_SCHEMA)
+    faces = join_labels.join_labels(table, labels, listing, TrainingConfig(**values), miap)
+    return faces.orderBy("image_id", "face_id").collect()
+
+
+def key(image, *edges):
+    return (image, *(round(float(edge), 6) for edge in edges))

@@ -1,0 +1,146 @@
+"""The Spark stages on a standalone cluster: a master and a worker of the test's own, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from ml import storage
+from ml.flow.table import STAGES
+from ml.java import java_home
+from ml.workflow.execution import run_stage
+from ml.workflow.opening import open_run
+from ml.workflow.run import Run
+from support.airflow_root import end, family, submit, wait_for
+from support.spark_stages import BODIES
+
+pytestmark = pytest.mark.cluster
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A standalone master with one worker."""
+
+    master: str
+    page: str
+
+    def state(self) -> dict[str, Any]:
+        """What the master's page tells, or nothing while it does not answer."""
+        try:
+            return dict(httpx.get(f"{self.page}/json/", trust_env=False, timeout=10).json())
+        except (httpx.HTTPError, ValueError):
+            return {}
+
+    def workers(self) -> int:
+        return sum(worker["state"] == "ALIVE" for worker in self.state().get("workers", []))
+
+    def done(self) -> list[str]:
+        """The names of the applications that have ended well on the cluster."""
+        return sorted(app["name"] for app in self.state()["completedapps"] if app["state"] == "FINISHED")
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    port, page, worker_page = free_ports(3)
+    running = Cluster(f"spark://127.0.0.1:{port}", f"http://127.0.0.1:{page}")
+    program = [str(Path(sys.executable).with_name("spark-class"))]
+    host = ["--host", "127.0.0.1", "--webui-port"]
+    commands = {
+        "master": ["org.apache.spark.deploy.master.Master", *host, str(page), "--port", str(port)],
+        "worker": [
+            *("org.apache.spark.deploy.worker.Worker", *host, str(worker_page)),
+            *("--cores", "1", "--memory", "1g", "--work-dir", str(folder / "work"), running.master),
+        ],
+    }
+    environment = {**os.environ, "JAVA_HOME": str(java_home()), "SPARK_DAEMON_MEMORY": "256m"}
+    started = []
+    try:
+        for name, command in commands.items():
+            with (folder / f"{name}.log").open("wb") as log:
+                process = subprocess.Popen(
+                    program + command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            started.append(process)
+            wait_for(name, running.state if name == "master" else running.workers)
+        for process in started:
+            assert {connection.laddr.ip for connection in listeners(process.pid)} <= {"127.0.0.1", "::ffff:127.0.0.1"}
+        yield running
+    finally:
+        end([relative for process in reversed(started) for relative in family(process.pid)])
+        for process in started:
+            process.wait(timeout=20)
+
+
+def listeners(pid: int) -> list[Any]:
+    found = [c for process in family(pid) for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    assert found
+    return found
+
+
+def rows(run: Run, stage: str) -> dict[str, list[str]]:
+    """Every table of a stage, with its rows in an order of their own."""
+    manifest = run.pinned(stage)
+    files = [file for part in manifest.of_deliveries() for file in part.files]
+    tables = {file.path.split("/")[0] for file in files if file.path.endswith(".parquet")}
+    return {name: sorted(repr(row) for uri in manifest.table(name) for row in read(uri)) for name in sorted(tables)}
+
+
+def read(uri: str) -> list[dict[str, Any]]:
+    # Not by the path, whose folder `split=train` would be taken for a column.
+    with Path(storage.local_path(uri)).open("rb") as file:
+        return list(pq.read_table(file).to_pylist())
+
+
+def test_the_stages_give_on_a_cluster_what_they_give_locally(cluster, spark, sample_release, tmp_path):
+    local, remote = (
+        open_run(str(tmp_path / name), "run", {"release": str(sample_release), "chip_size": 32})
+        for name in ("local", "remote")
+    )
+    for stage, body in BODIES.items():
+        run_stage(local, STAGES[stage], lambda context, body=body: body(spark, context))
+        told = subprocess.run(
+            submit(stage, remote.uri, cluster.master, spark_executor_memory="768m", spark_cores_max="1"),
+            env={**os.environ, "JAVA_HOME": str(java_home())},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
+        assert told.returncode == 0, told.stdout[-6000:]
+    assert cluster.done() == sorted(BODIES)
+    for stage in BODIES:
+        here, there = local.pinned(stage), remote.pinned(stage)
+        assert there.key == here.key
+        assert there.ledger == here.ledger
+        if stage != "explore":
+            application = there.metrics["spark_application"]  # a job has one, a stage's body alone has none
+            assert there.metrics == {**here.metrics, "spark_application": application}
+            assert rows(remote, stage) == rows(local, stage)
+            assert rows(remote, stage)
+            assert all(rows(remote, stage).values())
+    here, there = (
+        json.loads(storage.read_bytes(run.pinned("explore").file("explore.json"))) for run in (local, remote)
+    )
+    assert there == here

@@ -1,0 +1,79 @@
+"""It learns what there is to learn, and nothing where there is nothing: on the drawn release the lower bound of the
+compact network's accuracy lies above the majority baseline, and with shuffled training labels it does not.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ml import storage
+from ml.features.reader import channel_sums, chips, split_table
+from ml.flow.table import STAGES
+from ml.sample.release import write_sample_release
+from ml.stages.evaluate import evaluate
+from ml.stages.train import train
+from ml.workflow.execution import run_stage
+from ml.workflow.opening import open_run
+from support.spark_stages import BODIES, do
+
+pytestmark = pytest.mark.slow
+EPOCHS = 20
+
+
+@pytest.fixture(scope="module")
+def prepared(spark, tmp_path_factory):
+    """Opens runs on a release as large as the demo's, all its Spark stages done."""
+    folder = tmp_path_factory.mktemp("learning")
+    write_sample_release(folder / "release", scenes=240)
+
+    def open_(run_id, **values):
+        values = {"release": str(folder / "release"), "epochs": EPOCHS, **values}
+        return do(spark, open_run(str(folder / "storage"), run_id, values), *BODIES)
+
+    return open_
+
+
+def metrics(run):
+    run_stage(run, STAGES["train"], train)
+    return run_stage(run, STAGES["evaluate"], evaluate).metrics
+
+
+def test_the_compact_network_learns_the_drawn_cue(prepared):
+    found = metrics(prepared("true"))
+    assert found["accuracy"]["low"] > found["majority"]["value"]
+    assert found["beats_majority"]
+
+
+def test_shuffled_training_labels_teach_nothing(prepared):
+    run = prepared("shuffled", min_faces=19)  # the parameter gives the training a key of its own
+    run.pin(with_shuffled_labels(run.pinned("featurize")))
+    found = metrics(run)
+    assert found["accuracy"]["low"] <= found["majority"]["value"]
+    assert not found["beats_majority"]
+
+
+def with_shuffled_labels(features):
+    """A copy of a features attempt whose training labels are dealt out anew; validation and test stay true."""
+    uri = features.uri + "-shuffled"
+    # The sums by label say what belongs to which label; here that is a lie of the test's own.
+    sums = {label: np.zeros(3, np.int64) for label in features.metrics["labels"]}
+    for file in features.files:
+        data = storage.read_bytes(features.file(file.path))
+        if file.path.startswith(split_table("train") + "/"):
+            table = pq.read_table(pa.BufferReader(data))
+            labels = np.random.default_rng(5).permutation(table["label"].to_numpy())
+            pixels = chips(table["pixels"].combine_chunks(), features.metrics["chip_size"])
+            for index, of_label in enumerate(sums.values()):
+                of_label += channel_sums(pixels[labels == index]).astype(np.int64)
+            place = table.schema.get_field_index("label")
+            buffer = pa.BufferOutputStream()
+            pq.write_table(table.set_column(place, "label", pa.array(labels, pa.int8())), buffer)
+            data = buffer.getvalue().to_pybytes()
+        storage.write_bytes(storage.join(uri, file.path), data)
+    told = {**features.metrics["label_sums"], "train": {label: found.tolist() for label, found in sums.items()}}
+    metrics = {**features.metrics, "label_sums": told}
+    update = {"uri": uri, "attempt": features.attempt + "-shuffled", "metrics": metrics}
+    copied = features.model_copy(update=update)
+    storage.write_bytes(storage.join(uri, "manifest.json"), copied.model_dump_json().encode())
+    return copied
