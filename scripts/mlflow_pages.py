@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 
-from local_airflow import HOST, ROOT, STOP_SECONDS, free_port
+from airflow_environment import ROOT
 from ml import experiments, storage
 from ml.deployment import DEPLOYMENT_VARIABLE, load_deployment
 from ml.errors import ResourceError, StageError
 from ml.supervision import end_process_tree
+from ports import HOST, free_port
+
+STOP_SECONDS = 10
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from airflow_root import ROOT, SMALL, make_root
 
-from local_airflow import environment, migrate
+from airflow_environment import environment, migrate
 from ml import storage
 from ml.manifests import load_manifest
 

@@ -11,13 +11,13 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-import local_airflow
+import airflow_home
 
 
 @pytest.fixture
 def settings():
     """The module as Airflow loads it from its folder `config`."""
-    spec = importlib.util.spec_from_file_location("settings", local_airflow.CONFIG / "airflow_local_settings.py")
+    spec = importlib.util.spec_from_file_location("settings", airflow_home.CONFIG / "airflow_local_settings.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -49,6 +49,6 @@ def test_a_savepoint_is_not_refused_because_another_component_has_written(settin
 
 
 def test_airflows_folder_holds_the_settings(tmp_path):
-    home = local_airflow.airflow_home(tmp_path)
-    assert local_airflow.airflow_home(tmp_path) == home
+    home = airflow_home.airflow_home(tmp_path)
+    assert airflow_home.airflow_home(tmp_path) == home
     assert (home / "config" / "airflow_local_settings.py").is_file()
