@@ -100,7 +100,7 @@ def up(root: Path) -> None:
         record = _start(root, port)
         try:
             _wait_until_healthy(record)
-            _check_listeners(processes(record))
+            check_listeners(processes(record))
         except BaseException:
             print(_tail(root / "var" / "airflow" / "standalone.log"), file=sys.stderr)
             end_processes(processes(record), STOP_SECONDS)
@@ -162,7 +162,7 @@ def _healthy(port: int) -> bool:
     return all((health.get(name) or {}).get("status") == "healthy" for name in HEALTHY_COMPONENTS)
 
 
-def _check_listeners(family: list[psutil.Process]) -> None:
+def check_listeners(family: list[psutil.Process]) -> None:
     """Make sure that no other machine can reach anything that was started."""
     for process in family:
         with contextlib.suppress(psutil.Error):
