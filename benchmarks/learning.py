@@ -65,7 +65,7 @@ def main() -> int:
     if not FACES.exists():
         print(f"learning, robustness: skipped, for there is no {FACES.parent}")
         return 0
-    from local_airflow import environment
+    from airflow_environment import environment
 
     os.environ.update(environment(ROOT))
     del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set

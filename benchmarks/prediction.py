@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=500, help="scenes to make photographs of")
     arguments = parser.parse_args()
-    from local_airflow import environment
+    from airflow_environment import environment
 
     os.environ.update(environment(ROOT))
     del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set

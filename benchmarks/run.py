@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=0.1, help="share of the published annotation rows")
     parser.add_argument("--scenes", type=int, default=500, help="drawn photographs to chip")
     arguments = parser.parse_args()
-    from local_airflow import environment
+    from airflow_environment import environment
 
     os.environ.update(environment(ROOT))
     del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from local_airflow import ROOT, ensure_deployment, environment, migrate
+from airflow_environment import ROOT, ensure_deployment, environment, migrate
 from ml.config.deployment import load_deployment, parse_config
 from ml.config.forms import with_options
 from ml.config.training import TrainingConfig

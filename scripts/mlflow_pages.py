@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 
-from local_airflow import HOST, ROOT, STOP_SECONDS, free_port
+from airflow_environment import ROOT
 from ml import storage
 from ml.config.deployment import DEPLOYMENT_VARIABLE, load_deployment
 from ml.errors import ResourceError, StageError
 from ml.tracking import experiments
 from ml.workflow.supervision import end_process_tree
+from ports import HOST, free_port
+
+STOP_SECONDS = 10
 
 
 def main() -> int:

@@ -28,7 +28,7 @@ class PredictionConfig(FlowConfig):
     )
     model: str | None = field(
         None,
-        "TestPredictions",
+        "Answers",
         "Model",
         "Attempt folder of stage train; empty: the champion, or where there is none the model that was trained last.",
         min_length=1,
@@ -36,7 +36,7 @@ class PredictionConfig(FlowConfig):
     )
     min_confidence: float = field(
         0.75,
-        "TestPredictions",
+        "Answers",
         "Least confidence",
         "Below this probability of the label that it would be given, a face is answered 'unknown'.",
         ge=0.5,
@@ -44,7 +44,7 @@ class PredictionConfig(FlowConfig):
     )
     sample: int = field(
         24,
-        "TestPredictions",
+        "Answers",
         "Annotated photographs",
         "So many photographs are copied with their answers drawn on.",
         ge=0,

@@ -43,7 +43,7 @@ class Answer:
 
 
 class Predictor:
-    """TestPredictions for faces, by a trained model and a least confidence.
+    """Answers for faces, by a trained model and a least confidence.
 
     Args:
         classifier: The model.

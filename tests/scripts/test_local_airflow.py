@@ -1,23 +1,30 @@
-"""The local Airflow's settings for SQLite."""
+"""The local Airflow: its settings for SQLite, its ports, and the record of what runs."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
+import socket
 import sqlite3
 
+import psutil
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+import airflow_home
 import local_airflow
+from airflow_home import Component, Record
+from ml.errors import ResourceError
+from ports import HOST, free_port, free_port_from
 
 
 @pytest.fixture
 def settings():
     """The module as Airflow loads it from its folder `config`."""
-    spec = importlib.util.spec_from_file_location("settings", local_airflow.CONFIG / "airflow_local_settings.py")
+    spec = importlib.util.spec_from_file_location("settings", airflow_home.CONFIG / "airflow_local_settings.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -49,6 +56,53 @@ def test_a_savepoint_is_not_refused_because_another_component_has_written(settin
 
 
 def test_airflows_folder_holds_the_settings(tmp_path):
-    home = local_airflow.airflow_home(tmp_path)
-    assert local_airflow.airflow_home(tmp_path) == home
+    home = airflow_home.airflow_home(tmp_path)
+    assert airflow_home.airflow_home(tmp_path) == home
     assert (home / "config" / "airflow_local_settings.py").is_file()
+
+
+def test_a_record_is_read_as_it_was_written_and_names_what_has_ended(tmp_path):
+    airflow_home.airflow_home(tmp_path)
+    assert airflow_home.recorded(tmp_path) is None
+    running, recycled = Component.of(os.getpid()), Component(os.getpid(), started=1.0)
+    record = Record(8080, "mark", {"scheduler": running, "triggerer": recycled})
+    airflow_home.write_record(tmp_path, record)
+    assert airflow_home.recorded(tmp_path) == record
+    assert record.ended() == ["triggerer"]
+    airflow_home.remove_record(tmp_path)
+    assert airflow_home.recorded(tmp_path) is None
+
+
+def test_secrets_and_password_are_made_once_for_this_user_alone(tmp_path):
+    kept = airflow_home.kept_secrets(tmp_path), airflow_home.password(tmp_path)
+    assert (airflow_home.kept_secrets(tmp_path), airflow_home.password(tmp_path)) == kept
+    for name in ("secrets.json", "passwords.json"):
+        assert (airflow_home.airflow_home(tmp_path) / name).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_next_free_port_is_taken(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind((HOST, free_port_from(20_000)))
+        taken.listen()
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("PORT", str(port))
+        assert port < free_port(8080) < port + 100
+
+
+def test_a_port_that_is_not_a_number_is_refused(monkeypatch):
+    monkeypatch.setenv("PORT", "http")
+    with pytest.raises(ResourceError, match="PORT is 'http'"):
+        free_port(8080)
+
+
+def test_what_other_machines_can_reach_is_refused():
+    this_process = psutil.Process()
+    with socket.socket() as server:
+        server.bind((HOST, 0))
+        server.listen()
+        local_airflow.check_listeners([this_process])
+    with socket.socket() as server:
+        server.bind(("0.0.0.0", 0))
+        server.listen()
+        with pytest.raises(ResourceError, match="other machines can reach"):
+            local_airflow.check_listeners([this_process])

@@ -38,7 +38,7 @@ def compared(tmp_path, monkeypatch):
 
 
 def answered(right, images=None):
-    """TestPredictions of which the given ones are right, on faces of label 0 and 1 by turns."""
+    """Return predictions of which the given ones are right, on faces of label 0 and 1 by turns."""
     right = np.asarray(right, bool)
     truth = np.arange(len(right)) % 2
     second = np.where(truth == right, 0.9, 0.1)

@@ -24,8 +24,8 @@ from ml.features import feed as feed_module
 from ml.features import reader as reader_module
 from ml.features.reader import FeatureReader
 from ml.flow.table import STAGES
-from ml.model import write
 from ml.model import classifier as classifier_module
+from ml.model import write
 from ml.model.classifier import Classifier
 from ml.networks.table import NETWORKS
 from ml.networks.transfer import BACKBONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +14,15 @@ import httpx
 import psutil
 import yaml
 
+import airflow_home
 import local_airflow
+import ports
 from ml import storage
 from ml.workflow.run import Run, load_run, slug
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
-# As `local_airflow.ensure_deployment` has it, and for JVMs that live ten seconds: compiling less saves 40% of a flow.
+# Those of `airflow_environment.ensure_deployment`; for JVMs that live ten seconds, compiling less saves 40% of a flow.
 SPARK_CONF = {
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
@@ -61,10 +62,10 @@ def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
     """
     local_airflow.up(root)
     try:
-        port = local_airflow.recorded(root)["port"]
-        password = json.loads((root / "var" / "airflow" / "passwords.json").read_text())[local_airflow.USER]
-        with httpx.Client(base_url=f"http://{local_airflow.HOST}:{port}", trust_env=False, timeout=180) as client:
-            answer = client.post("/auth/token", json={"username": local_airflow.USER, "password": password})
+        port = airflow_home.recorded(root).port
+        password = airflow_home.password(root)
+        with httpx.Client(base_url=f"http://{ports.HOST}:{port}", trust_env=False, timeout=180) as client:
+            answer = client.post("/auth/token", json={"username": airflow_home.USER, "password": password})
             client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
             for dag in dags:
                 wait_for(f"the DAG {dag}", lambda dag=dag: client.get(f"/api/v2/dags/{dag}").status_code == 200)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import local_airflow
+import airflow_home
 from apt_packages import PROGRAMS
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def logged_in(base_url: str, password: str, dark: bool = False) -> Iterator[Page
         )
         page.set_default_timeout(60_000)
         page.goto("/")
-        page.locator("input[name=username]").fill(local_airflow.USER)
+        page.locator("input[name=username]").fill(airflow_home.USER)
         page.locator("input[name=password]").fill(password)
         page.get_by_role("button", name="Sign in").click()
         page.get_by_test_id("nav-dags-link").wait_for()

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
-import local_airflow
-from ml.workflow.supervision import find_process
+import airflow_environment
+import airflow_home
 from support.airflow_root import SMALL, Airflow, attempts, make_root, running, wait_for
 from support.landings import deliver
 
@@ -46,7 +46,7 @@ class Backfills(Airflow):
     def backfill(self, *options: str) -> str:
         done = subprocess.run(
             ["airflow", "backfill", "create", "--dag-id", DAG, *options],
-            env={**os.environ, **local_airflow.environment(self.root)},
+            env={**os.environ, **airflow_environment.environment(self.root)},
             capture_output=True,
             text=True,
         )
@@ -105,8 +105,7 @@ def test_a_database_that_another_program_holds_for_a_while_ends_no_component(air
         time.sleep(12)
         database.rollback()
     time.sleep(3)  # for a component that gave up to end
-    components = local_airflow.recorded(airflow.root)["components"]
-    assert [name for name, component in components.items() if find_process(**component) is None] == []
+    assert airflow_home.recorded(airflow.root).ended() == []
     assert "database is locked" not in log.read_text(errors="replace")
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from local_airflow import environment, migrate
+from airflow_environment import environment, migrate
 from ml import storage
 from ml.workflow.manifest import load_manifest
 from support.airflow_root import ROOT, SMALL, make_root

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-import local_airflow
+import airflow_home
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.prediction.run import open_prediction
@@ -128,9 +128,9 @@ def test_the_first_candidate_is_approved_without_a_comparison(airflow, candidate
     assert airflow.end(run_id) == expected
     assert used() == ("a", None, "a")
     assert decision(airflow, "a")[0] == "promoted"
-    assert f"by {local_airflow.USER}" in decision(airflow, "a")[1]
+    assert f"by {airflow_home.USER}" in decision(airflow, "a")[1]
     extra = airflow.events("open_images_champion")[0]
-    assert (extra["champion"]["number"], extra["previous"], extra["by"]) == (1, None, local_airflow.USER)
+    assert (extra["champion"]["number"], extra["previous"], extra["by"]) == (1, None, airflow_home.USER)
 
 
 def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, candidates, used):

@@ -16,7 +16,9 @@ import psutil
 import pytest
 import yaml
 
+import airflow_environment
 import local_airflow
+from airflow_home import Component, recorded, write_record
 from ml import storage
 from ml.config.forms import form_fields
 from ml.config.training import TrainingConfig
@@ -263,7 +265,7 @@ def test_a_parameter_that_does_not_exist_fails_the_run_at_once(airflow, page):
 
 def job_of(airflow: Airflow, run_id: str) -> list[psutil.Process]:
     """The processes of a run's Spark job, below Airflow's: its JVM, and all that this started."""
-    family = local_airflow.processes(local_airflow.recorded(airflow.root))
+    family = local_airflow.processes(recorded(airflow.root))
     found = []
     for process in family:
         try:
@@ -367,7 +369,7 @@ def kill(find: Callable[[], list[psutil.Process]]) -> bool:
 def processes_of(airflow: Airflow, *arguments: str) -> list[psutil.Process]:
     """The processes below Airflow's in whose command line all of these are found."""
     found = []
-    for process in local_airflow.processes(local_airflow.recorded(airflow.root)):
+    for process in local_airflow.processes(recorded(airflow.root)):
         with contextlib.suppress(psutil.Error):
             command = " ".join(process.cmdline())
             if all(argument in command for argument in arguments):
@@ -377,14 +379,14 @@ def processes_of(airflow: Airflow, *arguments: str) -> list[psutil.Process]:
 
 def restart_scheduler(airflow: Airflow) -> None:
     """Kill the scheduler, as the machine does that has no memory left, and start it again as it was."""
-    record = local_airflow.recorded(airflow.root)
-    scheduler = psutil.Process(record["components"]["scheduler"]["pid"])
+    record = recorded(airflow.root)
+    scheduler = psutil.Process(record.components["scheduler"].pid)
     workers = scheduler.children()
     scheduler.kill()
     found = {process.pid for process in local_airflow.processes(record)}
     assert workers
     assert {worker.pid for worker in alive(workers)} <= found, "they have lost their parent, and are still known"
-    variables = {**local_airflow.environment(airflow.root, record["port"]), local_airflow.MARK: record["mark"]}
+    variables = {**airflow_environment.environment(airflow.root, record.port), local_airflow.MARK: record.mark}
     again = subprocess.Popen(
         local_airflow.COMPONENTS["scheduler"],
         env={**os.environ, **variables},
@@ -392,23 +394,23 @@ def restart_scheduler(airflow: Airflow) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    record["components"]["scheduler"] = {"pid": again.pid, "started": psutil.Process(again.pid).create_time()}
-    (airflow.root / "var" / "airflow" / "standalone.json").write_text(json.dumps(record))
+    record.components["scheduler"] = Component.of(again.pid)
+    write_record(airflow.root, record)
 
 
 def test_up_names_the_component_that_has_ended_and_leaves_the_others(airflow):
-    record = local_airflow.recorded(airflow.root)
-    end(family(record["components"]["log-server"]["pid"]))
+    record = recorded(airflow.root)
+    end(family(record.components["log-server"].pid))
     with pytest.raises(TransientError, match="without its log-server"):
         local_airflow.up(airflow.root)
     assert airflow.get("")["dag_id"] == DAG
 
 
 def test_down_leaves_no_process(airflow):
-    record = local_airflow.recorded(airflow.root)
+    record = recorded(airflow.root)
     processes = local_airflow.processes(record)
     assert len(processes) >= len(local_airflow.COMPONENTS)
     local_airflow.down(airflow.root)
     assert alive(processes) == []
     assert local_airflow.processes(record) == []
-    assert local_airflow.recorded(airflow.root) is None
+    assert recorded(airflow.root) is None

@@ -1,0 +1,142 @@
+"""Prepare what Airflow needs before it runs here: environment variables, its database, a deployment file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from airflow_home import USER, airflow_home, kept_secrets, passwords_file, recorded
+from ml.errors import ResourceError
+from ml.java import java_home
+from ports import HOST, free_port
+
+ROOT = Path(__file__).resolve().parent.parent
+API_PORT = 8080
+DATABASE_SECONDS = 60
+LOCAL_NOTE = """\
+# Defaults of this machine's runs, yours to change. spark_conf is for the short jobs of a small release: for the whole
+# data set remove it, and set spark.driver.memory instead.
+"""
+
+
+def environment(root: Path, port: int | None = None) -> dict[str, str]:
+    """Give the variables with which Airflow runs on this machine, to be laid over `os.environ`.
+
+    Args:
+        root: The project's folder, or another one with `dags/` and `plugins/` in it.
+        port: The API server's port. Defaults to that of the Airflow that runs, else to a free one.
+    """
+    if port is None:
+        running = recorded(root)
+        port = running.port if running else free_port(API_PORT)
+    defaults = {
+        "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(
+            {"conn_type": "spark", "host": "local[2]", "extra": {"deploy-mode": "client"}}
+        ),
+        "OPEN_IMAGES_CONFIG": str(root / "var" / "deployment.yaml"),
+    }
+    return {
+        **_airflow_variables(root, f"http://{HOST}:{port}", port),
+        "JAVA_HOME": str(java_home()),
+        # Driver and executors must run the same Python.
+        "PYSPARK_PYTHON": sys.executable,
+        "PYSPARK_DRIVER_PYTHON": sys.executable,
+        "SPARK_LOCAL_IP": HOST,
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        # A process that Airflow renames keeps its environment, by whose mark `down` finds it without its parent.
+        "SPT_NOENV": "1",
+        "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)]),
+        # Calls between Airflow's components go through no proxy.
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"])),
+        **{name: os.environ.get(name) or value for name, value in defaults.items()},
+    }
+
+
+def _airflow_variables(root: Path, url: str, port: int) -> dict[str, str]:
+    home, secrets = airflow_home(root), kept_secrets(root)
+    return {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(root / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(root / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        # Answers 127.0.0.1: where logs are asked for, and the same after a laptop has changed its network and name.
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": "urllib.request.localhost",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        "AIRFLOW__CORE__FERNET_KEY": secrets.fernet_key,
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords_file(root)),
+        "AIRFLOW__API__HOST": HOST,
+        "AIRFLOW__API__PORT": str(port),
+        "AIRFLOW__API__BASE_URL": url,
+        "AIRFLOW__API__SECRET_KEY": secrets.api_secret_key,
+        "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
+        # SQLite has one writer at a time. After the five seconds that Python waits by itself, as on a disk that is busy
+        # with an installation, the scheduler would end for good.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
+        "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
+        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+    }
+
+
+def migrate(root: Path) -> None:
+    """Make or upgrade Airflow's database if it needs that; the first time takes about 20 s.
+
+    Raises:
+        ResourceError: Airflow could not do it.
+    """
+    home = airflow_home(root)
+    stamp = home / "migrated-to"
+    version = importlib.metadata.version("apache-airflow")
+    if (home / "airflow.db").exists() and stamp.exists() and stamp.read_text() == version:
+        return
+    print("Making Airflow's database, which takes about 20 s ...", flush=True)
+    done = subprocess.run(
+        ["airflow", "db", "migrate"],
+        env={**os.environ, **environment(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        print(done.stdout[-4000:], file=sys.stderr)
+        raise ResourceError("Airflow's database could not be made; what `airflow db migrate` said stands above.")
+    stamp.write_text(version)
+
+
+def ensure_deployment(root: Path) -> Path:
+    """Write `var/deployment.yaml`, and the drawn release that it names, where they are absent.
+
+    Returns:
+        The file.
+
+    Raises:
+        ResourceError: The release could not be drawn.
+    """
+    deployment = root / "var" / "deployment.yaml"
+    release = root / "var" / "sample-release"
+    if not deployment.exists():
+        deployment.parent.mkdir(parents=True, exist_ok=True)
+        # For the short jobs of a small release: no web page, few partitions, and Java's quick compiler alone, which
+        # saves a quarter of each job. The file says that it is the user's to change for a release of millions of rows.
+        spark_conf = {
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "8",
+            "spark.log.level": "WARN",
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        }
+        content = {"storage": str(root / "var" / "storage"), "release": str(release), "spark_conf": spark_conf}
+        deployment.write_text(LOCAL_NOTE + yaml.safe_dump(content))
+    if yaml.safe_load(deployment.read_text()).get("release") == str(release) and not release.exists():
+        print("Drawing a small release into var/sample-release ...", flush=True)
+        done = subprocess.run([sys.executable, "-m", "ml", "sample-release", str(release)], cwd=ROOT)
+        if done.returncode:
+            raise ResourceError("The sample release could not be drawn; what was said stands above.")
+    return deployment

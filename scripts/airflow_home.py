@@ -1,0 +1,135 @@
+"""Keep what Airflow needs from one start to the next in `var/airflow`: its secrets, and the record of what runs."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import psutil
+
+from ml.workflow.supervision import find_process
+
+USER = "admin"
+CONFIG = Path(__file__).resolve().parent / "local_airflow_config"
+
+
+def airflow_home(root: Path) -> Path:
+    """Give the folder of Airflow's database, logs and secrets, which is closed to other users."""
+    home = root / "var" / "airflow"
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)
+    with contextlib.suppress(FileExistsError):  # where Airflow looks for airflow_local_settings.py
+        (home / "config").symlink_to(CONFIG)
+    return home
+
+
+@contextlib.contextmanager
+def only_one_at_a_time(root: Path) -> Iterator[None]:
+    """Wait until no other `up` or `down` of this root is at work."""
+    with (airflow_home(root) / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """The secrets that Airflow's components share."""
+
+    fernet_key: str = field(default_factory=lambda: base64.urlsafe_b64encode(os.urandom(32)).decode())
+    jwt_secret: str = field(default_factory=lambda: secrets.token_urlsafe(64))
+    api_secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+
+def kept_secrets(root: Path) -> Secrets:
+    """Read this machine's secrets, which the first call makes."""
+    path = _write_once(airflow_home(root) / "secrets.json", json.dumps(asdict(Secrets())))
+    return Secrets(**json.loads(path.read_text()))
+
+
+def passwords_file(root: Path) -> Path:
+    """Give the file that Airflow's simple auth manager keeps, made here so that no log shows the password."""
+    return _write_once(airflow_home(root) / "passwords.json", json.dumps({USER: secrets.token_urlsafe(12)}))
+
+
+def password(root: Path) -> str:
+    """Read the password of `USER`."""
+    return str(json.loads(passwords_file(root).read_text())[USER])
+
+
+def _write_once(path: Path, text: str) -> Path:
+    """Write a file for this user alone, unless it is there; if two processes do so at once, one of them wins."""
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(text)
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    return path
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component of Airflow, known by its start time too, because process ids are used again."""
+
+    pid: int
+    started: float
+
+    @classmethod
+    def of(cls, pid: int) -> Component:
+        """Describe a process that has just been started."""
+        return cls(pid, psutil.Process(pid).create_time())
+
+    def process(self) -> psutil.Process | None:
+        """Find the process, or None once it has ended."""
+        return find_process(self.pid, self.started)
+
+
+@dataclass(frozen=True)
+class Record:
+    """The Airflow that `up` started last.
+
+    Attributes:
+        port: The API server's.
+        mark: The value that all of its processes have in their environment.
+        components: By name, in the order of their start.
+    """
+
+    port: int
+    mark: str
+    components: dict[str, Component]
+
+    def ended(self) -> list[str]:
+        """List the components that no longer run."""
+        return [name for name, component in self.components.items() if component.process() is None]
+
+
+def recorded(root: Path) -> Record | None:
+    """Read the record of the Airflow that was started last, or None if there is none."""
+    try:
+        content = json.loads(_record_path(root).read_text())
+    except (OSError, ValueError):
+        return None
+    components = {name: Component(**component) for name, component in content.pop("components").items()}
+    return Record(**content, components=components)
+
+
+def write_record(root: Path, record: Record) -> None:
+    """Keep a record for `recorded`."""
+    _record_path(root).write_text(json.dumps(asdict(record), indent=2))
+
+
+def remove_record(root: Path) -> None:
+    """Forget what was recorded."""
+    _record_path(root).unlink(missing_ok=True)
+
+
+def _record_path(root: Path) -> Path:
+    return root / "var" / "airflow" / "standalone.json"
