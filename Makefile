@@ -47,7 +47,7 @@ lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
 docs: setup ## Build the documentation site into var/site, and check its pages and links
-	@cd "$(ROOT)" && $(PY) -m mkdocs build --quiet && echo "The site is var/site/index.html"
+	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is var/site/index.html"
 
 bench: setup ## Measure (BENCH=learning, training, prediction, parse or backfill in place of the Spark stages)
 	@$(PY) "$(ROOT)/benchmarks/$(or $(BENCH),run).py" $(ARGS)
