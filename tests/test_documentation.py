@@ -101,6 +101,13 @@ def test_every_target_that_the_documentation_names_is_in_the_makefile():
         assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)\b", code)) <= targets, page.name
 
 
+def test_the_architecture_page_has_every_package_of_ml():
+    packages = {file.parent.name for file in (ROOT / "ml").glob("*/__init__.py")}
+    picture, table = (DOCS / "architecture.md").read_text().split("## The packages of `ml`")[1].split("| package |")
+    assert packages <= set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert packages <= set(re.findall(r"\w+", picture))
+
+
 def test_the_glossary_has_the_words_of_the_project_in_order():
     words = headings(DOCS / "glossary.md")[1:]
     assert words == sorted(words)
