@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down mlflow doctor test test-all lint bench
+.PHONY: help setup demo up down mlflow doctor test test-all lint docs bench
 
 help: ## List what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -45,6 +45,9 @@ test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (i
 
 lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+docs: setup ## Build the documentation site into var/site, and check its pages and links
+	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is var/site/index.html"
 
 bench: setup ## Measure (BENCH=learning, training, prediction, parse or backfill in place of the Spark stages)
 	@$(PY) "$(ROOT)/benchmarks/$(or $(BENCH),run).py" $(ARGS)

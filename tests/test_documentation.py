@@ -1,10 +1,11 @@
-"""The README says what the code says."""
+"""The documentation says what the code says, and can be read from one page to the next."""
 
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ml.config.clean_up import CleanUpConfig
 from ml.config.forms import markdown_table
@@ -13,7 +14,30 @@ from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+DOCS = ROOT / "docs"
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+GLOSSARY = (
+    *("photograph", "image", "face", "box", "chip", "label", "subset", "split", "delivery", "landing", "run", "stage"),
+    *("attempt", "key", "pin", "candidate", "champion"),
+)
+
+
+class SiteLoader(yaml.SafeLoader):
+    """Read `mkdocs.yml`, whose extensions name Python functions."""
+
+
+SiteLoader.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda loader, suffix, node: suffix)
+
+
+def headings(page):
+    """Return the text of every heading of a page, without those that are comments in its code."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+
+
+def anchor(heading):
+    """Return the name by which a link finds a heading, on GitHub and in the site."""
+    return re.sub(r"[^\w\s-]", "", heading).strip().lower().replace(" ", "-")
 
 
 @pytest.mark.parametrize(
@@ -32,23 +56,64 @@ def test_the_parameters_tables_are_the_configurations(page, name, config):
 
 
 def test_every_link_and_picture_of_the_documentation_exists():
-    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
-        for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for page in PAGES:
+        text = page.read_text()
+        targets = re.findall(r"\]\((?!https?://)([^)]*)\)", text) + re.findall(r'<img src="([^"]+)"', text)
+        for target in targets:
+            path, _, fragment = target.partition("#")
+            found = page.parent / path if path else page
+            assert found.exists(), f"{page.name}: {target}"
+            assert not fragment or fragment in map(anchor, headings(found)), f"{page.name}: {target}"
 
 
-def test_every_section_of_the_readme_that_a_message_names_is_there():
-    code = "\n".join(
-        path.read_text() for folder in ("ml", "plugins", "dags", "scripts") for path in ROOT.glob(f"{folder}/**/*.py")
-    )
-    named = set(re.findall(r"README, '([^']+)'", code))
-    assert named
-    assert named <= set(re.findall(r"^#+ (.*)$", README, re.MULTILINE))
+def test_every_page_is_in_the_navigation_of_the_site():
+    def pages(entry):
+        if isinstance(entry, str):
+            return [entry]
+        parts = entry.values() if isinstance(entry, dict) else entry
+        return [page for part in parts for page in pages(part)]
+
+    site = yaml.load((ROOT / "mkdocs.yml").read_text(), SiteLoader)
+    assert sorted(pages(site["nav"])) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
+    assert site["strict"]
 
 
-def test_every_target_that_the_readme_names_is_in_the_makefile():
+def test_the_readme_is_short_and_leads_to_every_page():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 170
+    for page in {page.name for page in DOCS.glob("*.md")} - {"index.md"}:
+        assert f"](docs/{page})" in text, page
+
+
+def test_every_page_that_a_message_names_is_there():
+    files = [
+        file for floor in ("ml", "plugins", "dags", "scripts", "spark_jobs") for file in ROOT.glob(f"{floor}/**/*.py")
+    ]
+    named = {page for file in files for page in re.findall(r"\bdocs/[\w/.-]+\.md", file.read_text())}
+    assert {"docs/your-own-release.md", "docs/deployment.md"} <= named
+    for page in named:
+        assert (ROOT / page).exists(), page
+
+
+def test_every_target_that_the_documentation_names_is_in_the_makefile():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)\b", README)) <= targets
+    for page in PAGES:
+        # In code only: "make it" is no target.
+        code = "\n".join(re.findall(r"^```.*?^```|`[^`\n]+`", page.read_text(), re.MULTILINE | re.DOTALL))
+        assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)\b", code)) <= targets, page.name
+
+
+def test_the_architecture_page_has_every_package_of_ml():
+    packages = {file.parent.name for file in (ROOT / "ml").glob("*/__init__.py")}
+    picture, table = (DOCS / "architecture.md").read_text().split("## The packages of `ml`")[1].split("| package |")
+    assert packages <= set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
+    assert packages <= set(re.findall(r"\w+", picture))
+
+
+def test_the_glossary_has_the_words_of_the_project_in_order():
+    words = headings(DOCS / "glossary.md")[1:]
+    assert words == sorted(words)
+    assert set(GLOSSARY) <= set(words)
 
 
 def test_the_changelog_and_the_licence_are_those_of_the_package():

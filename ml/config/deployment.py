@@ -96,7 +96,7 @@ def load_deployment() -> Deployment:
             "Correct the variable or the file.",
         ) from error
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{named} must hold `name: value` lines.", "See README, 'Defaults of a deployment'.")
+        raise ConfigurationError(f"{named} must hold `name: value` lines.", "See docs/deployment.md.")
     flows: dict[str, type[FlowConfig]] = {
         "prediction": PredictionConfig,
         "promotion": PromotionConfig,

@@ -83,7 +83,7 @@ def _find(uri: str, candidates: Sequence[str]) -> str:
         return found
     raise DataError(
         f"The release at {uri} has no {candidates[0]} (nor {', '.join(candidates[1:])}).",
-        "Download the missing file; README, 'Your own release', lists all of them.",
+        "Download the missing file; docs/your-own-release.md lists all of them.",
     )
 
 
