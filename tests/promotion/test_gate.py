@@ -23,7 +23,7 @@ def version(number, as_of="2026-01-01T00:00:00+00:00"):
 
 
 def answered(right, sources):
-    """Return predictions of which the given ones are right; labels 0 and 1 alternate, each face on an image of its own."""
+    """Make predictions of which the given ones are right; labels 0 and 1 alternate, each face has its own image."""
     truth = np.arange(len(right)) % 2
     second = np.where(truth == right, 0.9, 0.1)
     columns = {"image_id": np.arange(len(right)).astype(str), "source": sources}
