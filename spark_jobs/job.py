@@ -51,9 +51,7 @@ def main(stage: str, body: Body[C]) -> None:
 def _traced(spark: SparkSession, body: Body[C], context: FlowContext[C]) -> Result:
     """The result of a job, with the id by which Spark's history server knows its application."""
     result = body(spark, context)
-    return dataclasses.replace(
-        result, metrics={**result.metrics, "spark_application": spark.sparkContext.applicationId}
-    )
+    return dataclasses.replace(result, spark_application=spark.sparkContext.applicationId)
 
 
 def session(name: str) -> SparkSession:

@@ -42,8 +42,8 @@ def load_classifier(source: Manifest, features: Manifest, labels: Sequence[str])
 def ask(features: Manifest, classifiers: Sequence[Classifier]) -> Iterator[tuple[Batch, list[NDArray[np.float32]]]]:
     """Read the test split once: each batch with the probabilities that each of the models gives it.
 
-    The batches have the columns face_id and image_id, and of the columns of `ml.metrics.slices` and miap_label those that
-    the features hold.
+    The batches have the columns face_id and image_id, and those that the features hold of miap_label and the columns of
+    `ml.metrics.slices`.
 
     Raises:
         GuardError: The pixels are not those that were written.

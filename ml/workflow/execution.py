@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ResourceError, StageError, TransientError
+from ml.flow.record import Record
 from ml.flow.stage import Stage
 from ml.workflow.attempt import CLAIM, check_claim, new_attempt
 from ml.workflow.manifest import Manifest, commit, list_files, versions
@@ -33,10 +34,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage's body hands back besides the files it wrote: metrics, and counts of rows by reason."""
+    """What a stage's body hands back besides the files it wrote.
 
-    metrics: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        record: What it states about its output.
+        ledger: Counts of rows by what became of them.
+        spark_application: The id of the Spark application that did the work, which Spark's history lists.
+    """
+
+    record: Record | dict[str, Any] = field(default_factory=dict)
     ledger: dict[str, int] = field(default_factory=dict)
+    spark_application: str | None = None
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The JSON values that the manifest holds."""
+        values = self.record.json_values() if isinstance(self.record, Record) else self.record
+        return values | ({"spark_application": self.spark_application} if self.spark_application else {})
 
 
 @dataclass(frozen=True)

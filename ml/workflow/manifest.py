@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ml import storage
 from ml.errors import DataError
+from ml.flow.record import Record
 
 PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
+
+R = TypeVar("R", bound=Record)
 
 
 class File(BaseModel):
@@ -48,6 +51,20 @@ class Manifest(BaseModel):
     started: str
     finished: str
     parts: dict[str, str] = {}
+
+    def record(self, kind: type[R]) -> R:
+        """Read what the stage stated about its output.
+
+        Raises:
+            DataError: The manifest does not hold such a record: it is of another version of the program.
+        """
+        try:
+            return kind.model_validate(self.metrics)
+        except ValidationError as error:
+            raise DataError(
+                f"The manifest of {self.uri} holds no {kind.__name__}: {error}",
+                f"It was written by another version of the program; run stage {self.stage} again.",
+            ) from error
 
     def of_deliveries(self) -> list[Manifest]:
         """The manifests that hold the files: its parts', oldest delivery first, or itself."""
