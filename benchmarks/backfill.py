@@ -94,7 +94,7 @@ def backfill(
                 continue
             run, told = airflow.run(run_id), airflow.pushed(run_id, "evaluate")
             digests[month] = features_digest(run)
-            faces = sum(sum(split.values()) for split in run.pinned("featurize").metrics["faces"].values())
+            faces = sum(run.pinned("featurize").ledger.values())
             found = told["accuracy"]
             interval_told = f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
             print(

@@ -12,6 +12,7 @@ Prints Markdown for `benchmarks/README.md`.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
 import os
 import platform
@@ -21,6 +22,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spark_jobs.chip import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "scale"
@@ -48,6 +53,7 @@ def main() -> int:
 
 def chips(folder: Path, scenes: int) -> None:
     """Photographs a second of the stage chip, beside a loop that does the same without Spark."""
+    from ml.flow.chips_record import ChipsRecord
     from ml.flow.table import STAGES
     from ml.release.release import find_release
     from ml.sample.release import write_sample_release
@@ -67,26 +73,29 @@ def chips(folder: Path, scenes: int) -> None:
     found = find_release(str(release))
     started = time.perf_counter()
     for image in images:
-        cut_image(image, found, run.config.margin, run.config.min_face_size)
+        cut_image(image, found.photographs, run.config.margin, run.config.min_face_size)
     loop = time.perf_counter() - started
     print("| chips | photographs | seconds | photographs/s |\n|---|---|---|---|")
-    photographs = manifest.metrics["images"]
+    photographs = manifest.record(ChipsRecord).images
     print(f"| stage `{STAGES['chip'].name}`, whole spark-submit, 2 cores | {photographs} | {seconds:.1f} | |")
     print(f"| of it with Spark's session, without the JVM | {photographs} | {work:.1f} | {photographs / work:.0f} |")
     print(f"| bare loop, 1 process | {photographs} | {loop:.1f} | {photographs / loop:.0f} |\n")
 
 
-def by_image(faces: list[str]) -> list[dict]:
-    """The labelled faces of a `faces` table, a dictionary an image, as the stage chip groups them."""
+def by_image(faces: list[str]) -> list[Image]:
+    """The labelled faces of a `faces` table by image, as the stage chip groups them."""
     import pyarrow.dataset as ds
 
+    from ml.features.columns import EDGES
     from ml.storage import local_path
+    from spark_jobs.chip import Image
 
     table = ds.dataset([str(local_path(uri)) for uri in faces]).to_table(filter=ds.field("reason") == "labelled")
-    images: dict[str, dict] = {}
+    images: dict[str, Image] = {}
     for row in table.to_pylist():
-        image = images.setdefault(row["image_id"], {**row, "faces": []})
-        image["faces"].append(row)
+        image = images.get(row["image_id"]) or Image(row["subset"], row["image_id"], row["rotation"] or 0, [])
+        box = tuple(row[edge] for edge in EDGES)
+        images[image.image_id] = dataclasses.replace(image, boxes=[*image.boxes, box])
     return list(images.values())
 
 

@@ -6,39 +6,41 @@ image lies on two sides of the split; pixels are uint8 RGB, row by row, as the n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql import Column as SparkColumn
+from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
 from ml import storage
 from ml.config.training import TrainingConfig
-from ml.guards import check_count, check_faults, check_split
+from ml.features.columns import FEATURES, Column, Origin, ddl, names, of_origin
+from ml.features.record import FeaturesRecord, Sums
+from ml.guards import check_count, check_split
 from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.execution import Context, Result
 from spark_jobs.job import main, observed, read_table, write_table
 
 SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to hold a few in memory
-SCHEMA = (
-    "split string, face_id string, image_id string, label tinyint, rotation int, face_px double, is_occluded tinyint, "
-    "is_truncated tinyint, source string, miap_label string, age_presentation string, "
-    "brightness double, red long, green long, blue long, pixels binary"
-)
 CHANNELS = ("red", "green", "blue")
-MADE = ("brightness", *CHANNELS, "pixels")  # of the pixels; the other columns come with the chips
+SPLIT = Column("split", "string", Origin.FACE)
+SUMS = tuple(Column(channel, "long", Origin.PIXELS) for channel in CHANNELS)  # counted, not written
+SCHEMA = (SPLIT, *FEATURES, *SUMS, Column("pixels", "binary", Origin.PIXELS))
+CARRIED = (SPLIT, *(column for column in FEATURES if column not in of_origin(Origin.PIXELS)))  # come with the chips
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the luma of ITU-R BT.601
 
 
-def label_index(config: TrainingConfig) -> Column:
+def label_index(config: TrainingConfig) -> SparkColumn:
     """The label's place in the configuration's order: never by frequency, so it cannot flip between retrainings."""
     order = F.array(*(F.lit(label) for label in config.label_order))
     return F.array_position(order, F.col("name")) - 1
 
 
-def split_of(config: TrainingConfig) -> Column:
+def split_of(config: TrainingConfig) -> SparkColumn:
     """The side of the split that an image is on: its official subset, or by digest of its id."""
     if config.split == "official":
         return F.col("subset")
@@ -64,24 +66,25 @@ def shuffle(chips: DataFrame, seed: int, shards: int) -> DataFrame:
 
 
 def to_tensors(chips: DataFrame, chip_size: int) -> DataFrame:
-    """Decode each chip to the network's input size, and tell its brightness and the sums of its channels.
+    """Decode each chip to the network's input size, and measure its brightness and the sums of its channels.
 
     Brightness is the mean luma by ITU-R BT.601 as a share of 255, in [0, 1]; the sums are for the readers' check.
     """
-    return chips.mapInArrow(_decoder(chip_size), SCHEMA)
+    return chips.mapInArrow(_decoder(chip_size), ddl(SCHEMA))
 
 
-def _decoder(chip_size: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _decoder(chip_size: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function that Spark's Python workers run over batches of chips."""
+
+    def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             tensors = [images.tensor(chip, chip_size) for chip in batch.column("chip").to_pylist()]
             sums = np.array([tensor.sum(axis=(0, 1), dtype=np.int64) for tensor in tensors]).reshape(-1, 3)
-            kept = batch.drop_columns(["chip"])
-            columns = {name: kept.column(name) for name in kept.schema.names}
-            columns["brightness"] = pa.array(sums @ LUMA / (255 * chip_size**2))  # in the order of SCHEMA
+            columns = {column.name: batch.column(column.name) for column in CARRIED}
+            columns["brightness"] = pa.array(sums @ LUMA / (255 * chip_size**2))
             columns |= {name: pa.array(sums[:, i]) for i, name in enumerate(CHANNELS)}
             columns["pixels"] = pa.array([tensor.tobytes() for tensor in tensors], pa.binary())
-            yield pa.RecordBatch.from_pydict(columns)
+            yield pa.RecordBatch.from_arrays([columns[name] for name in names(SCHEMA)], names(SCHEMA))
 
     return decode
 
@@ -92,62 +95,62 @@ def run(spark: SparkSession, context: Context) -> Result:
     faces, face_bytes = source.rows("chips"), config.chip_size**2 * 3
     storage.check_space(context.uri, faces * face_bytes, f"{faces} faces of {config.chip_size} pixels a side")
     chips = read_table(spark, source.table("chips")).withColumn("split", split_of(config))
+    _check_sides(chips)
     chips = chips.withColumnRenamed("label", "name").withColumn("label", label_index(config).cast("tinyint"))
-    _check_chips(chips, config)
-
     shards = max(1, round(faces * face_bytes / SHARD_BYTES))
-    columns = [c.split()[0] for c in SCHEMA.split(", ") if c.split()[0] not in MADE]
-    features = to_tensors(shuffle(chips.select(*columns, "chip"), config.seed, shards), config.chip_size)
+    features = to_tensors(shuffle(chips.select(*names(CARRIED), "chip"), config.seed, shards), config.chip_size)
     counts = Observation("features")
-    in_split = {split: F.col("split") == split for split in SUBSETS}
-    features = features.observe(
-        counts,
-        *(
-            F.count_if(here & (F.col("label") == index)).alias(f"{split}.{label}")
-            for split, here in in_split.items()
-            for index, label in enumerate(config.label_order)
-        ),
-        *(
-            F.sum(F.when(here & (F.col("label") == index), F.col(channel))).alias(f"{split}.{label}.{channel}")
-            for split, here in in_split.items()
-            for index, label in enumerate(config.label_order)
-            for channel in CHANNELS
-        ),
-    )
+    features = features.observe(counts, *(column.alias(name) for name, column in _counts(config.label_order).items()))
     write_table(features.drop(*CHANNELS), context, "features", partition_by="split")
-    seen = observed(counts)
-    sums = {
-        split: {label: [seen[f"{split}.{label}.{channel}"] for channel in CHANNELS] for label in config.label_order}
-        for split in SUBSETS
-    }
-    metrics = {
-        "labels": list(config.label_order),
-        "chip_size": config.chip_size,
-        "chip_class": config.chip_class,
-        "margin": source.config["margin"],
-        "faces": {split: {label: seen[f"{split}.{label}"] for label in config.label_order} for split in SUBSETS},
-        "channel_sums": {split: np.sum(list(sums[split].values()), axis=0).tolist() for split in SUBSETS},
-        "label_sums": sums,
-    }
-    ledger = {split: sum(metrics["faces"][split].values()) for split in SUBSETS}
+    record = _record(observed(counts), config, source.config["margin"])
+    ledger = {split: sum(record.faces[split].values()) for split in SUBSETS}
     check_count(faces, sum(ledger.values()), "Chips that became features")
-    return Result(metrics, ledger)
+    return Result(record, ledger)
 
 
-def _check_chips(chips: DataFrame, config: TrainingConfig) -> None:
-    """Check that each face's index stands for its label, and that each image is on its one side of the split."""
-    named = F.get(F.array(*(F.lit(label) for label in config.label_order)), F.col("label"))
-    moved = F.col("split") != F.col("subset") if config.split == "official" else F.lit(False)
-    counts = Observation("chips")
-    chips = chips.observe(
-        counts,
-        F.count_if(~named.eqNullSafe(F.col("name"))).alias("have an index that is not their label's"),
-        F.count_if(moved).alias("are not on the side of their official subset"),
+def _counts(labels: Sequence[str]) -> dict[str, SparkColumn]:
+    """Count the faces of each split and label, and sum the channels of their pixels."""
+    counts = {}
+    for split, (index, label) in itertools.product(SUBSETS, enumerate(labels)):
+        here = (F.col("split") == split) & (F.col("label") == index)
+        counts[f"{split}.{label}"] = F.count_if(here)
+        counts |= {f"{split}.{label}.{name}": F.sum(F.when(here, F.col(name))) for name in CHANNELS}
+    return counts
+
+
+def _record(seen: Mapping[str, int], config: TrainingConfig, margin: float) -> FeaturesRecord:
+    labels = tuple(config.label_order)
+    sums = {split: {label: _sums(seen, f"{split}.{label}") for label in labels} for split in SUBSETS}
+    return FeaturesRecord(
+        labels=labels,
+        chip_size=config.chip_size,
+        chip_class=config.chip_class,
+        margin=margin,
+        faces={split: {label: seen[f"{split}.{label}"] for label in labels} for split in SUBSETS},
+        channel_sums={split: _added(sums[split].values()) for split in SUBSETS},
+        label_sums=sums,
     )
+
+
+def _sums(seen: Mapping[str, int], which: str) -> Sums:
+    red, green, blue = (seen[f"{which}.{channel}"] for channel in CHANNELS)
+    return red, green, blue
+
+
+def _added(sums: Iterable[Sums]) -> Sums:
+    red, green, blue = map(sum, zip(*sums, strict=True))
+    return red, green, blue
+
+
+def _check_sides(chips: DataFrame) -> None:
+    """Check that no image is on two sides of the split, as one is that the release lists in two subsets.
+
+    Raises:
+        SplitLeakError: Some are.
+    """
     sides = chips.groupBy("image_id").agg(F.collect_set("split").alias("splits")).where(F.size("splits") > 1)
     leaks = sides.select("image_id", F.explode("splits").alias("split")).collect()
     check_split({split: [row.image_id for row in leaks if row.split == split] for split in SUBSETS})
-    check_faults(observed(counts), "stage chip")
 
 
 if __name__ == "__main__":

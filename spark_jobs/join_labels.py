@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 
 from ml.config.training import TrainingConfig
 from ml.errors import ProvenanceError
+from ml.features.columns import ASKED
 from ml.guards import check_count, check_faults
 from ml.release.miap import UNKNOWN, presentation_labels
 from ml.workflow.execution import Context, Result
@@ -27,11 +28,6 @@ from spark_jobs.job import main, observed, write_table
 LABELLED = "labelled"
 REPLACED = "replaced by a later delivery"
 OVER_LIMIT = "over the image limit"
-# What a face's chip and what is carried with it depend on, beside its photograph.
-ASKED = (
-    *("face_id", "image_id", "subset", "rotation", "x_min", "x_max", "y_min", "y_max", "label", "source"),
-    *("is_occluded", "is_truncated", "miap_label", "age_presentation"),
-)
 # In the order in which they are looked at: a face has the first that fits.
 REASONS = (
     "invalid box",

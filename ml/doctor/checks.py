@@ -315,14 +315,12 @@ def _release(deployment: Deployment) -> tuple[State, str, str]:
     newest, release = list(found.items())[-1]
     deliveries = "" if newest == UNDATED else f"{len(found)} deliveries up to {newest}, "
     told = f"{config.release} ({deliveries}{', '.join(release.tables)})"
-    places = {release.photographs for release in found.values()}
-    if release.photographs.startswith(("http://", "https://")):
-        return "ok", f"{told}, photographs at {release.photographs}", ""
-    absent = [name for name in SUBSETS if not any(storage.exists(storage.join(place, name)) for place in places)]
-    if absent:
+    missing = [each.photographs.missing() for each in found.values()]
+    if absent := [subset for subset in SUBSETS if all(subset in subsets for subsets in missing)]:
         advice = "Download the photographs, or let `photographs` say where they lie."
         return "fault", f"{told}: no photographs in a folder {', '.join(absent)}", advice
-    return "ok", f"{told} with photographs", ""
+    where = " with photographs" if release.holds_photographs else f", photographs at {release.photographs.uri}"
+    return "ok", told + where, ""
 
 
 def _ports() -> tuple[State, str, str]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ml import storage
 from ml.errors import DataError, PreprocessingError
+from ml.features.record import FeaturesRecord
 from ml.guards import check_channel_sums, check_pixels
 from ml.workflow.manifest import Manifest
 
@@ -60,6 +61,7 @@ class FeatureReader:
 
     Attributes:
         rows: Number of faces, by the manifest.
+        stated: What the manifest states about the features.
         chip_size: Width and height of the chips in pixels.
         labels: The labels in order.
         faces: Number of faces of each label, in the labels' order, by the manifest.
@@ -70,9 +72,10 @@ class FeatureReader:
         self.split = split
         self.seed = seed
         self.rows = manifest.rows(split_table(split))
-        self.chip_size: int = manifest.metrics["chip_size"]
-        self.labels: list[str] = manifest.metrics["labels"]
-        self.faces: list[int] = [manifest.metrics["faces"][split][label] for label in self.labels]
+        self.stated = manifest.record(FeaturesRecord)
+        self.chip_size = self.stated.chip_size
+        self.labels = self.stated.labels
+        self.faces = [self.stated.faces[split][label] for label in self.labels]
         self._columns = columns
 
     def steps(self, batch_size: int) -> int:
@@ -137,16 +140,15 @@ class FeatureReader:
                 yield held
             held = batch
         where = f"Table {self.split} of {self.manifest.uri}"
-        stated = self.manifest.metrics
-        check_channel_sums(stated["channel_sums"][self.split], sums.sum(axis=0).tolist(), where)
+        check_channel_sums(self.stated.channel_sums[self.split], sums.sum(axis=0).tolist(), where)
         if faces.tolist() != self.faces:
             raise DataError(
-                f"{where} holds {faces.tolist()} faces of {self.labels}, its manifest states {self.faces}.",
+                f"{where} holds {faces.tolist()} faces of {list(self.labels)}, its manifest states {self.faces}.",
                 "Remove the attempt and run stage featurize again.",
             )
         # Pixels that came with another face's label change what the faces of a label sum to.
         for label, found in zip(self.labels, sums.tolist(), strict=True):
-            check_channel_sums(stated["label_sums"][self.split][label], found, f"{where}, faces labelled {label}")
+            check_channel_sums(self.stated.label_sums[self.split][label], found, f"{where}, faces labelled {label}")
         if held is not None:
             yield held
 

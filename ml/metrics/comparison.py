@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from ml.features.columns import SLICES
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import face_log_losses
 from ml.metrics.estimate import METHOD, estimate, ratios
 from ml.metrics.predictions import TestPredictions
-from ml.metrics.slices import COLUMNS, slice_differences
+from ml.metrics.slices import slice_differences
 
 ROLES = ("model", "baseline")
 
@@ -40,7 +41,7 @@ def measure(model: TestPredictions, baseline: TestPredictions) -> dict[str, Any]
         for number, loss in enumerate(losses, 1)
     ]
     gained = right["model"].astype(np.int64) - right["baseline"]
-    columns = {name: values for name, values in model.columns.items() if name in COLUMNS}
+    columns = {name: values for name, values in model.columns.items() if name in SLICES}
     overall, slices = slice_differences(columns, right, bootstrap)
     won, lost = int((gained == 1).sum()), int((gained == -1).sum())
     return {

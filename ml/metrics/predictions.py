@@ -11,11 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ml.features.columns import IDS
 from ml.metrics.calibration import given_confidence
 from ml.metrics.decision import decide
-
-IDS = ("face_id", "image_id")
-MIAP_LABEL = "miap_label"
 
 
 @dataclass(frozen=True)

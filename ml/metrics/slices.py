@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,78 +11,34 @@ from fairlearn.metrics import MetricFrame, count
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
+from ml.features.columns import SLICES
+from ml.features.slicing import Slice
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.estimate import difference
 
 # Of so many faces the interval reaches at most 14 points to either side: fewer name no worst slice.
 ENOUGH_FACES = 50
 LARGEST_SHARE = 0.8  # of all faces: what holds more is nearly the whole, which has an accuracy of its own
-FACE_EDGES = (48.0, 64.0, 96.0, 160.0)  # pixels; training refuses faces below min_face_size, 32 by default
-BRIGHTNESS_EDGES = (0.2, 0.35, 0.5, 0.65)
-AGES = ("Young", "Middle", "Older", "Unknown")
 
 
-@dataclass(frozen=True)
-class Slicing:
-    """One way to part the faces.
-
-    Attributes:
-        column: The column of the features that it reads.
-        title: What it parts by, for people.
-        order: All names of its slices in order; empty where the values name themselves.
-        name: A value, which is not NULL, to the name of its slice.
-    """
-
-    column: str
-    title: str
-    order: tuple[str, ...]
-    name: Callable[[Any], str]
-
-
-def _flag(column: str, title: str, set_: str) -> Slicing:
-    names = {1: set_, 0: f"not {set_}", -1: "unknown"}  # -1: Open Images does not know
-    return Slicing(column, title, tuple(names.values()), lambda value: names[int(value)])
-
-
-def _bins(column: str, title: str, edges: Sequence[float], text: Callable[[float], str], unit: str) -> Slicing:
-    names = (
-        f"below {text(edges[0])}{unit}",
-        *(f"{text(low)} to {text(high)}{unit}" for low, high in itertools.pairwise(edges)),
-        f"{text(edges[-1])}{unit} and more",
-    )
-    return Slicing(column, title, names, lambda value: names[int(np.searchsorted(edges, value, side="right"))])
-
-
-SLICINGS = (
-    Slicing("age_presentation", "Age presentation (MIAP)", AGES, str),
-    _bins("face_px", "Face size (shorter side of the box)", FACE_EDGES, lambda edge: f"{edge:.0f}", " px"),
-    _flag("is_occluded", "Occlusion", "occluded"),
-    _flag("is_truncated", "Truncation", "truncated"),
-    Slicing("source", "Source of the box", (), str),
-    Slicing("rotation", "Rotation of the photograph", (), lambda value: f"{int(value)}°"),
-    _bins("brightness", "Brightness of the chip (mean luma)", BRIGHTNESS_EDGES, lambda edge: f"{100 * edge:.0f}", "%"),
-)
-COLUMNS = tuple(slicing.column for slicing in SLICINGS)
-
-
-def slice_names(slicing: Slicing, values: NDArray[Any]) -> NDArray[np.object_]:
+def slice_names(part: Slice, values: NDArray[Any]) -> NDArray[np.object_]:
     """The name of each face's slice, shape (n,), None where the value is NULL."""
-    return np.array([None if pd.isna(value) else slicing.name(value) for value in values], dtype=object)
+    return np.array([None if pd.isna(value) else part.name(value) for value in values], dtype=object)
 
 
 def _present(
     columns: Mapping[str, NDArray[Any]],
-) -> tuple[list[tuple[Slicing, NDArray[np.object_], list[str]]], list[str]]:
-    """Each slicing that has values, with `slice_names` and the names that occur, in order; the titles of the others."""
+) -> tuple[list[tuple[str, NDArray[np.object_], list[str]]], list[str]]:
+    """Each column that has values, with `slice_names` and the names that occur, in order; the titles of the others."""
     present, left_out = [], []
-    for slicing in SLICINGS:
-        names = slice_names(slicing, columns.get(slicing.column, np.zeros(0)))
+    for column, part in SLICES.items():
+        names = slice_names(part, columns.get(column, np.zeros(0)))
         found = {name for name in names if name is not None}
         if found:
-            others = sorted(found - set(slicing.order), key=_by_number)
-            present.append((slicing, names, [*(name for name in slicing.order if name in found), *others]))
+            others = sorted(found - set(part.order), key=_by_number)
+            present.append((column, names, [*(name for name in part.order if name in found), *others]))
         else:
-            left_out.append(slicing.title)
+            left_out.append(part.title)
     return present, left_out
 
 
@@ -106,7 +60,7 @@ def slice_metrics(
         labels: The labels by index.
         truth: Annotated label index of each face, shape (n,).
         predicted: Label index that each face was given, shape (n,).
-        columns: Columns of the features by name, shape (n,) each; of those in `SLICINGS` some may be absent.
+        columns: Columns of the features by name, shape (n,) each; of those in `SLICES` some may be absent.
         bootstrap: Of the faces' images.
 
     Returns:
@@ -124,14 +78,14 @@ def slice_metrics(
     shares, draws = bootstrap.drawn_shares([(right, part) for part in parts])
     by: list[dict[str, Any]] = []
     start = 0
-    for slicing, names, found in present:
+    for column, names, found in present:
         accuracy_draws = dict(zip(found, draws.T[start::3], strict=False))
         places = range(start, start + 3 * len(found), 3)
         rows = [_row(labels, n, shares[i : i + 3], draws[:, i : i + 3]) for n, i in zip(found, places, strict=True)]
         by.append(
             {
-                "column": slicing.column,
-                "title": slicing.title,
+                "column": column,
+                "title": SLICES[column].title,
                 "without_value": int(pd.isna(names).sum()),
                 "accuracy_gap": _accuracy_gap(truth, predicted, names, rows, accuracy_draws),
                 "slices": rows,
@@ -215,7 +169,7 @@ def slice_differences(
     overall = next(differences)
     return overall, [
         {
-            "title": slicing.title,
+            "title": SLICES[column].title,
             "slices": [
                 {
                     "name": name,
@@ -225,5 +179,5 @@ def slice_differences(
                 for name in found
             ],
         }
-        for slicing, names, found in present
+        for column, names, found in present
     ]

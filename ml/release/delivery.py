@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
 from ml.errors import DataError
 from ml.release.note import NOTE, read_note
-from ml.release.photographs import listed_photographs, photographs_digest
+from ml.release.photographs import Listed, listing_digest
 from ml.release.release import Release, tables_digest
 from ml.storage import modified
 
@@ -59,24 +59,26 @@ def identify(name: str, release: Release, root: str) -> Delivery:
         DataError: It holds another number of photographs than its note states.
     """
     digests = storage.join(root, "digests")
-    own = release.photographs == release.uri  # else they are of all deliveries, and may come at any time
     entry = ""
-    if name != UNDATED and own:
+    if name != UNDATED and release.holds_photographs:  # those of another place may come at any time
         fs, path = storage.filesystem(storage.join(release.uri, NOTE))
         info = fs.info(path)
         state = repr([release.uri, info["size"], modified(info)])
         entry = storage.join(digests, f"delivery-{hashlib.sha256(state.encode()).hexdigest()[:32]}.json")
         if storage.exists(entry):
             return Delivery.model_validate(storage.read_json(entry))
+    tables = tables_digest(release, digests)
+    if not entry:
+        return Delivery(name=name, uri=release.uri, tables=tables, photographs=release.photographs.digest())
+    listing = list(release.photographs.list())
     delivery = Delivery(
         name=name,
         uri=release.uri,
-        tables=tables_digest(release, digests),
-        photographs=photographs_digest(release),
-        listing=_keep_listing(name, release, root) if entry else "",
+        tables=tables,
+        photographs=listing_digest(listing),
+        listing=_keep_listing(name, release, listing, root),
     )
-    if entry:
-        storage.write_json(entry, delivery.model_dump(mode="json"))
+    storage.write_json(entry, delivery.model_dump(mode="json"))
     return delivery
 
 
@@ -85,12 +87,12 @@ def listing_uri(root: str, listing: str) -> str:
     return storage.join(root, "listings", f"{listing}.parquet")
 
 
-def _keep_listing(name: str, release: Release, root: str) -> str:
+def _keep_listing(name: str, release: Release, listing: Iterable[Listed], root: str) -> str:
     """Keep the names of a delivery's photographs, and return the digest of them under which they are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = sorted((subset, image_id) for subset, image_id, _ in listed_photographs(release.photographs))
+    names = sorted((subset, image_id) for subset, image_id, _ in listing)
     stated = read_note(release.uri.rpartition("/")[0], name).photographs
     if stated not in (None, len(names)):
         raise DataError(

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml import storage
 from ml.errors import DataError
-from ml.release.photographs import listed_photographs
 from ml.release.release import Release, check_columns, find_release
 
 NOTE = "delivery.json"
@@ -87,7 +86,7 @@ def count(name: str, release: Release) -> Note:
         date=datetime.date.fromisoformat(name),
         rows={file.removeprefix(release.uri).lstrip("/"): _rows(file) for file in release.table_files()},
         # Those of another place are no part of the delivery.
-        photographs=sum(1 for _ in listed_photographs(release.uri)) if release.photographs == release.uri else None,
+        photographs=sum(1 for _ in release.photographs.list()) if release.holds_photographs else None,
     )
 
 

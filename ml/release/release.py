@@ -13,6 +13,7 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.release.layout import CLASSES, LAYOUT, OPTIONAL, REQUIRED_COLUMNS, SUBSETS, places
+from ml.release.photographs import Photographs, open_photographs
 from ml.storage import file_digest, modified
 
 
@@ -22,20 +23,21 @@ class Release:
 
     Attributes:
         uri: The release folder.
-        photographs: The folder, or http address, that holds `{subset}/{ImageID}.jpg`.
+        photographs: Where its photographs lie.
         classes: URI of the class descriptions.
         tables: URI of the CSV file by table (labels, boxes, images) and subset; `miap` with the subsets that have it,
             and not at all where none has.
     """
 
     uri: str
-    photographs: str
+    photographs: Photographs
     classes: str
     tables: dict[str, dict[str, str]]
 
-    def photograph(self, subset: str, image_id: str) -> str:
-        """The URI of one photograph."""
-        return f"{self.photographs}/{subset}/{image_id}.jpg"
+    @property
+    def holds_photographs(self) -> bool:
+        """Whether its photographs lie in its own folder; else they are those of all deliveries."""
+        return self.photographs.uri == self.uri
 
     def table_files(self) -> Iterator[str]:
         """The URIs of the tables' files."""
@@ -63,8 +65,7 @@ def find_release(uri: str, photographs: str | None = None) -> Release:
             found = _look(uri, places(table, subset)) if table in OPTIONAL else _find(uri, places(table, subset))
             if found:
                 tables.setdefault(table, {})[subset] = found
-    where = storage.normalise(photographs) if photographs else uri
-    return Release(uri, where, _find(uri, CLASSES), tables)
+    return Release(uri, open_photographs(photographs or uri), _find(uri, CLASSES), tables)
 
 
 def _look(uri: str, candidates: Sequence[str]) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ml.features.record import FeaturesRecord
 from ml.report.html import photo_credits, templates
 from ml.report.ledger import parameters
 from ml.report.subject import PERCEIVED, subject
@@ -61,7 +62,7 @@ def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[st
             model=metrics,
             train=trained.metrics,
             attempt=trained.uri,
-            features=context.inputs["featurize"].metrics["faces"],
+            features=context.inputs["featurize"].record(FeaturesRecord).faces,
             parameters=rows,
             credits=[_credit(photo) for photo in photo_credits(context, shown)],
             share=_share,

@@ -10,6 +10,7 @@ import jinja2
 import pyarrow.dataset
 
 from ml import storage
+from ml.features.record import FeaturesRecord
 from ml.metrics.estimate import proportion
 from ml.report.formats import data_uri, duration, fixed, number, percent, points
 from ml.report.ledger import ledgers, parameters
@@ -57,7 +58,7 @@ def render_report(
     """
     config, pins = context.config, context.run.pins()
     explore = context.inputs.get("explore")
-    splits = context.inputs["featurize"].metrics["faces"]
+    splits = context.inputs["featurize"].record(FeaturesRecord).faces
     return (
         templates()
         .get_template("report.html.j2")

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml import storage
+from ml.features.columns import MIAP_LABEL
 from ml.metrics.abstention import abstention_metrics
 from ml.metrics.agreement import miap_metrics
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import calibration_metrics
 from ml.metrics.classification import check_headline, classification_metrics
-from ml.metrics.predictions import MIAP_LABEL, TestPredictions
+from ml.metrics.predictions import TestPredictions
 from ml.metrics.slices import slice_metrics
 from ml.report.card import render_card
 from ml.report.figures import evaluation as evaluation_figures

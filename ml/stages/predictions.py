@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.errors import PreprocessingError
+from ml.features.columns import EVALUATED, IDS
 from ml.features.reader import Batch, FeatureReader, present_columns, split_table
+from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order, check_side
 from ml.metrics.classification import check_answers
-from ml.metrics.predictions import IDS, MIAP_LABEL, TestPredictions
-from ml.metrics.slices import COLUMNS
+from ml.metrics.predictions import TestPredictions
 from ml.model.classifier import Classifier
 from ml.workflow.manifest import Manifest
 
@@ -28,11 +29,12 @@ def load_classifier(source: Manifest, features: Manifest, labels: Sequence[str])
         PreprocessingError: The features' chips are not of the size that the model takes.
         DataError: There is no model, or it is damaged.
     """
-    check_label_order(labels, features.metrics["labels"], f"The features {features.uri}")
+    stated = features.record(FeaturesRecord)
+    check_label_order(labels, stated.labels, f"The features {features.uri}")
     classifier = Classifier.load(source, labels)
-    if features.metrics["chip_size"] != classifier.chip_size:
+    if stated.chip_size != classifier.chip_size:
         raise PreprocessingError(
-            f"The features' chips have {features.metrics['chip_size']} pixels a side, the model {source.uri} takes "
+            f"The features' chips have {stated.chip_size} pixels a side, the model {source.uri} takes "
             f"{classifier.chip_size}.",
             "Use a model and features of the same chip_size.",
         )
@@ -42,15 +44,14 @@ def load_classifier(source: Manifest, features: Manifest, labels: Sequence[str])
 def ask(features: Manifest, classifiers: Sequence[Classifier]) -> Iterator[tuple[Batch, list[NDArray[np.float32]]]]:
     """Read the test split once: each batch with the probabilities that each of the models gives it.
 
-    The batches have the columns face_id and image_id, and those that the features hold of miap_label and the columns of
-    `ml.metrics.slices`.
+    The batches have the columns face_id and image_id, and those of `EVALUATED` that the features hold.
 
     Raises:
         GuardError: The pixels are not those that were written.
         DataError: The test split does not hold the faces that its manifest states.
     """
     table = split_table("test")
-    columns = (*IDS, *present_columns(features, table, (*COLUMNS, MIAP_LABEL)))
+    columns = (*IDS, *present_columns(features, table, EVALUATED))
     reader = FeatureReader(features, "test", columns)
     check_side("test", reader.split, "evaluation")
     for batch in reader.checked_batches(BATCH_SIZE):

@@ -15,6 +15,7 @@ from ml.config.training import FACE
 from ml.errors import DataError
 from ml.features.feed import Feed
 from ml.features.reader import FeatureReader
+from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import OTHER_LABELS, PERCEIVED_GENDER, Description
 from ml.model.write import write_model
@@ -25,7 +26,6 @@ from ml.training.calibrate import REFERENCE_CANDIDATES, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
 from ml.training.fit import Fit
 from ml.workflow.execution import Context, Result
-from ml.workflow.manifest import Manifest
 
 log = logging.getLogger(__name__)
 COPIES = (
@@ -46,8 +46,9 @@ def train(context: Context) -> Result:
         ResourceError: A batch does not fit into memory, or the checkpoints not onto the disk.
     """
     config, features = context.config, context.inputs["featurize"]
-    check_label_order(config.label_order, features.metrics["labels"], f"The features {features.uri}")
-    check_faces(features, config.min_faces)
+    stated = features.record(FeaturesRecord)
+    check_label_order(config.label_order, stated.labels, f"The features {features.uri}")
+    check_faces(stated, config.min_faces)
     # On CPUs this is enough for the same model each time. TensorFlow's op determinism would take away the prefetching
     # of the faces, and with it a third of the speed.
     keras.utils.set_random_seed(config.seed)
@@ -80,14 +81,13 @@ def train(context: Context) -> Result:
         return _write(context, network, history, validation.reader, tracked)
 
 
-def check_faces(features: Manifest, min_faces: int) -> None:
+def check_faces(stated: FeaturesRecord, min_faces: int) -> None:
     """Check that there are faces enough to learn from and to measure by.
 
     Raises:
         DataError: It says how many faces of each label each split has, and how many are needed.
     """
-    labels: list[str] = features.metrics["labels"]
-    faces: dict[str, dict[str, int]] = features.metrics["faces"]
+    labels, faces = stated.labels, stated.faces
     needed = {"train": min_faces, "validation": 1, "test": 1}
     if all(faces[split][label] >= least for split, least in needed.items() for label in labels):
         return
@@ -115,15 +115,15 @@ def _write(
     tracked: training_run.TrackedRun,
 ) -> Result:
     """Write the attempt's files and give its metrics."""
-    features, config = context.inputs["featurize"], context.config
+    features, config, spec = context.inputs["featurize"], context.config, validation.stated.spec
     best = history[best_epoch(history) - 1]
     temperature, threshold, measured = calibrate(network, validation)
     description = Description(
-        labels=validation.labels,
-        meaning=PERCEIVED_GENDER if features.metrics["chip_class"] == FACE else OTHER_LABELS,
-        chip_size=validation.chip_size,
-        margin=features.metrics["margin"],
-        chip_class=features.metrics["chip_class"],
+        labels=list(spec.labels),
+        meaning=PERCEIVED_GENDER if spec.chip_class == FACE else OTHER_LABELS,
+        chip_size=spec.chip_size,
+        margin=spec.margin,
+        chip_class=spec.chip_class,
         network=config.network,
         parameters=network.count_params(),
         best_epoch=best["epoch"],

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml import storage
+from ml.features.record import FeaturesRecord
 from ml.flow.table import STAGES, followers
 from ml.tracking import experiments
 
@@ -284,7 +285,7 @@ def _datasets(context: Context) -> list[Any]:
 
     features, sources = context.inputs["featurize"], context.run.sources
     told = (
-        ("features", features.key, features.uri, {"faces": features.metrics["faces"]}),
+        ("features", features.key, features.uri, {"faces": features.record(FeaturesRecord).faces}),
         # MLflow keeps 36 characters of a digest.
         ("release", sources["tables"][:36], context.config.release, sources),
     )

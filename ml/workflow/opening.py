@@ -12,6 +12,7 @@ from ml.errors import ConfigurationError, DataError
 from ml.release.delivery import combined, identify
 from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap
+from ml.release.photographs import open_photographs
 from ml.release.release import check_classes, read_classes
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import Run, slug
@@ -71,8 +72,7 @@ def _resolved(config: TrainingConfig) -> TrainingConfig:
     told: dict[str, Any] = {"release": storage.normalise(config.release)}
     if config.photographs:
         told["photographs"] = storage.normalise(config.photographs)
-        behind_http = told["photographs"].startswith(("http://", "https://"))  # where there are no folders to look for
-        if not behind_http and not storage.exists(told["photographs"]):
+        if not open_photographs(told["photographs"]).exists():
             raise ConfigurationError(
                 f"photographs: there is no folder {told['photographs']}.", "Correct the parameter, or leave it empty."
             )

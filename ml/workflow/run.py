@@ -19,6 +19,7 @@ from ml.errors import ConfigurationError, DataError
 from ml.flow.stage import Stage
 from ml.flow.table import PREDICT, STAGES, followers
 from ml.release.delivery import Delivery
+from ml.release.photographs import open_photographs, photograph_name
 from ml.release.release import Release, find_release
 from ml.workflow.attempt import new_attempt, stays
 from ml.workflow.collect import combine
@@ -83,10 +84,10 @@ class FlowRun(Generic[C]):
         places = [self.config.photographs] if self.config.photographs else [d.uri for d in reversed(self.deliveries)]
         for place in places:
             try:
-                return storage.read_bytes(f"{place}/{subset}/{image_id}.jpg")
+                return open_photographs(place).read(subset, image_id)
             except FileNotFoundError:
                 continue
-        raise FileNotFoundError(f"{subset}/{image_id}.jpg is in no delivery of run {self.run_id}")
+        raise FileNotFoundError(f"{photograph_name(subset, image_id)} is in no delivery of run {self.run_id}")
 
     def key(self, stage: Stage) -> str:
         """The key of a stage in this run; the input stages must be pinned."""

@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from ml.features.columns import EVALUATED, SLICES
 from ml.features.reader import present_columns, split_table
 from ml.metrics.agreement import miap_metrics
 from ml.metrics.bootstrap import ImageBootstrap
-from ml.metrics.slices import COLUMNS, ENOUGH_FACES, SLICINGS, slice_differences, slice_metrics, slice_names
+from ml.metrics.slices import ENOUGH_FACES, slice_differences, slice_metrics, slice_names
 from support.features import make_features
 
 LABELS = ("female", "male")
-BY_COLUMN = {slicing.column: slicing for slicing in SLICINGS}
 
 
 def measure(truth, predicted, **columns):
@@ -35,7 +35,7 @@ def measure(truth, predicted, **columns):
     ],
 )
 def test_each_value_has_its_slice_and_null_none(column, values, names):
-    assert slice_names(BY_COLUMN[column], np.array(values)).tolist() == names
+    assert slice_names(SLICES[column], np.array(values)).tolist() == names
 
 
 def test_counts_and_shares_are_those_of_the_slice():
@@ -83,16 +83,16 @@ def test_absent_and_empty_columns_are_left_out_by_name():
     found = measure(truth, truth, age_presentation=np.array([None, None]), source=np.array(["xclick", None]))
     assert [part["column"] for part in found["by"]] == ["source"]
     assert found["by"][0]["without_value"] == 1
-    assert len(found["left_out"]) == len(SLICINGS) - 1
+    assert len(found["left_out"]) == len(SLICES) - 1
     assert "Age presentation (MIAP)" in found["left_out"]
     assert found["worst"] is None
 
 
 def test_only_columns_that_the_features_have_are_asked_for(tmp_path):
     features = make_features(tmp_path, {"train": (1, 1), "validation": (1, 1), "test": (1, 1)})
-    assert present_columns(features, split_table("test"), (*COLUMNS, "none such")) == COLUMNS
+    assert present_columns(features, split_table("test"), (*EVALUATED, "none such")) == EVALUATED
     empty = features.model_copy(update={"files": []})
-    assert present_columns(empty, split_table("test"), COLUMNS) == ()
+    assert present_columns(empty, split_table("test"), EVALUATED) == ()
 
 
 def test_differences_of_two_models_are_paired_and_by_slice():

@@ -9,7 +9,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.flow.table import STAGES
 from ml.release.miap import presentation_labels
-from ml.release.photographs import photographs_digest
+from ml.release.photographs import HttpPhotographs
 from ml.release.release import find_release, read_classes
 from ml.workflow.opening import open_run
 
@@ -28,7 +28,7 @@ def test_the_official_layout_and_a_flat_folder_are_found(sample_release, tmp_pat
     release = find_release(str(sample_release))
     assert release.tables["boxes"]["train"].endswith(TRAIN_BOXES)
     assert release.tables["images"]["test"].endswith("2018_04/test/test-images-with-rotation.csv")
-    assert release.photograph("train", "abc").endswith("/train/abc.jpg")
+    assert release.holds_photographs
     assert read_classes(release)["Human face"] == "/m/0dzct"
 
     flat = tmp_path / "flat"
@@ -38,7 +38,8 @@ def test_the_official_layout_and_a_flat_folder_are_found(sample_release, tmp_pat
     found = find_release(str(flat), photographs="https://example.org/images/")
     assert len(list(found.files())) == 13
     assert found.tables["miap"].keys() == {"train", "validation", "test"}
-    assert found.photograph("test", "abc") == "https://example.org/images/test/abc.jpg"
+    assert found.photographs == HttpPhotographs("https://example.org/images")
+    assert not found.holds_photographs
 
 
 def test_no_release(tmp_path):
@@ -139,14 +140,14 @@ def test_a_wrong_parameter_is_refused_before_the_release_is_looked_at(tmp_path):
 
 def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograph(release_copy):
     release = find_release(str(release_copy))
-    seen = {photographs_digest(release)}
+    seen = {release.photographs.digest()}
     photo = next((release_copy / "validation").glob("*.jpg"))
     (release_copy / "validation" / "new.jpg").write_bytes(photo.read_bytes())
-    seen.add(photographs_digest(release))
+    seen.add(release.photographs.digest())
     photo.write_bytes(photo.read_bytes()[:-1])
-    seen.add(photographs_digest(release))
+    seen.add(release.photographs.digest())
     photo.unlink()
-    seen.add(photographs_digest(release))
+    seen.add(release.photographs.digest())
     assert len(seen) == 4
 
 

@@ -21,11 +21,12 @@ from pyspark.sql import functions as F
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features import reader as reader_module
+from ml.features.columns import names
 from ml.model import onnx as onnx_file
 from ml.model import saved_model as saved_model_file
 from ml.model.classifier import Classifier
 from ml.prediction.predictor import Predictor
-from ml.release.release import Release
+from ml.release.photographs import open_photographs
 from ml.vision import detection, images
 from spark_jobs import chip, featurize, predict
 from support.models import make_model
@@ -116,11 +117,9 @@ def chips(spark, photographs):
     faces = faces.withColumns({name: F.lit(value).cast("tinyint") for name, value in flags.items()})
     others = [name for name in chip.FACE_FIELDS if name not in faces.columns]
     faces = faces.withColumns({name: F.lit(None).cast("string") for name in others})
-    where = str(folder.parent)
-    cut = chip.cut_chips(chip.group_by_image(faces, 2), Release(where, where, "", {}), TrainingConfig())
+    cut = chip.cut_chips(chip.group_by_image(faces, 2), open_photographs(str(folder.parent)), TrainingConfig())
     cut = cut.withColumn("split", F.col("subset")).withColumn("label", F.lit(0).cast("tinyint"))
-    columns = [part.split()[0] for part in featurize.SCHEMA.split(", ")]
-    tensors = featurize.to_tensors(cut.select(*(c for c in columns if c in cut.columns), "chip"), SIZE)
+    tensors = featurize.to_tensors(cut.select(*names(featurize.CARRIED), "chip"), SIZE)
     target = str(folder.parent / "features")
     tensors.write.parquet(target)
     table = ds.dataset(target).to_table(columns=["image_id", "pixels"]).combine_chunks()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ml.errors import DataError
+from ml.features.record import FeaturesRecord
 from ml.release.layout import SUBSETS
 from ml.stages.train import check_faces
 from ml.vision import images
@@ -103,4 +104,4 @@ def test_real_photographs_are_chipped_and_training_says_what_it_lacks(spark, tmp
     assert sum(row["subset"] == "train" for row in kept) == len(faces)
     assert run.pinned("chip").ledger["chipped"] == len(kept) == 4
     with pytest.raises(DataError, match=r"train 0 female, 2 male \(needed: 20 each\)"):
-        check_faces(run.pinned("featurize"), run.config.min_faces)
+        check_faces(run.pinned("featurize").record(FeaturesRecord), run.config.min_faces)

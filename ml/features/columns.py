@@ -1,0 +1,138 @@
+"""The columns that travel with a face: one row a column, from which every stage derives its schemas and the slices.
+
+To report a model's metrics by another column, add a row with a `Slice`, and give the column its value where `Origin`
+says that it comes from. Raise the version of the stages whose output gets the column.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from ml.features.slicing import Slice, by_flag, by_range
+from ml.release.miap import AGES
+
+FACE_EDGES = (48.0, 64.0, 96.0, 160.0)  # pixels; training refuses faces below min_face_size, 32 by default
+BRIGHTNESS_EDGES = (0.2, 0.35, 0.5, 0.65)
+ARROW_TYPES = {
+    "string": pa.string(),
+    "boolean": pa.bool_(),
+    "tinyint": pa.int8(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "double": pa.float64(),
+    "binary": pa.binary(),
+}
+
+
+class Origin(enum.Enum):
+    """Where a column gets its value."""
+
+    IMAGE = "join_labels, the same for all faces of an image"
+    BOX = "join_labels, the face's box; chip reads it and drops it"
+    FACE = "join_labels; chip carries it along"
+    CHIP = "chip: an attribute of `spark_jobs.chip.Cut`"
+    PIXELS = "featurize: measured on the pixels that the network sees"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Attributes:
+        name: Its name in every table.
+        spark: Its type in Spark's DDL.
+        origin: Where it gets its value.
+        slice: How its values part the faces, if metrics are reported by it.
+    """
+
+    name: str
+    spark: str
+    origin: Origin
+    slice: Slice | None = None
+
+    @property
+    def arrow(self) -> pa.DataType:
+        """Its type in Arrow."""
+        return ARROW_TYPES[self.spark]
+
+
+# The order is that of the table `chips`, and of what join_labels digests for the key of the chips.
+TRAVELING = (
+    Column("face_id", "string", Origin.FACE),
+    Column("image_id", "string", Origin.IMAGE),
+    Column("subset", "string", Origin.IMAGE),
+    Column("rotation", "int", Origin.IMAGE, Slice("Rotation of the photograph", lambda turn: f"{int(turn)}°", rank=6)),
+    Column("x_min", "double", Origin.BOX),
+    Column("x_max", "double", Origin.BOX),
+    Column("y_min", "double", Origin.BOX),
+    Column("y_max", "double", Origin.BOX),
+    Column("label", "string", Origin.FACE),
+    Column("source", "string", Origin.FACE, Slice("Source of the box", rank=5)),
+    Column("is_occluded", "tinyint", Origin.FACE, by_flag("Occlusion", "occluded", rank=3)),
+    Column("is_truncated", "tinyint", Origin.FACE, by_flag("Truncation", "truncated", rank=4)),
+    Column("miap_label", "string", Origin.FACE),
+    Column("age_presentation", "string", Origin.FACE, Slice("Age presentation (MIAP)", order=AGES, rank=1)),
+    Column(
+        "face_px",
+        "double",
+        Origin.CHIP,
+        by_range("Face size (shorter side of the box)", FACE_EDGES, lambda edge: f"{edge:.0f}", " px", rank=2),
+    ),
+    Column(
+        "brightness",
+        "double",
+        Origin.PIXELS,
+        by_range("Brightness of the chip (mean luma)", BRIGHTNESS_EDGES, lambda edge: f"{100 * edge:.0f}", "%", rank=7),
+    ),
+)
+LABEL_INDEX = Column("label", "tinyint", Origin.PIXELS)  # what stands in features for the label's name
+# Features have always begun with these; the others follow in the order of the table above.
+_FEATURES_FIRST = ("face_id", "image_id", "label", "rotation", "face_px", "is_occluded", "is_truncated", "source")
+
+
+def of_origin(*origins: Origin) -> tuple[Column, ...]:
+    """Return the columns that get their values there, in the table's order."""
+    return tuple(column for column in TRAVELING if column.origin in origins)
+
+
+def names(columns: Iterable[Column]) -> tuple[str, ...]:
+    """Return the columns' names."""
+    return tuple(column.name for column in columns)
+
+
+def ddl(columns: Iterable[Column]) -> str:
+    """Return a schema as Spark's DDL has it."""
+    return ", ".join(f"{column.name} {column.spark}" for column in columns)
+
+
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """Return a schema as Arrow has it."""
+    return pa.schema([(column.name, column.arrow) for column in columns])
+
+
+def _in_features() -> tuple[Column, ...]:
+    kept = [column for column in TRAVELING if column.origin is not Origin.BOX and column.name != "subset"]
+    ranks = {name: rank for rank, name in enumerate(_FEATURES_FIRST)}
+    ordered = sorted(kept, key=lambda column: ranks.get(column.name, len(ranks)))
+    return tuple(LABEL_INDEX if column.name == LABEL_INDEX.name else column for column in ordered)
+
+
+def _slices() -> dict[str, Slice]:
+    slices = {column.name: column.slice for column in TRAVELING if column.slice}
+    return dict(sorted(slices.items(), key=lambda item: item[1].rank))
+
+
+IDS = ("face_id", "image_id")
+MIAP_LABEL = "miap_label"
+EDGES = names(of_origin(Origin.BOX))
+# What a face's chip and what is carried with it depend on, beside its photograph.
+ASKED = names(of_origin(Origin.IMAGE, Origin.BOX, Origin.FACE))
+CARRIED = of_origin(Origin.FACE)
+CHIPS = of_origin(Origin.IMAGE, Origin.FACE, Origin.CHIP)  # the table `chips`, without the chips themselves
+FEATURES = _in_features()  # the table `features`, without split and pixels
+SLICES = _slices()  # how metrics are reported, by the name of the column, in the order of the report
+EVALUATED = (*SLICES, MIAP_LABEL)  # what evaluation reads of a face besides its pixels
