@@ -4,6 +4,7 @@ import csv
 
 from ml.config.training import TrainingConfig
 from ml.flow.table import STAGES
+from ml.vision import images
 from ml.workflow.execution import run_stage
 from spark_jobs import chip, explore, extract, featurize, join_labels
 from spark_jobs.job import read_table
@@ -69,3 +70,11 @@ def joined(spark, boxes, verdicts=(), listed=("a", "b", "c", "d"), miap=None, **
 
 def key(image, *edges):
     return (image, *(round(float(edge), 6) for edge in edges))
+
+
+def whole(photo):
+    """Whether a photograph can be decoded."""
+    try:
+        return images.decode(photo.read_bytes()) is not None
+    except images.UnreadableImageError:
+        return False

@@ -1,0 +1,14 @@
+"""What the tests of several Spark stages share: one run on the drawn release."""
+
+import pytest
+
+from ml.workflow.opening import open_run
+from support.spark_stages import BODIES, do
+
+
+@pytest.fixture(scope="session")
+def done(spark, sample_release, tmp_path_factory):
+    """A run on the drawn release with all Spark stages done."""
+    root = tmp_path_factory.mktemp("storage")
+    run = open_run(str(root), "spark", {"release": str(sample_release), "min_face_size": 24, "chip_size": 48})
+    return do(spark, run, *BODIES)

@@ -1,0 +1,109 @@
+"""Stage chip: which photographs it reads, and what its chips show."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from ml.config.training import TrainingConfig
+from ml.errors import DataError
+from ml.flow.table import STAGES
+from ml.release.layout import SUBSETS
+from ml.release.release import Release, find_release
+from ml.vision import images
+from ml.workflow.opening import open_run
+from spark_jobs import chip
+from support.spark_stages import do, rows, whole
+
+
+def test_chips_and_their_ledger(spark, done):
+    manifest, labelled = done.pinned("chip"), done.pinned("join_labels").ledger["labelled"]
+    assert sum(manifest.ledger.values()) == labelled
+    assert manifest.ledger["image absent"] > 0
+    assert manifest.ledger["image unreadable"] > 0
+    chips = rows(spark, done, "chip", "chips")
+    assert len(chips) == manifest.ledger["chipped"]
+    for row in chips:
+        pixels = images.decode(row["chip"])
+        assert pixels.shape[0] == pixels.shape[1] <= images.STORED_SIDE
+        assert row["face_px"] >= 24
+
+
+def test_a_photograph_is_decoded_once_for_all_its_faces(sample_release, monkeypatch):
+    release = find_release(str(sample_release))
+    photo = next(photo for photo in sorted((sample_release / "train").glob("*.jpg")) if whole(photo))
+    decoded = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda data: decoded.append(len(data)) or decode(data))
+    face = dict.fromkeys(chip.CARRIED)
+    faces = [face | {"x_min": x, "x_max": x + 0.2, "y_min": 0.1, "y_max": 0.3} for x in (0.1, 0.4, 0.7)]
+    faces.append(face | {"x_min": 0.1, "x_max": 0.11, "y_min": 0.1, "y_max": 0.3})
+    image = {"image_id": photo.stem, "subset": "train", "rotation": None, "faces": faces}
+    made = chip.cut_image(image, release, margin=0.2, min_face_size=16)
+    assert len(decoded) == 1
+    assert [row["status"] for row in made] == ["chipped"] * 3 + ["too small"]
+    assert [row["first"] for row in made] == [True, False, False, False]
+
+
+def test_photographs_may_lie_behind_http(sample_release, tmp_path):
+    import functools
+    import http.server
+    import threading
+
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(sample_release))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        base = f"http://127.0.0.1:{server.server_port}"
+        release = Release("", base, "", {})
+        face = dict.fromkeys(chip.CARRIED)
+        face |= {"x_min": 0.1, "x_max": 0.5, "y_min": 0.1, "y_max": 0.5}
+        image = {"image_id": "0" * 16, "subset": "train", "rotation": 0, "faces": [face]}
+        assert chip.cut_image(image, release, 0.2, 16)[0]["status"] == "image absent"
+        image["image_id"] = next(p.stem for p in (sample_release / "train").glob("*.jpg") if whole(p))
+        assert chip.cut_image(image, release, 0.2, 16)[0]["status"] == "chipped"
+    finally:
+        server.shutdown()
+
+
+def test_chips_of_photographs_stored_turned_are_upright(spark, release_copy, tmp_path):
+    """Each photograph is replaced by one that is red above and blue below once it is turned by its Rotation."""
+    turned = {}
+    for listing in release_copy.rglob("*with-rotation.csv"):
+        with listing.open() as file:
+            turned |= {row["ImageID"]: int(float(row["Rotation"] or 0)) for row in csv.DictReader(file)}
+    upright = np.zeros((600, 600, 3), np.uint8)
+    upright[:300, :, 0] = upright[300:, :, 2] = 250
+    for photo in [path for subset in SUBSETS for path in (release_copy / subset).glob("*.jpg")]:
+        photo.write_bytes(images.encode_jpeg(np.rot90(upright, -turned[photo.stem] // 90)))
+    boxes = [
+        (image, subset, 0.3, 0.7, 0.3, 0.7, rotation)
+        for subset in SUBSETS
+        for image, rotation in turned.items()
+        if (release_copy / subset / f"{image}.jpg").exists()
+    ]
+    faces = spark.createDataFrame(
+        boxes,
+        "image_id string, subset string, x_min double, x_max double, y_min double, y_max double, rotation int",
+    ).selectExpr(
+        *("*", "image_id face_id", "'labelled' reason", "'male' label", "'xclick' source", "0Y is_occluded"),
+        *("0Y is_truncated", "'male' miap_label", "'Older' age_presentation"),
+    )
+    chips = chip.cut_chips(chip.group_by_image(faces, 2), find_release(str(release_copy)), TrainingConfig()).collect()
+    assert {row.rotation for row in chips} == {0, 90, 180, 270}
+    for row in chips:
+        pixels = images.decode(row.chip).astype(int)
+        half = len(pixels) // 2
+        above, below = pixels[: half - 4].mean(axis=(0, 1)), pixels[half + 4 :].mean(axis=(0, 1))
+        assert above[0] > 200 > 50 > above[2], row.rotation
+        assert below[2] > 200 > 50 > below[0], row.rotation
+        assert (row.miap_label, row.age_presentation) == ("male", "Older")
+
+
+def test_too_many_absent_photographs_stop_the_run(spark, release_copy, tmp_path):
+    for photo in (release_copy / "train").glob("*.jpg"):
+        photo.unlink()
+    run = open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)})
+    with pytest.raises(DataError, match=r"image absent \(such as train/[0-9a-f]{16}\.jpg\)"):
+        do(spark, run, "extract", "join_labels", "chip")
+    assert run.find(STAGES["chip"]) is None

@@ -1,0 +1,101 @@
+"""Stage featurize: its tensors, counts, order and split."""
+
+import csv
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+
+from ml.config.training import TrainingConfig
+from ml.errors import SplitLeakError
+from ml.release.layout import SUBSETS
+from ml.vision import images
+from ml.workflow.opening import open_run
+from spark_jobs import featurize
+from support.spark_stages import MIDS, do, rows, whole
+
+
+def test_features_hold_every_chip_once_as_raw_pixels_of_the_right_size(spark, done):
+    manifest = done.pinned("featurize")
+    assert sum(manifest.ledger.values()) == done.pinned("chip").ledger["chipped"]
+    found = rows(spark, done, "featurize", "features")
+    assert len({row["face_id"] for row in found}) == len(found) == sum(manifest.ledger.values())
+    chips = {row["face_id"]: row for row in rows(spark, done, "chip", "chips")}
+    order = manifest.metrics["labels"]
+    assert order == ["female", "male"]
+    for row in found:
+        source = chips[row["face_id"]]
+        assert order[row["label"]] == source["label"]
+        expected = images.tensor(source["chip"], 48)
+        np.testing.assert_array_equal(np.frombuffer(row["pixels"], np.uint8).reshape(48, 48, 3), expected)
+        luma = cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY).mean() / 255  # BT.601, each pixel rounded
+        assert row["brightness"] == pytest.approx(luma, abs=0.003)
+        for name in ("miap_label", "age_presentation", "rotation", "face_px", "is_occluded", "source"):
+            assert row[name] == source[name]
+
+
+def test_features_state_their_counts_and_channel_sums(spark, done):
+    manifest = done.pinned("featurize")
+    for split in SUBSETS:
+        found = list(
+            spark.read.option("recursiveFileLookup", True).parquet(*manifest.table(f"features/split={split}")).collect()
+        )
+        counts = [sum(row.label == index for row in found) for index in (0, 1)]
+        assert list(manifest.metrics["faces"][split].values()) == counts
+        pixels = np.stack([np.frombuffer(row.pixels, np.uint8).reshape(-1, 3) for row in found])
+        assert manifest.metrics["channel_sums"][split] == pixels.sum(axis=(0, 1), dtype=np.int64).tolist()
+
+
+def test_the_order_of_faces_is_shuffled_by_seed_and_the_same_each_time(spark):
+    chips = spark.range(200).selectExpr("cast(id as string) face_id", "'train' split")
+    orders = [[row.face_id for row in featurize.shuffle(chips, seed, 1).collect()] for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[0] != sorted(orders[0])
+
+
+def test_the_digest_split_keeps_its_shares_and_has_nothing_to_do_with_the_image_limit(spark):
+    config = TrainingConfig(split="digest", validation_share=0.2, test_share=0.1)
+    table = spark.range(4000).selectExpr("cast(id as string) image_id").withColumn("split", featurize.split_of(config))
+    shares = {row.split: row["count"] / 4000 for row in table.groupBy("split").count().collect()}
+    for split, share in {"train": 0.7, "validation": 0.2, "test": 0.1}.items():
+        assert shares[split] == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 4000))
+    lowest = table.selectExpr("split", "sha2(concat('limit:', image_id), 256) d").orderBy("d").limit(500)
+    assert lowest.where("split = 'test'").count() / 500 == pytest.approx(0.1, abs=0.06)
+
+
+def test_an_image_on_two_sides_of_the_split_is_refused(spark, release_copy, tmp_path):
+    """The trap itself: an image listed, with its boxes, in both train and test."""
+    train = release_copy / "2018_04/train/train-annotations-bbox.csv"
+    listing = release_copy / "2018_04/train/train-images-boxable-with-rotation.csv"
+    with train.open() as file:
+        image = next(
+            row["ImageID"]
+            for row in csv.DictReader(file)
+            if row["LabelName"] == MIDS["Human face"] and whole_of(release_copy, row["ImageID"])
+        )
+    for source, target in (
+        (train, release_copy / "v5/test-annotations-bbox.csv"),
+        (listing, release_copy / "2018_04/test/test-images-with-rotation.csv"),
+    ):
+        copied = [line for line in source.read_text().splitlines() if line.startswith(image)]
+        target.write_text(target.read_text() + "\n".join(copied) + "\n")
+    (release_copy / "test" / f"{image}.jpg").write_bytes((release_copy / "train" / f"{image}.jpg").read_bytes())
+    run = open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)})
+    do(spark, run, "extract", "join_labels", "chip")
+    with pytest.raises(SplitLeakError, match=image):
+        do(spark, run, "featurize")
+    # By digest the same image falls on one side, whatever the lists say.
+    digest = open_run(str(tmp_path / "storage"), "digest", {"release": str(release_copy), "split": "digest"})
+    do(spark, digest, "extract", "join_labels", "chip", "featurize")
+
+
+def whole_of(folder, image):
+    photo = folder / "train" / f"{image}.jpg"
+    return photo.exists() and whole(photo)
+
+
+def test_metrics_are_plain_json(done):
+    for manifest in done.pins().values():
+        json.dumps(manifest.metrics, allow_nan=False)
