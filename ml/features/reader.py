@@ -210,7 +210,8 @@ def channel_sums(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     count, height, width, _ = pixels.shape
     # Rows first: 20 times faster than a sum over three axes at once. A column of uint32 holds 16 million rows.
     columns = pixels.reshape(count * height, width * 3).sum(axis=0, dtype=np.uint32)
-    return columns.reshape(width, 3).sum(axis=0, dtype=np.uint64)
+    sums: NDArray[np.uint64] = columns.reshape(width, 3).sum(axis=0, dtype=np.uint64)
+    return sums
 
 
 def _blocks(chunks: Iterator[Batch], rows: int) -> Iterator[Batch]:

@@ -9,11 +9,11 @@ from ml.config.training import TrainingConfig
 from ml.errors import DataError
 from ml.flow.table import STAGES
 from ml.release.layout import SUBSETS
-from ml.release.release import Release, find_release
+from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs import chip
-from support.spark_stages import do, rows, whole
+from support.spark_stages import do, rows
 
 
 def test_chips_and_their_ledger(spark, done):
@@ -27,43 +27,6 @@ def test_chips_and_their_ledger(spark, done):
         pixels = images.decode(row["chip"])
         assert pixels.shape[0] == pixels.shape[1] <= images.STORED_SIDE
         assert row["face_px"] >= 24
-
-
-def test_a_photograph_is_decoded_once_for_all_its_faces(sample_release, monkeypatch):
-    release = find_release(str(sample_release))
-    photo = next(photo for photo in sorted((sample_release / "train").glob("*.jpg")) if whole(photo))
-    decoded = []
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", lambda data: decoded.append(len(data)) or decode(data))
-    face = dict.fromkeys(chip.CARRIED)
-    faces = [face | {"x_min": x, "x_max": x + 0.2, "y_min": 0.1, "y_max": 0.3} for x in (0.1, 0.4, 0.7)]
-    faces.append(face | {"x_min": 0.1, "x_max": 0.11, "y_min": 0.1, "y_max": 0.3})
-    image = {"image_id": photo.stem, "subset": "train", "rotation": None, "faces": faces}
-    made = chip.cut_image(image, release, margin=0.2, min_face_size=16)
-    assert len(decoded) == 1
-    assert [row["status"] for row in made] == ["chipped"] * 3 + ["too small"]
-    assert [row["first"] for row in made] == [True, False, False, False]
-
-
-def test_photographs_may_lie_behind_http(sample_release, tmp_path):
-    import functools
-    import http.server
-    import threading
-
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(sample_release))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        base = f"http://127.0.0.1:{server.server_port}"
-        release = Release("", base, "", {})
-        face = dict.fromkeys(chip.CARRIED)
-        face |= {"x_min": 0.1, "x_max": 0.5, "y_min": 0.1, "y_max": 0.5}
-        image = {"image_id": "0" * 16, "subset": "train", "rotation": 0, "faces": [face]}
-        assert chip.cut_image(image, release, 0.2, 16)[0]["status"] == "image absent"
-        image["image_id"] = next(p.stem for p in (sample_release / "train").glob("*.jpg") if whole(p))
-        assert chip.cut_image(image, release, 0.2, 16)[0]["status"] == "chipped"
-    finally:
-        server.shutdown()
 
 
 def test_chips_of_photographs_stored_turned_are_upright(spark, release_copy, tmp_path):
@@ -89,7 +52,8 @@ def test_chips_of_photographs_stored_turned_are_upright(spark, release_copy, tmp
         *("*", "image_id face_id", "'labelled' reason", "'male' label", "'xclick' source", "0Y is_occluded"),
         *("0Y is_truncated", "'male' miap_label", "'Older' age_presentation"),
     )
-    chips = chip.cut_chips(chip.group_by_image(faces, 2), find_release(str(release_copy)), TrainingConfig()).collect()
+    photographs = open_photographs(str(release_copy))
+    chips = chip.cut_chips(chip.group_by_image(faces, 2), photographs, TrainingConfig()).collect()
     assert {row.rotation for row in chips} == {0, 90, 180, 270}
     for row in chips:
         pixels = images.decode(row.chip).astype(int)

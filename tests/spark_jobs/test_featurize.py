@@ -14,6 +14,7 @@ from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs import featurize
+from support.invariants import assert_features_are_labeled_and_split_as_their_chips
 from support.spark_stages import MIDS, do, rows, whole
 
 
@@ -34,6 +35,10 @@ def test_features_hold_every_chip_once_as_raw_pixels_of_the_right_size(spark, do
         assert row["brightness"] == pytest.approx(luma, abs=0.003)
         for name in ("miap_label", "age_presentation", "rotation", "face_px", "is_occluded", "source"):
             assert row[name] == source[name]
+
+
+def test_features_have_the_index_of_their_label_and_the_side_of_their_subset(done):
+    assert_features_are_labeled_and_split_as_their_chips(done)
 
 
 def test_features_state_their_counts_and_channel_sums(spark, done):

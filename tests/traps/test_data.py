@@ -1,5 +1,6 @@
 """The traps that the original notebook fell into on its way to chips and labels: each is planted, and caught."""
 
+from contextlib import nullcontext
 from unittest import mock
 
 import numpy as np
@@ -11,12 +12,20 @@ from ml.errors import PreprocessingError, ProvenanceError, SplitLeakError
 from ml.features import reader as reader_module
 from ml.features.reader import FeatureReader
 from ml.flow.table import STAGES
-from ml.release.release import find_release
+from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs import chip, featurize, join_labels
 from spark_jobs.job import read_table
 from support.features import make_features
+from support.invariants import (
+    FACES,
+    HEIGHT,
+    ROTATIONS,
+    WIDTH,
+    assert_chips_are_right,
+    assert_features_are_labeled_and_split_as_their_chips,
+)
 from support.spark_stages import FACE, MIDS, PERSON, box, do, joined
 
 
@@ -35,22 +44,6 @@ def prepared(spark, sample_release, tmp_path_factory):
             run.find(STAGES[name])
 
     return open_
-
-
-@pytest.fixture
-def plant_in_chips(monkeypatch):
-    """Plant another function in place of one of `ml.vision.images` while chips are cut, in Spark's workers as well."""
-
-    def plant(name, function):
-        cut_image = chip.cut_image
-
-        def cut_with_trap(*arguments):
-            with mock.patch.object(images, name, function):
-                return cut_image(*arguments)
-
-        monkeypatch.setattr(chip, "cut_image", cut_with_trap)
-
-    return plant
 
 
 def test_trap_1_boxes_of_every_class_taken_as_faces(spark, prepared, monkeypatch):
@@ -96,11 +89,12 @@ def test_trap_4_chips_of_one_image_on_both_sides_of_the_split(spark, prepared, m
 
 
 def test_trap_4_the_official_subset_ignored(spark, prepared, monkeypatch):
-    """The split is drawn by image, yet not as the release has it. `featurize` compares it with the official subset."""
+    """The split is drawn by image, yet not as the release has it. The test of featurize compares the two."""
     by_image = F.when(F.crc32("image_id") % 5 == 0, "test").otherwise("train")
     monkeypatch.setattr(featurize, "split_of", lambda config: by_image)
-    with pytest.raises(ProvenanceError, match=r"\d+ are not on the side of their official subset"):
-        do(spark, prepared("featurize"), "featurize")
+    run = do(spark, prepared("featurize"), "featurize")
+    with pytest.raises(AssertionError):
+        assert_features_are_labeled_and_split_as_their_chips(run)
 
 
 def test_trap_10_nulls_that_isnan_does_not_see(spark, release_copy, tmp_path):
@@ -123,15 +117,9 @@ def test_trap_10_the_photographs_left_out_of_the_null_check(release_copy):
     """A photograph is empty. `chip` counts it as unreadable, and none of its faces gets a chip."""
     photo = next(iter(sorted((release_copy / "train").glob("*.jpg"))))
     photo.write_bytes(b"")
-    made = chip.cut_image(one_image(photo.stem, [FACE, PERSON]), find_release(str(release_copy)), 0.2, 16)
-    assert [(row["status"], row["chip"]) for row in made] == [("image unreadable", None)] * 2
-
-
-def one_image(image_id, boxes):
-    """An image as `chip` takes it from Spark."""
-    edges = ("x_min", "x_max", "y_min", "y_max")
-    faces = [dict.fromkeys(chip.CARRIED) | dict(zip(edges, box, strict=True)) for box in boxes]
-    return {"image_id": image_id, "subset": "train", "rotation": 0, "faces": faces}
+    image = chip.Image("train", photo.stem, 0, [FACE, PERSON])
+    made = chip.cut_image(image, open_photographs(str(release_copy)), 0.2, 16)
+    assert made == [chip.Cut("image unreadable")] * 2
 
 
 def test_trap_11_groups_depictions_and_unknown_flags_ignored(spark):
@@ -146,35 +134,28 @@ def test_trap_11_groups_depictions_and_unknown_flags_ignored(spark):
     assert [row.reason for row in found] == ["group", "depiction", "no person box", "labelled"]
 
 
-def test_trap_11_rotation_ignored(spark, prepared, plant_in_chips):
-    """Chips of photographs stored turned stay so. `chip` compares the quarters of each with those of the photograph."""
-    plant_in_chips("turn_upright", lambda image, rotation: np.ascontiguousarray(image))
-    with pytest.raises(ProvenanceError, match=r"chips, \d+ have a chip that is not turned as .* Rotation says"):
-        do(spark, prepared("chip"), "chip")
-
-
-@pytest.mark.parametrize("side", [150, 151, 700, 901])  # smaller than the largest stored chip, and larger
-def test_trap_11_only_one_of_the_four_turns_is_taken_for_upright(side):
-    """Each Rotation asks for its own turn; chips that are resized to be stored are told apart as well."""
-    rng = np.random.default_rng(side)
-    photo = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8).repeat(25, axis=0).repeat(25, axis=1)
-    box = (0.3, 0.3 + side / 1500, 0.1, 0.1 + side / 1000)
-    for rotation in (0, 90, 180, 270):
-        made = images.chip(photo, box, 0.0, rotation)
-        found = {turn: chip.find_defect(made, photo, box, 0.0, turn) for turn in (90, 180, 270)}
-        assert found == {turn: None if turn == rotation else chip.NOT_UPRIGHT for turn in (90, 180, 270)}
+@pytest.mark.parametrize(("width", "height"), FACES)
+@pytest.mark.parametrize("rotation", [90, 180, 270])
+@pytest.mark.parametrize("taken", ROTATIONS)
+def test_trap_11_rotation_ignored(monkeypatch, width, height, rotation, taken):
+    """Chips are not turned, or not by their own Rotation. The test of chip paints what each turn must give."""
+    turn = images.turn_upright
+    monkeypatch.setattr(images, "turn_upright", lambda image, _: turn(image, taken))
+    with nullcontext() if taken == rotation else pytest.raises(AssertionError):
+        assert_chips_are_right(rotation, width, height)
 
 
 def test_trap_11_label_index_by_frequency(spark, prepared, monkeypatch):
-    """The commonest label gets index 0, as StringIndexer has it. `featurize` compares each index with the order."""
+    """The commonest label gets index 0, as StringIndexer has it. The test of featurize compares each with the order."""
     labelled = prepared("featurize").pinned("join_labels").metrics["labelled"]
     order = sorted(labelled, key=lambda label: (-labelled[label], label))
     # Which label is the commoner one depends on what was drawn: the trap needs the other order than the frozen one.
     order = order if order != sorted(labelled) else order[::-1]
     by_frequency = F.array_position(F.array(*map(F.lit, order)), F.col("name")) - 1
     monkeypatch.setattr(featurize, "label_index", lambda config: by_frequency)
-    with pytest.raises(ProvenanceError, match=r"\d+ have an index that is not their label's"):
-        do(spark, prepared("featurize"), "featurize")
+    run = do(spark, prepared("featurize"), "featurize")
+    with pytest.raises(AssertionError):
+        assert_features_are_labeled_and_split_as_their_chips(run)
 
 
 def test_trap_12_features_and_labels_matched_by_luck(tmp_path, monkeypatch):
@@ -212,23 +193,28 @@ def test_trap_13_every_chip_decodes_its_whole_image(spark, prepared, monkeypatch
         do(spark, prepared("chip"), "chip")
 
 
-def test_trap_13_aspect_ratio_lost(monkeypatch):
-    """The box itself is cut out. `chip` sees that it is no square, and `resize` refuses to press it into one."""
-    photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
-    tall = (0.4, 0.6, 0.1, 0.9)
-    assert images.tensor(images.encode_jpeg(images.chip(photo, tall, 0.0)), 64).shape == (64, 64, 3)
-    monkeypatch.setattr(images, "cut", lambda image, left, top, side: image[30:270, 160:240])
-    assert chip.find_defect(images.chip(photo, tall, 0.0), photo, tall, 0.0, 0) == chip.OTHER_SQUARE
+@pytest.mark.parametrize(("width", "height"), FACES)
+def test_trap_13_aspect_ratio_lost(monkeypatch, width, height):
+    """The box itself is cut out. The test of chip sees that it is no square."""
+    top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
+    monkeypatch.setattr(images, "cut", lambda image, *_: image[top : top + height, left : left + width])
+    with pytest.raises((AssertionError, ValueError)):
+        assert_chips_are_right(0, width, height)
+
+
+def test_trap_13_what_is_no_square_is_pressed_into_one():
+    """A chip that is no square comes to be resized. `resize` refuses it."""
     with pytest.raises(ValueError, match="aspect ratio"):
-        images.tensor(images.encode_jpeg(images.chip(photo, tall, 0.0)), 64)
+        images.tensor(images.encode_jpeg(np.zeros((240, 80, 3), np.uint8)), 64)
 
 
-def test_trap_13_chips_resized_twice(spark, prepared, plant_in_chips):
-    """Chips are resized when they are cut, and again for the network. `chip` compares each with its box's own size."""
+@pytest.mark.parametrize(("width", "height"), FACES)
+def test_trap_13_chips_resized_twice(monkeypatch, width, height):
+    """Chips are resized when they are cut, and again for the network. The test of chip asks for the box's own size."""
     whole = images.chip
-    plant_in_chips("chip", lambda *arguments: images.resize(whole(*arguments), 224))
-    with pytest.raises(ProvenanceError, match=r"chips, \d+ have a chip that is not the square around their box"):
-        do(spark, prepared("chip"), "chip")
+    monkeypatch.setattr(images, "chip", lambda *arguments: images.resize(whole(*arguments), 224))
+    with pytest.raises(AssertionError):
+        assert_chips_are_right(0, width, height)
 
 
 def test_trap_14_a_sample_that_differs_at_each_run(spark, prepared, monkeypatch):
