@@ -100,4 +100,4 @@ def assert_features_are_labeled_and_split_as_their_chips(run):
 def read(uris, *columns):
     """Read columns of Parquet files, as dictionaries."""
     for uri in uris:
-        yield from pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=columns).to_pylist()
+        yield from pq.read_table(pa.BufferReader(storage.read_bytes(uri)), columns=list(columns)).to_pylist()
