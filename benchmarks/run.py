@@ -95,6 +95,7 @@ def annotations(folder: Path, scale: float) -> None:
     if not (SHARED / "make_annotations.py").exists():
         print("annotations: skipped, as there is no folder ../shared/scale with the generator and the peer.")
         return
+    from ml.flow.records import ExtractRecord
     from ml.workflow.opening import open_run
 
     release = folder / "annotations"
@@ -106,7 +107,7 @@ def annotations(folder: Path, scale: float) -> None:
     peer = [uv, "run", "--quiet", "--no-project", "--with", "duckdb", "python", SHARED / "peer_duckdb.py"]
     done = subprocess.run([*peer, release, folder / "peer.parquet"], check=True, capture_output=True, text=True)
     whole = time.perf_counter() - started
-    rows = run.pinned("extract").metrics["rows"]
+    rows = run.pinned("extract").record(ExtractRecord).rows
     print(f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | of it the JVM |\n|---|---|---|")
     for stage, seconds in ours.items():
         print(f"| stage `{stage}` | {seconds:.1f} | {seconds - duration(run.pinned(stage)):.1f} |")

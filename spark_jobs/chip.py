@@ -17,12 +17,14 @@ from pyspark.sql import functions as F
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
+from ml.flow.records import LabelsRecord
 from ml.guards import check_count, check_faults
 from ml.release.release import Release
 from ml.vision import images
 from ml.workflow.execution import Context, Result
-from spark_jobs.job import main, observed, read_table, write_table
 from spark_jobs.join_labels import LABELLED
+from spark_jobs.main import main
+from spark_jobs.session import observed, read_table, write_table
 
 CHIPPED = "chipped"
 REASONS = ("image absent", "image unreadable", "too small")
@@ -167,7 +169,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     """Chip the faces that `join_labels` asks of a delivery; too many absent or unreadable photographs stop the run."""
     config, labelled, delivery = context.config, context.inputs["join_labels"], context.delivery
     assert delivery is not None  # the stage is done by delivery
-    expected: int = labelled.metrics["asked"][delivery.name]["faces"]
+    expected = labelled.record(LabelsRecord).asked[delivery.name].faces
     if not labelled.ledger[LABELLED]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in labelled.ledger.items() if count)
         raise DataError(
@@ -198,7 +200,9 @@ def run(spark: SparkSession, context: Context) -> Result:
     check_faults({defect: seen[defect] for defect in DEFECTS}, context.path("chips"))
     faults = {fault: seen[f"images.{fault}"] for fault in REASONS[:2]}
     if sum(faults.values()) > config.max_fault_share * seen["images"]:
-        told = ", ".join(f"{n} {fault} (such as {seen[f'example.{fault}']}.jpg)" for fault, n in faults.items() if n)
+        told = ", ".join(
+            f"{n} {fault} (such as {seen.text(f'example.{fault}')}.jpg)" for fault, n in faults.items() if n
+        )
         raise DataError(
             f"Of {seen['images']} photographs below {context.release.photographs}: {told}.",
             "Download them, or raise max_fault_share.",
