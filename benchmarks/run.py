@@ -53,7 +53,7 @@ def main() -> int:
 
 def chips(folder: Path, scenes: int) -> None:
     """Photographs a second of the stage chip, beside a loop that does the same without Spark."""
-    from ml.flow.chips_record import ChipsRecord
+    from ml.flow.records import ChipsRecord
     from ml.flow.table import STAGES
     from ml.release.release import find_release
     from ml.sample.release import write_sample_release
@@ -104,6 +104,7 @@ def annotations(folder: Path, scale: float) -> None:
     if not (SHARED / "make_annotations.py").exists():
         print("annotations: skipped, as there is no folder ../shared/scale with the generator and the peer.")
         return
+    from ml.flow.records import ExtractRecord
     from ml.workflow.opening import open_run
 
     release = folder / "annotations"
@@ -115,7 +116,7 @@ def annotations(folder: Path, scale: float) -> None:
     peer = [uv, "run", "--quiet", "--no-project", "--with", "duckdb", "python", SHARED / "peer_duckdb.py"]
     done = subprocess.run([*peer, release, folder / "peer.parquet"], check=True, capture_output=True, text=True)
     whole = time.perf_counter() - started
-    rows = run.pinned("extract").metrics["rows"]
+    rows = run.pinned("extract").record(ExtractRecord).rows
     print(f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | of it the JVM |\n|---|---|---|")
     for stage, seconds in ours.items():
         print(f"| stage `{stage}` | {seconds:.1f} | {seconds - duration(run.pinned(stage)):.1f} |")

@@ -18,14 +18,15 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
 from ml.features.columns import CARRIED, CHIPS, EDGES, Column, Origin, arrow_schema, ddl, names, of_origin
-from ml.flow.chips_record import ChipsRecord
+from ml.flow.records import ChipsRecord, LabelsRecord
 from ml.guards import check_count
 from ml.release.photographs import Photographs, photograph_name
 from ml.vision import images
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
-from spark_jobs.job import main, observed, read_table, write_table
 from spark_jobs.join_labels import LABELLED
+from spark_jobs.main import main
+from spark_jobs.session import Counts, observed, read_table, write_table
 
 CHIPPED = "chipped"
 ABSENT, UNREADABLE, TOO_SMALL = REASONS = ("image absent", "image unreadable", "too small")
@@ -150,7 +151,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     """Chip the faces that `join_labels` asks of a delivery; too many absent or unreadable photographs stop the run."""
     labelled, delivery = context.inputs["join_labels"], context.delivery
     assert delivery is not None  # the stage is done by delivery
-    expected: int = labelled.metrics["asked"][delivery.name]["faces"]
+    expected = labelled.record(LabelsRecord).asked[delivery.name].faces
     _check_any_labelled(labelled)
     storage.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
     tasks = max(spark.sparkContext.defaultParallelism, expected // IMAGES_PER_TASK)
@@ -167,7 +168,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     record = ChipsRecord(images=seen["images"], photograph_faults={fault: seen[f"images.{fault}"] for fault in FAULTS})
     if sum(record.photograph_faults.values()) > context.config.max_fault_share * record.images:
         found = ", ".join(
-            f"{count} {fault} (such as {photograph_name(*seen[f'example.{fault}'])})"
+            f"{count} {fault} (such as {photograph_name(*seen.text(f'example.{fault}').split('/'))})"
             for fault, count in record.photograph_faults.items()
             if count
         )
@@ -191,6 +192,11 @@ def _check_any_labelled(labelled: Manifest) -> None:
         )
 
 
+def _example(seen: Counts, fault: str) -> str:
+    subset, _, image_id = (seen.text(f"example.{fault}") or "").partition("/")
+    return photograph_name(subset, image_id)
+
+
 def _counts() -> dict[str, SparkColumn]:
     """Count faces by what became of them, images, and images by fault with an example of each."""
     counts = {status: F.count_if(F.col("status") == status) for status in (CHIPPED, *REASONS)}
@@ -198,7 +204,7 @@ def _counts() -> dict[str, SparkColumn]:
     for fault in FAULTS:
         at_fault = F.col("status") == fault
         counts[f"images.{fault}"] = F.count_if(F.col("first") & at_fault)
-        counts[f"example.{fault}"] = F.min(F.when(at_fault, F.struct("subset", "image_id")))
+        counts[f"example.{fault}"] = F.min(F.when(at_fault, F.concat_ws("/", "subset", "image_id")))
     return counts
 
 

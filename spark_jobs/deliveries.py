@@ -10,18 +10,18 @@ from pyspark.sql import functions as F
 from ml import storage
 from ml.release.delivery import Delivery, listing_uri
 from ml.workflow.manifest import Manifest
-from spark_jobs.job import read_table
+from spark_jobs.session import read_table
 
 HELD = "held"  # table of extract: the images of which a dated delivery holds rows, by table
 
 
 def images_held(raw: DataFrame, table: str) -> DataFrame:
-    """The images of which a delivery's table holds rows, also where none of these is of a configured class."""
+    """Find the images of which a delivery's table holds rows, even where none is of a configured class."""
     return raw.select(F.lit(table).alias("table"), F.col("ImageID").alias("image_id"), "delivery").distinct()
 
 
 def read_current(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
-    """A table of `extract` over all of a run's deliveries: of each image the rows of the newest that holds it there."""
+    """Read a table of `extract` over all deliveries: for each image, the rows of the newest that holds it there."""
     rows = read_table(spark, extracted.table(table))
     if len(extracted.parts) == 1:
         return rows
@@ -29,7 +29,7 @@ def read_current(spark: SparkSession, extracted: Manifest, table: str) -> DataFr
 
 
 def count_replaced(spark: SparkSession, extracted: Manifest) -> int:
-    """The number of boxes of the chipped class that a later delivery replaces."""
+    """Count the boxes of the chipped class that a later delivery replaces."""
     if len(extracted.parts) == 1:
         return 0
     boxes = read_table(spark, extracted.table("boxes")).where("chipped")
@@ -56,7 +56,7 @@ def _held(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
 
 
 def _newest(held: DataFrame) -> DataFrame:
-    """The newest delivery of each image that several deliveries hold, which are few. Dates sort as text."""
+    """Find the newest delivery of each image that several deliveries hold, which are few. Dates sort as text."""
     by_image = held.groupBy("image_id").agg(F.max("delivery").alias("newest"), F.count("*").alias("deliveries"))
     return by_image.where(F.col("deliveries") > 1).select("image_id", "newest")
 

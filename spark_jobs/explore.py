@@ -6,45 +6,58 @@ Files written: `explore.json`, one PNG for each analysis, and `contact_sheet.png
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from ml import storage
 from ml.config.training import TrainingConfig
+from ml.flow.records import (
+    Analyses,
+    ClassCount,
+    Credit,
+    Exploration,
+    ExploreRecord,
+    FaceSizes,
+    FlagCounts,
+    VerifiedImages,
+)
 from ml.report.figures import exploration as exploration_figures
 from ml.vision import drawing, images
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
 from ml.workflow.run import Run
+from spark_jobs.annotations import FLAGS, flag_column
 from spark_jobs.deliveries import read_current
-from spark_jobs.extract import FLAGS, flag_column
-from spark_jobs.job import main
+from spark_jobs.main import main
 
+TOP_CLASSES = 10
 SAMPLE = 12
 COLUMNS = 4
-SIZE_EDGES = (0, 1, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 100)  # per cent of the photograph's side; most faces are small
+SIZE_EDGES = (0, 1, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 100)  # percent of the photograph's side; most faces are small
 
 
-def classes_of_all(extracted: Manifest) -> list[dict[str, Any]]:
-    """Images verified to hold, and not to hold, each class, over all deliveries: most positive first.
+def classes_of_all(extracted: Manifest) -> list[ClassCount]:
+    """Count the images verified to hold, and not to hold, each class, over all deliveries: most positive first.
 
     An image that several deliveries hold is counted in each: rows of other classes than the configured ones are not
     kept, so there is no telling which of them a later delivery replaces.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, ClassCount] = {}
     for part in extracted.of_deliveries():
         for row in storage.read_json(part.file("images_by_class.json")):
-            known = found.setdefault(row["mid"], {**row, "positive": 0, "negative": 0})
-            for verdict in ("positive", "negative"):
-                known[verdict] += row[verdict]
-    return sorted(found.values(), key=lambda row: (-row["positive"], row["name"]))
+            count = ClassCount.model_validate(row)
+            if known := found.get(count.mid):
+                count = known.model_copy(
+                    update={"positive": known.positive + count.positive, "negative": known.negative + count.negative}
+                )
+            found[count.mid] = count
+    return sorted(found.values(), key=lambda row: (-row.positive, row.name))
 
 
-def verified_images(labels: DataFrame, config: TrainingConfig) -> list[dict[str, Any]]:
-    """For each label the images with all labels verified positive and with a negative: the report's good and bad.
+def verified_images(labels: DataFrame, config: TrainingConfig) -> list[VerifiedImages]:
+    """Count for each label the images with all labels verified positive and with a negative: the report's good and bad.
 
     Counted are the images verified for the chipped class and for a class of the label, as in the notebook's second
     analysis. Good is said of the labels, not of the picture: a negative is a person's word that a class is absent.
@@ -67,7 +80,7 @@ def verified_images(labels: DataFrame, config: TrainingConfig) -> list[dict[str,
     row = counts.first()
     assert row is not None  # an aggregate without groups has one row
     return [
-        {"label": label, "all positive": row[f"{label}.True"], "with a negative": row[f"{label}.False"]}
+        VerifiedImages(label=label, all_positive=row[f"{label}.True"], with_a_negative=row[f"{label}.False"])
         for label in config.label_order
     ]
 
@@ -78,29 +91,29 @@ def faces_per_image(boxes: DataFrame) -> dict[int, int]:
     return {row.faces: row["count"] for row in per_image.groupBy("faces").count().orderBy("faces").collect()}
 
 
-def face_sizes(boxes: DataFrame) -> list[int]:
-    """Faces by the longer side of their box, in per cent of the photograph's side, in the bins of `SIZE_EDGES`."""
+def face_sizes(boxes: DataFrame) -> FaceSizes:
+    """Count the faces by the longer side of their box, in percent of the photograph's side."""
     longer = 100 * F.greatest(F.col("x_max") - F.col("x_min"), F.col("y_max") - F.col("y_min"))
     counts = boxes.where(F.col("chipped") & F.col("valid")).agg(
         *(F.count_if((longer > low) & (longer <= high)) for low, high in itertools.pairwise(SIZE_EDGES))
     )
-    return [int(count) for count in counts.first() or ()]
+    return FaceSizes(edges=SIZE_EDGES, faces=tuple(counts.first() or ()))
 
 
-def boxes_by_source(boxes: DataFrame) -> list[dict[str, Any]]:
-    """Boxes of all configured classes by source and flag: how many are 1, 0 and -1 (unknown)."""
+def boxes_by_source(boxes: DataFrame) -> list[FlagCounts]:
+    """Count the boxes of all configured classes by source and flag: how many are 1, 0 and -1 (unknown)."""
     flags = [flag_column(flag) for flag in FLAGS]
     counts = [F.count_if(F.col(flag) == value).alias(f"{flag}.{value}") for flag in flags for value in (1, 0, -1)]
     rows = boxes.groupBy("source").agg(*counts).orderBy("source").collect()
     return [
-        {"source": row.source, "flag": name, **{str(value): row[f"{flag}.{value}"] for value in (1, 0, -1)}}
+        FlagCounts(source=row.source, flag=name, yes=row[f"{flag}.1"], no=row[f"{flag}.0"], unknown=row[f"{flag}.-1"])
         for row in rows
         for name, flag in zip(FLAGS, flags, strict=True)
     ]
 
 
-def sample_images(boxes: DataFrame, table: DataFrame) -> list[dict[str, Any]]:
-    """A few images that hold the chipped class, the same each time, with boxes and what their licence asks for."""
+def sample_images(boxes: DataFrame, table: DataFrame) -> list[Row]:
+    """Choose a few images that hold the chipped class, the same each time, with boxes and what their license asks."""
     chosen = (
         boxes.where(F.col("chipped") & F.col("valid"))
         .select("image_id", "subset")
@@ -114,70 +127,84 @@ def sample_images(boxes: DataFrame, table: DataFrame) -> list[dict[str, Any]]:
         .groupBy("image_id", "subset")
         .agg(F.sort_array(F.collect_list(F.struct("name", "label", "x_min", "x_max", "y_min", "y_max"))).alias("boxes"))
     )
-    rows = table.join(F.broadcast(grouped), ["image_id", "subset"]).orderBy("image_id").collect()
-    return [row.asDict(recursive=True) for row in rows]
+    return table.join(F.broadcast(grouped), ["image_id", "subset"]).orderBy("image_id").collect()
 
 
-def draw_sample(sample: Iterable[dict[str, Any]], run: Run) -> bytes | None:
-    """The contact sheet: photographs turned upright, with their boxes. None where no photograph can be read."""
+def draw_sample(sample: Iterable[Row], run: Run) -> bytes | None:
+    """Draw the contact sheet: photographs turned upright, with their boxes. None where no photograph can be read."""
     pictures = []
     for image in sample:
         try:
-            photo = images.decode(run.read_photograph(image["subset"], image["image_id"]))
+            photo = images.decode(run.read_photograph(image.subset, image.image_id))
         except (FileNotFoundError, images.UnreadableImageError):
             continue  # counted by the stage chip
-        marks = [_mark(box, photo, run.config) for box in image["boxes"]]
+        marks = [_mark(box, photo, run.config) for box in image.boxes]
         drawn = drawing.draw_marks(photo, marks)
-        pictures.append((images.turn_upright(drawn, image["rotation"] or 0), image["image_id"]))
+        pictures.append((images.turn_upright(drawn, image.rotation or 0), image.image_id))
     if not pictures:
         return None
     return images.encode_png(drawing.contact_sheet(pictures, COLUMNS, tile=320))
 
 
-def _mark(box: dict[str, Any], photo: images.Pixels, config: TrainingConfig) -> drawing.Mark:
+def _mark(box: Row, photo: images.Pixels, config: TrainingConfig) -> drawing.Mark:
     height, width = photo.shape[:2]
-    colours = dict(zip(config.label_order, drawing.PALETTE, strict=False))
-    rectangle = drawing.rectangle((box["x_min"], box["x_max"], box["y_min"], box["y_max"]), width, height)
-    return drawing.Mark(rectangle, box["name"], colours.get(box["label"], drawing.PALETTE[2]))
+    colors = dict(zip(config.label_order, drawing.PALETTE, strict=False))
+    rectangle = drawing.rectangle((box.x_min, box.x_max, box.y_min, box.y_max), width, height)
+    return drawing.Mark(rectangle, box.name, colors.get(box.label, drawing.PALETTE[2]))
 
 
-def run(spark: SparkSession, context: Context) -> Result:
-    """Analyse the release, write data and plots."""
-    config, source = context.config, context.inputs["extract"]
-    tables = {name: read_current(spark, source, name) for name in ("labels", "boxes", "images")}
+def analyze(tables: Mapping[str, DataFrame], classes: Sequence[ClassCount], config: TrainingConfig) -> Analyses:
+    """Make all analyses of the release.
+
+    Args:
+        tables: The tables labels and boxes of extract.
+        classes: All classes, those with the most images first.
+        config: The run's configuration.
+    """
     boxes = tables["boxes"]
-    classes = classes_of_all(source)
-    data: dict[str, Any] = {
-        "top classes": classes[:10],
-        "verified images": verified_images(tables["labels"], config),
-        "faces per image": faces_per_image(boxes),
-        "face sizes": {"edges, per cent of the photograph's side": list(SIZE_EDGES), "faces": face_sizes(boxes)},
-        "boxes by source": boxes_by_source(boxes),
-    }
-    sample = sample_images(boxes, tables["images"])
-    charts = {
+    return Analyses(
+        top_classes=tuple(classes[:TOP_CLASSES]),
+        verified_images=tuple(verified_images(tables["labels"], config)),
+        faces_per_image=faces_per_image(boxes),
+        face_sizes=face_sizes(boxes),
+        boxes_by_source=tuple(boxes_by_source(boxes)),
+    )
+
+
+def draw_charts(found: Analyses, config: TrainingConfig) -> dict[str, bytes]:
+    """Draw a chart of each analysis, by name."""
+    return {
         "top_classes": exploration_figures.top_classes(
-            [(c["name"], c["positive"], c["negative"]) for c in data["top classes"]]
+            [(row.name, row.positive, row.negative) for row in found.top_classes]
         ),
         "verified_images": exploration_figures.verified_images(
-            [(r["label"], r["all positive"], r["with a negative"]) for r in data["verified images"]]
+            [(row.label, row.all_positive, row.with_a_negative) for row in found.verified_images]
         ),
-        "faces_per_image": exploration_figures.faces_per_image(data["faces per image"], config.chip_class),
-        "face_sizes": exploration_figures.face_sizes(SIZE_EDGES, data["face sizes"]["faces"], config.chip_class),
+        "faces_per_image": exploration_figures.faces_per_image(found.faces_per_image, config.chip_class),
+        "face_sizes": exploration_figures.face_sizes(SIZE_EDGES, found.face_sizes.faces, config.chip_class),
         "boxes_by_source": exploration_figures.boxes_by_source(
-            [(r["source"], r["flag"], r["1"], r["0"], r["-1"]) for r in data["boxes by source"]],
+            [(row.source, row.flag, row.yes, row.no, row.unknown) for row in found.boxes_by_source],
             f"{config.chip_class} and labels' classes",
         ),
     }
+
+
+def run(spark: SparkSession, context: Context) -> Result:
+    """Analyze the release, write data and plots."""
+    config, source = context.config, context.inputs["extract"]
+    tables = {name: read_current(spark, source, name) for name in ("labels", "boxes", "images")}
+    found = analyze(tables, classes_of_all(source), config)
+    sample = sample_images(tables["boxes"], tables["images"])
+    charts = draw_charts(found, config)
     if sheet := draw_sample(sample, context.run):
         charts["contact_sheet"] = sheet
     for name, png in charts.items():
         storage.write_bytes(context.path(f"{name}.png"), png)
-    credits = [
-        {name: image[name] for name in ("image_id", "author", "title", "landing_url", "license")} for image in sample
-    ]
-    storage.write_json(context.path("explore.json"), {**data, "photographs shown": credits})
-    return Result({**data, "plots": {name: context.path(f"{name}.png") for name in charts}})
+    credits = tuple(Credit(**{name: image[name] for name in Credit.model_fields}) for image in sample)
+    shown = Exploration(**found.model_dump(), photographs_shown=credits)
+    storage.write_json(context.path("explore.json"), shown.json_values())
+    plots = {name: context.path(f"{name}.png") for name in charts}
+    return Result(ExploreRecord(**found.model_dump(), plots=plots))
 
 
 if __name__ == "__main__":

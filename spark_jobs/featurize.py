@@ -23,7 +23,8 @@ from ml.guards import check_count, check_split
 from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.execution import Context, Result
-from spark_jobs.job import main, observed, read_table, write_table
+from spark_jobs.main import main
+from spark_jobs.session import observed, read_table, write_table
 
 SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to hold a few in memory
 CHANNELS = ("red", "green", "blue")

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ml.config.training import TrainingConfig
-from ml.errors import ProvenanceError
 from ml.features.columns import ASKED
+from ml.flow.records import Agreement, AskedFaces, ExtractRecord, LabelsRecord
 from ml.guards import check_count, check_faults
-from ml.release.miap import UNKNOWN, presentation_labels
+from ml.release.miap import presentation_labels
 from ml.workflow.execution import Context, Result
 from spark_jobs.deliveries import count_replaced, locate_photographs, read_current
 from spark_jobs.extract import check_not_empty
-from spark_jobs.job import main, observed, write_table
+from spark_jobs.labelling import label_by_box, label_by_image, label_by_miap, lookup
+from spark_jobs.main import main
+from spark_jobs.session import Counts, observed, write_table
 
 LABELLED = "labelled"
 REPLACED = "replaced by a later delivery"
 OVER_LIMIT = "over the image limit"
+FLAGS = ("is_occluded", "is_truncated", "is_group_of", "is_depiction")
+COMPARED = ("box", "image")  # the strategies whose labels are compared with MIAP's
 # In the order in which they are looked at: a face has the first that fits.
 REASONS = (
     "invalid box",
@@ -61,20 +64,12 @@ def join_labels(
 
     Returns:
         One row a box of the chipped class, with columns face_id, image_id, subset, rotation, the box with its class and
-        flags, label and reason, and label_before_limit, which the faces over the image limit have too; for strategies
-        `box` and `miap` the source box's class or presentation, and the share of the face it holds. With `miap`, also
-        what each strategy says of the face: label_by_box, label_by_image, miap_label and age_presentation; without, the
-        latter two are NULL.
+        flags, label and reason; for strategies `box` and `miap` the source box's class or presentation, and the share
+        of the face it holds. With `miap`, also what each strategy says of the face: label_by_box, label_by_image,
+        miap_label and age_presentation; without, the latter two are NULL.
     """
     faces = _faces(boxes, images)
-    usable = faces.where(F.col("reason").isNull())
-    found: dict[str, DataFrame] = {}
-    if miap is not None or config.label_strategy == "box":
-        found["box"] = label_by_box(usable, boxes, labels, config)
-    if miap is not None or config.label_strategy == "image":
-        found["image"] = label_by_image(usable, labels)
-    if miap is not None:
-        found["miap"] = label_by_miap(usable, miap, config)
+    found = _ask_strategies(faces.where(F.col("reason").isNull()), boxes, labels, config, miap)
     for name, said in found.items():
         columns = [column for column in said.columns if column != "row"]
         faces = faces.join(said.select("row", F.struct(*columns).alias(name)), "row", "left")
@@ -94,22 +89,35 @@ def join_labels(
         faces = faces.withColumns(dict.fromkeys(("miap_label", "age_presentation"), F.lit(None).cast("string")))
     faces = faces.drop(*found)
     if config.images_per_label is not None:
-        faces = _limit(faces, config.images_per_label)
+        faces = limit_images(faces, config.images_per_label)
     return (
         faces.withColumn("reason", F.coalesce("reason", F.lit(LABELLED)))
-        .withColumn("label_before_limit", F.col("label"))
         .withColumn("label", F.when(F.col("reason") == LABELLED, F.col("label")))
         .drop("row")
     )
 
 
+def _ask_strategies(
+    faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: TrainingConfig, miap: DataFrame | None
+) -> dict[str, DataFrame]:
+    """Ask the configured label strategy about the faces, and all of them where there is MIAP to compare with."""
+    found: dict[str, DataFrame] = {}
+    if miap is not None or config.label_strategy == "box":
+        found["box"] = label_by_box(faces, boxes, labels, config)
+    if miap is not None or config.label_strategy == "image":
+        found["image"] = label_by_image(faces, labels)
+    if miap is not None:
+        found["miap"] = label_by_miap(faces, miap, config)
+    return found
+
+
 def _label_by(strategy: str) -> Column:
-    """The label that a strategy gives, NULL where it gives a verdict instead."""
+    """Select the label that a strategy gives, NULL where it gives a verdict instead."""
     return F.when(F.col(f"{strategy}.verdict").isNull(), F.col(f"{strategy}.label"))
 
 
 def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
-    """The boxes of the chipped class with their images, an id, and the reasons that the box itself gives."""
+    """Join the boxes of the chipped class with their images; add an id and the reasons that the box itself gives."""
     edges = ("x_min", "x_max", "y_min", "y_max")
     identity = F.sha2(F.concat_ws("|", "subset", "image_id", *edges), 256)
     listed = (
@@ -136,135 +144,8 @@ def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
     return faces.withColumn("reason", reason).drop("copy", "listed", "valid", "is_inside")
 
 
-def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: TrainingConfig) -> DataFrame:
-    """Label each face by the person boxes that hold it.
-
-    Every box of a label's class, neither group nor depiction, that holds at least the configured share of the face is a
-    candidate; a flag of -1 (unknown) keeps it. Candidates of two labels leave the face without one, whatever their
-    sizes; otherwise the smallest is the source, and a verified negative of its own class on the image vetoes it.
-    """
-    people = boxes.where(F.col("label").isNotNull() & _one_person())
-    sources = _sources(faces, people, F.struct("name", "mid"), config.containment)
-    vetoes = labels.where(~F.col("positive")).select("image_id", "mid", F.lit(True).alias("vetoed"))
-    found = sources.withColumn("mid", F.col("source_box.person.about.mid")).join(vetoes, ["image_id", "mid"], "left")
-    found = found.select(
-        "row",
-        "label",
-        F.when(F.col("labels") > 1, "two labels")
-        .when(F.col("vetoed"), "contradicted by a verified negative")
-        .alias("verdict"),
-        F.col("source_box.person.about.name").alias("source_class"),
-        F.col("source_box.held").alias("source_containment"),
-    )
-    unlabelled = F.when(F.col("label").isNull(), "no person box")
-    return faces.select("row").join(found, "row", "left").withColumn("verdict", F.coalesce("verdict", unlabelled))
-
-
-def label_by_miap(faces: DataFrame, miap: DataFrame, config: TrainingConfig) -> DataFrame:
-    """Label each face by the gender presentation of the MIAP person box that holds it.
-
-    Candidates are chosen as by `label_by_box`. Those of both presentations leave the face without a label; otherwise
-    the smallest is the source, and gives the face its age presentation too, but no label where annotators could not
-    tell the gender presentation.
-    """
-    words = presentation_labels(config) or {}
-    people = miap.withColumn("label", _lookup("gender_presentation", words)).where(_one_person())
-    sources = _sources(faces, people, F.struct("gender_presentation", "age_presentation"), config.containment)
-    about = F.col("source_box.person.about")
-    found = sources.select(
-        "row",
-        F.col("label"),
-        F.when(F.col("labels") > 1, "two labels")
-        .when(about.gender_presentation == UNKNOWN, "MIAP presentation unknown")
-        .alias("verdict"),
-        about.gender_presentation.alias("source_class"),
-        F.col("source_box.held").alias("source_containment"),
-        F.when(F.col("labels") <= 1, about.age_presentation).alias("age_presentation"),
-    )
-    return (
-        faces.select("row")
-        .join(found, "row", "left")
-        .withColumn("verdict", F.coalesce("verdict", F.when(F.col("source_class").isNull(), "no MIAP person box")))
-    )
-
-
-def _one_person() -> Column:
-    """Whether a box is one real person's: valid, neither group nor depiction; a flag of -1 (unknown) keeps it."""
-    return F.col("valid") & (F.col("is_group_of") != 1) & (F.col("is_depiction") != 1)
-
-
-def _lookup(column: str, values: Mapping[str, str]) -> Column:
-    """The value that a mapping has for a column, NULL where it has none."""
-    return F.coalesce(*(F.when(F.col(column) == key, value) for key, value in values.items()))
-
-
-def _sources(faces: DataFrame, people: DataFrame, about: Column, least: float) -> DataFrame:
-    """For each face the number of labels among the person boxes that hold it, one of these, and the smallest box.
-
-    Args:
-        faces: The faces to label.
-        people: Person boxes with a column `label`; a NULL is no label.
-        about: What is to be known of the smallest box.
-        least: Share of the face that a box must hold, in [0, 1].
-
-    Returns:
-        Only the faces that some box holds: row, image_id, labels, label, and source_box with `person.about` and `held`.
-    """
-    edges = ("x_min", "x_max", "y_min", "y_max")
-    area = (F.col("x_max") - F.col("x_min")) * (F.col("y_max") - F.col("y_min"))
-    # The smallest structure is that with the smallest area, its first field; the others make the choice among equals
-    # the same each time.
-    person = F.struct(area.alias("area"), about.alias("about"), *edges).alias("person")
-    return (
-        faces.select("row", "image_id", "subset", *edges)
-        .join(people.select("image_id", "subset", "label", person), ["image_id", "subset"])
-        .withColumn("held", containment())
-        .where(F.col("held") >= least)
-        .groupBy("row", "image_id")
-        .agg(
-            F.count_distinct("label").alias("labels"),
-            F.min("label").alias("label"),
-            F.min(F.struct("person", "held")).alias("source_box"),
-        )
-    )
-
-
-def containment() -> Column:
-    """The share of a face's area that the box `person` holds, in [0, 1]."""
-
-    def overlap(low: str, high: str) -> Column:
-        reach = F.least(F.col(high), F.col(f"person.{high}")) - F.greatest(F.col(low), F.col(f"person.{low}"))
-        return F.greatest(F.lit(0.0), reach)
-
-    area = (F.col("x_max") - F.col("x_min")) * (F.col("y_max") - F.col("y_min"))
-    return overlap("x_min", "x_max") * overlap("y_min", "y_max") / area
-
-
-def label_by_image(faces: DataFrame, labels: DataFrame) -> DataFrame:
-    """Give each face the label that its image is verified to hold; an image that holds both leaves it without one."""
-    by_image = (
-        labels.where(F.col("label").isNotNull() & F.col("positive"))
-        .groupBy("image_id")
-        .agg(F.count_distinct("label").alias("labels"), F.min("label").alias("label"))
-    )
-    verdict = F.when(F.col("labels").isNull(), "no image-level label").when(
-        F.col("labels") > 1, "two image-level labels"
-    )
-    return (
-        faces.select("row", "image_id")
-        .join(by_image, "image_id", "left")
-        .select(
-            "row",
-            "label",
-            verdict.alias("verdict"),
-            F.lit(None).cast("string").alias("source_class"),
-            F.lit(None).cast("double").alias("source_containment"),
-        )
-    )
-
-
-def _limit(faces: DataFrame, images_per_label: int) -> DataFrame:
-    """Keep, for each label, the faces of so many images: those whose ids have the lowest digests."""
+def limit_images(faces: DataFrame, images_per_label: int) -> DataFrame:
+    """Keep the faces of at most this many images for each label: those whose ids have the lowest digests."""
     labelled = F.col("reason").isNull() & F.col("label").isNotNull()
     order = Window.partitionBy("label").orderBy(_image_digest())
     chosen = (
@@ -284,61 +165,86 @@ def _limit(faces: DataFrame, images_per_label: int) -> DataFrame:
 
 
 def _image_digest() -> Column:
-    """Of the ImageID; salted, so that the image limit has nothing to do with the split."""
+    """Digest an ImageID; salted, so that the image limit has nothing to do with the split."""
     return F.sha2(F.concat(F.lit("limit:"), "image_id"), 256)
 
 
 def run(spark: SparkSession, context: Context) -> Result:
     """Join the tables of `extract` and count every face by reason, and by what MIAP says of its label."""
     config, source = context.config, context.inputs["extract"]
-    check_not_empty(source.metrics, config)
+    extracted = source.record(ExtractRecord)
+    check_not_empty(extracted, config)
     tables = {name: read_current(spark, source, name) for name in ("boxes", "labels", "images")}
-    covered = source.metrics["miap"]["subsets"] if "miap" in source.metrics and presentation_labels(config) else []
+    covered = extracted.miap.subsets if extracted.miap and presentation_labels(config) else ()
     miap = read_current(spark, source, "miap").drop("delivery") if covered else None
     faces = join_labels(
         tables["boxes"].drop("delivery"), tables["labels"].drop("delivery"), tables["images"], config, miap
     )
     faces = locate_photographs(spark, faces, tables["images"], context.run.deliveries, context.run.root)
     names = [delivery.name for delivery in context.run.deliveries]
-    counts = Observation("faces")
-    unknown = ("is_occluded", "is_truncated", "is_group_of", "is_depiction")
-    faces = faces.observe(
-        counts,
-        F.count(F.lit(1)).alias("faces"),
-        *(F.count_if(F.col("reason") == reason).alias(reason) for reason in (LABELLED, *REASONS)),
-        *(F.count_if(F.col("label") == label).alias(f"label.{label}") for label in config.label_order),
-        *(F.count_if(F.col(flag) == -1).alias(f"unknown.{flag}") for flag in unknown),
-        *(count.alias(name) for name, count in (_agreement(covered) | _faults(config) | _asked(names)).items()),
-        *(digest.alias(name) for name, digest in _ends(config).items()),
-    )
-    write_table(faces.drop("label_by_box", "label_by_image", "label_before_limit"), context, "faces")
-    seen = observed(counts)
-    _check_sample(seen, config)
+    observation = Observation("faces")
+    faces = faces.observe(observation, *_counted(config, covered, names))
+    write_table(faces.drop("label_by_box", "label_by_image"), context, "faces")
+    seen = observed(observation)
+
     check_faults({fault: seen[fault] for fault in _faults(config)}, context.path("faces"))
-    chipped, replaced = source.metrics["boxes"]["chipped"], count_replaced(spark, source)
-    check_count(chipped - replaced, seen["faces"], f"Boxes of class {config.chip_class!r} that became faces")
-    asked = {name: {"faces": seen[f"asked.{name}"], "digest": _digest(seen, name)} for name in names}
-    check_count(seen[LABELLED], sum(part["faces"] for part in asked.values()), "Labelled faces asked of the deliveries")
-    metrics = {
-        "faces": seen["faces"],
-        "labelled": {label: seen[f"label.{label}"] for label in config.label_order},
-        "flags unknown": {flag: seen[f"unknown.{flag}"] for flag in unknown},
-        "miap": {
-            subset: {
-                strategy: {said: seen[f"{subset}.{strategy}.{said}"] for said in ("agree", "disagree", "miap unknown")}
-                for strategy in ("box", "image")
-            }
-            for subset in covered
-        }
-        or None,
-        "asked": asked,
-    }
+    replaced = count_replaced(spark, source)
+    became = f"Boxes of class {config.chip_class!r} that became faces"
+    check_count(extracted.boxes.chipped - replaced, seen["faces"], became)
+    record = make_record(seen, config, covered, names)
+    asked = sum(part.faces for part in record.asked.values())
+    check_count(seen[LABELLED], asked, "Labelled faces asked of the deliveries")
     ledger = {reason: seen[reason] for reason in (LABELLED, *REASONS)}
-    return Result(metrics, ledger | ({REPLACED: replaced} if len(names) > 1 else {}))
+    return Result(record, ledger | ({REPLACED: replaced} if len(names) > 1 else {}))
+
+
+def _counted(config: TrainingConfig, covered: Iterable[str], deliveries: Iterable[str]) -> list[Column]:
+    """List all counts that are observed of the faces in the pass that writes them."""
+    counts = {
+        "faces": F.count(F.lit(1)),
+        **{reason: F.count_if(F.col("reason") == reason) for reason in (LABELLED, *REASONS)},
+        **{f"label.{label}": F.count_if(F.col("label") == label) for label in config.label_order},
+        **{f"unknown.{flag}": F.count_if(F.col(flag) == -1) for flag in FLAGS},
+        **_agreement(covered),
+        **_faults(config),
+        **_asked(deliveries),
+    }
+    return [count.alias(name) for name, count in counts.items()]
+
+
+def make_record(
+    seen: Counts, config: TrainingConfig, covered: Iterable[str], deliveries: Iterable[str]
+) -> LabelsRecord:
+    """Gather what was counted of the faces.
+
+    Args:
+        seen: The counts.
+        config: The run's configuration.
+        covered: The subsets for which MIAP was asked.
+        deliveries: The names of the run's deliveries.
+    """
+    agreement = {
+        subset: {
+            strategy: Agreement(
+                agree=seen[f"{subset}.{strategy}.agree"],
+                disagree=seen[f"{subset}.{strategy}.disagree"],
+                miap_unknown=seen[f"{subset}.{strategy}.miap unknown"],
+            )
+            for strategy in COMPARED
+        }
+        for subset in covered
+    }
+    return LabelsRecord(
+        faces=seen["faces"],
+        labelled={label: seen[f"label.{label}"] for label in config.label_order},
+        flags_unknown={flag: seen[f"unknown.{flag}"] for flag in FLAGS},
+        miap=agreement or None,
+        asked={name: AskedFaces(faces=seen[f"asked.{name}"], digest=_digest(seen, name)) for name in deliveries},
+    )
 
 
 def _asked(deliveries: Iterable[str]) -> dict[str, Column]:
-    """The number of faces that are to be cut from each delivery's photographs, and two sums of hashes of them."""
+    """Count the faces to be cut from each delivery's photographs, and sum their hashes twice."""
     counts = {}
     for name in deliveries:
         asked = (F.col("reason") == LABELLED) & (F.col("delivery") == name)
@@ -350,19 +256,19 @@ def _asked(deliveries: Iterable[str]) -> dict[str, Column]:
     return counts
 
 
-def _digest(seen: Mapping[str, int], delivery: str) -> str:
-    """The digest of the faces asked of a delivery, under which its chips are kept."""
-    sums = [int(seen[f"asked.{delivery}{part}"]) for part in ("", ".0", ".1")]
+def _digest(seen: Counts, delivery: str) -> str:
+    """Digest the faces asked of a delivery; its chips are kept under it."""
+    sums = [seen[f"asked.{delivery}{part}"] for part in ("", ".0", ".1")]
     return hashlib.sha256(repr(sums).encode()).hexdigest()[:32]
 
 
 def _faults(config: TrainingConfig) -> dict[str, Column]:
-    """Counts of the faces that cannot be: of another class, or labelled by no box where boxes are to give the label."""
+    """Count the faces that cannot be: of another class, or labeled by no box where boxes are to give the label."""
     faults = {"are of another class": F.count_if(~F.col("face_class").eqNullSafe(config.chip_class))}
     meanings = {"box": config.label_classes, "miap": presentation_labels(config)}.get(config.label_strategy)
     if meanings:
         explained = (F.col("source_containment") >= config.containment) & (
-            F.col("label") == _lookup("source_class", meanings)
+            F.col("label") == lookup("source_class", meanings)
         )
         faults["have a label that no box gives"] = F.count_if(
             F.col("label").isNotNull() & ~F.coalesce(explained, F.lit(False))
@@ -370,36 +276,10 @@ def _faults(config: TrainingConfig) -> dict[str, Column]:
     return faults
 
 
-def _ends(config: TrainingConfig) -> dict[str, Column]:
-    """For each label the last digest of an image that is kept, and the first of one that is over the limit."""
-    ends = {}
-    for label in config.label_order:
-        here = F.col("label_before_limit") == label
-        ends[f"kept.{label}"] = F.max(F.when(here & (F.col("reason") == LABELLED), _image_digest()))
-        ends[f"over.{label}"] = F.min(F.when(here & (F.col("reason") == OVER_LIMIT), _image_digest()))
-    return ends
-
-
-def _check_sample(seen: Mapping[str, Any], config: TrainingConfig) -> None:
-    """Check that the images kept of each label are the first ones by digest, so that each run keeps the same.
-
-    Raises:
-        ProvenanceError: One is kept that comes after one that is not.
-    """
-    for label in config.label_order:
-        kept, over = seen[f"kept.{label}"], seen[f"over.{label}"]
-        if kept and over and kept >= over:  # 0 where there is none
-            raise ProvenanceError(
-                f"The images kept of label {label!r} are not those with the lowest digests of their ids, by which "
-                f"images_per_label = {config.images_per_label} chooses: another run would keep others.",
-                "Nothing that is learned from them could be repeated.",
-            )
-
-
 def _agreement(subsets: Iterable[str]) -> dict[str, Column]:
-    """Counts of the faces that strategies `box` and `image` label, by whether MIAP gives the same label."""
+    """Count the faces that strategies `box` and `image` label, by whether MIAP gives the same label."""
     counts = {}
-    for subset, strategy in itertools.product(subsets, ("box", "image")):
+    for subset, strategy in itertools.product(subsets, COMPARED):
         label, miap = F.col(f"label_by_{strategy}"), F.col("miap_label")
         given = (F.col("subset") == subset) & label.isNotNull()
         counts[f"{subset}.{strategy}.agree"] = F.count_if(given & (label == miap))

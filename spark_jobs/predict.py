@@ -27,7 +27,8 @@ from ml.prediction.predictor import UNKNOWN, Answer, Predictor, annotate, load_p
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces
 from ml.workflow.execution import FlowContext, Result
-from spark_jobs.job import main, read_table, write_table
+from spark_jobs.main import main
+from spark_jobs.session import read_table, write_table
 
 CLASSIFIED = "classified"
 FAULTS = ("absent", "unreadable")

@@ -16,6 +16,7 @@ from ml.config.prediction import PredictionConfig
 from ml.config.promotion import ComparisonConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
+from ml.flow.records import LabelsRecord
 from ml.flow.stage import Stage
 from ml.flow.table import PREDICT, STAGES, followers
 from ml.release.delivery import Delivery
@@ -104,7 +105,7 @@ class FlowRun(Generic[C]):
         """The digests of what a stage done by delivery reads of one, by the names in `Stage.sources`."""
         found = {"delivery": delivery.name, "tables": delivery.tables, "photographs": delivery.photographs}
         if "faces" in stage.sources:
-            found["faces"] = self.pinned("join_labels").metrics["asked"][delivery.name]["digest"]
+            found["faces"] = self.pinned("join_labels").record(LabelsRecord).asked[delivery.name].digest
         return {name: found[name] for name in stage.sources}
 
     def key_uri(self, stage: Stage) -> str:

@@ -7,7 +7,7 @@ from ml.features import columns
 from ml.features.columns import SLICES, TRAVELING, Column, Origin, arrow_schema, ddl, names
 from ml.features.record import FeaturesRecord
 from ml.features.spec import ChipSpec
-from ml.flow.chips_record import ChipsRecord
+from ml.flow.records import ChipsRecord
 from ml.metrics.slices import slice_names
 from spark_jobs import chip, featurize
 

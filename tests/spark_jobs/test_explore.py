@@ -2,6 +2,7 @@
 
 from ml import storage
 from ml.config.training import TrainingConfig
+from ml.flow.records import VerifiedImages
 from spark_jobs import explore
 from support.spark_stages import LABELS
 
@@ -31,6 +32,6 @@ def test_good_and_bad_images_are_told_by_their_verdicts(spark):
         "image_id string, name string, label string, positive boolean",
     )
     assert explore.verified_images(table, TrainingConfig()) == [
-        {"label": "female", "all positive": 2, "with a negative": 1},
-        {"label": "male", "all positive": 1, "with a negative": 0},
+        VerifiedImages(label="female", all_positive=2, with_a_negative=1),
+        VerifiedImages(label="male", all_positive=1, with_a_negative=0),
     ]

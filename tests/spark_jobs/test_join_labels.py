@@ -2,8 +2,9 @@
 
 from ml.release.layout import SUBSETS
 from ml.workflow.opening import open_run
-from spark_jobs import extract
-from support.spark_stages import ELSEWHERE, FACE, PERSON, box, do, joined, key, rows, truth_of
+from spark_jobs import join_labels
+from spark_jobs.annotations import EDGES
+from support.spark_stages import ELSEWHERE, FACE, PERSON, box, check_lowest_digests, do, joined, key, rows, truth_of
 
 
 def test_agreement_with_miap_by_split_and_strategy(spark, done, sample_release):
@@ -21,7 +22,7 @@ def test_agreement_with_miap_by_split_and_strategy(spark, done, sample_release):
         }
     assert sum(table[subset]["image"]["agree"] for subset in SUBSETS) > 0
     assert sum(table[subset]["box"]["miap unknown"] for subset in SUBSETS) > 0
-    truth = {key(row["ImageID"], *(row[e] for e in extract.EDGES)): row for row in truth_of(sample_release)}
+    truth = {key(row["ImageID"], *(row[e] for e in EDGES)): row for row in truth_of(sample_release)}
     ages = set()
     for row in faces:
         real = truth[key(row["image_id"], *(row[e] for e in ("x_min", "x_max", "y_min", "y_max")))]
@@ -74,8 +75,25 @@ def test_the_image_limit_chooses_the_same_images_each_time_and_counts_the_others
     assert sum(row.reason == "no person box" for row in first) == 4
 
 
+def test_each_label_keeps_its_images_of_lowest_digest_and_other_faces_count_for_nothing(spark):
+    labels = [(f"{number:016x}", label) for number in range(40) for label in ("female", "male")[: 1 + number % 3 % 2]]
+    unlabelled = [(f"{number:016x}", None) for number in range(40, 80)]
+    table = spark.createDataFrame(
+        [
+            *((image, label, None) for image, label in labels * 2),
+            *((image, "female", "two labels") for image, _ in unlabelled),
+        ],
+        "image_id string, label string, reason string",
+    )
+    found = join_labels.limit_images(table, 5).collect()
+    assert len(found) == 2 * len(labels) + len(unlabelled)
+    check_lowest_digests(labels, {(row.label, row.image_id) for row in found if row.reason is None}, 5)
+    assert sum(row.reason == join_labels.OVER_LIMIT for row in found) == 2 * (len(labels) - 10)
+    assert sum(row.reason == "two labels" for row in found) == len(unlabelled)
+
+
 def test_the_labels_of_the_drawn_release_are_true_and_its_ledger_adds_up(spark, done, sample_release):
-    truth = {key(row["ImageID"], *(row[e] for e in extract.EDGES)): row for row in truth_of(sample_release)}
+    truth = {key(row["ImageID"], *(row[e] for e in EDGES)): row for row in truth_of(sample_release)}
     faces = {
         key(row["image_id"], *(row[e] for e in ("x_min", "x_max", "y_min", "y_max"))): row
         for row in rows(spark, done, "join_labels", "faces")

@@ -1,16 +1,17 @@
 """Do the Spark stages of a run, and make the small tables that their transforms are tested on."""
 
 import csv
+import hashlib
 
 from ml.config.training import TrainingConfig
 from ml.flow.table import STAGES
 from ml.vision import images
 from ml.workflow.execution import run_stage
 from spark_jobs import chip, explore, extract, featurize, join_labels
-from spark_jobs.job import read_table
+from spark_jobs.session import read_table
 
 BODIES = {
-    "extract": extract.extract,
+    "extract": extract.run,
     "explore": explore.run,
     "join_labels": join_labels.run,
     "chip": chip.run,
@@ -78,3 +79,21 @@ def whole(photo):
         return images.decode(photo.read_bytes()) is not None
     except images.UnreadableImageError:
         return False
+
+
+def labelled_images(spark, extracted, **values):
+    """The images that join_labels keeps for each label, as pairs of label and image."""
+    tables = [read_table(spark, extracted.table(name)) for name in ("boxes", "labels", "images")]
+    faces = join_labels.join_labels(*tables, TrainingConfig(**values))
+    return {(row.label, row.image_id) for row in faces.where("label IS NOT NULL").collect()}
+
+
+def check_lowest_digests(everything, kept, images_per_label):
+    """Check that of all pairs of label and image those are kept whose images have the lowest digests."""
+    for label in {label for label, _ in everything}:
+        by_digest = sorted(
+            (image for name, image in everything if name == label),
+            key=lambda image: hashlib.sha256(f"limit:{image}".encode()).hexdigest(),
+        )
+        found = {image for name, image in kept if name == label}
+        assert found == set(by_digest[:images_per_label]), f"{label}: not the images with the lowest digests"

@@ -1,7 +1,6 @@
 """The traps that the original notebook fell into on its way to chips and labels: each is planted, and caught."""
 
 from contextlib import nullcontext
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,12 +10,13 @@ from ml.config.training import TrainingConfig
 from ml.errors import PreprocessingError, ProvenanceError, SplitLeakError
 from ml.features import reader as reader_module
 from ml.features.reader import FeatureReader
+from ml.flow.records import ExtractRecord, LabelsRecord, NullCounts
 from ml.flow.table import STAGES
 from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs import chip, featurize, join_labels
-from spark_jobs.job import read_table
+from spark_jobs.session import read_table
 from support.features import make_features
 from support.invariants import (
     FACES,
@@ -26,7 +26,7 @@ from support.invariants import (
     assert_chips_are_right,
     assert_features_are_labeled_and_split_as_their_chips,
 )
-from support.spark_stages import FACE, MIDS, PERSON, box, do, joined
+from support.spark_stages import FACE, MIDS, PERSON, box, check_lowest_digests, do, joined, labelled_images
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +105,10 @@ def test_trap_10_nulls_that_isnan_does_not_see(spark, release_copy, tmp_path):
     file.write_text(file.read_text() + "\n".join(planted) + "\n")
     run = open_run(str(tmp_path / "storage"), "nulls", {"release": str(release_copy)})
     do(spark, run, "extract", "join_labels")
-    nulls = run.pinned("extract").metrics["nulls"]["boxes"]
-    assert nulls["ImageID"] == {"null": 1, "empty": 0, "nan": 0}
-    assert nulls["XMin"] == {"null": 1, "empty": 0, "nan": 0}
-    assert nulls["YMax"] == {"null": 0, "empty": 0, "nan": 1}
+    nulls = run.pinned("extract").record(ExtractRecord).nulls["boxes"]
+    assert nulls["ImageID"] == NullCounts(null=1, empty=0, nan=0)
+    assert nulls["XMin"] == NullCounts(null=1, empty=0, nan=0)
+    assert nulls["YMax"] == NullCounts(null=0, empty=0, nan=1)
     ledger = run.pinned("join_labels").ledger
     assert (ledger["image not listed"], ledger["invalid box"]) == (1, 1)
 
@@ -147,7 +147,7 @@ def test_trap_11_rotation_ignored(monkeypatch, width, height, rotation, taken):
 
 def test_trap_11_label_index_by_frequency(spark, prepared, monkeypatch):
     """The commonest label gets index 0, as StringIndexer has it. The test of featurize compares each with the order."""
-    labelled = prepared("featurize").pinned("join_labels").metrics["labelled"]
+    labelled = prepared("featurize").pinned("join_labels").record(LabelsRecord).labelled
     order = sorted(labelled, key=lambda label: (-labelled[label], label))
     # Which label is the commoner one depends on what was drawn: the trap needs the other order than the frozen one.
     order = order if order != sorted(labelled) else order[::-1]
@@ -218,16 +218,13 @@ def test_trap_13_chips_resized_twice(monkeypatch, width, height):
 
 
 def test_trap_14_a_sample_that_differs_at_each_run(spark, prepared, monkeypatch):
-    """The sample is drawn at random. `join_labels` sees that an image is kept which comes after a dropped one."""
-    limit = join_labels._limit
-
-    def draw(*arguments):
-        with mock.patch.object(join_labels, "_image_digest", F.rand):
-            return limit(*arguments)
-
-    monkeypatch.setattr(join_labels, "_limit", draw)
-    with pytest.raises(ProvenanceError, match=r"label '\w+' are not those with the lowest digests of their ids"):
-        do(spark, prepared("join_labels", images_per_label=6), "join_labels")
+    """The sample is drawn at random. This test holds each label's sample against the images' digests, and sees it."""
+    extracted = prepared("join_labels").pinned("extract")
+    everything = labelled_images(spark, extracted)
+    check_lowest_digests(everything, labelled_images(spark, extracted, images_per_label=6), 6)
+    monkeypatch.setattr(join_labels, "_image_digest", F.rand)
+    with pytest.raises(AssertionError, match="not the images with the lowest digests"):
+        check_lowest_digests(everything, labelled_images(spark, extracted, images_per_label=6), 6)
 
 
 def test_trap_14_the_sample_is_the_same_in_whatever_order_the_rows_come(spark, prepared):
