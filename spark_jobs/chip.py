@@ -168,7 +168,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     record = ChipsRecord(images=seen["images"], photograph_faults={fault: seen[f"images.{fault}"] for fault in FAULTS})
     if sum(record.photograph_faults.values()) > context.config.max_fault_share * record.images:
         found = ", ".join(
-            f"{count} {fault} (such as {photograph_name(*seen.text(f'example.{fault}').split('/'))})"
+            f"{count} {fault} (such as {_example(seen, fault)})"
             for fault, count in record.photograph_faults.items()
             if count
         )
