@@ -76,19 +76,19 @@ def test_the_image_limit_chooses_the_same_images_each_time_and_counts_the_others
 
 
 def test_each_label_keeps_its_images_of_lowest_digest_and_other_faces_count_for_nothing(spark):
-    labels = [(f"{number:016x}", label) for number in range(40) for label in ("female", "male")[: 1 + number % 3 % 2]]
-    unlabelled = [(f"{number:016x}", None) for number in range(40, 80)]
+    pairs = [(label, f"{number:016x}") for number in range(40) for label in ("female", "male")[: 1 + number % 2]]
+    unlabelled = [f"{number:016x}" for number in range(40, 80)]
     table = spark.createDataFrame(
         [
-            *((image, label, None) for image, label in labels * 2),
-            *((image, "female", "two labels") for image, _ in unlabelled),
+            *((image, label, None) for label, image in pairs * 2),
+            *((image, "female", "two labels") for image in unlabelled),
         ],
         "image_id string, label string, reason string",
     )
     found = join_labels.limit_images(table, 5).collect()
-    assert len(found) == 2 * len(labels) + len(unlabelled)
-    check_lowest_digests(labels, {(row.label, row.image_id) for row in found if row.reason is None}, 5)
-    assert sum(row.reason == join_labels.OVER_LIMIT for row in found) == 2 * (len(labels) - 10)
+    assert len(found) == 2 * len(pairs) + len(unlabelled)
+    check_lowest_digests(pairs, {(row.label, row.image_id) for row in found if row.reason is None}, 5)
+    assert sum(row.reason == join_labels.OVER_LIMIT for row in found) == 2 * (len(pairs) - 10)
     assert sum(row.reason == "two labels" for row in found) == len(unlabelled)
 
 
