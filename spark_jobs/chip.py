@@ -125,7 +125,7 @@ def cut_image(image: dict[str, Any], release: Release, margin: float, min_face_s
             if row["face_px"] < min_face_size:
                 row["status"] = "too small"
             else:
-                cut = images.chip(pixels, box, margin, row["rotation"])
+                cut = images.cut_chip(pixels, box, margin, row["rotation"])
                 row["status"], row["defect"] = CHIPPED, find_defect(cut, pixels, box, margin, row["rotation"])
                 row["chip"] = images.encode_jpeg(cut)
         rows.append(row)
@@ -158,7 +158,7 @@ def find_defect(
         return OTHER_SQUARE
     if not rotation:  # nearly all: the quarters would cost as much as cutting
         return None
-    expected = np.rot90(images.resize(images.cut(photograph, left, top, side), 2), rotation // 90)
+    expected = np.rot90(images.resize(images.crop(photograph, left, top, side), 2), rotation // 90)
     difference = np.abs(images.resize(chip, 2).astype(int) - expected)
     return NOT_UPRIGHT if difference.max() > ROUNDING else None
 

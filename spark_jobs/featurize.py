@@ -74,7 +74,7 @@ def to_tensors(chips: DataFrame, chip_size: int) -> DataFrame:
 def _decoder(chip_size: int) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            tensors = [images.tensor(chip, chip_size) for chip in batch.column("chip").to_pylist()]
+            tensors = [images.decode_chip(chip, chip_size) for chip in batch.column("chip").to_pylist()]
             sums = np.array([tensor.sum(axis=(0, 1), dtype=np.int64) for tensor in tensors]).reshape(-1, 3)
             kept = batch.drop_columns(["chip"])
             columns = {name: kept.column(name) for name in kept.schema.names}

@@ -105,7 +105,7 @@ def classify_rows(rows: Iterable[dict[str, Any]], folder: str, predictor: Predic
             for number, face in enumerate(find_faces(photo), start=1):
                 left, top, right, bottom = face
                 row["faces"].append({"face": number, "left": left, "top": top, "right": right, "bottom": bottom})
-                chips.append(predictor.chip(photo, face))
+                chips.append(predictor.cut_chip(photo, face))
             row["status"] = CLASSIFIED if row["faces"] else "no face"
         if len(chips) >= BATCH_FACES or len(done) >= BATCH_PHOTOGRAPHS:
             yield _answered(done, chips, predictor)

@@ -121,7 +121,7 @@ def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder:
     faces = find_faces(photo)
     if not faces:
         return Outcome(escaped(path), "no face")
-    answers = predictor.answer([predictor.chip(photo, face) for face in faces])
+    answers = predictor.answer([predictor.cut_chip(photo, face) for face in faces])
     drawn = annotate(photo, faces, answers, predictor.description.labels)
     # A PNG may be a drawing or a screenshot, which JPEG would blur.
     suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"

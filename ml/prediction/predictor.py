@@ -63,7 +63,7 @@ class Predictor:
                 f"Name a model that was trained on {FACE} chips.",
             )
 
-    def chip(self, photo: images.Pixels, face: drawing.Rectangle) -> images.Pixels:
+    def cut_chip(self, photo: images.Pixels, face: drawing.Rectangle) -> images.Pixels:
         """A face as the network takes it.
 
         Args:
@@ -76,8 +76,8 @@ class Predictor:
         height, width = photo.shape[:2]
         left, top, right, bottom = face
         box = (left / width, right / width, top / height, bottom / height)
-        stored = images.encode_jpeg(images.chip(photo, box, self.description.margin))
-        return images.tensor(stored, self.description.chip_size)
+        stored = images.encode_jpeg(images.cut_chip(photo, box, self.description.margin))
+        return images.decode_chip(stored, self.description.chip_size)
 
     def answer(self, chips: Sequence[images.Pixels]) -> list[Answer]:
         """The answers for chips, which may be of several photographs."""

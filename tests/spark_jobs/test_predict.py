@@ -107,7 +107,7 @@ def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
     for photo in sorted(by_photo)[:4]:
         pixels = detection.decode_upright((folder / unescaped(photo)).read_bytes())
         faces = detection.find_faces(pixels)
-        expected = predictor.answer([predictor.chip(pixels, face) for face in faces])
+        expected = predictor.answer([predictor.cut_chip(pixels, face) for face in faces])
         found = sorted(by_photo[photo], key=lambda row: row["face"])
         assert [(r["left"], r["top"], r["right"], r["bottom"]) for r in found] == faces
         assert [row["label"] for row in found] == [answer.label for answer in expected]
@@ -182,7 +182,7 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
     asked = []
 
     class Counting:
-        def chip(self, photo, face):
+        def cut_chip(self, photo, face):
             return photo[:2, :2]
 
         def answer(self, chips):

@@ -160,7 +160,7 @@ def test_trap_11_only_one_of_the_four_turns_is_taken_for_upright(side):
     photo = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8).repeat(25, axis=0).repeat(25, axis=1)
     box = (0.3, 0.3 + side / 1500, 0.1, 0.1 + side / 1000)
     for rotation in (0, 90, 180, 270):
-        made = images.chip(photo, box, 0.0, rotation)
+        made = images.cut_chip(photo, box, 0.0, rotation)
         found = {turn: chip.find_defect(made, photo, box, 0.0, turn) for turn in (90, 180, 270)}
         assert found == {turn: None if turn == rotation else chip.NOT_UPRIGHT for turn in (90, 180, 270)}
 
@@ -216,17 +216,17 @@ def test_trap_13_aspect_ratio_lost(monkeypatch):
     """The box itself is cut out. `chip` sees that it is no square, and `resize` refuses to press it into one."""
     photo = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     tall = (0.4, 0.6, 0.1, 0.9)
-    assert images.tensor(images.encode_jpeg(images.chip(photo, tall, 0.0)), 64).shape == (64, 64, 3)
-    monkeypatch.setattr(images, "cut", lambda image, left, top, side: image[30:270, 160:240])
-    assert chip.find_defect(images.chip(photo, tall, 0.0), photo, tall, 0.0, 0) == chip.OTHER_SQUARE
+    assert images.decode_chip(images.encode_jpeg(images.cut_chip(photo, tall, 0.0)), 64).shape == (64, 64, 3)
+    monkeypatch.setattr(images, "crop", lambda image, left, top, side: image[30:270, 160:240])
+    assert chip.find_defect(images.cut_chip(photo, tall, 0.0), photo, tall, 0.0, 0) == chip.OTHER_SQUARE
     with pytest.raises(ValueError, match="aspect ratio"):
-        images.tensor(images.encode_jpeg(images.chip(photo, tall, 0.0)), 64)
+        images.decode_chip(images.encode_jpeg(images.cut_chip(photo, tall, 0.0)), 64)
 
 
 def test_trap_13_chips_resized_twice(spark, prepared, plant_in_chips):
     """Chips are resized when they are cut, and again for the network. `chip` compares each with its box's own size."""
-    whole = images.chip
-    plant_in_chips("chip", lambda *arguments: images.resize(whole(*arguments), 224))
+    whole = images.cut_chip
+    plant_in_chips("cut_chip", lambda *arguments: images.resize(whole(*arguments), 224))
     with pytest.raises(ProvenanceError, match=r"chips, \d+ have a chip that is not the square around their box"):
         do(spark, prepared("chip"), "chip")
 
