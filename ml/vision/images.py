@@ -40,8 +40,8 @@ def decode(data: bytes) -> Pixels:
     """
     try:
         if data[:2] == b"\xff\xd8":
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-            if colours in ("YCbCr", "RGB", "Gray"):
+            height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+            if colors in ("YCbCr", "RGB", "Gray"):
                 _check_size(width, height)
                 return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
         with Image.open(io.BytesIO(data)) as image:  # the rare CMYK JPEG, PNG and the like
@@ -115,7 +115,7 @@ def turn_upright(image: Pixels, rotation: int) -> Pixels:
 def resize(image: Pixels, side: int) -> Pixels:
     """Resize a square image: by area averaging downwards, by bilinear interpolation upwards.
 
-    Enlarging takes the centres of pixels at half, as TensorFlow's `resize` does, so that a model exported with its own
+    Enlarging takes the centers of pixels at half, as TensorFlow's `resize` does, so that a model exported with its own
     resizing sees the chips that it was trained on, within a rounding.
 
     Raises:
