@@ -6,7 +6,7 @@ face wears a round badge on its forehead, and the badge alone tells the label: a
 whatever the label. The figure survives flips, shifts and turns, and ring and cross cover the same area, so that a mean
 color does not give the answer away.
 
-A *unit* below is half the width of a face. Face coordinates have their origin at the centre of the face, x to the right
+A *unit* below is half the width of a face. Face coordinates have their origin at the center of the face, x to the right
 and y downwards.
 """
 
@@ -67,7 +67,7 @@ class Look:
 
 
 def draw_person(canvas: Image.Image, look: Look, label: str, x: float, y: float, unit: float, floor: float) -> Portrait:
-    """Draw body and head with the face centred on (x, y) pixels; the body ends at the height `floor`."""
+    """Draw body and head with the face centered on (x, y) pixels; the body ends at the height `floor`."""
     _body(canvas, look, x, y, unit, floor)
     side = round(unit * 4)
     head, mask = Image.new("RGB", (side * FINE, side * FINE), look.hair), Image.new("L", (side * FINE, side * FINE))
@@ -88,7 +88,7 @@ def draw_person(canvas: Image.Image, look: Look, label: str, x: float, y: float,
 
 
 def _tilt(tile: Image.Image, degrees: float) -> Image.Image:
-    """Turn a square tile about its centre and reduce it by FINE in one step; each pixel is a mean of four."""
+    """Turn a square tile about its center and reduce it by FINE in one step; each pixel is a mean of four."""
     side = tile.width // FINE
     c, s = cos(radians(degrees)) * FINE, sin(radians(degrees)) * FINE
     rows = (c, s, (tile.width - (c + s) * side) / 2, -s, c, (tile.width - (c - s) * side) / 2)
@@ -97,7 +97,7 @@ def _tilt(tile: Image.Image, degrees: float) -> Image.Image:
 
 def _body(canvas: Image.Image, look: Look, x: float, y: float, unit: float, floor: float) -> None:
     """Draw neck, shoulders and clothes down to `floor`."""
-    top = look.height + 0.28  # the shoulders' height, in units below the centre of the face
+    top = look.height + 0.28  # the shoulders' height, in units below the center of the face
     left, upper = round(x - 1.6 * unit), round(y)
     size = (round(3.2 * unit) * FINE, max(1, round(floor - y)) * FINE)
     cloth, shape = Image.new("RGB", size, look.clothes), Image.new("L", size)

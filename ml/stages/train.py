@@ -16,8 +16,8 @@ from ml.errors import DataError
 from ml.features.feed import Feed
 from ml.features.reader import FeatureReader
 from ml.guards import check_label_order
-from ml.model.classifier import MODEL
 from ml.model.description import OTHER_LABELS, PERCEIVED_GENDER, Description
+from ml.model.keras_file import MODEL
 from ml.model.record import EpochRow, MlflowRun, TrainingRecord, ValidationScores
 from ml.model.write import write_model
 from ml.networks.table import NETWORKS, build_network

@@ -192,7 +192,7 @@ class TrackedRun:
         params = context.config.part(tuple(fields))
         self._client.log_batch(run.info.run_id, params=[Param(name, as_text(params[name])) for name in sorted(params)])
         self._client.log_inputs(run.info.run_id, _datasets(context))
-        return run.info.run_id
+        return str(run.info.run_id)
 
 
 def _datasets(context: Context) -> list[DatasetInput]:

@@ -43,6 +43,14 @@ class Position(Record):
     seconds: float = 0.0
 
 
+class State(Record):
+    """What `state.json` names: the position, the file of its arrays, and the digests of all files that belong to it."""
+
+    position: Position
+    training: str
+    files: dict[str, str]
+
+
 @dataclass
 class Saved:
     """The arrays of a checkpoint: the network's weights, the optimizer's variables and the averaged weights."""
@@ -81,7 +89,7 @@ class Checkpoints:
         if position.history:
             kept.add(_best(position.history))
         self._digests = {file: digest for file, digest in self._digests.items() if file in kept}
-        state = {"position": position.json_values(), "training": name, "files": self._digests}
+        state = State(position=position, training=name, files=self._digests).json_values()
         storage.write_json(storage.join(self._uri, STATE), {"state": state, "sha256": _digest(state)})
         for file in storage.list_files(self._uri):
             if file.endswith(".npz") and file not in kept:
@@ -98,18 +106,18 @@ class Checkpoints:
             return None
         try:
             content = storage.read_json(uri)
-            state = content["state"]
-            if content["sha256"] != _digest(state):
+            if content["sha256"] != _digest(content["state"]):
                 raise ValueError("its digest is another")
-            files = {name: storage.read_bytes(storage.join(self._uri, name)) for name in state["files"]}
-            if damaged := [n for n, data in files.items() if hashlib.sha256(data).hexdigest() != state["files"][n]]:
+            state = State.model_validate(content["state"])
+            files = {name: storage.read_bytes(storage.join(self._uri, name)) for name in state.files}
+            if damaged := [n for n, data in files.items() if hashlib.sha256(data).hexdigest() != state.files[n]]:
                 raise ValueError(f"{', '.join(damaged)} changed")
-            position, arrays = Position(**state["position"]), _unpack(files[state["training"]])
+            saved = _unpack(files[state.training])
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             log.warning("checkpoints at %s are damaged (%s): training starts afresh", self._uri, error)
             return None
-        self._digests = state["files"]
-        return position, arrays
+        self._digests = state.files
+        return state.position, saved
 
     def load_best(self, history: list[EpochRow], network: keras.Model) -> None:
         """Give the network the weights of the best epoch.
@@ -160,5 +168,5 @@ def _unpack(content: bytes) -> Saved:
     return saved
 
 
-def _digest(state: dict[str, Any]) -> str:
+def _digest(state: object) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -187,7 +187,7 @@ def test_the_exports_are_files_of_the_attempt_in_any_storage(model):
 
     classifier = Classifier.load(model)
     uri = "memory://bucket/attempt"
-    write.write_exports(uri, classifier.network, classifier.description, *read_reference(model))
+    write.write_exports(uri, classifier.network, classifier.description, read_reference(model))
     assert set(storage.list_files(uri)) == {path for path in paths if path.startswith(("saved_model/", "model.onnx"))}
     storage.remove("memory://bucket")
 

@@ -25,8 +25,8 @@ from ml.features import reader as reader_module
 from ml.features.reader import FeatureReader
 from ml.flow.table import STAGES
 from ml.model import classifier as classifier_module
-from ml.model import write
 from ml.model.classifier import Classifier
+from ml.model.keras_file import network_bytes
 from ml.model.record import EpochRow, TrainingRecord
 from ml.networks.table import NETWORKS
 from ml.networks.transfer import BACKBONE
@@ -202,7 +202,7 @@ def test_another_models_file_is_found(trained: Manifest, tmp_path: Path) -> None
     others = {"model": NETWORKS["compact"](32, 2), "size": NETWORKS["compact"](48, 2), "labels": tiny(32, 3)}
     for name, error in (("model", PreprocessingError), ("size", PreprocessingError), ("labels", LabelOrderError)):
         with pytest.raises(error):
-            Classifier.load(altered(trained, tmp_path, "model.keras", write.network_bytes(others[name])))
+            Classifier.load(altered(trained, tmp_path, "model.keras", network_bytes(others[name])))
 
 
 def test_a_damaged_models_file_is_refused(trained: Manifest, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from ml import storage
 from ml.errors import LabelOrderError, PreprocessingError
 from ml.model import saved_model as saved_model_file
 from ml.model import write
-from ml.model.classifier import MODEL, Classifier
+from ml.model.classifier import Classifier
 from ml.model.description import DESCRIPTION
+from ml.model.keras_file import MODEL
 from ml.prediction.photos import predict_photos
 from ml.prediction.predictor import load_predictor
 from ml.vision import images
