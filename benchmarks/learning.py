@@ -145,10 +145,10 @@ def robustness(run) -> None:
         chips = []
         for row in faces:
             photo = images.decode(run.read_photograph(row["subset"], row["image_id"]))
-            chip = images.chip(
+            chip = images.cut_chip(
                 change(photo), moved(row, scale, x, y), classifier.description.margin, row["rotation"] or 0
             )
-            chips.append(images.tensor(images.encode_jpeg(chip), classifier.chip_size))
+            chips.append(images.decode_chip(images.encode_jpeg(chip), classifier.chip_size))
         answers = decide(classifier.predict(np.stack(chips)), classifier.description.threshold)
         return float((answers == truth).mean())
 

@@ -168,7 +168,7 @@ def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int
         times.append(time.perf_counter())
         faces = find_faces(photo)
         times.append(time.perf_counter())
-        chips = [predictor.chip(photo, face) for face in faces]
+        chips = [predictor.cut_chip(photo, face) for face in faces]
         times.append(time.perf_counter())
         predictor.answer(chips)
         times.append(time.perf_counter())

@@ -214,7 +214,8 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Look at all that the workflow needs of this machine and say what to do; exit 1 where a run cannot succeed."""
-    from ml.doctor.checks import examine, show
+    from ml.doctor.examine import examine
+    from ml.doctor.show import show
 
     findings = examine(full)
     show(findings, as_json)

@@ -127,31 +127,6 @@ def check_reference(expected: NDArray[np.floating], found: NDArray[np.floating],
         )
 
 
-def check_side(wanted: str, found: str, purpose: str) -> None:
-    """Check that faces come from the side of the split that a purpose is allowed to see.
-
-    Raises:
-        SplitLeakError: They do not.
-    """
-    if wanted != found:
-        raise SplitLeakError(
-            f"For {purpose} the {found} split was about to be read.", f"Only {wanted} faces may be read for it."
-        )
-
-
-def check_kept(stated: float, found: float, epoch: int) -> None:
-    """Check that the weights at hand are those of the epoch whose validation loss is stated.
-
-    Raises:
-        ProvenanceError: They reach another loss.
-    """
-    if not abs(stated - found) <= 1e-3 * max(abs(stated), 1.0):
-        raise ProvenanceError(
-            f"The weights at hand have a validation loss of {found:.5f}, epoch {epoch} had {stated:.5f}.",
-            "Another epoch's weights were about to be kept: start the training afresh.",
-        )
-
-
 def check_probabilities(probabilities: NDArray[np.floating]) -> None:
     """Check that each face's probabilities sum to 1, as those of two sigmoids do not.
 

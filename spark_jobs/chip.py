@@ -144,7 +144,7 @@ def _cut_face(pixels: images.Pixels, box: images.Box, rotation: int, margin: flo
     face_px = min(images.box_size(box, width, height))
     if face_px < min_face_size:
         return Cut(TOO_SMALL, face_px)
-    return Cut(CHIPPED, face_px, images.encode_jpeg(images.chip(pixels, box, margin, rotation)))
+    return Cut(CHIPPED, face_px, images.encode_jpeg(images.cut_chip(pixels, box, margin, rotation)))
 
 
 def run(spark: SparkSession, context: Context) -> Result:

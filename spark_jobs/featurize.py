@@ -79,7 +79,7 @@ def _decoder(chip_size: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
 
     def decode(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            tensors = [images.tensor(chip, chip_size) for chip in batch.column("chip").to_pylist()]
+            tensors = [images.decode_chip(chip, chip_size) for chip in batch.column("chip").to_pylist()]
             sums = np.array([tensor.sum(axis=(0, 1), dtype=np.int64) for tensor in tensors]).reshape(-1, 3)
             columns = {column.name: batch.column(column.name) for column in CARRIED}
             columns["brightness"] = pa.array(sums @ LUMA / (255 * chip_size**2))

@@ -11,11 +11,11 @@ import hashlib
 import itertools
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 import pyarrow as pa
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from ml import storage
@@ -24,6 +24,7 @@ from ml.errors import DataError
 from ml.guards import check_count
 from ml.prediction.listing import listing, unescaped
 from ml.prediction.predictor import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
+from ml.prediction.record import PredictionsRecord
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces
 from ml.workflow.execution import FlowContext, Result
@@ -62,6 +63,32 @@ _ARROW_SCHEMA = pa.schema(
 Batches = Iterator[pa.RecordBatch]
 
 
+@dataclass
+class FaceRow:
+    """A face in the table of photographs: its number on the photograph, its box in pixels, and its answer."""
+
+    face: int
+    left: int
+    top: int
+    right: int
+    bottom: int
+    label: str | None = None
+    confidence: float | None = None
+    probabilities: list[float] | None = None
+
+
+@dataclass
+class PhotographRow:
+    """A photograph in the table: as it was listed, what became of it, its size and its faces."""
+
+    photo: str
+    bytes: int
+    status: str = ""
+    width: int | None = None
+    height: int | None = None
+    faces: list[FaceRow] = field(default_factory=list)
+
+
 def classify(listed: DataFrame, config: PredictionConfig) -> DataFrame:
     """Read, search and classify photographs.
 
@@ -80,34 +107,33 @@ def _classifier(folder: str, model: str, min_confidence: float) -> Callable[[Bat
     """The function that Spark's Python workers run over the paths of photographs."""
 
     def run_batches(batches: Batches) -> Batches:
-        rows = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        listed = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
+        rows = (PhotographRow(row["photo"], row["bytes"]) for row in listed)
         for done in classify_rows(rows, folder, worker_predictor(model, min_confidence)):
-            yield pa.RecordBatch.from_pylist(done, schema=_ARROW_SCHEMA)
+            yield pa.RecordBatch.from_pylist([asdict(row) for row in done], schema=_ARROW_SCHEMA)
 
     return run_batches
 
 
-def classify_rows(rows: Iterable[dict[str, Any]], folder: str, predictor: Predictor) -> Iterator[list[dict[str, Any]]]:
+def classify_rows(rows: Iterable[PhotographRow], folder: str, predictor: Predictor) -> Iterator[list[PhotographRow]]:
     """Fill in the rows of photographs, some at a time: only chips are held, of a batch of faces at most.
 
     Args:
-        rows: Each with photo and bytes.
+        rows: As they were listed.
         folder: The URI below which the photographs lie.
         predictor: Gives the answers.
     """
-    done: list[dict[str, Any]] = []
+    done: list[PhotographRow] = []
     chips: list[images.Pixels] = []
     for row in rows:
-        row |= {"width": None, "height": None, "faces": []}
         done.append(row)
-        photo, row["status"] = _read(storage.join(folder, row["photo"]))
+        photo, row.status = _read(storage.join(folder, row.photo))
         if photo is not None:
-            row["height"], row["width"] = photo.shape[:2]
+            row.height, row.width = photo.shape[:2]
             for number, face in enumerate(find_faces(photo), start=1):
-                left, top, right, bottom = face
-                row["faces"].append({"face": number, "left": left, "top": top, "right": right, "bottom": bottom})
-                chips.append(predictor.chip(photo, face))
-            row["status"] = CLASSIFIED if row["faces"] else "no face"
+                row.faces.append(FaceRow(number, *face))
+                chips.append(predictor.cut_chip(photo, face))
+            row.status = CLASSIFIED if row.faces else "no face"
         if len(chips) >= BATCH_FACES or len(done) >= BATCH_PHOTOGRAPHS:
             yield _answered(done, chips, predictor)
             done, chips = [], []
@@ -134,10 +160,11 @@ def _content(uri: str) -> bytes:
         return storage.read_bytes(original)
 
 
-def _answered(rows: list[dict[str, Any]], chips: list[images.Pixels], predictor: Predictor) -> list[dict[str, Any]]:
-    faces = (face for row in rows for face in row["faces"])
+def _answered(rows: list[PhotographRow], chips: list[images.Pixels], predictor: Predictor) -> list[PhotographRow]:
+    faces = (face for row in rows for face in row.faces)
     for face, answer in zip(faces, predictor.answer(chips), strict=True):
-        face |= {"label": answer.label, "confidence": answer.confidence, "probabilities": list(answer.probabilities)}
+        face.label, face.confidence = answer.label, answer.confidence
+        face.probabilities = list(answer.probabilities)
     return rows
 
 
@@ -158,10 +185,10 @@ def choose_sample(classified: DataFrame, count: int) -> DataFrame:
     return classified.where(F.col("status") == CLASSIFIED).orderBy(F.sha2("photo", 256), "photo").limit(count)
 
 
-def _annotator(folder: str, target: str, labels: list[str]) -> Callable[[Iterable[Any]], None]:
+def _annotator(folder: str, target: str, labels: list[str]) -> Callable[[Iterable[Row]], None]:
     """The function that Spark's Python workers run over the photographs to annotate."""
 
-    def annotate_photographs(rows: Iterable[Any]) -> None:
+    def annotate_photographs(rows: Iterable[Row]) -> None:
         for row in rows:
             faces = [(face.left, face.top, face.right, face.bottom) for face in row.faces]
             answers = [Answer(face.label, face.confidence, tuple(face.probabilities)) for face in row.faces]
@@ -177,6 +204,21 @@ def sample_name(photo: str) -> str:
     """The name of a photograph's annotated copy, whatever folder of all it lies in."""
     stem = posixpath.splitext(posixpath.basename(photo))[0]
     return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
+
+
+def _check_readable(total: int, ledger: dict[str, int], examples: dict[str, str], config: PredictionConfig) -> None:
+    """Check that few enough photographs could not be read.
+
+    Raises:
+        DataError: There are too many.
+    """
+    if sum(ledger[fault] for fault in FAULTS) <= config.max_fault_share * total:
+        return
+    found = ", ".join(f"{ledger[fault]} {fault} (such as {examples[fault]})" for fault in FAULTS if ledger[fault])
+    raise DataError(
+        f"Of {total} photographs below {config.photographs}: {found}.",
+        "Mend or remove them, or raise max_fault_share.",
+    )
 
 
 def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
@@ -195,14 +237,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         seen = {row["status"]: row for row in counts.collect()}
         ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
         check_count(total, sum(ledger.values()), "Photographs listed, each with what became of it")
-        if sum(ledger[fault] for fault in FAULTS) > config.max_fault_share * total:
-            told = ", ".join(
-                f"{ledger[fault]} {fault} (such as {seen[fault]['example']})" for fault in FAULTS if ledger[fault]
-            )
-            raise DataError(
-                f"Of {total} photographs below {config.photographs}: {told}.",
-                "Mend or remove them, or raise max_fault_share.",
-            )
+        _check_readable(total, ledger, {status: str(row["example"]) for status, row in seen.items()}, config)
         faces = face_table(classified, description.labels)
         write_table(faces, context, "faces")
         answers = {row["label"]: row["count"] for row in faces.groupBy("label").count().collect()}
@@ -210,18 +245,16 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         choose_sample(classified, config.sample).repartition(tasks).foreachPartition(annotator)
     finally:
         classified.unpersist()
-    return Result(
-        {
-            "photographs": total,
-            "faces": {label: answers.get(label, 0) for label in (*description.labels, UNKNOWN)},
-            "labels": description.labels,
-            "meaning": description.meaning,
-            "threshold": description.threshold,
-            "model": config.model,
-            "sample": context.path("sample"),
-        },
-        ledger,
+    record = PredictionsRecord(
+        photographs=total,
+        faces={label: answers.get(label, 0) for label in (*description.labels, UNKNOWN)},
+        labels=description.labels,
+        meaning=description.meaning,
+        threshold=description.threshold,
+        model=config.model,
+        sample=context.path("sample"),
     )
+    return Result(record, ledger)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ from ml import storage
 from ml.errors import DataError, LabelOrderError, PreprocessingError
 from ml.guards import check_label_order, check_pixels, check_probabilities, check_reference
 from ml.model.description import DESCRIPTION, Description
+from ml.model.keras_file import MODEL, load_network
+from ml.model.record import TrainingRecord
 from ml.model.reference import read_reference
-from ml.vision import images
 from ml.workflow.manifest import Manifest, load_manifest
 
-MODEL = "model.keras"
 BATCH_SIZE = 64
 
 
@@ -84,19 +84,19 @@ class Classifier:
                 f"{manifest.uri} holds no model that can be loaded: {_reason(error)}",
                 f"Name a committed attempt of stage train, whose layers Keras {keras.__version__} knows.",
             ) from error
-        check_label_order(manifest.metrics["labels"], description.labels, manifest.file(DESCRIPTION))
+        check_label_order(manifest.record(TrainingRecord).labels, description.labels, manifest.file(DESCRIPTION))
         if labels is not None:
             check_label_order(labels, description.labels, f"The model {manifest.uri}")
         classifier = cls(network, description)
         try:
-            encoded, expected = read_reference(manifest)
-            chips = np.stack([images.decode(chip) for chip in encoded])
+            reference = read_reference(manifest)
+            chips = reference.pixels
         except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
             raise DataError(
                 f"{manifest.uri} holds no reference chips that can be read: {_reason(error)}",
                 "Without them nothing shows that the model is what it was: train again.",
             ) from error
-        check_reference(expected, classifier.predict(chips))
+        check_reference(reference.probabilities, classifier.predict(chips))
         return classifier
 
     @property
@@ -129,12 +129,6 @@ class Classifier:
         probabilities = np.concatenate(parts or [np.zeros((0, len(self.labels)), np.float32)])
         check_probabilities(probabilities)
         return probabilities
-
-
-def load_network(uri: str) -> keras.Model:
-    """Read a `.keras` file from any storage, without its optimiser; Keras' safe mode stays on: no code in it is run."""
-    with storage.local_copy(uri) as path:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_serializer
+
+from ml.model.record import ValidationScores
 
 DESCRIPTION = "model.json"
 PERCEIVED_GENDER = "gender presentation as perceived by annotators; never identity"
@@ -21,7 +23,7 @@ class Description(BaseModel):
         network: The network's name in `ml.networks.table.NETWORKS`.
         parameters: Number of its parameters.
         best_epoch: The epoch, from 1, whose weights these are.
-        validation: Loss, accuracy, faces and majority share on the validation split.
+        validation: What it reaches on the validation split.
         features: URI of the features attempt that it learned from.
         temperature: By which the logits were divided, so that probabilities are calibrated on the validation split; the
             network has it inside already.
@@ -38,7 +40,12 @@ class Description(BaseModel):
     network: str
     parameters: int
     best_epoch: int
-    validation: dict[str, float]
+    validation: ValidationScores
     features: str
     temperature: float = 1.0
     threshold: float = 0.5
+
+    @field_serializer("validation")
+    def _numbers(self, scores: ValidationScores) -> dict[str, float]:
+        # The count of faces has always been written with a decimal point here.
+        return {name: float(value) for name, value in scores}

@@ -69,7 +69,8 @@ def _grad_cam(
     weights = tf.reduce_mean(tape.gradient(margin, maps), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)).numpy()
     largest = heat.max(axis=(1, 2), keepdims=True)
-    return np.divide(heat, largest, out=np.zeros_like(heat), where=largest > 0)
+    shares: NDArray[np.float32] = np.divide(heat, largest, out=np.zeros_like(heat), where=largest > 0)
+    return shares
 
 
 @contextmanager

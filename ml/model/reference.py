@@ -3,19 +3,75 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml import storage
+from ml.flow.record import Record
+from ml.vision import images
 from ml.workflow.manifest import Manifest
 
 REFERENCE = "reference.json"
 REFERENCE_CHIPS = 8
 
 
-def read_reference(manifest: Manifest) -> tuple[list[bytes], NDArray[np.float64]]:
-    """The reference chips of a model as PNG files, and their probabilities, shape (n, labels)."""
-    chips: list[dict[str, Any]] = storage.read_json(manifest.file(REFERENCE))["chips"]
-    return [base64.b64decode(chip["png"]) for chip in chips], np.array([chip["probabilities"] for chip in chips])
+class ReferenceChip(Record):
+    """A chip, as a PNG file in base64, and the probabilities that the model gave it after training."""
+
+    png: str
+    probabilities: list[float]
+
+
+class Reference(Record):
+    """What `reference.json` holds: the labels in the order of the probabilities, and the chips."""
+
+    labels: list[str]
+    chips: list[ReferenceChip]
+
+    @property
+    def files(self) -> list[bytes]:
+        """The chips as PNG files."""
+        return [base64.b64decode(chip.png) for chip in self.chips]
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """The chips decoded, shape (n, side, side, 3)."""
+        return np.stack([images.decode(file) for file in self.files])
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """The chips' probabilities, shape (n, labels)."""
+        return np.array([chip.probabilities for chip in self.chips])
+
+
+def choose_reference(
+    labels: list[str],
+    candidates: NDArray[np.uint8],
+    probabilities: NDArray[np.floating],
+    swapped: NDArray[np.floating],
+) -> Reference:
+    """Choose the chips that tell best whether red and blue are swapped.
+
+    A chip on which the network is sure, or which is gray, would not tell the swap from rounding.
+
+    Args:
+        labels: In the order of the probabilities.
+        candidates: Chips, shape (n, side, side, 3).
+        probabilities: Those that the model gives them, shape (n, labels).
+        swapped: Those that it gives them with red and blue swapped.
+    """
+    chosen = np.argsort(-np.abs(probabilities - swapped).max(axis=1), kind="stable")[:REFERENCE_CHIPS]
+    chips = [
+        ReferenceChip(
+            png=base64.b64encode(images.encode_png(candidates[row])).decode(),
+            probabilities=[float(p) for p in probabilities[row]],
+        )
+        for row in chosen
+    ]
+    return Reference(labels=labels, chips=chips)
+
+
+def read_reference(manifest: Manifest) -> Reference:
+    """Read a model's reference chips."""
+    return Reference.model_validate_json(storage.read_bytes(manifest.file(REFERENCE)))

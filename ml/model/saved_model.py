@@ -43,7 +43,7 @@ def export_saved_model(network: keras.Model, description: Description, folder: P
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
     def serve(image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         chips = tf.map_fn(
-            lambda encoded: tensor(encoded, side),
+            lambda encoded: decode_chip(encoded, side),
             image_bytes,
             fn_output_signature=tf.TensorSpec((side, side, 3), tf.uint8),
         )
@@ -53,8 +53,8 @@ def export_saved_model(network: keras.Model, description: Description, folder: P
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
 
 
-def tensor(encoded: tf.Tensor, side: int) -> tf.Tensor:
-    """`ml.vision.images.tensor` as a TensorFlow graph: an encoded chip to uint8 RGB of shape (side, side, 3)."""
+def decode_chip(encoded: tf.Tensor, side: int) -> tf.Tensor:
+    """`ml.vision.images.decode_chip` as a TensorFlow graph: an encoded chip to uint8 RGB of shape (side, side, 3)."""
     image = tf.cond(
         tf.io.is_jpeg(encoded),
         # The exact transform is that of simplejpeg; TensorFlow's own choice is a faster one, some levels off.

@@ -22,7 +22,7 @@ def compact(chip_size: int | None, labels_count: int) -> keras.Model:
     """
     inputs = keras.Input((chip_size, chip_size, 3), dtype="uint8", name="pixels")
     x = layers.Rescaling(1 / 64, -127.5 / 64)(inputs)  # photographs come out with a deviation of about 1
-    x = layers.ReLU()(_normalised(_convolution(x, 32, 3, 2)))
+    x = layers.ReLU()(_normalized(_convolution(x, 32, 3, 2)))
     x = layers.MaxPooling2D(2)(x)
     for filters, strides in ((48, 1), (96, 2), (192, 2)):
         x = _residual(x, filters, strides)
@@ -36,19 +36,19 @@ def _residual(x: keras.KerasTensor, filters: int, strides: int) -> keras.KerasTe
     """Two convolutions beside a shortcut: (n, h, w, c) to (n, h / strides, w / strides, filters)."""
     shortcut = layers.AveragePooling2D(strides, padding="same")(x) if strides > 1 else x
     if shortcut.shape[-1] != filters:
-        shortcut = _normalised(_convolution(shortcut, filters, 1, 1))
-    x = layers.ReLU()(_normalised(_convolution(x, filters, 3, strides)))
-    x = _normalised(_convolution(x, filters, 3, 1))
+        shortcut = _normalized(_convolution(shortcut, filters, 1, 1))
+    x = layers.ReLU()(_normalized(_convolution(x, filters, 3, strides)))
+    x = _normalized(_convolution(x, filters, 3, 1))
     return layers.ReLU()(layers.Add()([x, shortcut]))
 
 
 def _convolution(x: keras.KerasTensor, filters: int, size: int, strides: int) -> keras.KerasTensor:
-    # No bias: the normalisation that follows has one.
+    # No bias: the normalization that follows has one.
     return layers.Conv2D(
         filters, size, strides=strides, padding="same", use_bias=False, kernel_initializer="he_normal"
     )(x)
 
 
-def _normalised(x: keras.KerasTensor) -> keras.KerasTensor:
+def _normalized(x: keras.KerasTensor) -> keras.KerasTensor:
     # 0.9 in place of Keras' 0.99: some thousand faces are few steps an epoch, and validation reads the moving averages.
     return layers.BatchNormalization(momentum=0.9)(x)

@@ -98,14 +98,14 @@ def _build_backbone(name: str, chip_size: int, weights: str) -> keras.Model:
 def _scale_for_file(x: keras.KerasTensor, backbone: keras.Model) -> keras.KerasTensor:
     """Scale 0..255 for an EfficientNetB* whose weights came from a file, as Keras does when it loads ImageNet's itself.
 
-    Those hold deviations where the backbone's normalisation, (x - mean) / sqrt(variance), wants variances. Keras makes
-    up for it by a layer behind the normalisation, 1 / sqrt(deviation), that holds no weights and that no backbone built
-    otherwise has. Here the same is done in front: scale * (x - mean) + mean, of which the normalisation takes the mean.
+    Those hold deviations where the backbone's normalization, (x - mean) / sqrt(variance), wants variances. Keras makes
+    up for it by a layer behind the normalization, 1 / sqrt(deviation), that holds no weights and that no backbone built
+    otherwise has. Here the same is done in front: scale * (x - mean) + mean, of which the normalization takes the mean.
 
-    A normalisation whose mean is 0 was never adapted: that backbone did not start from ImageNet's weights.
+    A normalization whose mean is 0 was never adapted: that backbone did not start from ImageNet's weights.
     """
-    normalisation = next(layer for layer in backbone.layers if isinstance(layer, layers.Normalization))
-    mean = normalisation.adapt_mean.numpy()
+    normalization = next(layer for layer in backbone.layers if isinstance(layer, layers.Normalization))
+    mean = normalization.adapt_mean.numpy()
     if not mean.any():
         return x
     scale = 1 / np.sqrt(IMAGENET_DEVIATION)

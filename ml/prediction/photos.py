@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.prediction.files import Outcome, PredictionFiles
 from ml.prediction.listing import SUFFIXES, escaped
 from ml.prediction.predictor import UNKNOWN, Predictor, annotate, describe, load_predictor
-from ml.prediction.records import Outcome, Records
 from ml.prediction.run import default_model, train_attempt
 from ml.storage import write_bytes
 from ml.vision import images
@@ -44,7 +44,7 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
     faults: list[str] = []
     seen: Counter[str] = Counter()
     taken = {str(path.resolve()) for path in given}
-    with Records(predictor, attempt, out) as records:
+    with PredictionFiles(predictor, attempt, out) as files:
         for path, below in find_photographs(given, out):
             try:
                 photo = read_photo(path)
@@ -56,9 +56,9 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
                 outcome = _predict_one(predictor, photo, path, out / escaped(below), taken)
             seen[outcome.status] += 1
             seen.update(f"label {answer.label}" for answer in outcome.answers)
-            records.add(outcome)
+            files.add(outcome)
             _print(outcome)
-        _finish(predictor, seen, faults, records, out)
+        _finish(predictor, seen, faults, files, out)
 
 
 def find_photographs(given: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
@@ -121,7 +121,7 @@ def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder:
     faces = find_faces(photo)
     if not faces:
         return Outcome(escaped(path), "no face")
-    answers = predictor.answer([predictor.chip(photo, face) for face in faces])
+    answers = predictor.answer([predictor.cut_chip(photo, face) for face in faces])
     drawn = annotate(photo, faces, answers, predictor.description.labels)
     # A PNG may be a drawing or a screenshot, which JPEG would blur.
     suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
@@ -152,11 +152,11 @@ def _print(outcome: Outcome) -> None:
         print(f"{outcome.photo}: {found or 'no face was found'}")
 
 
-def _finish(predictor: Predictor, seen: Counter[str], faults: list[str], records: Records, out: Path) -> None:
+def _finish(predictor: Predictor, seen: Counter[str], faults: list[str], files: PredictionFiles, out: Path) -> None:
     """Keep the files and say what was done, or fail."""
     total = sum(seen[status] for status in ("classified", "no face", "unreadable"))
     if seen["classified"]:
-        records.keep()
+        files.keep()
         faces = ", ".join(f"{seen['label ' + label]} {label}" for label in [*predictor.description.labels, UNKNOWN])
         print(f"faces: {faces}; labels are {predictor.description.meaning}")
         print(f"{UNKNOWN}: the model is less sure than {predictor.min_confidence:.0%}")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ml.config.training import FACE
 from ml.errors import ConfigurationError
+from ml.metrics.decision import decide
 from ml.vision import drawing, images
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 UNKNOWN = "unknown"
-UNKNOWN_COLOUR: drawing.Colour = (110, 110, 110)
+UNKNOWN_COLOR: drawing.Colour = (110, 110, 110)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Predictor:
                 f"Name a model that was trained on {FACE} chips.",
             )
 
-    def chip(self, photo: images.Pixels, face: drawing.Rectangle) -> images.Pixels:
+    def cut_chip(self, photo: images.Pixels, face: drawing.Rectangle) -> images.Pixels:
         """A face as the network takes it.
 
         Args:
@@ -76,19 +77,19 @@ class Predictor:
         height, width = photo.shape[:2]
         left, top, right, bottom = face
         box = (left / width, right / width, top / height, bottom / height)
-        stored = images.encode_jpeg(images.chip(photo, box, self.description.margin))
-        return images.tensor(stored, self.description.chip_size)
+        stored = images.encode_jpeg(images.cut_chip(photo, box, self.description.margin))
+        return images.decode_chip(stored, self.description.chip_size)
 
     def answer(self, chips: Sequence[images.Pixels]) -> list[Answer]:
         """The answers for chips, which may be of several photographs."""
         side = self.description.chip_size
         pixels = np.stack(chips) if chips else np.zeros((0, side, side, 3), np.uint8)
-        return decide(
+        return answers_of(
             self._classifier.predict(pixels), self.description.labels, self.description.threshold, self.min_confidence
         )
 
 
-def decide(
+def answers_of(
     probabilities: NDArray[np.floating], labels: Sequence[str], threshold: float, min_confidence: float
 ) -> list[Answer]:
     """Give faces their labels.
@@ -100,21 +101,25 @@ def decide(
         min_confidence: Below this probability of the label that it would be given, a face is `unknown`.
     """
     answers = []
-    for row in probabilities:
-        index = int(row[1] >= threshold)
+    for row, index in zip(probabilities, decide(probabilities, threshold), strict=True):
         confidence = float(row[index])
-        label = labels[index] if confidence >= min_confidence else UNKNOWN
+        label = labels[index] if is_sure(confidence, min_confidence) else UNKNOWN
         answers.append(Answer(label, confidence, tuple(float(p) for p in row)))
     return answers
+
+
+def is_sure(confidence: float, min_confidence: float) -> bool:
+    """Return whether a face keeps its label; with a lower confidence it is `unknown`."""
+    return confidence >= min_confidence
 
 
 def annotate(
     photo: images.Pixels, faces: Sequence[drawing.Rectangle], answers: Sequence[Answer], labels: Sequence[str]
 ) -> images.Pixels:
     """Draw faces with their labels and confidences on a copy of a photograph."""
-    colours = dict(zip(labels, drawing.PALETTE, strict=False)) | {UNKNOWN: UNKNOWN_COLOUR}
+    colors = dict(zip(labels, drawing.PALETTE, strict=False)) | {UNKNOWN: UNKNOWN_COLOR}
     marks = [
-        drawing.Mark(face, describe(answer), colours[answer.label]) for face, answer in zip(faces, answers, strict=True)
+        drawing.Mark(face, describe(answer), colors[answer.label]) for face, answer in zip(faces, answers, strict=True)
     ]
     return drawing.draw_marks(photo, marks)
 

@@ -21,6 +21,7 @@ from ml.metrics.calibration import calibration_metrics
 from ml.metrics.classification import check_headline, classification_metrics
 from ml.metrics.predictions import TestPredictions
 from ml.metrics.slices import slice_metrics
+from ml.model.record import TrainingRecord
 from ml.report.card import render_card
 from ml.report.figures import evaluation as evaluation_figures
 from ml.report.html import render_report
@@ -148,7 +149,9 @@ def _write(
         *("auc", "log_loss", "brier", "ece"),
     )
     pictures = {f"{name}.png": png for name, png in figures.items()}
-    evaluation.log_evaluation(trained, context.uri, {name: metrics[name] for name in told}, pictures | pages)
+    evaluation.log_evaluation(
+        trained.record(TrainingRecord).mlflow, context.uri, {name: metrics[name] for name in told}, pictures | pages
+    )
     return Result(
         {
             **{name: metrics[name] for name in told},

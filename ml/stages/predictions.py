@@ -12,7 +12,7 @@ from ml.errors import PreprocessingError
 from ml.features.columns import EVALUATED, IDS
 from ml.features.reader import Batch, FeatureReader, present_columns, split_table
 from ml.features.record import FeaturesRecord
-from ml.guards import check_label_order, check_side
+from ml.guards import check_label_order
 from ml.metrics.classification import check_answers
 from ml.metrics.predictions import TestPredictions
 from ml.model.classifier import Classifier
@@ -53,7 +53,6 @@ def ask(features: Manifest, classifiers: Sequence[Classifier]) -> Iterator[tuple
     table = split_table("test")
     columns = (*IDS, *present_columns(features, table, EVALUATED))
     reader = FeatureReader(features, "test", columns)
-    check_side("test", reader.split, "evaluation")
     for batch in reader.checked_batches(BATCH_SIZE):
         yield batch, [classifier.predict(batch.pixels) for classifier in classifiers]
 

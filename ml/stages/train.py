@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 import os
 import statistics
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
 from ml import storage
-from ml.config.training import FACE
+from ml.config.training import FACE, TrainingConfig
 from ml.errors import DataError
 from ml.features.feed import Feed
 from ml.features.reader import FeatureReader
 from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import OTHER_LABELS, PERCEIVED_GENDER, Description
+from ml.model.keras_file import MODEL
+from ml.model.record import EpochRow, MlflowRun, TrainingRecord, ValidationScores
 from ml.model.write import write_model
 from ml.networks.table import NETWORKS, build_network
 from ml.report.figures import training as training_figures
@@ -26,11 +28,11 @@ from ml.training.calibrate import REFERENCE_CANDIDATES, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
 from ml.training.fit import Fit
 from ml.workflow.execution import Context, Result
+from ml.workflow.manifest import Manifest
 
 log = logging.getLogger(__name__)
-COPIES = (
-    8  # of the weights: network, two moments, average; twice, since the last checkpoint goes after the next is there
-)
+# Of the weights: network, two moments, average; twice, since the last checkpoint goes after the next is there.
+COPIES = 8
 
 
 def train(context: Context) -> Result:
@@ -52,33 +54,55 @@ def train(context: Context) -> Result:
     # On CPUs this is enough for the same model each time. TensorFlow's op determinism would take away the prefetching
     # of the faces, and with it a third of the speed.
     keras.utils.set_random_seed(config.seed)
-    reader = FeatureReader(features, "train", seed=config.seed)
-    training = Feed(
-        reader, config.batch_size, config.balance, config.augment, config.mixing, smoothing=config.label_smoothing
-    )
-    validation = Feed(FeatureReader(features, "validation"), config.batch_size, config.balance)
+    training, validation = make_feeds(features, config)
     gpus = tf.config.list_physical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     with training_run.track(context) as tracked, strategy.scope():
         for _ in validation.reader.checked_batches(config.batch_size):
             pass  # the whole pass is checked before any time is spent on learning
-        network = build_network(config.network, reader.chip_size, len(reader.labels), config.backbone_weights)
-        if grows := config.network == "compact" and config.augment:
-            network = NETWORKS["compact"](None, len(reader.labels))
-        size = network.count_params() * 4
-        storage.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
-        log.info(
-            "training %s (%s parameters) on %s: %s faces of %s, %s for validation",
-            *(config.network, f"{network.count_params():,}", _devices(gpus), f"{reader.rows:,}"),
-            *(dict(zip(reader.labels, reader.faces, strict=True)), f"{validation.reader.rows:,}"),
-        )
-        checkpoints = Checkpoints(context.checkpoints)
-        history = Fit(config, network, training, validation, checkpoints, grows, tracked.log_history).run()
-        if grows:
-            fixed = build_network(config.network, reader.chip_size, len(reader.labels))
-            fixed.set_weights(network.get_weights())
-            network = fixed
+        network, history = _fit(context, training, validation, tracked.log_history, _devices(gpus))
         return _write(context, network, history, validation.reader, tracked)
+
+
+def make_feeds(features: Manifest, config: TrainingConfig) -> tuple[Feed, Feed]:
+    """Make what the network learns from, of the train split, and what it is watched by, of the validation split."""
+    training = Feed(
+        FeatureReader(features, "train", seed=config.seed),
+        config.batch_size,
+        config.balance,
+        config.augment,
+        config.mixing,
+        smoothing=config.label_smoothing,
+    )
+    return training, Feed(FeatureReader(features, "validation"), config.batch_size, config.balance)
+
+
+def _fit(
+    context: Context,
+    training: Feed,
+    validation: Feed,
+    on_epoch: Callable[[list[EpochRow]], None],
+    devices: str,
+) -> tuple[keras.Model, list[EpochRow]]:
+    """Build the run's network and train it; return it with the best epoch's weights, and the history."""
+    config, reader = context.config, training.reader
+    network = build_network(config.network, reader.chip_size, len(reader.labels), config.backbone_weights)
+    if grows := config.network == "compact" and config.augment:
+        network = NETWORKS["compact"](None, len(reader.labels))
+    size = network.count_params() * 4
+    storage.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
+    log.info(
+        "training %s (%s parameters) on %s: %s faces of %s, %s for validation",
+        *(config.network, f"{network.count_params():,}", devices, f"{reader.rows:,}"),
+        *(dict(zip(reader.labels, reader.faces, strict=True)), f"{validation.reader.rows:,}"),
+    )
+    checkpoints = Checkpoints(context.checkpoints)
+    history = Fit(config, network, training, validation, checkpoints, grows, on_epoch).run()
+    if grows:
+        fixed = build_network(config.network, reader.chip_size, len(reader.labels))
+        fixed.set_weights(network.get_weights())
+        network = fixed
+    return network, history
 
 
 def check_faces(stated: FeaturesRecord, min_faces: int) -> None:
@@ -91,17 +115,17 @@ def check_faces(stated: FeaturesRecord, min_faces: int) -> None:
     needed = {"train": min_faces, "validation": 1, "test": 1}
     if all(faces[split][label] >= least for split, least in needed.items() for label in labels):
         return
-    told = "; ".join(
+    counts = "; ".join(
         f"{split} {', '.join(f'{faces[split][label]} {label}' for label in labels)} (needed: {least} each)"
         for split, least in needed.items()
     )
     raise DataError(
-        f"Too few labelled faces to train on: {told}.",
+        f"Too few labelled faces to train on: {counts}.",
         "Use a larger release, lower min_face_size or min_faces, or choose split digest, which divides all images.",
     )
 
 
-def _devices(gpus: list[Any]) -> str:
+def _devices(gpus: Sequence[tf.config.PhysicalDevice]) -> str:
     if not gpus:
         return f"{len(os.sched_getaffinity(0))} CPU cores, no GPU"
     return ", ".join(str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)) for gpu in gpus)
@@ -110,55 +134,71 @@ def _devices(gpus: list[Any]) -> str:
 def _write(
     context: Context,
     network: keras.Model,
-    history: list[dict[str, Any]],
+    history: list[EpochRow],
     validation: FeatureReader,
     tracked: training_run.TrackedRun,
 ) -> Result:
-    """Write the attempt's files and give its metrics."""
-    features, config, spec = context.inputs["featurize"], context.config, validation.stated.spec
-    best = history[best_epoch(history) - 1]
-    temperature, threshold, measured = calibrate(network, validation)
-    description = Description(
-        labels=list(spec.labels),
-        meaning=PERCEIVED_GENDER if spec.chip_class == FACE else OTHER_LABELS,
-        chip_size=spec.chip_size,
-        margin=spec.margin,
-        chip_class=spec.chip_class,
-        network=config.network,
-        parameters=network.count_params(),
-        best_epoch=best["epoch"],
-        validation=measured,
-        features=features.uri,
-        temperature=temperature,
-        threshold=threshold,
-    )
+    """Calibrate the network, write the attempt's files, and state what was trained."""
+    temperature, threshold, scores = calibrate(network, validation)
+    description = _describe(context, network, best_epoch(history), validation, temperature, threshold, scores)
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
-    storage.write_json(context.path("history.json"), history)
-    curves = training_figures.training_curves(history, best["epoch"])
+    storage.write_json(context.path("history.json"), [row.json_values() for row in history])
+    curves = training_figures.training_curves(history, description.best_epoch)
     storage.write_bytes(context.path("curves.png"), curves)
     tracked.log_file("curves.png", curves)
     tracked.log_model(network, description)
     log.info(
         "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces (the "
         "larger label alone: %.4f)",
-        *(best["epoch"], len(history), temperature, threshold, measured["loss"], measured["accuracy"]),
-        *(validation.rows, measured["majority"]),
+        *(description.best_epoch, len(history), temperature, threshold, scores.loss, scores.accuracy),
+        *(validation.rows, scores.majority),
     )
-    return Result(
-        {
-            "labels": description.labels,
-            "network": config.network,
-            "parameters": description.parameters,
-            "best_epoch": best["epoch"],
-            "epochs": len(history),
-            "validation": measured,
-            "temperature": temperature,
-            "threshold": threshold,
-            "images_per_second": statistics.median(row["images_per_second"] for row in history),
-            "seconds": round(sum(row["seconds"] for row in history), 2),
-            "history": context.path("history.json"),
-            "curves": context.path("curves.png"),
-            "model": context.path("model.keras"),
-            "mlflow": tracked.finish({"best_epoch": best["epoch"], "temperature": temperature, "validation": measured}),
-        }
+    mlflow = tracked.finish(
+        {"best_epoch": description.best_epoch, "temperature": temperature, "validation": scores.json_values()}
+    )
+    return Result(_record(context, description, history, mlflow))
+
+
+def _describe(
+    context: Context,
+    network: keras.Model,
+    epoch: int,
+    validation: FeatureReader,
+    temperature: float,
+    threshold: float,
+    scores: ValidationScores,
+) -> Description:
+    spec = validation.stated.spec
+    return Description(
+        labels=list(spec.labels),
+        meaning=PERCEIVED_GENDER if spec.chip_class == FACE else OTHER_LABELS,
+        chip_size=spec.chip_size,
+        margin=spec.margin,
+        chip_class=spec.chip_class,
+        network=context.config.network,
+        parameters=network.count_params(),
+        best_epoch=epoch,
+        validation=scores,
+        features=context.inputs["featurize"].uri,
+        temperature=temperature,
+        threshold=threshold,
+    )
+
+
+def _record(context: Context, description: Description, history: list[EpochRow], mlflow: MlflowRun) -> TrainingRecord:
+    return TrainingRecord(
+        labels=description.labels,
+        network=description.network,
+        parameters=description.parameters,
+        best_epoch=description.best_epoch,
+        epochs=len(history),
+        validation=description.validation,
+        temperature=description.temperature,
+        threshold=description.threshold,
+        images_per_second=statistics.median(row.images_per_second for row in history),
+        seconds=round(sum(row.seconds for row in history), 2),
+        history=context.path("history.json"),
+        curves=context.path("curves.png"),
+        model=context.path(MODEL),
+        mlflow=mlflow,
     )

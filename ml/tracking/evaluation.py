@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
+from ml.model.record import MlflowRun
 from ml.tracking import experiments
-from ml.tracking.training_run import _log_files, _log_metrics, _points, flatten
-
-if TYPE_CHECKING:
-    from ml.workflow.manifest import Manifest
+from ml.tracking.recording import log_files, log_metrics, points_of
 
 log = logging.getLogger(__name__)
 
 
-def log_evaluation(trained: Manifest, attempt: str, metrics: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+def log_evaluation(
+    training: MlflowRun, attempt: str, metrics: Mapping[str, JsonValue], files: Mapping[str, bytes]
+) -> None:
     """Record an evaluation in the MLflow run of the model that it measured, over what an earlier one recorded there.
 
     What cannot be recorded is a warning: the evaluation itself is in its attempt.
 
     Args:
-        trained: The manifest of the training.
+        training: The MLflow run of the training.
         attempt: URI of the evaluation's attempt.
         metrics: Its metrics, which are flattened to names below `test/`.
         files: Content by path, such as plots and the report; they go below `evaluation/`.
     """
-    told = trained.metrics["mlflow"]
+    run_id = training.run_id
     try:
-        client = experiments.connect(told["tracking_uri"])
-        points = _points({f"test/{name}": value for name, value in flatten(metrics).items()})
-        _log_metrics(client, told["run_id"], points, told["model_id"])
-        _log_files(client, told["run_id"], {f"evaluation/{path}": content for path, content in files.items()})
-        client.set_tag(told["run_id"], "evaluation", attempt)
+        client = experiments.connect(training.tracking_uri)
+        log_metrics(client, run_id, points_of(metrics, "test/"), training.model_id)
+        log_files(client, run_id, {f"evaluation/{path}": content for path, content in files.items()})
+        client.set_tag(run_id, "evaluation", attempt)
     except Exception as error:  # whatever it is, it is no reason to lose an evaluation
-        log.warning("MLflow did not take the evaluation of run %s: %s", told["run_id"], str(error).strip()[:500])
+        log.warning("MLflow did not take the evaluation of run %s: %s", run_id, str(error).strip()[:500])

@@ -12,13 +12,14 @@ import datetime
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError
+from ml.model.record import TrainingRecord
 from ml.tracking import experiments
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Registry:
             found = [version for version in self._versions(client) if version.train == trained.uri]
             if found and found[0].as_of > as_of:
                 return found[0]
-            told = {
+            values = {
                 "train": trained.uri,
                 "evaluate": evaluated.uri,
                 "run": run,
@@ -142,10 +143,13 @@ class Registry:
                 **(tags or {}),
             }
             if found:
-                for key, value in told.items():
+                for key, value in values.items():
                     client.set_model_version_tag(self.name, str(found[0].number), key, value)
                 return self._get(client, found[0].number)
-            made = client.create_model_version(self.name, tags=told, **self._source(client, trained))
+            source = self._source(client, trained)
+            made = client.create_model_version(
+                self.name, tags=values, source=source.uri, model_id=source.model_id, run_id=source.run_id
+            )
             log.info("registered %s as version %s of %s", trained.uri, made.version, self.name)
             return self._get(client, int(made.version))
 
@@ -285,19 +289,27 @@ class Registry:
         client.set_registered_model_alias(self.name, CHAMPION, str(champion))
         log.info("version %d of %s is champion, version %s the one before", champion, self.name, previous)
 
-    def _source(self, client: MlflowClient, trained: Manifest) -> dict[str, Any]:
-        """What MLflow loads a version from: the model that the training logged, else the attempt itself."""
-        logged = trained.metrics["mlflow"]
-        if logged["model_id"] is None or logged["tracking_uri"] != self.uri:
+    def _source(self, client: MlflowClient, trained: Manifest) -> _Source:
+        """Find what MLflow loads a version from: the model that the training logged, else the attempt itself."""
+        logged = trained.record(TrainingRecord).mlflow
+        if logged.model_id is None or logged.tracking_uri != self.uri:
             if not self.uri.startswith(experiments.SQLITE) and storage.local_path(trained.uri):
                 raise ConfigurationError(
                     f"The tracking server {self.uri} has not recorded the model of {trained.uri}, and takes none from "
                     "a folder of this machine.",
                     "Train it again: force = train.",
                 )
-            return {"source": trained.uri}
-        model = client.get_logged_model(logged["model_id"])
-        return {"source": model.artifact_location, "model_id": model.model_id, "run_id": logged["run_id"]}
+            return _Source(trained.uri)
+        model = client.get_logged_model(logged.model_id)
+        return _Source(model.artifact_location, logged.model_id, logged.run_id)
+
+
+class _Source(NamedTuple):
+    """Where MLflow finds a model, and the logged model and MLflow run that it comes from."""
+
+    uri: str
+    model_id: str | None = None
+    run_id: str | None = None
 
 
 def _version(version: ModelVersion) -> Version:
@@ -306,5 +318,5 @@ def _version(version: ModelVersion) -> Version:
             f"Version {version.version} of {version.name} names no training: it was not registered by this workflow.",
             f"Remove the aliases {CHAMPION} and {PREVIOUS} from it.",
         )
-    told = {name: version.tags[name] for name in TAGS if name in version.tags}
-    return Version(model=version.name, number=int(version.version), **told)
+    values = {name: version.tags[name] for name in TAGS if name in version.tags}
+    return Version.model_validate({"model": version.name, "number": int(version.version), **values})

@@ -34,7 +34,7 @@ class WeightAverage:
             return
         share = 1 - min(self.momentum, (1 + steps) / (10 + steps)) ** EVERY
         for average, weight in zip(self._weights, weights, strict=True):
-            if not np.issubdtype(average.dtype, np.integer):  # EfficientNet's normalisation has a count, which stays
+            if not np.issubdtype(average.dtype, np.integer):  # EfficientNet's normalization has a count, which stays
                 average += share * (weight - average)
 
     def swap(self, network: keras.Model) -> None:

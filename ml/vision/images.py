@@ -40,8 +40,8 @@ def decode(data: bytes) -> Pixels:
     """
     try:
         if data[:2] == b"\xff\xd8":
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-            if colours in ("YCbCr", "RGB", "Gray"):
+            height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+            if colors in ("YCbCr", "RGB", "Gray"):
                 _check_size(width, height)
                 return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
         with Image.open(io.BytesIO(data)) as image:  # the rare CMYK JPEG, PNG and the like
@@ -97,7 +97,7 @@ def square(box: Box, width: int, height: int, margin: float) -> tuple[int, int, 
     return left, top, side
 
 
-def cut(image: Pixels, left: int, top: int, side: int) -> Pixels:
+def crop(image: Pixels, left: int, top: int, side: int) -> Pixels:
     """Cut a square; where it reaches beyond the image the border's pixels are repeated, so nothing is distorted."""
     height, width = image.shape[:2]
     if top >= 0 and left >= 0 and top + side <= height and left + side <= width:
@@ -115,7 +115,7 @@ def turn_upright(image: Pixels, rotation: int) -> Pixels:
 def resize(image: Pixels, side: int) -> Pixels:
     """Resize a square image: by area averaging downwards, by bilinear interpolation upwards.
 
-    Enlarging takes the centres of pixels at half, as TensorFlow's `resize` does, so that a model exported with its own
+    Enlarging takes the centers of pixels at half, as TensorFlow's `resize` does, so that a model exported with its own
     resizing sees the chips that it was trained on, within a rounding.
 
     Raises:
@@ -129,13 +129,13 @@ def resize(image: Pixels, side: int) -> Pixels:
     return np.asarray(cv2.resize(image, (side, side), interpolation=interpolation), dtype=np.uint8)
 
 
-def chip(image: Pixels, box: Box, margin: float, rotation: int = 0) -> Pixels:
+def cut_chip(image: Pixels, box: Box, margin: float, rotation: int = 0) -> Pixels:
     """Cut a face chip as it is stored: square, with margin, upright, of at most `STORED_SIDE` pixels a side."""
     height, width = image.shape[:2]
-    pixels = turn_upright(cut(image, *square(box, width, height, margin)), rotation)
+    pixels = turn_upright(crop(image, *square(box, width, height, margin)), rotation)
     return resize(pixels, STORED_SIDE) if pixels.shape[0] > STORED_SIDE else pixels
 
 
-def tensor(encoded_chip: bytes, side: int) -> Pixels:
+def decode_chip(encoded_chip: bytes, side: int) -> Pixels:
     """Decode a stored chip to the network's input size, shape (side, side, 3)."""
     return resize(decode(encoded_chip), side)

@@ -15,6 +15,7 @@ from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.xcom import XCom
 
 from ml.config.deployment import load_deployment
+from ml.model.record import MlflowRun
 from ml.tracking import experiments
 from open_images.web import URL_PREFIX
 
@@ -76,5 +77,7 @@ def pushed(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
 
 def mlflow_page(metrics: Mapping[str, Any]) -> str | None:
     """The page of a training's MLflow run by the metrics of stage train, where there is a tracking server."""
-    told = metrics.get("mlflow")
-    return experiments.run_page(told["tracking_uri"], told["experiment_id"], told["run_id"]) if told else None
+    if not metrics.get("mlflow"):
+        return None
+    run = MlflowRun.model_validate(metrics["mlflow"])
+    return experiments.run_page(run.tracking_uri, run.experiment_id, run.run_id)

@@ -39,11 +39,11 @@ def serve(model):
 
 
 @pytest.fixture(scope="module")
-def tensor():
+def as_graph():
     import tensorflow as tf
 
     traced = tf.function(
-        lambda chip: saved_model_file.tensor(chip, SIZE), input_signature=[tf.TensorSpec((), tf.string)]
+        lambda chip: saved_model_file.decode_chip(chip, SIZE), input_signature=[tf.TensorSpec((), tf.string)]
     )
     return lambda encoded: traced(encoded).numpy()
 
@@ -64,20 +64,20 @@ def saved(image, kind="PNG", **options):
 
 @settings(max_examples=40)
 @given(st.integers(8, 400), st.booleans(), st.integers(0, 9))
-def test_a_chip_of_any_size_becomes_what_the_pipeline_makes_of_it(tensor, side, as_jpeg, seed):
+def test_a_chip_of_any_size_becomes_what_the_pipeline_makes_of_it(as_graph, side, as_jpeg, seed):
     chip = picture(side, side, seed)
     if side > images.STORED_SIDE:  # the pipeline stores none that is larger
         expected = images.resize(images.resize(chip, images.STORED_SIDE), SIZE)
-        found = tensor(images.encode_png(chip))
+        found = as_graph(images.encode_png(chip))
     else:
         encoded = images.encode_jpeg(chip) if as_jpeg else images.encode_png(chip)
-        expected, found = images.tensor(encoded, SIZE), tensor(encoded)
+        expected, found = images.decode_chip(encoded, SIZE), as_graph(encoded)
     # Means that lie between two levels may be rounded either way.
     assert np.abs(found.astype(int) - expected).max() <= (side > SIZE)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "I;16", "JPEG 4:2:0", "grey JPEG", "16 bit RGB"])
-def test_every_kind_of_png_and_jpeg_is_decoded_alike(tensor, mode):
+def test_every_kind_of_png_and_jpeg_is_decoded_alike(as_graph, mode):
     pixels = picture(SIZE, SIZE)
     image = Image.fromarray(pixels)
     if mode == "JPEG 4:2:0":
@@ -93,14 +93,14 @@ def test_every_kind_of_png_and_jpeg_is_decoded_alike(tensor, mode):
         encoded = saved(image.convert(mode))
     else:
         encoded = saved(image.convert(mode))
-    np.testing.assert_array_equal(tensor(encoded), images.decode(encoded))
-    assert 60 < tensor(encoded).mean() < 190, "nothing is cut off"
+    np.testing.assert_array_equal(as_graph(encoded), images.decode(encoded))
+    assert 60 < as_graph(encoded).mean() < 190, "nothing is cut off"
 
 
-def test_a_chip_that_is_not_quite_square_has_its_border_repeated(tensor):
+def test_a_chip_that_is_not_quite_square_has_its_border_repeated(as_graph):
     chip = picture(100, 110)
     expected = np.pad(chip, ((5, 5), (0, 0), (0, 0)), mode="edge")
-    np.testing.assert_array_equal(tensor(images.encode_png(chip)), tensor(images.encode_png(expected)))
+    np.testing.assert_array_equal(as_graph(images.encode_png(chip)), as_graph(images.encode_png(expected)))
 
 
 def test_serving_gives_the_probability_of_each_label_under_its_name(serve):
@@ -187,15 +187,15 @@ def test_the_exports_are_files_of_the_attempt_in_any_storage(model):
 
     classifier = Classifier.load(model)
     uri = "memory://bucket/attempt"
-    write.write_exports(uri, classifier.network, classifier.description, *read_reference(model))
+    write.write_exports(uri, classifier.network, classifier.description, read_reference(model))
     assert set(storage.list_files(uri)) == {path for path in paths if path.startswith(("saved_model/", "model.onnx"))}
     storage.remove("memory://bucket")
 
 
-@pytest.mark.parametrize("which", ["tensor", "ask_onnx"])
+@pytest.mark.parametrize("which", ["decode_chip", "ask_onnx"])
 def test_an_export_that_answers_otherwise_is_not_kept(tmp_path, monkeypatch, which):
-    original = getattr(saved_model_file if which == "tensor" else write, which)
-    if which == "tensor":
+    original = getattr(saved_model_file if which == "decode_chip" else write, which)
+    if which == "decode_chip":
         monkeypatch.setattr(saved_model_file, which, lambda encoded, side: original(encoded, side)[..., ::-1])
     else:
         monkeypatch.setattr(write, which, lambda file, pixels: original(file, pixels)[:, ::-1])

@@ -13,8 +13,7 @@ from ml import storage
 from ml.config.training import BACKBONES
 from ml.errors import ConfigurationError, ResourceError
 from ml.features.augmentation import augment, mix
-from ml.model.classifier import load_network
-from ml.model.write import network_bytes
+from ml.model.keras_file import load_network, network_bytes
 from ml.networks.table import NETWORKS, build_network
 from ml.networks.transfer import BACKBONE
 

@@ -44,7 +44,12 @@ def test_without_a_report_there_is_no_link(address):
 
 
 def test_an_mlflow_run_is_linked_where_a_server_shows_it(address):
-    told = {"tracking_uri": "https://user:secret@mlflow.example", "experiment_id": "7", "run_id": "0a1b"}
+    told = {
+        "run_id": "0a1b",
+        "experiment_id": "7",
+        "model_id": None,
+        "tracking_uri": "https://user:secret@mlflow.example",
+    }
     assert address("MLflow", "train", {"mlflow": told}) == "https://mlflow.example/#/experiments/7/runs/0a1b"
     assert address("MLflow", "train", {"mlflow": {**told, "tracking_uri": "sqlite:////mlflow.db"}}) == ""
     assert address("MLflow", "train", None) == ""

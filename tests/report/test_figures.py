@@ -14,11 +14,12 @@ from ml.report.figures import evaluation as evaluation_figures
 from ml.report.figures import exploration as exploration_figures
 from ml.report.figures import training as training_figures
 from ml.vision.drawing import PALETTE, Mark, contact_sheet, draw_marks, heat_overlay, rectangle
+from support.training import make_epoch
 
 TRUTH = np.array([0, 0, 1, 1, 1])
 SECOND = np.array([0.1, 0.6, 0.4, 0.8, 0.9])
 PROBABILITIES = np.stack([1 - SECOND, SECOND], axis=1)
-HISTORY = [{"epoch": n, "loss": 0.7, "accuracy": 0.5, "val_loss": 0.7, "val_accuracy": 0.5} for n in (1, 2, 3)]
+HISTORY = [make_epoch(n, loss=0.7, accuracy=0.5, val_loss=0.7, val_accuracy=0.5) for n in (1, 2, 3)]
 FLAGS = [("xclick", "IsOccluded", 5, 90, 1), ("xclick", "IsTruncated", 1, 95, 0), ("activemil", "IsOccluded", 0, 0, 40)]
 
 BOOTSTRAP = ImageBootstrap(np.arange(5), resamples=50)

@@ -13,8 +13,11 @@ from PIL import Image
 
 from ml.errors import ConfigurationError
 from ml.sample import release as drawn_release
-from ml.sample.cartoons import Box, Sitter, draw_scene
+from ml.sample import scenes
+from ml.sample.cartoons import Sitter, draw_scene
+from ml.sample.geometry import Box
 from ml.sample.release import SampleSummary, write_sample_release
+from ml.sample.tables import Tables
 
 SCENES, SEED = 60, 3
 FACE = "/m/0dzct"
@@ -208,13 +211,13 @@ def test_photographs_are_absent_or_cut_as_counted(out: Path, summary: SampleSumm
 
 def test_rotation_turns_image_and_boxes_upright(out: Path, summary: SampleSummary, monkeypatch) -> None:
     """A scene drawn without turning is what the turned one becomes once it is turned back."""
-    monkeypatch.setattr(drawn_release, "_rotation", lambda number: 0)
+    monkeypatch.setattr(scenes, "rotation_of", lambda number: 0)
     turned = {row["ImageID"]: row for row in every(out, IMAGES) if row["Rotation"] not in ("", "0.0")}
     assert len(turned) == summary.turned == 3
     for number in (9, 29, 49):
-        row = turned[drawn_release._image_id(number, SEED)]
-        tables = drawn_release._Tables()
-        jpeg, _ = drawn_release._scene(tables, number, SEED)
+        row = turned[scenes.image_id_of(number, SEED)]
+        tables = Tables()
+        jpeg, _ = scenes.add_scene(tables, number, SEED)
         degrees = int(float(row["Rotation"]))
         with Image.open(image_path(out, row)) as stored, Image.open(io.BytesIO(jpeg)) as upright:
             righted = np.asarray(stored.rotate(degrees, expand=True), dtype=float)  # Pillow turns counterclockwise
@@ -276,7 +279,7 @@ def test_fills_an_empty_folder_and_leaves_nothing_when_it_fails(tmp_path: Path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(drawn_release, "_write_tables", fail)
+        patch.setattr(drawn_release, "write_tables", fail)
         with pytest.raises(KeyboardInterrupt):
             write_sample_release(release, 10)
     assert [path.name for path in tmp_path.iterdir()] == ["release"]

@@ -29,7 +29,7 @@ def test_features_hold_every_chip_once_as_raw_pixels_of_the_right_size(spark, do
     for row in found:
         source = chips[row["face_id"]]
         assert order[row["label"]] == source["label"]
-        expected = images.tensor(source["chip"], 48)
+        expected = images.decode_chip(source["chip"], 48)
         np.testing.assert_array_equal(np.frombuffer(row["pixels"], np.uint8).reshape(48, 48, 3), expected)
         luma = cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY).mean() / 255  # BT.601, each pixel rounded
         assert row["brightness"] == pytest.approx(luma, abs=0.003)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -15,6 +16,7 @@ from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow.table import PREDICT
 from ml.prediction.listing import escaped, list_photographs, listing, unescaped
 from ml.prediction.predictor import load_predictor, worker_predictor
+from ml.prediction.record import PredictionsRecord
 from ml.prediction.run import open_prediction
 from ml.vision import detection, images
 from ml.workflow.execution import run_stage
@@ -92,6 +94,13 @@ def test_every_photograph_is_in_the_ledger_with_its_fate(done, folder):
     assert rows["more/cut.jpg"]["width"] is None
 
 
+def test_the_record_is_written_as_the_manifest_has_always_held_it(done):
+    stated = {name: value for name, value in done.metrics.items() if name != "spark_application"}
+    assert json.dumps(done.record(PredictionsRecord).json_values()) == json.dumps(stated)
+    assert list(stated) == ["photographs", "faces", "labels", "meaning", "threshold", "model", "sample"]
+    assert list(stated["faces"]) == ["female", "male", "unknown"]
+
+
 def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
     rows = table(done, "faces")
     assert done.metrics["faces"] == {
@@ -107,7 +116,7 @@ def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
     for photo in sorted(by_photo)[:4]:
         pixels = detection.decode_upright((folder / unescaped(photo)).read_bytes())
         faces = detection.find_faces(pixels)
-        expected = predictor.answer([predictor.chip(pixels, face) for face in faces])
+        expected = predictor.answer([predictor.cut_chip(pixels, face) for face in faces])
         found = sorted(by_photo[photo], key=lambda row: row["face"])
         assert [(r["left"], r["top"], r["right"], r["bottom"]) for r in found] == faces
         assert [row["label"] for row in found] == [answer.label for answer in expected]
@@ -182,7 +191,7 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
     asked = []
 
     class Counting:
-        def chip(self, photo, face):
+        def cut_chip(self, photo, face):
             return photo[:2, :2]
 
         def answer(self, chips):
@@ -191,11 +200,11 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
 
     monkeypatch.setattr(predict, "_read", lambda uri: (np.zeros((9, 9, 3), np.uint8), ""))
     monkeypatch.setattr(predict, "find_faces", lambda photo: [(0, 0, 5, 5)] * 3)
-    rows = ({"photo": f"{number}.jpg", "bytes": 1} for number in range(100))
+    rows = (predict.PhotographRow(f"{number}.jpg", 1) for number in range(100))
     done = list(predict.classify_rows(rows, "unused", Counting()))
     assert sum(map(len, done)) == 100
     assert asked == [66, 66, 66, 66, 36]
-    assert [face["face"] for face in done[0][0]["faces"]] == [1, 2, 3]
+    assert [face.face for face in done[0][0].faces] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

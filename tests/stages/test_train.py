@@ -25,8 +25,9 @@ from ml.features import reader as reader_module
 from ml.features.reader import FeatureReader
 from ml.flow.table import STAGES
 from ml.model import classifier as classifier_module
-from ml.model import write
 from ml.model.classifier import Classifier
+from ml.model.keras_file import network_bytes
+from ml.model.record import EpochRow, TrainingRecord
 from ml.networks.table import NETWORKS
 from ml.networks.transfer import BACKBONE
 from ml.stages import train as train_stage
@@ -38,6 +39,7 @@ from ml.workflow.execution import Context, run_stage
 from ml.workflow.manifest import Manifest
 from support.features import make_context, make_features, make_run
 from support.networks import tiny
+from support.training import make_epoch
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def wired(root: Path, size: int = 32, **values: Any) -> fit_module.Fit:
     return made[0]
 
 
-def finished(root: Path, size: int = 32, **values: Any) -> tuple[keras.Model, list[dict[str, Any]]]:
+def finished(root: Path, size: int = 32, **values: Any) -> tuple[keras.Model, list[EpochRow]]:
     """The network that the stage would write, not calibrated yet, and the history."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_stage, "_write", lambda context, network, history, *_: (network, history))
@@ -136,6 +138,22 @@ def test_metrics_say_what_was_done(trained: Manifest) -> None:
     }
 
 
+def test_the_record_is_written_as_the_manifest_has_always_held_it(trained: Manifest) -> None:
+    record = trained.record(TrainingRecord)
+    assert json.dumps(record.json_values()) == json.dumps(trained.metrics)
+    assert list(trained.metrics) == [
+        *("labels", "network", "parameters", "best_epoch", "epochs", "validation", "temperature", "threshold"),
+        *("images_per_second", "seconds", "history", "curves", "model", "mlflow"),
+    ]
+    assert list(trained.metrics["validation"]) == ["loss", "accuracy", "faces", "majority"]
+    assert list(trained.metrics["mlflow"]) == ["run_id", "experiment_id", "model_id", "tracking_uri", "unrecorded"]
+    columns = ["accuracy", "epoch", "images_per_second", "loss", "seconds", "val_accuracy", "val_loss"]
+    assert [list(row) for row in storage.read_json(record.history)] == [columns] * 12, "files have sorted keys"
+    # model.json has the same count with a decimal point, as always.
+    assert b'"faces": 24.0' in storage.read_bytes(trained.file("model.json"))
+    assert b'"faces": 24,' in json.dumps(trained.metrics).encode()
+
+
 def test_the_kept_weights_are_those_of_the_best_epoch(trained: Manifest) -> None:
     batch = next(FeatureReader(storage_features(trained), "validation").batches(64))
     probabilities = Classifier.load(trained).predict(batch.pixels)
@@ -184,7 +202,7 @@ def test_another_models_file_is_found(trained: Manifest, tmp_path: Path) -> None
     others = {"model": NETWORKS["compact"](32, 2), "size": NETWORKS["compact"](48, 2), "labels": tiny(32, 3)}
     for name, error in (("model", PreprocessingError), ("size", PreprocessingError), ("labels", LabelOrderError)):
         with pytest.raises(error):
-            Classifier.load(altered(trained, tmp_path, "model.keras", write.network_bytes(others[name])))
+            Classifier.load(altered(trained, tmp_path, "model.keras", network_bytes(others[name])))
 
 
 def test_a_damaged_models_file_is_refused(trained: Manifest, tmp_path: Path) -> None:
@@ -207,14 +225,14 @@ class Killed(BaseException):
 
 def kill_after(patch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
     """Have the training killed after a step of an epoch, both from 1; every step leaves a checkpoint."""
-    look = callbacks.Progress.on_train_batch_end
+    save = callbacks.SaveCheckpoints.on_train_batch_end
 
-    def killing(self: callbacks.Progress, batch: int, logs: dict[str, float] | None = None) -> None:
-        look(self, batch, logs)
-        if (len(self._before.history) + 1, self._step) == (epoch, step):
+    def killing(self: callbacks.SaveCheckpoints, batch: int, logs: callbacks.Logs = None) -> None:
+        save(self, batch, logs)
+        if (len(self.progress.before.history) + 1, self.progress.step) == (epoch, step):
             raise Killed
 
-    patch.setattr(callbacks.Progress, "on_train_batch_end", killing)
+    patch.setattr(callbacks.SaveCheckpoints, "on_train_batch_end", killing)
 
 
 def reference(context: Context) -> NDArray[np.float64]:
@@ -259,9 +277,9 @@ def test_damaged_checkpoints_are_not_used(damaged: str, tmp_path: Path, caplog: 
     assert checkpoints.resume() is None
     network = tiny(32, 2)
     network.compile("adam")
-    rows = [{"epoch": 1, "val_loss": 0.5}]
+    rows = [make_epoch(1, val_loss=0.5)]
     checkpoints.save_best(rows, network)
-    checkpoints.save(Position(rows), network, None)
+    checkpoints.save(Position(history=rows), network, None)
     assert checkpoints.resume() is not None
     uri = storage.join(storage.normalise(tmp_path), damaged)
     storage.write_bytes(uri, storage.read_bytes(uri)[:-9])
@@ -276,13 +294,13 @@ def test_only_the_last_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(uri)
     network = tiny(32, 2)
     network.compile("adam")
-    rows: list[dict[str, Any]] = []
+    rows: list[EpochRow] = []
     for epoch, loss in enumerate((0.9, 0.5, 0.7, 0.6), 1):
-        rows.append({"epoch": epoch, "val_loss": loss})
+        rows.append(make_epoch(epoch, val_loss=loss))
         if best_epoch(rows) == epoch:
             checkpoints.save_best(rows, network)
-        checkpoints.save(Position(list(rows)), network, None)
-    checkpoints.save(Position(rows, step=3), network, None)
+        checkpoints.save(Position(history=rows), network, None)
+    checkpoints.save(Position(history=rows, step=3), network, None)
     assert list(storage.list_files(uri)) == ["best-0002.npz", "state.json", "training-0004-000003.npz"]
 
 
@@ -311,7 +329,7 @@ def test_a_disk_that_fills_up_is_named_and_not_retried(tmp_path: Path, monkeypat
 
 @pytest.mark.usefixtures("tiny_network")
 def test_training_stops_when_patience_is_at_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    losses = iter([0.9, 0.5, 0.6, 0.7, 0.5])  # of four epochs, and of the weights kept
+    losses = iter([0.9, 0.5, 0.6, 0.7])
     monkeypatch.setattr(
         keras.Model, "evaluate", lambda self, *a, **k: {"loss": next(losses), "accuracy": 0.5}, raising=True
     )
@@ -340,8 +358,8 @@ def test_dropout_inside_a_backbone_goes_on_as_it_would_have_when_killed(
         with pytest.raises(Killed):
             finished(tmp_path / "killed", **values)
     _, resumed = finished(tmp_path / "killed", **values)
-    for name in ("loss", "val_loss"):
-        assert resumed[0][name] == pytest.approx(whole[0][name], rel=1e-4)
+    assert resumed[0].loss == pytest.approx(whole[0].loss, rel=1e-4)
+    assert resumed[0].val_loss == pytest.approx(whole[0].val_loss, rel=1e-4)
 
 
 @pytest.mark.slow
@@ -468,7 +486,7 @@ def test_the_averaged_weights_are_what_is_validated_and_kept(tmp_path: Path, mon
     monkeypatch.setattr(fit_module.Fit, "_fit_epoch", fit)
     network, _ = finished(tmp_path, epochs=1, averaging=0.9)
     assert all((one != other).any() for one, other in zip(stepped, averaged, strict=True))
-    assert len(validated) == 2  # after the epoch, and what was kept of it
+    assert len(validated) == 1
     for weights in (*validated, copied(network)):
         for one, other in zip(weights, averaged, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -526,14 +544,16 @@ def test_the_log_says_how_fast_it_goes_and_how_long_it_takes(
     fit = wired(tmp_path, epochs=31)
     times = [0.0]
     monkeypatch.setattr(callbacks, "time", SimpleNamespace(monotonic=lambda: times[-1]))
-    progress = callbacks.Progress(fit, started=0.0)
+    progress = callbacks.EpochProgress(fit.training, epochs=31, before=fit.position, started=0.0)
+    each = callbacks.epoch_callbacks(progress, fit.config, None, fit.checkpoints)
     caplog.set_level(logging.INFO)
     # What was said before may be recorded too: Airflow, if a test before has imported it, lets INFO through.
     caplog.clear()
     # Five steps of 16 faces; the first, which traces the network, does not count.
     for batch, now in enumerate((20.0, 21.0, 25.0, 32.0)):
         times.append(now)
-        progress.on_train_batch_end(batch, {"loss": 0.5, "accuracy": 0.75})
+        for callback in each:
+            callback.on_train_batch_end(batch, {"loss": 0.5, "accuracy": 0.75})
     assert [record.getMessage() for record in caplog.records if record.name == callbacks.__name__] == [
         "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left of this epoch, about 3 min in all",
         "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left of this epoch, about 10 min in all",
@@ -563,7 +583,8 @@ train._write = lambda context, network, history, *_: (network, history)
 logging.basicConfig(level=logging.INFO)
 root = Path(sys.argv[1])
 network, history = train.train(make_context(make_run(root, make_features(root), epochs=1)))
-print(json.dumps([network.distribute_strategy.num_replicas_in_sync, history]))
+rows = [row.json_values() for row in history]
+print(json.dumps([network.distribute_strategy.num_replicas_in_sync, rows]))
 """
 
 
@@ -585,7 +606,7 @@ def test_several_devices_share_each_batch(tmp_path: Path) -> None:
     _, (expected,) = finished(tmp_path / "one", epochs=1)
     # Batch statistics are of each device's own half of a batch.
     for name in ("loss", "val_loss"):
-        assert row[name] == pytest.approx(expected[name], rel=0.05)
+        assert row[name] == pytest.approx(getattr(expected, name), rel=0.05)
 
 
 @pytest.mark.usefixtures("tiny_network")
@@ -618,15 +639,15 @@ def test_the_temperature_lies_in_the_network(tmp_path: Path) -> None:
     network = tiny(32, 2)
     network.layers[-1].bias.assign([3.0, -3.0])  # sure, and wrong for half of the faces
     before = network.predict_on_batch(next(reader.batches(64)).pixels)
-    temperature, threshold, measured = calibrate.calibrate(network, reader)
+    temperature, threshold, scores = calibrate.calibrate(network, reader)
     batch = next(reader.batches(64))
     after = network.predict_on_batch(batch.pixels)
     assert temperature > 2
     np.testing.assert_allclose(
         np.log(after[:, 0] / after[:, 1]) * temperature, np.log(before[:, 0] / before[:, 1]), rtol=1e-3
     )
-    assert measured["loss"] == pytest.approx(-np.log(after[np.arange(24), batch.labels]).mean(), rel=1e-3)
-    assert measured["accuracy"] == ((after[:, 1] >= threshold) == batch.labels).mean()
+    assert scores.loss == pytest.approx(-np.log(after[np.arange(24), batch.labels]).mean(), rel=1e-3)
+    assert scores.accuracy == ((after[:, 1] >= threshold) == batch.labels).mean()
 
 
 def test_too_few_faces_are_refused_with_all_counts(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from ml import storage
 from ml.report.figures import training as training_figures
 from ml.vision import images
 from ml.workflow.manifest import File, Manifest
+from support.training import make_epoch, make_record
 
-NO_TRACKING = "file:///dev/null/mlflow"
 if TYPE_CHECKING:
     import keras
 
@@ -55,7 +55,7 @@ def make_model(
         head = keras.layers.Dense(2, activation="softmax")
         network = keras.Model(pixels, head(mean))
         head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
-    measured = {"loss": 0.5, "accuracy": 0.75, "faces": 24, "majority": 0.5}
+    record = make_record(uri)
     description = Description(
         labels=["female", "male"],
         meaning="as perceived",
@@ -65,16 +65,14 @@ def make_model(
         network="compact",
         parameters=8,
         best_epoch=2,
-        validation=measured,
+        validation=record.validation,
         features="file:///features",
         threshold=threshold,
         temperature=temperature,
     )
     write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, size, size, 3), np.uint8))
-    history = [
-        {"epoch": epoch, "loss": 0.7, "accuracy": 0.6, "val_loss": 0.6, "val_accuracy": 0.7} for epoch in (1, 2, 3)
-    ]
-    storage.write_json(storage.join(uri, "history.json"), history)
+    history = [make_epoch(epoch) for epoch in (1, 2, 3)]
+    storage.write_json(storage.join(uri, "history.json"), [row.json_values() for row in history])
     storage.write_bytes(storage.join(uri, "curves.png"), training_figures.training_curves(history, 2))
     manifest = Manifest(
         stage="train",
@@ -86,16 +84,7 @@ def make_model(
         inputs={},
         sources={},
         files=[File(path=path, bytes=size) for path, size in storage.list_files(uri).items()],
-        metrics={
-            "labels": ["female", "male"],
-            "best_epoch": 2,
-            "epochs": 3,
-            "validation": measured,
-            "parameters": 8,
-            "network": "compact",
-            # A database that is not there: that an evaluation cannot be recorded is a warning.
-            "mlflow": {"run_id": "none", "experiment_id": "0", "model_id": None, "tracking_uri": NO_TRACKING},
-        },
+        metrics=record.json_values(),
         ledger={},
         versions={"python": "3.11", "keras": "3.15"},
         started="2020-01-01T00:00:00+00:00",

@@ -7,14 +7,15 @@ from typing import Any
 
 from ml import storage
 from ml.metrics.estimate import proportion
+from ml.model.record import MlflowRun
 from ml.promotion.candidates import Candidate, candidate_of
 from ml.workflow.manifest import Manifest
 from ml.workflow.run import Run, slug
 from support.features import make_features, make_run
-from support.models import NO_TRACKING, make_model
+from support.models import make_model
+from support.training import NOT_LOGGED, make_record
 
 FACES = {"train": (4, 4), "validation": (3, 3), "test": (60, 60)}
-NOT_LOGGED = {"run_id": "none", "experiment_id": "0", "model_id": None, "tracking_uri": NO_TRACKING}
 
 
 def make_candidate(
@@ -22,7 +23,7 @@ def make_candidate(
     name: str,
     as_of: str = "2020-01-01T00:00:00+00:00",
     right: int = 108,
-    mlflow: dict[str, Any] | None = None,
+    mlflow: MlflowRun = NOT_LOGGED,
     finished: str = "2020-01-01T01:00:00+00:00",
     **model: Any,
 ) -> Candidate:
@@ -47,7 +48,7 @@ def make_candidate(
         key=f"train-{name}",
         inputs={"featurize": features.uri},
         finished=finished,
-        metrics={**trained.metrics, "mlflow": mlflow or NOT_LOGGED},
+        metrics=make_record(uri, mlflow).json_values(),
     )
     uri = storage.join(storage.normalise(root), "stages/evaluate/0e/attempts", name)
     evaluated = _write(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ml.model.record import EpochRow
 from ml.workflow.execution import Context
 from ml.workflow.manifest import Manifest
 from ml.workflow.run import slug
 from support.features import make_context, make_run
+from support.training import make_epoch
 
 
 def context_of(root: Path, features: Manifest, run_id: str, attempt: str = "a", **values: Any) -> Context:
@@ -19,5 +21,5 @@ def context_of(root: Path, features: Manifest, run_id: str, attempt: str = "a", 
     return make_context(run, attempt)
 
 
-def rows(*epochs: int) -> list[dict[str, Any]]:
-    return [{"epoch": epoch, "loss": 1 / epoch, "val_loss": 2 / epoch, "val_accuracy": 0.5} for epoch in epochs]
+def rows(*epochs: int) -> list[EpochRow]:
+    return [make_epoch(epoch, loss=1 / epoch, val_loss=2 / epoch, val_accuracy=0.5) for epoch in epochs]

@@ -156,7 +156,7 @@ def command(photographs, chips, model):
     cut = []
     for image_id, box in boxes.items():
         photo = detection.decode_upright((folder / f"{image_id}.jpg").read_bytes())
-        cut.append(predictor.chip(photo, box))
+        cut.append(predictor.cut_chip(photo, box))
     return np.array([answer.probabilities for answer in predictor.answer(cut)])
 
 

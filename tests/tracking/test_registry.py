@@ -7,6 +7,7 @@ import pytest
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, ResourceError, TransientError
+from ml.model.record import MlflowRun
 from ml.tracking import experiments
 from ml.tracking.registry import Registry
 from support.promotions import make_candidate
@@ -187,8 +188,8 @@ def test_a_version_is_loaded_by_mlflow_from_the_model_that_its_training_logged(r
     client, experiment = experiments.open_experiment(registry.uri, TrainingConfig())
     run = client.create_run(experiment).info.run_id
     model = client.create_logged_model(experiment, name="compact", source_run_id=run)
-    told = {"run_id": run, "experiment_id": experiment, "model_id": model.model_id, "tracking_uri": registry.uri}
-    made = make_candidate(tmp_path, "logged", mlflow=told)
+    logged = MlflowRun(run_id=run, experiment_id=experiment, model_id=model.model_id, tracking_uri=registry.uri)
+    made = make_candidate(tmp_path, "logged", mlflow=logged)
     version = registry.register(made.trained, made.evaluated, made.run.uri, made.as_of)
     found = client.get_model_version(registry.name, str(version.number))
     assert (found.source, found.run_id) == (model.artifact_location, run)

@@ -25,7 +25,7 @@ from mlflow import MlflowClient
 from ml import storage
 from ml.config.deployment import DEPLOYMENT_VARIABLE
 from ml.errors import ConfigurationError, ResourceError, TransientError
-from ml.tracking import evaluation, experiments, training_run
+from ml.tracking import evaluation, experiments, recording, training_run
 from ml.workflow.execution import Context
 from ml.workflow.manifest import Manifest
 from support.features import make_features
@@ -108,7 +108,7 @@ metrics = st.recursive(
 def test_every_flattened_metric_has_a_name_and_a_value_that_mlflow_takes(nested: dict[str, Any]) -> None:
     from mlflow.utils.validation import _validate_metric
 
-    for name, value in training_run.flatten({"test": nested}).items():
+    for name, value in recording.flatten({"test": nested}).items():
         assert name.startswith("test")
         _validate_metric(name, value, 0, 0)
 
@@ -120,7 +120,7 @@ def test_metrics_with_intervals_are_flattened_beside_their_values() -> None:
         "auc": {"value": None},
         "majority": {"label": "male", "value": 0.5},
     }
-    assert training_run.flatten(nested) == {
+    assert recording.flatten(nested) == {
         "accuracy": 0.9,
         "accuracy_low": 0.8,
         "accuracy_high": 0.95,
@@ -136,7 +136,7 @@ def test_a_training_is_recorded(context: Context, client: MlflowClient) -> None:
             tracked.log_history(rows(1, 2)[:done])
         tracked.log_file("curves.png", b"a plot")
         told = tracked.finish({"best_epoch": 2, "validation": {"accuracy": 0.75}})
-    run = client.get_run(told["run_id"])
+    run = client.get_run(told.run_id)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == context.run.run_id
     assert run.data.tags["attempt"] == context.uri
@@ -149,9 +149,9 @@ def test_a_training_is_recorded(context: Context, client: MlflowClient) -> None:
     assert data["features"].digest == context.inputs["featurize"].key
     assert json.loads(data["release"].profile) == context.run.sources
     assert Path(client.download_artifacts(run.info.run_id, "curves.png")).read_bytes() == b"a plot"
-    assert client.get_experiment(told["experiment_id"]).name == "open-images-human-face"
-    assert told["tracking_uri"] == experiments.tracking_uri(context.run.root)
-    assert told["unrecorded"] == []
+    assert client.get_experiment(told.experiment_id).name == "open-images-human-face"
+    assert told.tracking_uri == experiments.tracking_uri(context.run.root)
+    assert told.unrecorded == []
 
 
 def test_the_model_answers_in_mlflow_as_it_does_here(
@@ -166,13 +166,13 @@ def test_the_model_answers_in_mlflow_as_it_does_here(
     with training_run.track(context) as tracked:
         tracked.log_model(classifier.network, classifier.description)
         told = tracked.finish({"accuracy": 0.5})
-    assert told["unrecorded"] == []
-    model = client.get_logged_model(told["model_id"])
+    assert told.unrecorded == []
+    model = client.get_logged_model(told.model_id)
     assert model.status == "READY"
-    assert model.source_run_id == told["run_id"]
+    assert model.source_run_id == told.run_id
     assert {metric.key: metric.value for metric in model.metrics} == {"accuracy": 0.5}
-    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", told["tracking_uri"])
-    loaded = mlflow.pyfunc.load_model(f"models:/{told['model_id']}")
+    monkeypatch.setattr(mlflow.tracking._tracking_service.utils, "_tracking_uri", told.tracking_uri)
+    loaded = mlflow.pyfunc.load_model(f"models:/{told.model_id}")
     assert loaded.metadata.metadata["attempt"] == context.uri
     chips = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
     np.testing.assert_allclose(loaded.predict(chips), classifier.predict(chips), atol=1e-6)
@@ -254,7 +254,7 @@ def test_mlflow_away_for_a_while_loses_nothing(
         assert "did not take metrics of epochs, which is tried again: nobody there" in caplog.text
         tracked.log_history(rows(1, 2))
         told = tracked.finish({})
-    assert told["unrecorded"] == []
+    assert told.unrecorded == []
     assert losses(client, tracked.run_id) == [(1, 2.0), (2, 1.0)]
     assert client.list_artifacts(tracked.run_id)[0].path == "curves.png"
 
@@ -267,7 +267,7 @@ def test_mlflow_away_at_the_end_loses_no_training(
         with mlflow_away(monkeypatch):
             tracked.log_file("curves.png", b"a plot")
             told = tracked.finish({"accuracy": 0.5})
-    assert told["unrecorded"] == ["curves.png", "metrics of the model", "the end"]
+    assert told.unrecorded == ["curves.png", "metrics of the model", "the end"]
     assert "never recorded: curves.png, metrics of the model, the end" in caplog.text
     assert losses(client, tracked.run_id) == [(1, 2.0)]
 
@@ -303,12 +303,11 @@ def test_an_evaluation_lands_in_the_run_of_its_model_and_the_newest_one_counts(
 ) -> None:
     with training_run.track(context) as tracked:
         told = tracked.finish({})
-    trained = context.inputs["featurize"].model_copy(update={"stage": "train", "metrics": {"mlflow": told}})
     for attempt, accuracy in (("first", 0.9), ("second", 0.8)):
         metrics = {"accuracy": {"value": accuracy, "low": 0.7, "count": 10}}
-        evaluation.log_evaluation(trained, attempt, metrics, {"report.html": attempt.encode()})
+        evaluation.log_evaluation(told, attempt, metrics, {"report.html": attempt.encode()})
     with mlflow_away(monkeypatch):
-        evaluation.log_evaluation(trained, "third", metrics, {})
+        evaluation.log_evaluation(told, "third", metrics, {})
     assert "did not take the evaluation" in caplog.text
     run = client.get_run(tracked.run_id)
     assert {name: value for name, value in run.data.metrics.items() if name.startswith("test")} == {
@@ -327,7 +326,7 @@ def test_an_experiment_that_was_deleted_in_the_pages_comes_back(
     context = context_of(root, features, "restored", chip_class="Human hand")
     with training_run.track(context) as tracked:
         told = tracked.finish({})
-    client.delete_experiment(told["experiment_id"])
+    client.delete_experiment(told.experiment_id)
     commit(context)
     with training_run.track(context_of(root, features, "restored", "b", chip_class="Human hand")) as again:
         assert again.run_id != tracked.run_id
@@ -343,7 +342,7 @@ from ml.workflow.manifest import load_manifest
 with track(context_of(Path({root!r}), load_manifest({features!r}), sys.argv[1])) as tracked:
     for epoch in range(1, 40):
         tracked.log_history(rows(*range(1, epoch + 1)))
-    assert tracked.finish({{}})["unrecorded"] == []
+    assert tracked.finish({{}}).unrecorded == []
 print(tracked.run_id)
 """
 

@@ -197,7 +197,7 @@ def test_trap_13_every_chip_decodes_its_whole_image(spark, prepared, monkeypatch
 def test_trap_13_aspect_ratio_lost(monkeypatch, width, height):
     """The box itself is cut out. The test of chip sees that it is no square."""
     top, left = (HEIGHT - height) // 2, (WIDTH - width) // 2
-    monkeypatch.setattr(images, "cut", lambda image, *_: image[top : top + height, left : left + width])
+    monkeypatch.setattr(images, "crop", lambda image, *_: image[top : top + height, left : left + width])
     with pytest.raises((AssertionError, ValueError)):
         assert_chips_are_right(0, width, height)
 
@@ -205,14 +205,14 @@ def test_trap_13_aspect_ratio_lost(monkeypatch, width, height):
 def test_trap_13_what_is_no_square_is_pressed_into_one():
     """A chip that is no square comes to be resized. `resize` refuses it."""
     with pytest.raises(ValueError, match="aspect ratio"):
-        images.tensor(images.encode_jpeg(np.zeros((240, 80, 3), np.uint8)), 64)
+        images.decode_chip(images.encode_jpeg(np.zeros((240, 80, 3), np.uint8)), 64)
 
 
 @pytest.mark.parametrize(("width", "height"), FACES)
 def test_trap_13_chips_resized_twice(monkeypatch, width, height):
     """Chips are resized when they are cut, and again for the network. The test of chip asks for the box's own size."""
-    whole = images.chip
-    monkeypatch.setattr(images, "chip", lambda *arguments: images.resize(whole(*arguments), 224))
+    whole = images.cut_chip
+    monkeypatch.setattr(images, "cut_chip", lambda *arguments: images.resize(whole(*arguments), 224))
     with pytest.raises(AssertionError):
         assert_chips_are_right(0, width, height)
 

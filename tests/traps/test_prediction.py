@@ -17,15 +17,16 @@ from ml import storage
 from ml.errors import LabelOrderError, PreprocessingError
 from ml.model import saved_model as saved_model_file
 from ml.model import write
-from ml.model.classifier import MODEL, Classifier
+from ml.model.classifier import Classifier
 from ml.model.description import DESCRIPTION
+from ml.model.keras_file import MODEL
 from ml.prediction.photos import predict_photos
 from ml.prediction.predictor import load_predictor
 from ml.vision import images
 from support.models import make_model
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
-ORIGINAL = {"decode": images.decode, "tensor": images.tensor, "export": saved_model_file.tensor}
+ORIGINAL = {"decode": images.decode, "chip": images.decode_chip, "export": saved_model_file.decode_chip}
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_trap_3_a_served_model_that_names_its_outputs_the_wrong_way_round(model,
 
 @pytest.mark.parametrize("scaled", [lambda p: p / 255, lambda p: (p / 255).astype(np.uint8), lambda p: p / 127.5 - 1])
 def test_trap_5_pixels_that_are_scaled_before_the_network(predict, monkeypatch, scaled):
-    monkeypatch.setattr("ml.prediction.predictor.images.tensor", lambda *given: scaled(ORIGINAL["tensor"](*given)))
+    monkeypatch.setattr("ml.prediction.predictor.images.decode_chip", lambda *given: scaled(ORIGINAL["chip"](*given)))
     with pytest.raises(PreprocessingError, match=r"raw uint8|scaled before"):
         predict()
 
@@ -109,7 +110,7 @@ def test_trap_5_a_network_that_scales_another_number_of_times(model, predict, ti
 
 
 def test_trap_5_a_served_model_that_scales_once_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(saved_model_file, "tensor", lambda encoded, side: ORIGINAL["export"](encoded, side) // 255)
+    monkeypatch.setattr(saved_model_file, "decode_chip", lambda *given: ORIGINAL["export"](*given) // 255)
     with pytest.raises(PreprocessingError, match="reference chips"):
         make_model(tmp_path, name="scaled")
 
@@ -137,6 +138,6 @@ def test_trap_6_a_network_of_another_training_with_bgr_chips(model, predict, tmp
 
 
 def test_trap_6_a_served_model_that_decodes_as_opencv_does(tmp_path, monkeypatch):
-    monkeypatch.setattr(saved_model_file, "tensor", lambda encoded, side: ORIGINAL["export"](encoded, side)[..., ::-1])
+    monkeypatch.setattr(saved_model_file, "decode_chip", lambda *given: ORIGINAL["export"](*given)[..., ::-1])
     with pytest.raises(PreprocessingError, match="reference chips"):
         make_model(tmp_path, name="swapped")

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from matplotlib.ticker import MaxNLocator
 
+from ml.model.record import EpochRow
 from ml.report.figures.base import BLUE, GREY, ORANGE, new_figure, plain_axes, to_png
 
 
-def training_curves(history: Sequence[Mapping[str, Any]], best_epoch: int) -> bytes:
-    """Loss and accuracy of training and validation by epoch, with the epoch whose weights were kept.
+def training_curves(history: Sequence[EpochRow], best_epoch: int) -> bytes:
+    """Plot loss and accuracy of training and validation by epoch, with the epoch whose weights were kept.
 
     Args:
-        history: One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy.
+        history: One row an epoch.
         best_epoch: The epoch whose weights the model has.
     """
     figure = new_figure(3.8)
-    epochs = [row["epoch"] for row in history]
-    for axes, name, unit in zip(figure.subplots(1, 2), ("loss", "accuracy"), ("nats a face", "share"), strict=True):
+    epochs = [row.epoch for row in history]
+    shown = (
+        ("loss", "nats a face", [row.loss for row in history], [row.val_loss for row in history]),
+        ("accuracy", "share", [row.accuracy for row in history], [row.val_accuracy for row in history]),
+    )
+    for axes, (name, unit, training, validation) in zip(figure.subplots(1, 2), shown, strict=True):
         marker = "o" if len(epochs) < 3 else ""  # a line through one epoch cannot be seen
-        axes.plot(epochs, [row[name] for row in history], color=GREY, marker=marker, label="training")
-        axes.plot(epochs, [row[f"val_{name}"] for row in history], color=BLUE, marker=marker, label="validation")
+        axes.plot(epochs, training, color=GREY, marker=marker, label="training")
+        axes.plot(epochs, validation, color=BLUE, marker=marker, label="validation")
         axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label=f"epoch kept: {best_epoch}")
         plain_axes(axes)
         axes.grid(color="#e6e9ec", linewidth=0.8)

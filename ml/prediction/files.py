@@ -8,9 +8,10 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from ml.errors import ResourceError
+from ml.flow.record import Record
 from ml.prediction.predictor import Answer, Predictor
 from ml.vision.drawing import Rectangle
 
@@ -36,7 +37,36 @@ class Outcome:
     annotated: Path | None = None
 
 
-class Records:
+class Heading(Record):
+    """What `predictions.json` says about all photographs together."""
+
+    model: str
+    meaning: str
+    labels: list[str]
+    threshold: float
+    min_confidence: float
+
+
+class FaceEntry(Record):
+    """A face in `predictions.json`: its number on the photograph, its box by edge, and its answer."""
+
+    face: int
+    box: dict[str, int]
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class PhotographEntry(Record):
+    """A photograph in `predictions.json`."""
+
+    photograph: str
+    status: str
+    annotated: str | None
+    faces: list[FaceEntry]
+
+
+class PredictionFiles:
     """Writes `predictions.csv` and `predictions.json` photograph by photograph, in a temporary folder until kept.
 
     Args:
@@ -47,14 +77,13 @@ class Records:
 
     def __init__(self, predictor: Predictor, attempt: str, out: Path) -> None:
         self._out = out
-        self._labels = predictor.description.labels
-        self._head = {
-            "model": attempt,
-            "meaning": predictor.description.meaning,
-            "labels": self._labels,
-            "threshold": predictor.description.threshold,
-            "min_confidence": predictor.min_confidence,
-        }
+        self._heading = Heading(
+            model=attempt,
+            meaning=predictor.description.meaning,
+            labels=predictor.description.labels,
+            threshold=predictor.description.threshold,
+            min_confidence=predictor.min_confidence,
+        )
         self._separator = "\n"
 
     def __enter__(self) -> Self:
@@ -65,11 +94,11 @@ class Records:
         self._csv.writerow(
             [
                 *("photograph", "status", "face", *EDGES, "label", "confidence"),
-                *(f"probability {label}" for label in self._labels),
+                *(f"probability {label}" for label in self._heading.labels),
                 *("annotated", "model", "meaning"),
             ]
         )
-        self._json_file.write(json.dumps(self._head)[:-1] + ', "photographs": [')
+        self._json_file.write(json.dumps(self._heading.json_values())[:-1] + ', "photographs": [')
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -80,30 +109,25 @@ class Records:
     def add(self, outcome: Outcome) -> None:
         """Write one photograph: a row a face, or one row where there is none."""
         annotated = outcome.annotated.relative_to(self._out).as_posix() if outcome.annotated else None
-        tail = [annotated, self._head["model"], self._head["meaning"]]
+        tail = [annotated, self._heading.model, self._heading.meaning]
         if not outcome.faces:
-            empty = [None] * (len(EDGES) + 3 + len(self._labels))
+            empty = [None] * (len(EDGES) + 3 + len(self._heading.labels))
             self._csv.writerow([outcome.photo, outcome.status, *empty, *tail])
-        faces: list[dict[str, Any]] = []
+        faces: list[FaceEntry] = []
         for number, (face, answer) in enumerate(zip(outcome.faces, outcome.answers, strict=True), start=1):
             values = [answer.label, answer.confidence, *answer.probabilities]
             self._csv.writerow([outcome.photo, outcome.status, number, *face, *values, *tail])
             faces.append(
-                {
-                    "face": number,
-                    "box": dict(zip(EDGES, face, strict=True)),
-                    "label": answer.label,
-                    "confidence": answer.confidence,
-                    "probabilities": dict(zip(self._labels, answer.probabilities, strict=True)),
-                }
+                FaceEntry(
+                    face=number,
+                    box=dict(zip(EDGES, face, strict=True)),
+                    label=answer.label,
+                    confidence=answer.confidence,
+                    probabilities=dict(zip(self._heading.labels, answer.probabilities, strict=True)),
+                )
             )
-        entry = {
-            "photograph": outcome.photo,
-            "status": outcome.status,
-            "annotated": annotated,
-            "faces": faces,
-        }
-        self._json_file.write(self._separator + json.dumps(entry))
+        entry = PhotographEntry(photograph=outcome.photo, status=outcome.status, annotated=annotated, faces=faces)
+        self._json_file.write(self._separator + json.dumps(entry.json_values()))
         self._separator = ",\n"
 
     def keep(self) -> None:

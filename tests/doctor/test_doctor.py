@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ml import storage
-from ml.doctor import checks
+from ml.doctor import examine, python_checks, services, storage_checks
 from ml.release.note import seal
 from ml.tracking import experiments
 
@@ -31,16 +31,16 @@ def machine(sample_release, tmp_path, monkeypatch):
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", LOCAL)
     monkeypatch.setenv("PATH", os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
-    monkeypatch.setattr(checks, "LITTLE", 0.0)
+    monkeypatch.setattr(storage_checks, "LITTLE", 0.0)
     return machine_
 
 
 def found(check, **options):
-    return {finding.check: finding for finding in checks.examine(**options)}[check]
+    return {finding.check: finding for finding in examine.examine(**options)}[check]
 
 
 def test_a_machine_on_which_all_is_well(machine, tmp_path):
-    findings = checks.examine()
+    findings = examine.examine()
     assert {f.check: (f.state, f.found) for f in findings if f.state != "ok" and f.check != "ports"} == {}
     assert all(f.found for f in findings)
     assert not list((tmp_path / "storage").iterdir())  # the probe is gone
@@ -48,7 +48,7 @@ def test_a_machine_on_which_all_is_well(machine, tmp_path):
 
 def test_a_wrong_deployment_is_a_fault_and_the_machine_is_looked_at_all_the_same(machine):
     machine(epochs=0)
-    findings = {finding.check: finding for finding in checks.examine()}
+    findings = {finding.check: finding for finding in examine.examine()}
     assert findings["deployment"].state == "fault"
     assert "epochs" in findings["deployment"].found
     assert findings["Java"].state == "ok"
@@ -94,9 +94,9 @@ def test_a_wrong_java_is_a_fault(machine, tmp_path, monkeypatch):
 
 def test_packages_that_overwrite_one_another_are_a_fault(machine, monkeypatch):
     versions = {"pyspark": "4.2.0", "pyspark-client": "4.1.0"}
-    monkeypatch.setattr(checks, "_installed", versions.get)
+    monkeypatch.setattr(python_checks, "installed", versions.get)
     assert "overwrite" in found("packages").found
-    monkeypatch.setattr(checks, "_installed", lambda name: "4.2.0")
+    monkeypatch.setattr(python_checks, "installed", lambda name: "4.2.0")
     assert "opencv-python beside" in found("packages").found
 
 
@@ -151,9 +151,9 @@ def test_a_storage_that_cannot_be_written_is_a_fault(machine, tmp_path):
 
 @pytest.mark.parametrize(("free", "state"), [(100, "ok"), (10, "warning"), (1, "fault")])
 def test_little_room_is_told(machine, monkeypatch, free, state):
-    monkeypatch.setattr(checks, "LITTLE", 20.0)
+    monkeypatch.setattr(storage_checks, "LITTLE", 20.0)
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage(0, 0, free * 1e9))
+    monkeypatch.setattr(storage_checks.shutil, "disk_usage", lambda path: usage(0, 0, free * 1e9))
     assert found("disk").state == state
     assert f"{free} GB free for storage" in found("disk").found
 
@@ -187,7 +187,7 @@ def test_a_port_in_use_is_told_with_its_process(machine, monkeypatch):
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        monkeypatch.setattr(checks, "PORTS", {port: "Airflow"})
+        monkeypatch.setattr(services, "PORTS", {port: "Airflow"})
         finding = found("ports")
         assert finding.state == "warning"
         assert f"{port} (Airflow) in use by" in finding.found
@@ -208,13 +208,13 @@ def test_mlflows_database_and_server(machine, tmp_path):
 
 def test_a_detector_without_its_weights_is_a_fault(machine, monkeypatch):
     assert found("detector").state == "ok"
-    monkeypatch.setattr(checks, "WEIGHTS", ("absent.caffemodel",))
+    monkeypatch.setattr(python_checks, "WEIGHTS", ("absent.caffemodel",))
     assert "absent.caffemodel" in found("detector").found
 
 
 def test_a_check_that_hangs_is_given_up(machine, monkeypatch):
     released = threading.Event()
-    monkeypatch.setattr(checks, "_java", released.wait)
+    monkeypatch.setattr(examine, "check_java", released.wait)
     finding = found("Java", seconds=1)
     released.set()
     assert (finding.state, finding.found) == ("fault", "no answer in 1 s")

@@ -1,0 +1,96 @@
+"""Makes all checks of the machine at once, and waits for none of them for ever."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from ml.config.deployment import DEPLOYMENT_VARIABLE, Deployment, load_deployment
+from ml.doctor.finding import SECONDS, Check, Finding
+from ml.doctor.java_spark import check_connection, check_java
+from ml.doctor.python_checks import check_detector, check_packages, check_python, check_tensorflow
+from ml.doctor.services import check_mlflow, check_ports
+from ml.doctor.storage_checks import check_disk, check_release, check_storage
+from ml.errors import StageError
+
+
+def examine(full: bool = False, seconds: float = SECONDS) -> list[Finding]:
+    """Make all checks, at once, and wait no longer than a bound for any.
+
+    Args:
+        full: Import TensorFlow and the face detector too, which takes a while.
+        seconds: Bound of each check.
+    """
+    checks: dict[str, Check] = {
+        "Python": check_python,
+        "packages": check_packages,
+        "Java": check_java,
+        "Spark connection": check_connection,
+        "detector": check_detector,
+        "ports": check_ports,
+    }
+    if full:
+        checks["TensorFlow"] = check_tensorflow
+    try:
+        deployment = load_deployment()
+    except StageError as error:
+        advice = f"{error.advice} `make demo` and `make up` write this project's own."
+        first = Finding(check="deployment", state="fault", found=error.message, advice=advice)
+    else:
+        first = _deployment(deployment)
+        checks |= {
+            "storage": lambda: check_storage(deployment.storage),
+            "disk": lambda: check_disk(deployment.storage),
+            "release": lambda: check_release(deployment),
+            "MLflow": lambda: check_mlflow(deployment.storage),
+        }
+    return [first, *_all_at_once(checks, seconds)]
+
+
+def _all_at_once(checks: dict[str, Check], seconds: float) -> list[Finding]:
+    found: dict[str, Finding] = {}
+
+    def run(name: str, check: Check) -> None:
+        found[name] = _make(name, check)
+
+    # Daemons: one that hangs on a dead disk or server keeps neither the answer nor the process.
+    threads = {name: threading.Thread(target=run, args=(name, check), daemon=True) for name, check in checks.items()}
+    for thread in threads.values():
+        thread.start()
+    findings = []
+    deadline = time.monotonic() + seconds
+    for name, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        late = Finding(
+            check=name,
+            state="fault",
+            found=f"no answer in {seconds:g} s",
+            advice="Something that it asks hangs: a disk, a server.",
+        )
+        findings.append(found.get(name, late))
+    return findings
+
+
+def _make(name: str, check: Check) -> Finding:
+    """Make one check; an error in it is a finding too, as the other checks are worth their answers."""
+    try:
+        state, found, advice = check()
+    except StageError as error:
+        return Finding(check=name, state="fault", found=error.message, advice=error.advice)
+    except Exception as error:  # whatever it is
+        message = f"{type(error).__name__}: {error}"
+        return Finding(check=name, state="fault", found=message, advice="See to it; the message is all there is.")
+    return Finding(check=name, state=state, found=found, advice=advice)
+
+
+def _deployment(deployment: Deployment) -> Finding:
+    named = os.environ.get(DEPLOYMENT_VARIABLE)
+    if named:
+        return Finding(check="deployment", state="ok", found=f"{named}, with storage {deployment.storage}")
+    return Finding(
+        check="deployment",
+        state="warning",
+        found=f"{DEPLOYMENT_VARIABLE} is not set: storage {deployment.storage}, release {deployment.defaults.release}",
+        advice='Let it name your YAML file. For the one of `make up`: eval "$(python scripts/local_airflow.py env)"',
+    )

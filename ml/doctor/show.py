@@ -1,0 +1,27 @@
+"""Prints what the checks have found."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ml.doctor.finding import Finding
+
+COLORS = {"ok": "green", "warning": "yellow", "fault": "red"}
+
+
+def show(findings: list[Finding], as_json: bool = False) -> None:
+    """Print findings as a table, or as JSON."""
+    if as_json:
+        print(json.dumps([finding.model_dump() for finding in findings], indent=2))
+        return
+    table = Table()
+    for title in ("check", "", "found", "what to do"):
+        table.add_column(title, overflow="fold")  # a path that is cut off helps nobody
+    for finding in findings:
+        state = f"[{COLORS[finding.state]}]{finding.state}"
+        table.add_row(finding.check, state, escape(finding.found), escape(finding.advice))
+    Console().print(table)
