@@ -9,9 +9,8 @@ from airflow.sdk import DAG, Context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config.deployment import load_deployment
-from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
-from open_images.operators import fail
+from open_images.errors import airflow_errors
 
 DOC = """
 ### Cleans up the storage root
@@ -48,10 +47,8 @@ def plan(**context: Any) -> dict[str, Any]:
     from ml.retention.items import told
     from ml.retention.plan import plan as make_plan
 
-    try:
+    with airflow_errors():
         made = make_plan(load_deployment().storage, dict(context["params"]), is_running(context))
-    except StageError as error:
-        raise fail(error) from error
     largest = sorted(made.items, key=lambda item: item.bytes, reverse=True)[:LARGEST]
     return {
         "plan": made.uri,
@@ -74,10 +71,8 @@ def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
     from ml.retention.plan import load_plan
     from ml.retention.remove import remove as remove_planned
 
-    try:
+    with airflow_errors():
         outcome = remove_planned(load_plan(planned["plan"]), is_running(context))
-    except StageError as error:
-        raise fail(error) from error
     stayed = {item.uri: item.reason for item in outcome.stayed}
     return {"removed": told(outcome.removed), "stayed": stayed}
 

@@ -7,9 +7,9 @@ from typing import Any
 from airflow.sdk import DAG, task
 
 from ml.config.deployment import load_deployment
-from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
-from open_images.operators import SparkStageOperator, fail
+from open_images.errors import airflow_errors
+from open_images.operators.spark import SparkStageOperator
 
 DOC = """
 ### Photographs to perceived gender presentation, in bulk
@@ -36,10 +36,8 @@ def open_prediction(params: dict[str, Any], run_id: str) -> str:
     """Validate the parameters, list the photographs, choose the model, and write the run folder."""
     from ml.prediction.run import open_prediction as open_
 
-    try:
+    with airflow_errors():
         return open_(load_deployment().storage, run_id, dict(params)).uri
-    except StageError as error:
-        raise fail(error) from error
 
 
 with DAG(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import uuid
@@ -16,6 +17,8 @@ from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, StageError
+from ml.flow.stage import Stage
+from ml.flow.table import STAGES
 from ml.logs import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -62,39 +65,27 @@ def open_run(
     typer.echo(run.uri)
 
 
-@app.command()
-def train(run: RunUri, attempt: Attempt = None) -> None:
-    """Train the network of a run."""
-    _run_stage(run, "train", attempt)
-
-
-@app.command()
-def evaluate(run: RunUri, attempt: Attempt = None) -> None:
-    """Evaluate the model of a run on its test split and write the report."""
-    _run_stage(run, "evaluate", attempt)
-
-
-@app.command()
-def compare(run: RunUri, attempt: Attempt = None) -> None:
-    """Compare the model of a run with its baseline, another training's model, on the same test faces."""
-    _run_stage(run, "compare", attempt)
-
-
-def _run_stage(run: str, name: str, attempt: str | None) -> None:
-    from ml.flow.table import STAGES
+def _run_stage(run: str, stage: Stage, attempt: str | None = None) -> None:
     from ml.workflow.execution import Context, Result, run_stage
     from ml.workflow.run import load_run
 
     def body(context: Context) -> Result:  # imports TensorFlow, so only when there is work to do
-        if name == "train":
-            from ml.stages.train import train as work
-        elif name == "evaluate":
-            from ml.stages.evaluate import evaluate as work
-        else:
-            from ml.stages.compare import compare as work
-        return work(context)
+        module, _, name = stage.body.partition(":")
+        result: Result = getattr(importlib.import_module(module), name)(context)
+        return result
 
-    typer.echo(run_stage(load_run(run), STAGES[name], body, attempt).uri)
+    typer.echo(run_stage(load_run(run), stage, body, attempt).uri)
+
+
+def _add_command(stage: Stage) -> None:
+    @app.command(stage.name, help=stage.purpose)
+    def command(run: RunUri, attempt: Attempt = None) -> None:
+        _run_stage(run, stage, attempt)
+
+
+for _stage in STAGES.values():
+    if _stage.engine == "process":
+        _add_command(_stage)
 
 
 @app.command()
@@ -147,6 +138,7 @@ def promote(
     """Judge a candidate beside the champion, print the verdict, and with --yes make it champion."""
     from ml.config.deployment import load_deployment
     from ml.promotion import run as promotion_run
+    from ml.workflow import layout
 
     root = storage or load_deployment().storage
     try:
@@ -155,13 +147,13 @@ def promote(
         typer.echo(nothing)
         return
     if promotion.compares:
-        _run_stage(promotion.run, "compare", None)
+        _run_stage(promotion.run, STAGES["compare"])
     verdict = promotion_run.gate(promotion.run)
     typer.echo(verdict.markdown())
     if not verdict.passed:
         raise ConfigurationError(
             f"The gate refuses {promotion.candidate.title}: {verdict.reasons}",
-            f"The verdict lies in {promotion.run}/verdict.json; its margins are options of this command.",
+            f"The verdict lies in {layout.verdict_uri(promotion.run)}; its margins are options of this command.",
         )
     if yes:
         typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")

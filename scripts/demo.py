@@ -24,7 +24,8 @@ from ml.config.deployment import load_deployment, parse_config
 from ml.config.forms import with_options
 from ml.config.training import TrainingConfig
 from ml.errors import StageError, TransientError
-from ml.storage import join, local_path, normalise
+from ml.storage import local_path, normalise
+from ml.workflow.layout import run_uri
 from ml.workflow.run import Run, load_run, slug
 
 LOG = ROOT / "var" / "demo.log"
@@ -44,7 +45,7 @@ def demo(values: dict[str, Any]) -> None:
     state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
     if state != "success":
         raise TransientError(f"The run failed. {failure or 'Its log says where.'}", f"The whole log: {LOG}")
-    show(load_run(join(load_deployment().storage, "runs", slug(run_id))), time.monotonic() - started)
+    show(load_run(run_uri(load_deployment().storage, slug(run_id))), time.monotonic() - started)
 
 
 def _absolute(name: str, value: Any) -> Any:

@@ -23,7 +23,8 @@ from ml.errors import ConfigurationError, DataError
 from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
 from ml.promotion.gate import Verdict, as_of_rule, judge
 from ml.tracking.registry import Decision, Registry, Version
-from ml.workflow.attempt import stays
+from ml.workflow import layout
+from ml.workflow.attempt import is_committed
 from ml.workflow.manifest import load_manifest
 from ml.workflow.run import load_run, slug
 
@@ -88,15 +89,15 @@ def open_promotion(
             ).model_dump()
         ),
     )
-    for name in ("verdict.json", "decision.json"):  # of a run of the same id before
-        storage.remove(storage.join(run.uri, name))
+    for uri in (layout.verdict_uri(run.uri), layout.decision_uri(run.uri)):  # of a run of the same id before
+        storage.remove(uri)
     run.write()
     for manifest in (load_manifest(candidate.evaluated.inputs["featurize"]), candidate.trained, candidate.evaluated):
         run.pin(manifest)
-        if not stays(manifest.uri):  # maintenance had begun to remove it before it was pinned
+        if not is_committed(manifest.uri):  # maintenance had begun to remove it before it was pinned
             raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a candidate that is still there.")
     promotion = Promotion(run=run.uri, config=config, candidate=version, champion=champion, compares=compares)
-    storage.write_json(storage.join(run.uri, "promotion.json"), promotion.model_dump(mode="json"))
+    storage.write_json(layout.promotion_uri(run.uri), promotion.model_dump(mode="json"))
     return promotion
 
 
@@ -107,7 +108,7 @@ def load_promotion(run_uri: str) -> Promotion:
         ConfigurationError: The run is none of the promotion flow.
     """
     try:
-        return Promotion.model_validate(storage.read_json(storage.join(run_uri, "promotion.json")))
+        return Promotion.model_validate(storage.read_json(layout.promotion_uri(run_uri)))
     except FileNotFoundError as error:
         raise ConfigurationError(f"{run_uri} is no run of the promotion flow.", "Start a promotion.") from error
 
@@ -126,7 +127,7 @@ def gate(run_uri: str) -> Verdict:
         _registry(promotion).note_comparison(promotion.candidate.number, run.run_id)
     evaluation = run.pinned("evaluate").metrics
     verdict = judge(promotion.candidate, promotion.champion, evaluation, comparison, promotion.config)
-    storage.write_json(storage.join(run_uri, "verdict.json"), verdict.model_dump(mode="json"))
+    storage.write_json(layout.verdict_uri(run_uri), verdict.model_dump(mode="json"))
     if not verdict.passed:
         _record(promotion, "refused", f"by the gate ({verdict.reasons})")
     return verdict
@@ -143,7 +144,7 @@ def promote(run_uri: str, how: str) -> Version:
         ConfigurationError: The gate has not passed it, or the champion is no longer that of the verdict.
     """
     promotion = load_promotion(run_uri)
-    told = storage.join(run_uri, "verdict.json")
+    told = layout.verdict_uri(run_uri)
     if not storage.exists(told) or not storage.read_json(told)["passed"]:
         raise ConfigurationError(
             f"The gate has not passed {promotion.candidate.title} in {run_uri}.", "See verdict.json in that folder."
@@ -268,7 +269,7 @@ def _check_worth_deciding(
 
 def _record(promotion: Promotion, decision: Decision, how: str) -> None:
     _registry(promotion).decide(promotion.candidate.number, decision, how)
-    storage.write_json(storage.join(promotion.run, "decision.json"), {"decision": decision, "how": how})
+    storage.write_json(layout.decision_uri(promotion.run), {"decision": decision, "how": how})
 
 
 def _registry(promotion: Promotion) -> Registry:

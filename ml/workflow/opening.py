@@ -13,6 +13,7 @@ from ml.release.delivery import combined, identify
 from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap
 from ml.release.release import check_classes, read_classes
+from ml.workflow import layout
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import Run, slug
 
@@ -53,7 +54,7 @@ def open_run(
     for release in found.values():
         check_classes(config, read_classes(release))
         check_miap(config, release)
-    deliveries = tuple(identify(name, release, root) for name, release in found.items())
+    deliveries = tuple(identify(name, release, layout.delivery_cache(root)) for name, release in found.items())
     sources = {
         "tables": combined([delivery.tables for delivery in deliveries]),
         "photographs": combined([delivery.photographs for delivery in deliveries]),

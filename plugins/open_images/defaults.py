@@ -16,8 +16,8 @@ from open_images.notify import callbacks
 def dag_defaults(tell_success: bool = True) -> dict[str, Any]:
     """Arguments for every `DAG`.
 
-    Tasks are retried twice, later each time. What cannot pass fails at once all the same: see `operators.fail`. An hour
-    is enough for what is no stage; the stages' operators have the deployment's `timeouts`.
+    Tasks are retried twice, later each time. What cannot pass by itself fails at once: see `errors.airflow_errors`. An
+    hour is enough for what is no stage; the stages' operators have the deployment's `timeouts`.
 
     Args:
         tell_success: Whether to notify also of runs that succeed, which nobody wants of a DAG that runs all day.

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from ml import storage
-from ml.flow.table import STAGES
+from ml.flow.table import STAGES, find_stage
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.run import FlowRun
 
@@ -157,21 +157,22 @@ def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
 def test_every_task_is_retried_later_each_time_and_has_a_timeout(dag, prediction, maintenance):
     from datetime import timedelta
 
-    from ml.config.training import TIMEOUTS
-
     for task in (*dag.tasks, *prediction.tasks, *maintenance.tasks):
         assert task.retries == 2, task
         assert task.retry_exponential_backoff > 1, task
         assert task.max_retry_delay == timedelta(minutes=10), task
         assert task.owner == "machine-learning"
         stage, cleans = getattr(task, "stage", None), task.dag_id == "open_images_maintenance"
-        assert task.execution_timeout == timedelta(hours=TIMEOUTS[stage] if stage else 12 if cleans else 1), task
+        assert task.execution_timeout == timedelta(hours=find_stage(stage).timeout if stage else 12 if cleans else 1), (
+            task
+        )
 
 
 def test_a_deployments_timeouts_reach_the_tasks(tmp_path, monkeypatch):
     from datetime import timedelta
 
-    from open_images.operators import ProcessStageOperator, SparkStageOperator
+    from open_images.operators.process import ProcessStageOperator
+    from open_images.operators.spark import SparkStageOperator
 
     (tmp_path / "deployment.yaml").write_text("timeouts: {chip: 0.5, train: 60}")
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
@@ -321,7 +322,7 @@ def test_a_wrong_value_does_not_pass_the_prediction_form(prediction, name, value
 def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_path, submitted):
     from ml.flow.table import PREDICT
     from ml.prediction.run import open_prediction
-    from open_images.operators import SparkStageOperator
+    from open_images.operators.spark import SparkStageOperator
     from support.models import make_model, png_of
 
     (tmp_path / "photos").mkdir()
@@ -515,7 +516,7 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
     from ml.promotion.candidates import candidate_of
     from ml.promotion.run import BACKFILL
     from open_images.assets import CANDIDATE
-    from open_images.operators import ProcessStageOperator
+    from open_images.operators.process import ProcessStageOperator
     from support.promotions import make_candidate
 
     made = make_candidate(tmp_path, "run", "2026-01-01T00:00:00+00:00")
@@ -523,7 +524,7 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
         task_id="evaluate", stage="evaluate", run=made.run.uri, outlets=[CANDIDATE], event_metrics=("faces", "accuracy")
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FlowRun, "find", lambda run, stage: made.evaluated)
+        patch.setattr(FlowRun, "find_or_adopt", lambda run, stage: made.evaluated)
         events = OutletEventAccessors()
         pushed = task.execute({"outlet_events": events, "dag_run": SimpleNamespace(run_type=DagRunType.BACKFILL)})
     assert pushed["found_done"]
@@ -542,7 +543,7 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
 
 @pytest.fixture
 def operator(opened):
-    from open_images.operators import SparkStageOperator
+    from open_images.operators.spark import SparkStageOperator
 
     run = opened()
     task = SparkStageOperator(task_id="extract", stage="extract", run=run.uri)
