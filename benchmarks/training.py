@@ -61,7 +61,7 @@ def main() -> int:
 
 def features_of(folder: Path, faces: int, size: int):
     """A features attempt with so many training faces."""
-    from features import make_features
+    from support.features import make_features
 
     return make_features(folder, {"train": (faces // 2, faces // 2), "validation": (64, 64), "test": (8, 8)}, size, 4)
 
@@ -71,13 +71,13 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
     import keras
     import numpy as np
 
-    from features import make_run
     from ml.features.feed import Feed
     from ml.features.reader import FeatureReader
     from ml.networks.table import build_network
     from ml.training.callbacks import Progress
     from ml.training.checkpoints import Checkpoints
     from ml.training.fit import Fit
+    from support.features import make_run
 
     features = features_of(folder, faces, size)
     reader = FeatureReader(features, "train", seed=1)
@@ -133,8 +133,8 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
 
 def peak_megabytes(folder: Path, faces: int) -> int:
     """The largest resident size of this process when it trains the compact network on so many faces for one epoch."""
-    from features import make_context, make_run
     from ml.stages.train import train
+    from support.features import make_context, make_run
 
     # The chips are made in a process of its own, so that they do not count.
     code = (
