@@ -27,12 +27,14 @@ class Page:
     """A page that a stage writes for people.
 
     Attributes:
-        name: What the page is called where a run's pages are listed.
+        name: The page's name in addresses and records.
         file: Its path in the attempt.
+        title: What a link to it says.
     """
 
     name: str
     file: str
+    title: str
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ STAGES = check_rows(
             *("release", "chip_class", "label_strategy", "split", "network"),
             *("chip_size", "margin", "min_face_size"),
         ),
-        pages=(Page("report", "report.html"), Page("card", "model_card.md")),
+        pages=(Page("report", "report.html", "Whole report"), Page("card", "model_card.md", "Model card")),
     ),
     # The other model is named by its attempt, which never changes.
     Stage(
@@ -145,7 +145,7 @@ STAGES = check_rows(
         fields=("labels", "baseline"),
         inputs=("featurize", "train"),
         only_with="baseline",
-        pages=(Page("comparison", "compare.html"),),
+        pages=(Page("comparison", "compare.html", "Comparison"),),
     ),
 )
 # The prediction flow's; its model is named by its attempt too.

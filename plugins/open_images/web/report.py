@@ -62,7 +62,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
             if file.path.endswith(".png")
         ],
         "pages": {
-            page.name: [name, page.file]
+            page.name: [name, page.file, page.title]
             for name, stage in STAGES.items()
             for page in stage.pages
             if _holds(manifests, name, page.file)
