@@ -141,11 +141,11 @@ def peak_megabytes(folder: Path, faces: int) -> int:
         f"from training import features_of; from pathlib import Path; features_of(Path({str(folder)!r}), {faces}, 96)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, capture_output=True)
+    from ml.workflow import layout
     from ml.workflow.manifest import load_manifest
 
-    run = make_run(
-        folder, load_manifest(f"file://{folder}/stages/featurize/0f/attempts/first"), epochs=1, batch_size=BATCH
-    )
+    attempt = layout.attempt_uri(layout.key_uri(f"file://{folder}", "featurize", "0f"), "first")
+    run = make_run(folder, load_manifest(attempt), epochs=1, batch_size=BATCH)
     train(make_context(run))
     # Not `ru_maxrss`, which starts with that of the process that this one was forked from.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

@@ -26,16 +26,17 @@ that file is not there yet and is left alone. One that is not as it must be fail
 such looks the DAG pauses itself.
 """
 
+deployment = load_deployment()
 with DAG(
     "open_images_landing",
     description="Announces each new delivery of annotations and photographs",
     doc_md=DOC,
-    schedule=load_deployment().landing_schedule,
+    schedule=deployment.landing_schedule,
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),
     max_active_runs=1,
     max_consecutive_failed_dag_runs=6,  # then it pauses itself, in place of telling of the same fault all day
     tags=["open-images", "landing"],
-    **dag_defaults(tell_success=False),
+    **dag_defaults(deployment, tell_success=False),
 ) as dag:
 
     @task(inlets=[LANDING])
@@ -54,8 +55,8 @@ with DAG(
         from ml.workflow.layout import delivery_cache
 
         with airflow_errors():
-            deployment = load_deployment()
-            defaults, cache = deployment.defaults, delivery_cache(deployment.storage)
+            today = load_deployment()
+            defaults, cache = today.defaults, delivery_cache(today.storage)
             extra: dict[str, Any] = announcement(defaults.release, delivery, defaults.photographs, cache)
         yield Metadata(LANDING, extra)
 

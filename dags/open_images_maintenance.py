@@ -48,7 +48,8 @@ def plan(**context: Any) -> dict[str, Any]:
     from ml.retention.plan import plan as make_plan
 
     with airflow_errors():
-        made = make_plan(load_deployment().storage, dict(context["params"]), is_running(context))
+        deployment = load_deployment()
+        made = make_plan(deployment.storage, dict(context["params"]), deployment, is_running(context))
     largest = sorted(made.items, key=lambda item: item.bytes, reverse=True)[:LARGEST]
     return {
         "plan": made.uri,
@@ -72,19 +73,20 @@ def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
     from ml.retention.remove import remove as remove_planned
 
     with airflow_errors():
-        outcome = remove_planned(load_plan(planned["plan"]), is_running(context))
+        outcome = remove_planned(load_plan(planned["plan"]), load_deployment(), is_running(context))
     stayed = {item.uri: item.reason for item in outcome.stayed}
     return {"removed": told(outcome.removed), "stayed": stayed}
 
 
+deployment = load_deployment()
 with DAG(
     "open_images_maintenance",
     description="Lists what nobody holds any more in the storage root, and removes it where that is asked for",
     doc_md=DOC,
     schedule="@weekly",
     max_active_runs=1,
-    params=form(load_deployment().maintenance),
+    params=form(deployment.maintenance),
     tags=["open-images", "maintenance"],
-    **dag_defaults(),
+    **dag_defaults(deployment),
 ) as dag:
     remove(plan())

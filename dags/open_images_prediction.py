@@ -37,17 +37,19 @@ def open_prediction(params: dict[str, Any], run_id: str) -> str:
     from ml.prediction.run import open_prediction as open_
 
     with airflow_errors():
-        return open_(load_deployment().storage, run_id, dict(params)).uri
+        deployment = load_deployment()
+        return open_(deployment.storage, run_id, dict(params), deployment).uri
 
 
+deployment = load_deployment()
 with DAG(
     "open_images_prediction",
     description="Photographs of a folder or bucket to perceived gender presentation, face by face",
     doc_md=DOC,
     schedule=None,
-    params=form(load_deployment().prediction),
+    params=form(deployment.prediction),
     tags=["open-images", "prediction", "spark", "tensorflow"],
-    **dag_defaults(),
+    **dag_defaults(deployment),
 ) as dag:
     opened = open_prediction()  # Airflow hands in params and run_id, which are names of its context
-    opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN)
+    opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN, deployment=deployment)

@@ -51,10 +51,10 @@ def choose(
     # Airflow hands over only the first of those that came while the run before waited for its answer.
     events = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
     with airflow_errors():
+        deployment = load_deployment()
         try:
-            promotion = open_promotion(
-                load_deployment().storage, run_id, dict(params), [event.extra for event in events]
-            )
+            extras = [event.extra for event in events]
+            promotion = open_promotion(deployment.storage, run_id, dict(params), deployment, extras)
         except NothingToDecideError as nothing:
             ti.xcom_push("reason", str(nothing))
             raise AirflowSkipException(str(nothing)) from nothing
@@ -114,17 +114,20 @@ def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[
     return extra
 
 
+deployment = load_deployment()
 with DAG(
     "open_images_promotion",
     description="A candidate model is judged beside the champion, approved, and takes its place",
     doc_md=DOC,
     schedule=[CANDIDATE],
     max_active_runs=1,  # each candidate is judged beside the champion that the one before has left
-    params=form(load_deployment().promotion),
+    params=form(deployment.promotion),
     tags=["open-images", "promotion"],
-    **dag_defaults(),
+    **dag_defaults(deployment),
 ) as dag:
-    compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_comparison)
+    compare = ProcessStageOperator(
+        task_id="compare", stage="compare", run=RUN, deployment=deployment, pre_execute=skip_without_comparison
+    )
     approve = VerdictApprovalOperator(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['candidate']['model'] }}, version "

@@ -58,7 +58,8 @@ def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> st
     if dag_run.run_type in INTERVAL_RUNS:
         as_of, since = dag_run.data_interval_end, dag_run.data_interval_start
     with airflow_errors():
-        return open_(load_deployment().storage, run_id, dict(params), as_of, since).uri
+        now = load_deployment()
+        return open_(now.storage, run_id, dict(params), as_of, since, now.defaults).uri
 
 
 deployment = load_deployment()
@@ -71,7 +72,7 @@ with DAG(
     params=form(deployment.defaults),
     tags=["open-images", "training", "spark", "tensorflow"],
     owner_links={"machine-learning": "https://storage.googleapis.com/openimages/web/index.html"},
-    **dag_defaults(),
+    **dag_defaults(deployment),
 ) as dag:
     opened = open_run()  # Airflow hands in params, run_id and dag_run, which are names of its context
 

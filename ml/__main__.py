@@ -61,7 +61,8 @@ def open_run(
     from ml.config.deployment import load_deployment
     from ml.workflow import opening
 
-    run = opening.open_run(storage or load_deployment().storage, run_id or f"shell-{uuid.uuid4().hex[:8]}", values)
+    deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
+    run = opening.open_run(storage or deployment.storage, name, values, defaults=deployment.defaults)
     typer.echo(run.uri)
 
 
@@ -110,7 +111,7 @@ def predict(
 
     deployment = load_deployment()
     least = deployment.prediction.min_confidence if min_confidence is None else min_confidence
-    predict_photos(photos, out, model, storage or deployment.storage, least)
+    predict_photos(photos, out, model, storage or deployment.storage, least, deployment.defaults)
 
 
 @app.command("open-prediction")
@@ -124,8 +125,9 @@ def open_prediction(
     from ml.config.deployment import load_deployment
     from ml.prediction import run as prediction_run
 
-    root = storage or load_deployment().storage
-    typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
+    deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
+    run = prediction_run.open_prediction(storage or deployment.storage, name, values, deployment)
+    typer.echo(run.uri)
 
 
 @app.command()
@@ -140,9 +142,9 @@ def promote(
     from ml.promotion import run as promotion_run
     from ml.workflow import layout
 
-    root = storage or load_deployment().storage
+    deployment, name = load_deployment(), f"shell-{uuid.uuid4().hex[:8]}"
     try:
-        promotion = promotion_run.open_promotion(root, f"shell-{uuid.uuid4().hex[:8]}", values)
+        promotion = promotion_run.open_promotion(storage or deployment.storage, name, values, deployment)
     except promotion_run.NothingToDecideError as nothing:
         typer.echo(nothing)
         return
@@ -191,10 +193,11 @@ def clean_up(
     from ml.retention.plan import plan
     from ml.retention.remove import remove
 
-    made = plan(storage or load_deployment().storage, values)
+    deployment = load_deployment()
+    made = plan(storage or deployment.storage, values, deployment)
     typer.echo(f"May go: {told(made.items)}. The list: {made.uri}")
     if made.config.remove:
-        outcome = remove(made)
+        outcome = remove(made, deployment)
         typer.echo(f"Removed: {told(outcome.removed)}.")
         if outcome.stayed:
             typer.echo(f"Stayed after all: {told(outcome.stayed)}.")

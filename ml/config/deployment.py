@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml.config.clean_up import CleanUpConfig
-from ml.config.parameter import FlowConfig, OneOf, describe, validate
+from ml.config.parameter import FlowConfig, OneOf, describe
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
@@ -80,7 +80,7 @@ class Deployment(BaseModel):
 
 
 def load_deployment() -> Deployment:
-    """Read the deployment's settings.
+    """Read the deployment's settings. Entry points call this and hand on what they read; nothing else does.
 
     Raises:
         ConfigurationError: The file cannot be read, is no mapping, or holds a wrong value.
@@ -115,12 +115,3 @@ def load_deployment() -> Deployment:
         return Deployment(**own, defaults=TrainingConfig(**content))
     except ValidationError as error:
         raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
-
-
-def parse_config(values: dict[str, Any]) -> TrainingConfig:
-    """Validate the parameters of the training flow on top of the deployment's defaults.
-
-    Raises:
-        ConfigurationError: With the name, the value and what is allowed, for each wrong field.
-    """
-    return validate(values, load_deployment().defaults)

@@ -6,9 +6,10 @@ import logging
 from typing import Any
 
 from ml import storage
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.config.parameter import validate
 from ml.config.prediction import PredictionConfig
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.prediction.listing import list_photographs, write_listing
 from ml.tracking.registry import Registry
@@ -41,13 +42,13 @@ def newest_model(root: str) -> str:
     return max(found, key=lambda manifest: manifest.finished).uri
 
 
-def default_model(root: str) -> str:
+def default_model(root: str, defaults: TrainingConfig) -> str:
     """The train attempt of the champion of the deployment's `chip_class`; without one that which finished last.
 
     Raises:
         ConfigurationError: No run has trained a model yet.
     """
-    registry = Registry(storage.normalise(root), load_deployment().defaults)
+    registry = Registry(storage.normalise(root), defaults)
     if champion := registry.champion():
         log.info("the model is the champion: %s, %s", champion.title, champion.train)
         return champion.train
@@ -69,19 +70,21 @@ def train_attempt(model: str) -> str:
     return manifest.uri
 
 
-def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[PredictionConfig]:
+def open_prediction(
+    root: str, run_id: str, values: dict[str, Any], deployment: Deployment
+) -> FlowRun[PredictionConfig]:
     """Validate the parameters, list the photographs, choose the model, and write the run folder.
 
     Raises:
         ConfigurationError: A parameter is wrong or there is no model.
         DataError: There are no photographs.
     """
-    config = validate(values, load_deployment().prediction)
+    config = validate(values, deployment.prediction)
     photographs = storage.normalise(config.photographs)
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
     root = storage.normalise(root)
-    model = train_attempt(config.model or default_model(root))
+    model = train_attempt(config.model or default_model(root, deployment.defaults))
     # Settled from here on: the job may run in another folder, and later; what comes by then is not of this run.
     config = config.model_copy(update={"photographs": photographs, "model": model})
     name = slug(run_id, "prediction")

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.config.parameter import validate
 from ml.config.promotion import ComparisonConfig, PromotionConfig
 from ml.config.training import TrainingConfig
@@ -57,14 +57,19 @@ class Promotion(BaseModel):
 
 
 def open_promotion(
-    root: str, run_id: str, values: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
+    root: str,
+    run_id: str,
+    values: Mapping[str, Any],
+    deployment: Deployment,
+    events: Sequence[Mapping[str, Any]] = (),
 ) -> Promotion:
     """Validate the parameters, choose and register the candidate, and write the run folder.
 
     Args:
         root: The storage root.
         run_id: Of the promotion, Airflow's for instance.
-        values: The parameters.
+        values: The parameters, on top of the deployment's.
+        deployment: The deployment's settings.
         events: What the asset events that the run is about say of evaluations (see `ProcessStageOperator`). Of their
             candidates it takes the one that knew most, of those about which something is to be decided.
 
@@ -74,9 +79,9 @@ def open_promotion(
         ConfigurationError: A parameter is wrong, or there is no candidate.
         DataError: What the candidate's run left is gone.
     """
-    config = validate(dict(values), load_deployment().promotion)
+    config = validate(dict(values), deployment.promotion)
     root = storage.normalise(root)
-    candidate, version, champion = _choose(root, config, events)
+    candidate, version, champion = _choose(root, config, deployment.defaults, events)
     compares = champion is not None and config.compare
     # The candidate's own run, so that the comparison is made and kept as if that run had asked for it.
     run = dataclasses.replace(
@@ -196,11 +201,11 @@ def move_back(root: str, config: TrainingConfig, how: str, run_id: str) -> tuple
 
 
 def _choose(
-    root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]
+    root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
 ) -> tuple[Candidate, Version, Version | None]:
     """The candidate that is to be decided about, its version, and the champion."""
     reasons = []
-    for candidate in _candidates(root, config, events):
+    for candidate in _candidates(root, config, defaults, events):
         registry = Registry(root, candidate.run.config)
         run = candidate.run
         version = registry.register(
@@ -217,10 +222,12 @@ def _choose(
     raise NothingToDecideError("\n".join(reasons))
 
 
-def _candidates(root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+def _candidates(
+    root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
+) -> list[Candidate]:
     """What may be decided about, at least one; the one that knew most comes first."""
     if config.candidate and config.candidate.isdecimal():
-        version = Registry(root, load_deployment().defaults).version(int(config.candidate))
+        version = Registry(root, defaults).version(int(config.candidate))
         return [candidate_of(version.run, version.evaluate)]
     if config.candidate:
         return [candidate_of_training(root, config.candidate)]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from ml import storage
 from ml.config.clean_up import CleanUpConfig
+from ml.config.deployment import Deployment
 from ml.retention.items import Group
 from ml.retention.references import HoldingRun, References
 from ml.workflow import layout
@@ -24,10 +25,10 @@ def unscheduled(flow: str, run_id: str) -> bool:
 class Judge:
     """Says of each thing below a storage root why it stays, by what was there at the last look."""
 
-    def __init__(self, root: str, config: CleanUpConfig, is_running: IsRunning) -> None:
+    def __init__(self, root: str, config: CleanUpConfig, deployment: Deployment, is_running: IsRunning) -> None:
         self.root, self.config, self.is_running = root, config, is_running
         self.now = datetime.datetime.now(datetime.UTC).timestamp()
-        self.references = References(root)
+        self.references = References(root, deployment)
         self.look()
 
     def look(self) -> None:

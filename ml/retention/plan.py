@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ml import storage
 from ml.config.clean_up import CleanUpConfig
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.config.parameter import validate
 from ml.errors import ConfigurationError
 from ml.retention.items import Group, Item
@@ -45,12 +45,13 @@ class Plan(BaseModel):
     kept: dict[str, int]
 
 
-def plan(root: str, values: dict[str, Any], is_running: IsRunning = unscheduled) -> Plan:
+def plan(root: str, values: dict[str, Any], deployment: Deployment, is_running: IsRunning = unscheduled) -> Plan:
     """List what a clean-up would remove, and write the list below `maintenance/` of the storage root.
 
     Args:
         root: The storage root.
         values: Parameters of `CleanUpConfig`, on top of the deployment's defaults.
+        deployment: The deployment's settings, which may hold attempts too.
         is_running: Tells whether a run is queued or under way.
 
     Raises:
@@ -59,8 +60,8 @@ def plan(root: str, values: dict[str, Any], is_running: IsRunning = unscheduled)
         TransientError: The tracking server does not answer.
         ResourceError: MLflow's local database cannot be used.
     """
-    config = validate(values, load_deployment().maintenance)
-    judge = Judge(storage.normalise(root), config, is_running)
+    config = validate(values, deployment.maintenance)
+    judge = Judge(storage.normalise(root), config, deployment, is_running)
     kept: Counter[str] = Counter()
     items = list(_goes(judge, kept))
     uri = layout.plan_uri(judge.root, new_attempt())

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel
 
 from ml import storage
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.tracking.references import mlflow_attempts
 from ml.workflow import layout
 from ml.workflow.folder import TRAINING, Pin, RunRecord, read_pin, read_run_record, survey_runs
@@ -62,10 +62,12 @@ class References:
 
     Args:
         root: The storage root.
+        deployment: The deployment's settings, which may name models.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, deployment: Deployment) -> None:
         self.root = storage.normalise(root)
+        self._named = layout.attempt_ids([deployment.defaults.baseline, deployment.prediction.model])
         self.runs: dict[str, HoldingRun] = {}
         self.experiments: set[str] = set()
         self.registered: set[str] = set()
@@ -94,12 +96,11 @@ class References:
 
     def hold(self, runs: dict[str, HoldingRun]) -> None:
         """Count only these of the run folders as holding anything: a plan asks what would be held without others."""
-        deployment = load_deployment()
         sources = {
             "a run": {attempt for run in runs.values() for attempt in run.attempts | run.named},
             "a registered model": self.registered,
             "an experiment": self.experiments,
-            "the deployment's file": layout.attempt_ids([deployment.defaults.baseline, deployment.prediction.model]),
+            "the deployment's file": self._named,
         }
         self._held = {}
         for holder, attempts in sources.items():

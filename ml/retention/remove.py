@@ -40,6 +40,7 @@ import logging
 from pydantic import BaseModel
 
 from ml import storage
+from ml.config.deployment import Deployment
 from ml.retention.items import Group, Item
 from ml.retention.judge import IsRunning, Judge, unscheduled
 from ml.retention.plan import Plan
@@ -55,17 +56,18 @@ class Outcome(BaseModel):
     stayed: list[Item] = []
 
 
-def remove(made: Plan, is_running: IsRunning = unscheduled) -> Outcome:
+def remove(made: Plan, deployment: Deployment, is_running: IsRunning = unscheduled) -> Outcome:
     """Remove what a plan lists and nothing else, each after it was looked at once more.
 
     Args:
         made: The plan, with the parameters that it was made with.
+        deployment: The deployment's settings, which may hold attempts too.
         is_running: Tells whether a run is queued or under way.
 
     Raises:
         StageError: As `plan`. What was removed until then is.
     """
-    judge = Judge(made.root, made.config, is_running)
+    judge = Judge(made.root, made.config, deployment, is_running)
     removers = {
         "run": _remove_run,
         "attempt": _remove_attempt,

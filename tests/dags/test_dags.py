@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from ml import storage
+from ml.config.deployment import Deployment
 from ml.flow.table import STAGES, find_stage
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.run import FlowRun
@@ -328,7 +329,9 @@ def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(png_of((1, 2, 3)))
     model = make_model(tmp_path / "storage").uri
-    run = open_prediction(str(tmp_path / "storage"), "run", {"photographs": str(tmp_path / "photos"), "model": model})
+    run = open_prediction(
+        str(tmp_path / "storage"), "run", {"photographs": str(tmp_path / "photos"), "model": model}, Deployment()
+    )
     task = SparkStageOperator(task_id="predict", stage="predict", run=run.uri)
 
     def job(arguments):

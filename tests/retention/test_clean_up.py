@@ -11,6 +11,7 @@ import pytest
 
 from ml import storage
 from ml.config.clean_up import CleanUpConfig
+from ml.config.deployment import load_deployment
 from ml.errors import ConfigurationError, DataError, TransientError
 from ml.flow.table import STAGES
 from ml.retention import judge
@@ -73,7 +74,7 @@ def made(root):
     """Make a plan; the newest evaluated run alone is kept for its own sake."""
 
     def made_(is_running=judge.unscheduled, **values):
-        return plan(root, {"keep_runs": 1, **values}, is_running)
+        return plan(root, {"keep_runs": 1, **values}, load_deployment(), is_running)
 
     return made_
 
@@ -119,7 +120,7 @@ def test_a_root_with_crashes_and_old_runs_loses_exactly_what_was_listed(opened, 
     for item in listed.items:
         assert item.bytes == sum(stat.bytes for stat in storage.survey(item.uri).values())
         assert item.reason
-    outcome = remove(listed)
+    outcome = remove(listed, load_deployment())
     assert outcome.removed == listed.items
     assert outcome.stayed == []
     gone = {path for path in before if any(f"{root}/{path}".startswith(f"{uri}/") for uri in uris(listed.items))}
@@ -160,7 +161,7 @@ def test_a_run_in_the_middle_of_its_stages_loses_nothing_whatever_its_age(opened
         storage.write_bytes(context.path("table", "part.txt"), b"written so far")
         age(root, 200)
         done["listed"] = made()
-        done["outcome"] = remove(done["listed"])
+        done["outcome"] = remove(done["listed"], load_deployment())
         assert load_run(run.uri) == run
         assert context.inputs["extract"].whole()
         return Result()
@@ -180,7 +181,7 @@ def test_a_run_started_between_plan_and_removal_keeps_what_it_found(opened, root
     assert uris(listed.items) == {old.uri, found.uri, lost.uri}
     new = opened("new")
     assert new.find_or_adopt(EXTRACT) == found
-    outcome = remove(listed)
+    outcome = remove(listed, load_deployment())
     assert reasons(outcome) == {found.uri: "a run holds it"}
     assert uris(outcome.removed) == {old.uri, lost.uri}
     assert not storage.exists(storage.join(found.uri, REMOVAL))
@@ -197,7 +198,9 @@ def test_a_run_that_goes_on_between_plan_and_removal_is_kept(opened, root, made)
     listed = made()
     assert {old.uri, cleared.uri} <= uris(listed.items)
     old.find_or_adopt(EXTRACT)
-    outcome = remove(listed, is_running=lambda flow, run_id: (flow, run_id) == ("training", "cleared"))
+    outcome = remove(
+        listed, load_deployment(), is_running=lambda flow, run_id: (flow, run_id) == ("training", "cleared")
+    )
     assert reasons(outcome)[old.uri] == "written to since the plan"
     assert reasons(outcome)[cleared.uri] == "under way"
     assert set(reasons(outcome).values()) == {"written to since the plan", "under way", "a run holds it"}
@@ -220,7 +223,7 @@ def test_an_attempt_pinned_just_before_the_mark_stays(opened, root, made, monkey
         write_json(uri, value)
 
     monkeypatch.setattr(storage, "write_json", find_then_write)
-    assert reasons(remove(listed)) == {found.uri: "a run holds it"}
+    assert reasons(remove(listed, load_deployment())) == {found.uri: "a run holds it"}
     assert new.find_or_adopt(EXTRACT) == found
 
 
@@ -239,7 +242,7 @@ def test_a_run_that_pins_an_attempt_after_the_mark_drops_the_pin(opened, root, m
         refresh(self)
 
     monkeypatch.setattr(References, "refresh", find_then_refresh)
-    remove(listed)
+    remove(listed, load_deployment())
     assert answers == [None]
     assert new.pins() == {}
     assert run_stage(new, EXTRACT, work).uri != found.uri
@@ -263,10 +266,10 @@ def test_runs_that_look_for_work_while_it_is_removed_never_hold_what_is_gone(ope
         listed = made()
         with ThreadPoolExecutor(3) as pool:
             finders = [pool.submit(find_often, old, number) for number in range(3)]
-            outcome = remove(listed)
+            outcome = remove(listed, load_deployment())
             for finder in finders:
                 finder.result()
-        pins = References(root)
+        pins = References(root, load_deployment())
         pins.refresh()
         held_now = {attempt for run in pins.runs.values() for attempt in run.attempts}
         for attempt in held_now:
@@ -284,7 +287,7 @@ def test_a_job_slower_than_the_grace_fails_rather_than_commit_what_is_left(opene
         # As a job on another host: whether it lives is not known here.
         storage.write_json(context.path(CLAIM), {"run": run.slug, "job": f"not-{host}|1|1.0"})
         age(root, 10)
-        outcome = remove(made())
+        outcome = remove(made(), load_deployment())
         assert uris(outcome.removed) == {context.uri}
         storage.write_bytes(context.path("second", "part.txt"), b"late")
         return Result()
@@ -310,7 +313,7 @@ def test_an_attempt_committed_just_before_it_would_go_stays(opened, root, made, 
         refresh(self)
 
     monkeypatch.setattr(References, "refresh", commit_then_refresh)
-    assert reasons(remove(listed)) == {uri: "committed since the plan"}
+    assert reasons(remove(listed, load_deployment())) == {uri: "committed since the plan"}
     assert storage.exists(storage.join(uri, "table", "part.txt"))
     assert not storage.exists(storage.join(uri, REMOVAL))
 
@@ -339,7 +342,7 @@ def test_the_current_attempt_of_a_key_that_a_run_uses_stays(opened, root, made):
     listed = made()
     assert uris(listed.items) == {redone.uri}
     assert listed.kept["attempt: it is the current one of a key that a run uses"] == 1
-    remove(listed)
+    remove(listed, load_deployment())
     assert opened("c").find_or_adopt(EXTRACT) == second
     assert run.find_or_adopt(EXTRACT) == first
 
@@ -385,7 +388,7 @@ def test_what_a_run_collects_of_its_deliveries_stays_with_its_parts(opened, root
     assert uris(listed.items) == {old.uri, whole.uri, part}
     new = opened("new")
     assert new.find_or_adopt(BY_DELIVERY) == whole
-    outcome = remove(listed)
+    outcome = remove(listed, load_deployment())
     assert reasons(outcome) == {whole.uri: "a run holds it", part: "a run holds it"}
     # Held by what collects it alone, too: here the pin of the part itself is gone.
     for path in storage.survey(storage.join(new.uri, "pins")):
@@ -431,7 +434,7 @@ def test_marks_of_a_clean_up_that_was_killed_are_removed(opened, root, made):
     age(root, 10)
     listed = made()
     assert [(item.kind, item.uri) for item in listed.items] == [("mark", mark)]
-    remove(listed)
+    remove(listed, load_deployment())
     assert run.find_or_adopt(EXTRACT) == held
 
 
@@ -439,8 +442,8 @@ def test_old_plans_go_and_a_plan_is_removed_once(opened, root, made):
     opened()
     age(root, 100)
     first = made()
-    assert len(remove(first).removed) == 1
-    assert set(reasons(remove(first)).values()) == {"gone already"}
+    assert len(remove(first, load_deployment()).removed) == 1
+    assert set(reasons(remove(first, load_deployment())).values()) == {"gone already"}
     os.utime(storage.local_path(first.uri), (0, 0))
     assert uris(made().items) == {first.uri}
 
@@ -451,7 +454,6 @@ def test_a_plan_that_is_none_is_refused(tmp_path):
 
 
 def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):
-    from ml.config.deployment import load_deployment
     from ml.flow.table import ALL_STAGES
 
     assert CleanUpConfig().grace_hours > max(stage.timeout for stage in ALL_STAGES.values())

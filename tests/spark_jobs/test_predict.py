@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ml import storage
+from ml.config.deployment import Deployment
 from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow.table import PREDICT
 from ml.prediction.listing import escaped, list_photographs, unescaped
@@ -58,7 +59,7 @@ def model(root):
 def opened(root, folder, model):
     def open_(run_id="bulk", **values):
         given = {"photographs": str(folder), "model": model, "max_fault_share": 0.5, "sample": 2, **values}
-        return open_prediction(str(root), run_id, given)
+        return open_prediction(str(root), run_id, given, Deployment())
 
     return open_
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml import storage
+from ml.config.deployment import load_deployment
 from ml.errors import DataError
 from ml.flow.table import STAGES
 from ml.retention.plan import plan
@@ -187,11 +188,11 @@ def test_a_bucket_is_cleaned_up(opened, root, tmp_path, monkeypatch):
     found, lost = run_stage(old, stage, work([])), run_stage(other, stage, work([]))
     moment = {"grace_hours": 1e-9, "run_days": 1e-9}
     time.sleep(1.1)  # an object's time has whole seconds
-    listed = plan(root, moment)
+    listed = plan(root, moment, load_deployment())
     assert {item.uri for item in listed.items} == {old.uri, other.uri, crashed, found.uri, lost.uri}
     new = opened("new")
     assert new.find_or_adopt(stage) == found
-    outcome = remove(listed)
+    outcome = remove(listed, load_deployment())
     assert {item.uri for item in outcome.removed} == {old.uri, other.uri, crashed, lost.uri}
     assert [(item.uri, item.reason) for item in outcome.stayed] == [(found.uri, "a run holds it")]
     left = {path.partition("/")[0] for path in storage.survey(root)}
