@@ -13,9 +13,10 @@ import pytest
 
 from ml import storage
 from ml.config.deployment import Deployment
+from ml.errors import DataError
 from ml.flow.table import STAGES, find_stage
 from ml.workflow.execution import Result, run_stage
-from ml.workflow.run import FlowRun
+from ml.workflow.run import FlowRun, load_run
 
 DAGS = tuple(f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance"))
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
@@ -488,7 +489,7 @@ def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(p
         def after(self, moment):
             return [each for each in self if each.timestamp >= moment]
 
-    def open_promotion(root, run_id, values, events):
+    def open_promotion(root, run_id, values, deployment, events):
         asked.extend(event["run"] for event in events)
         return SimpleNamespace(model_dump=lambda mode: {})
 
@@ -687,3 +688,30 @@ def test_a_wrong_java_is_refused_before_anything_is_submitted(
     with pytest.raises(AirflowFailException, match=told):
         operator.task.execute({})
     assert calls == []
+
+
+def test_an_operator_that_runs_a_stage_elsewhere_is_one_class_with_one_method(opened):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from open_images.operators.stage import JobFailedError, StageOperator
+
+    class Elsewhere(StageOperator):
+        broken = True
+
+        def run_job(self, context, attempt):
+            def body(context):
+                if self.broken:
+                    raise DataError("bad", "mend it")
+                return Result({"rows": 3}, {"kept": 2})
+
+            try:
+                run_stage(load_run(self.run), STAGES[self.stage], body, attempt)
+            except DataError:
+                raise JobFailedError("The pod failed.") from None
+
+    task = Elsewhere(task_id="extract", stage="extract", run=opened().uri)
+    with pytest.raises(AirflowFailException, match="data: bad mend it"):
+        task.execute({})
+    Elsewhere.broken = False
+    assert task.execute({})["rows"] == 3
+    assert task.execute({})["found_done"] is True
