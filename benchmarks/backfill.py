@@ -72,8 +72,9 @@ def backfill(
         A digest of each month's features, and what was not as it must be.
     """
     import yaml
-    from airflow_root import attempts, make_root, running
-    from test_backfill import DAG, Backfills
+
+    from support.airflow_root import attempts, make_root, running
+    from support.backfills import DAG, Backfills
 
     storage = make_root(root, landing)
     file = root / "var" / "deployment.yaml"

@@ -144,7 +144,7 @@ def robustness(run) -> None:
     def accuracy(change: Callable[[images.Pixels], images.Pixels], scale: float, x: float, y: float) -> float:
         chips = []
         for row in faces:
-            photo = images.decode(run.read_photograph(row["subset"], row["image_id"]))
+            photo = images.decode(run.view.read_photograph(row["subset"], row["image_id"]))
             chip = images.cut_chip(
                 change(photo), moved(row, scale, x, y), classifier.description.margin, row["rotation"] or 0
             )

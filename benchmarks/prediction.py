@@ -76,10 +76,11 @@ def make_model(storage_root: Path) -> str:
     from ml.model.description import PERCEIVED_GENDER, Description
     from ml.model.write import write_model
     from ml.networks.table import NETWORKS
+    from ml.workflow import layout
     from ml.workflow.manifest import File, Manifest
 
     config = TrainingConfig()
-    uri = storage.join(storage.normalise(storage_root), "stages/train/bench/attempts/first")
+    uri = layout.attempt_uri(layout.key_uri(storage.normalise(storage_root), "train", "bench"), "first")
     network = NETWORKS[config.network](config.chip_size, 2)
     description = Description(
         labels=list(config.label_order),
@@ -101,12 +102,13 @@ def make_model(storage_root: Path) -> str:
         files=[File(path=path, bytes=size) for path, size in storage.list_files(uri).items()],
         metrics={"labels": description.labels},
     )
-    storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json().encode())
+    storage.write_bytes(layout.manifest_uri(uri), manifest.model_dump_json().encode())
     return uri
 
 
 def bulk(folder: Path, photographs: Path, model: str) -> None:
     """Photographs a second of the whole job on two cores, and of half as many: the difference is without the start."""
+    from ml.config.deployment import Deployment
     from ml.prediction.run import open_prediction
 
     half = folder / "half"
@@ -117,7 +119,7 @@ def bulk(folder: Path, photographs: Path, model: str) -> None:
     measured = []
     for name, place in (("half", half), ("all", photographs)):
         values = {"photographs": str(place), "model": model, "max_fault_share": 1.0}
-        run = open_prediction(str(folder / "storage"), name, values)
+        run = open_prediction(str(folder / "storage"), name, values, Deployment())
         seconds = submit("predict", run.uri)
         manifest = run.pinned("predict")
         count, faces = manifest.metrics["photographs"], sum(manifest.metrics["faces"].values())

@@ -61,7 +61,7 @@ def main() -> int:
 
 def features_of(folder: Path, faces: int, size: int):
     """A features attempt with so many training faces."""
-    from features import make_features
+    from support.features import make_features
 
     return make_features(folder, {"train": (faces // 2, faces // 2), "validation": (64, 64), "test": (8, 8)}, size, 4)
 
@@ -71,13 +71,13 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
     import keras
     import numpy as np
 
-    from features import make_run
     from ml.features.feed import Feed
     from ml.features.reader import FeatureReader
     from ml.networks.table import build_network
     from ml.training.callbacks import Progress
     from ml.training.checkpoints import Checkpoints
     from ml.training.fit import Fit
+    from support.features import make_run
 
     features = features_of(folder, faces, size)
     reader = FeatureReader(features, "train", seed=1)
@@ -133,19 +133,19 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
 
 def peak_megabytes(folder: Path, faces: int) -> int:
     """The largest resident size of this process when it trains the compact network on so many faces for one epoch."""
-    from features import make_context, make_run
     from ml.stages.train import train
+    from support.features import make_context, make_run
 
     # The chips are made in a process of its own, so that they do not count.
     code = (
         f"from training import features_of; from pathlib import Path; features_of(Path({str(folder)!r}), {faces}, 96)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent, capture_output=True)
+    from ml.workflow import layout
     from ml.workflow.manifest import load_manifest
 
-    run = make_run(
-        folder, load_manifest(f"file://{folder}/stages/featurize/0f/attempts/first"), epochs=1, batch_size=BATCH
-    )
+    attempt = layout.attempt_uri(layout.key_uri(f"file://{folder}", "featurize", "0f"), "first")
+    run = make_run(folder, load_manifest(attempt), epochs=1, batch_size=BATCH)
     train(make_context(run))
     # Not `ru_maxrss`, which starts with that of the process that this one was forked from.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))

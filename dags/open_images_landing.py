@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Metadata, task
 
 from ml.config.deployment import load_deployment
-from ml.errors import StageError
 from open_images.assets import LANDING
 from open_images.defaults import dag_defaults
-from open_images.operators import fail
+from open_images.errors import airflow_errors
 
 if TYPE_CHECKING:
     from airflow.sdk.execution_time.context import InletEventsAccessors
@@ -27,16 +26,17 @@ that file is not there yet and is left alone. One that is not as it must be fail
 such looks the DAG pauses itself.
 """
 
+deployment = load_deployment()
 with DAG(
     "open_images_landing",
     description="Announces each new delivery of annotations and photographs",
     doc_md=DOC,
-    schedule=load_deployment().landing_schedule,
+    schedule=deployment.landing_schedule,
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),
     max_active_runs=1,
     max_consecutive_failed_dag_runs=6,  # then it pauses itself, in place of telling of the same fault all day
     tags=["open-images", "landing"],
-    **dag_defaults(tell_success=False),
+    **dag_defaults(deployment, tell_success=False),
 ) as dag:
 
     @task(inlets=[LANDING])
@@ -45,22 +45,19 @@ with DAG(
         from ml.release.landing import news
 
         announced = {(event.extra.get("date"), event.extra.get("digest")) for event in inlet_events[LANDING]}
-        try:
+        with airflow_errors():
             return news(load_deployment().defaults.release, announced, datetime.datetime.now(datetime.UTC))
-        except StageError as error:
-            raise fail(error) from error
 
     @task(outlets=[LANDING], map_index_template="{{ task.op_kwargs['delivery'] }}")
     def announce(delivery: str) -> Iterator[Metadata]:
         """Check and count a delivery, and emit its event."""
         from ml.release.landing import announcement
+        from ml.workflow.layout import delivery_cache
 
-        deployment = load_deployment()
-        release = deployment.defaults.release
-        try:
-            told: dict[str, Any] = announcement(release, delivery, deployment.defaults.photographs, deployment.storage)
-        except StageError as error:
-            raise fail(error) from error
-        yield Metadata(LANDING, told)
+        with airflow_errors():
+            today = load_deployment()
+            defaults, cache = today.defaults, delivery_cache(today.storage)
+            extra: dict[str, Any] = announcement(defaults.release, delivery, defaults.photographs, cache)
+        yield Metadata(LANDING, extra)
 
     announce.expand(delivery=look())

@@ -9,9 +9,8 @@ from airflow.sdk import DAG, Context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config.deployment import load_deployment
-from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
-from open_images.operators import fail
+from open_images.errors import airflow_errors
 
 DOC = """
 ### Cleans up the storage root
@@ -48,10 +47,9 @@ def plan(**context: Any) -> dict[str, Any]:
     from ml.retention.items import told
     from ml.retention.plan import plan as make_plan
 
-    try:
-        made = make_plan(load_deployment().storage, dict(context["params"]), is_running(context))
-    except StageError as error:
-        raise fail(error) from error
+    with airflow_errors():
+        deployment = load_deployment()
+        made = make_plan(deployment.storage, dict(context["params"]), deployment, is_running(context))
     largest = sorted(made.items, key=lambda item: item.bytes, reverse=True)[:LARGEST]
     return {
         "plan": made.uri,
@@ -74,22 +72,21 @@ def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
     from ml.retention.plan import load_plan
     from ml.retention.remove import remove as remove_planned
 
-    try:
-        outcome = remove_planned(load_plan(planned["plan"]), is_running(context))
-    except StageError as error:
-        raise fail(error) from error
+    with airflow_errors():
+        outcome = remove_planned(load_plan(planned["plan"]), load_deployment(), is_running(context))
     stayed = {item.uri: item.reason for item in outcome.stayed}
     return {"removed": told(outcome.removed), "stayed": stayed}
 
 
+deployment = load_deployment()
 with DAG(
     "open_images_maintenance",
     description="Lists what nobody holds any more in the storage root, and removes it where that is asked for",
     doc_md=DOC,
     schedule="@weekly",
     max_active_runs=1,
-    params=form(load_deployment().maintenance),
+    params=form(deployment.maintenance),
     tags=["open-images", "maintenance"],
-    **dag_defaults(),
+    **dag_defaults(deployment),
 ) as dag:
     remove(plan())

@@ -7,9 +7,9 @@ from typing import Any
 from airflow.sdk import DAG, task
 
 from ml.config.deployment import load_deployment
-from ml.errors import StageError
 from open_images.defaults import dag_defaults, form
-from open_images.operators import SparkStageOperator, fail
+from open_images.errors import airflow_errors
+from open_images.operators.spark import SparkStageOperator
 
 DOC = """
 ### Photographs to perceived gender presentation, in bulk
@@ -36,20 +36,20 @@ def open_prediction(params: dict[str, Any], run_id: str) -> str:
     """Validate the parameters, list the photographs, choose the model, and write the run folder."""
     from ml.prediction.run import open_prediction as open_
 
-    try:
-        return open_(load_deployment().storage, run_id, dict(params)).uri
-    except StageError as error:
-        raise fail(error) from error
+    with airflow_errors():
+        deployment = load_deployment()
+        return open_(deployment.storage, run_id, dict(params), deployment).uri
 
 
+deployment = load_deployment()
 with DAG(
     "open_images_prediction",
     description="Photographs of a folder or bucket to perceived gender presentation, face by face",
     doc_md=DOC,
     schedule=None,
-    params=form(load_deployment().prediction),
+    params=form(deployment.prediction),
     tags=["open-images", "prediction", "spark", "tensorflow"],
-    **dag_defaults(),
+    **dag_defaults(deployment),
 ) as dag:
     opened = open_prediction()  # Airflow hands in params and run_id, which are names of its context
-    opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN)
+    opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN, deployment=deployment)

@@ -8,11 +8,11 @@ from airflow.sdk import DAG, Context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ml.config.deployment import load_deployment
-from ml.errors import StageError
 from open_images.approval import APPROVE, VerdictApprovalOperator
 from open_images.assets import CANDIDATE, CHAMPION
 from open_images.defaults import dag_defaults, form
-from open_images.operators import ProcessStageOperator, fail
+from open_images.errors import airflow_errors
+from open_images.operators.process import ProcessStageOperator
 
 DOC = """
 ### Candidate to champion
@@ -50,13 +50,14 @@ def choose(
     triggered = triggering_asset_events.get(CANDIDATE, [])
     # Airflow hands over only the first of those that came while the run before waited for its answer.
     events = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
-    try:
-        promotion = open_promotion(load_deployment().storage, run_id, dict(params), [event.extra for event in events])
-    except NothingToDecideError as nothing:
-        ti.xcom_push("reason", str(nothing))
-        raise AirflowSkipException(str(nothing)) from nothing
-    except StageError as error:
-        raise fail(error) from error
+    with airflow_errors():
+        deployment = load_deployment()
+        try:
+            extras = [event.extra for event in events]
+            promotion = open_promotion(deployment.storage, run_id, dict(params), deployment, extras)
+        except NothingToDecideError as nothing:
+            ti.xcom_push("reason", str(nothing))
+            raise AirflowSkipException(str(nothing)) from nothing
     return promotion.model_dump(mode="json")
 
 
@@ -71,10 +72,8 @@ def gate(ti: Any) -> dict[str, Any]:
     """Judge the candidate."""
     from ml.promotion.run import gate as judge
 
-    try:
+    with airflow_errors():
         verdict = judge(ti.xcom_pull(task_ids="choose")["run"])
-    except StageError as error:
-        raise fail(error) from error
     return {**verdict.model_dump(mode="json"), "reasons": verdict.reasons, "markdown": verdict.markdown()}
 
 
@@ -89,12 +88,10 @@ def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) ->
     if not answer and params["mode"] != "automatic":
         raise AirflowFailException("Nobody has answered: the task `approve` was marked. Clear it, and answer.")
     who = (answer["responded_by_user"] or {}).get("name") if answer else f"mode automatic, run {run_id}"
-    try:
+    with airflow_errors():
         if answer and answer["chosen_options"] != [APPROVE]:
             raise AirflowSkipException(promotion_run.reject(chosen["run"], who))
         version = promotion_run.promote(chosen["run"], f"by {who}")
-    except StageError as error:
-        raise fail(error) from error
     extra = {"champion": version.model_dump(mode="json"), "previous": chosen["champion"], "by": who}
     outlet_events[CHAMPION].extra = extra
     return extra
@@ -108,28 +105,29 @@ def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[
     if not params["move_back"]:
         raise AirflowSkipException("The run does not ask to move back.")
     deployment, who = load_deployment(), dag_run.triggering_user_name or f"run {dag_run.run_id}"
-    try:
+    with airflow_errors():
         champion, previous = promotion_run.move_back(
             deployment.storage, deployment.defaults, f"by {who}", dag_run.run_id
         )
-    except StageError as error:
-        raise fail(error) from error
     extra = {"champion": champion.model_dump(mode="json"), "previous": previous.model_dump(mode="json"), "by": who}
     outlet_events[CHAMPION].extra = extra
     return extra
 
 
+deployment = load_deployment()
 with DAG(
     "open_images_promotion",
     description="A candidate model is judged beside the champion, approved, and takes its place",
     doc_md=DOC,
     schedule=[CANDIDATE],
     max_active_runs=1,  # each candidate is judged beside the champion that the one before has left
-    params=form(load_deployment().promotion),
+    params=form(deployment.promotion),
     tags=["open-images", "promotion"],
-    **dag_defaults(),
+    **dag_defaults(deployment),
 ) as dag:
-    compare = ProcessStageOperator(task_id="compare", stage="compare", run=RUN, pre_execute=skip_without_comparison)
+    compare = ProcessStageOperator(
+        task_id="compare", stage="compare", run=RUN, deployment=deployment, pre_execute=skip_without_comparison
+    )
     approve = VerdictApprovalOperator(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['candidate']['model'] }}, version "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import uuid
@@ -16,6 +17,8 @@ from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, StageError
+from ml.flow.stage import Stage
+from ml.flow.table import STAGES
 from ml.logs import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -58,43 +61,32 @@ def open_run(
     from ml.config.deployment import load_deployment
     from ml.workflow import opening
 
-    run = opening.open_run(storage or load_deployment().storage, run_id or f"shell-{uuid.uuid4().hex[:8]}", values)
+    deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
+    run = opening.open_run(storage or deployment.storage, name, values, defaults=deployment.defaults)
     typer.echo(run.uri)
 
 
-@app.command()
-def train(run: RunUri, attempt: Attempt = None) -> None:
-    """Train the network of a run."""
-    _run_stage(run, "train", attempt)
-
-
-@app.command()
-def evaluate(run: RunUri, attempt: Attempt = None) -> None:
-    """Evaluate the model of a run on its test split and write the report."""
-    _run_stage(run, "evaluate", attempt)
-
-
-@app.command()
-def compare(run: RunUri, attempt: Attempt = None) -> None:
-    """Compare the model of a run with its baseline, another training's model, on the same test faces."""
-    _run_stage(run, "compare", attempt)
-
-
-def _run_stage(run: str, name: str, attempt: str | None) -> None:
-    from ml.flow.table import STAGES
+def _run_stage(run: str, stage: Stage, attempt: str | None = None) -> None:
     from ml.workflow.execution import Context, Result, run_stage
     from ml.workflow.run import load_run
 
     def body(context: Context) -> Result:  # imports TensorFlow, so only when there is work to do
-        if name == "train":
-            from ml.stages.train import train as work
-        elif name == "evaluate":
-            from ml.stages.evaluate import evaluate as work
-        else:
-            from ml.stages.compare import compare as work
-        return work(context)
+        module, _, name = stage.body.partition(":")
+        result: Result = getattr(importlib.import_module(module), name)(context)
+        return result
 
-    typer.echo(run_stage(load_run(run), STAGES[name], body, attempt).uri)
+    typer.echo(run_stage(load_run(run), stage, body, attempt).uri)
+
+
+def _add_command(stage: Stage) -> None:
+    @app.command(stage.name, help=stage.purpose)
+    def command(run: RunUri, attempt: Attempt = None) -> None:
+        _run_stage(run, stage, attempt)
+
+
+for _stage in STAGES.values():
+    if _stage.engine == "process":
+        _add_command(_stage)
 
 
 @app.command()
@@ -119,7 +111,7 @@ def predict(
 
     deployment = load_deployment()
     least = deployment.prediction.min_confidence if min_confidence is None else min_confidence
-    predict_photos(photos, out, model, storage or deployment.storage, least)
+    predict_photos(photos, out, model, storage or deployment.storage, least, deployment.defaults)
 
 
 @app.command("open-prediction")
@@ -133,8 +125,9 @@ def open_prediction(
     from ml.config.deployment import load_deployment
     from ml.prediction import run as prediction_run
 
-    root = storage or load_deployment().storage
-    typer.echo(prediction_run.open_prediction(root, run_id or f"shell-{uuid.uuid4().hex[:8]}", values).uri)
+    deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
+    run = prediction_run.open_prediction(storage or deployment.storage, name, values, deployment)
+    typer.echo(run.uri)
 
 
 @app.command()
@@ -147,21 +140,22 @@ def promote(
     """Judge a candidate beside the champion, print the verdict, and with --yes make it champion."""
     from ml.config.deployment import load_deployment
     from ml.promotion import run as promotion_run
+    from ml.workflow import layout
 
-    root = storage or load_deployment().storage
+    deployment, name = load_deployment(), f"shell-{uuid.uuid4().hex[:8]}"
     try:
-        promotion = promotion_run.open_promotion(root, f"shell-{uuid.uuid4().hex[:8]}", values)
+        promotion = promotion_run.open_promotion(storage or deployment.storage, name, values, deployment)
     except promotion_run.NothingToDecideError as nothing:
         typer.echo(nothing)
         return
     if promotion.compares:
-        _run_stage(promotion.run, "compare", None)
+        _run_stage(promotion.run, STAGES["compare"])
     verdict = promotion_run.gate(promotion.run)
     typer.echo(verdict.markdown())
     if not verdict.passed:
         raise ConfigurationError(
             f"The gate refuses {promotion.candidate.title}: {verdict.reasons}",
-            f"The verdict lies in {promotion.run}/verdict.json; its margins are options of this command.",
+            f"The verdict lies in {layout.verdict_uri(promotion.run)}; its margins are options of this command.",
         )
     if yes:
         typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")
@@ -199,10 +193,11 @@ def clean_up(
     from ml.retention.plan import plan
     from ml.retention.remove import remove
 
-    made = plan(storage or load_deployment().storage, values)
+    deployment = load_deployment()
+    made = plan(storage or deployment.storage, values, deployment)
     typer.echo(f"May go: {told(made.items)}. The list: {made.uri}")
     if made.config.remove:
-        outcome = remove(made)
+        outcome = remove(made, deployment)
         typer.echo(f"Removed: {told(outcome.removed)}.")
         if outcome.stayed:
             typer.echo(f"Stayed after all: {told(outcome.stayed)}.")

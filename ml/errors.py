@@ -36,6 +36,10 @@ class ConfigurationError(StageError):
     kind = "configuration"
 
 
+class UndeclaredReadError(ConfigurationError):
+    """A stage reads a parameter or a stage that its row in the table of stages does not declare."""
+
+
 class ResourceError(StageError):
     """Disk, memory or a program is missing: nothing is retried until somebody has acted."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from airflow.plugins_manager import AirflowPlugin
 
-from open_images.web import URL_PREFIX, LazyApp
+from open_images.addresses import URL_PREFIX
+from open_images.web import LazyApp
 
 # Without the leading slash, so that they are found where Airflow is served below a path.
 STATIC = f"{URL_PREFIX.removeprefix('/')}/static"

@@ -20,11 +20,13 @@ from rich.console import Console
 from rich.table import Table
 
 from airflow_environment import ROOT, ensure_deployment, environment, migrate
-from ml.config.deployment import load_deployment, parse_config
+from ml.config.deployment import load_deployment
 from ml.config.forms import with_options
+from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import StageError, TransientError
-from ml.storage import join, local_path, normalise
+from ml.storage import local_path, normalise
+from ml.workflow.layout import run_uri
 from ml.workflow.run import Run, load_run, slug
 
 LOG = ROOT / "var" / "demo.log"
@@ -39,12 +41,13 @@ def demo(values: dict[str, Any]) -> None:
     os.environ.update(environment(ROOT))
     ensure_deployment(ROOT)
     # Before Airflow is made ready: a wrong value should not take half a minute to be told.
-    config = parse_config({name: _absolute(name, value) for name, value in values.items()})
+    deployment = load_deployment()
+    config = validate({name: _absolute(name, value) for name, value in values.items()}, deployment.defaults)
     migrate(ROOT)
     state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
     if state != "success":
         raise TransientError(f"The run failed. {failure or 'Its log says where.'}", f"The whole log: {LOG}")
-    show(load_run(join(load_deployment().storage, "runs", slug(run_id))), time.monotonic() - started)
+    show(load_run(run_uri(deployment.storage, slug(run_id))), time.monotonic() - started)
 
 
 def _absolute(name: str, value: Any) -> Any:

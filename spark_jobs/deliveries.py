@@ -8,7 +8,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ml import storage
-from ml.release.delivery import Delivery, listing_uri
+from ml.release.delivery import Delivery
+from ml.workflow import layout
 from ml.workflow.manifest import Manifest
 from spark_jobs.session import read_table
 
@@ -81,7 +82,7 @@ def locate_photographs(
     listed = images.select("image_id", "subset", F.col("delivery").alias("listing_delivery")).distinct()
     found = faces.join(listed, ["image_id", "subset"], "left")
     listings = [
-        spark.read.parquet(storage.hadoop_uri(listing_uri(root, delivery.listing))).withColumn(
+        spark.read.parquet(storage.hadoop_uri(layout.delivery_cache(root).listing_uri(delivery.listing))).withColumn(
             "holds", F.lit(delivery.name)
         )
         for delivery in (first, *others)

@@ -27,7 +27,7 @@ from ml.report.figures import exploration as exploration_figures
 from ml.vision import drawing, images
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
-from ml.workflow.run import Run
+from ml.workflow.views import RunView
 from spark_jobs.annotations import FLAGS, flag_column
 from spark_jobs.deliveries import read_current
 from spark_jobs.main import main
@@ -130,7 +130,7 @@ def sample_images(boxes: DataFrame, table: DataFrame) -> list[Row]:
     return table.join(F.broadcast(grouped), ["image_id", "subset"]).orderBy("image_id").collect()
 
 
-def draw_sample(sample: Iterable[Row], run: Run) -> bytes | None:
+def draw_sample(sample: Iterable[Row], run: RunView, config: TrainingConfig) -> bytes | None:
     """Draw the contact sheet: photographs turned upright, with their boxes. None where no photograph can be read."""
     pictures = []
     for image in sample:
@@ -138,7 +138,7 @@ def draw_sample(sample: Iterable[Row], run: Run) -> bytes | None:
             photo = images.decode(run.read_photograph(image.subset, image.image_id))
         except (FileNotFoundError, images.UnreadableImageError):
             continue  # counted by the stage chip
-        marks = [_mark(box, photo, run.config) for box in image.boxes]
+        marks = [_mark(box, photo, config) for box in image.boxes]
         drawn = drawing.draw_marks(photo, marks)
         pictures.append((images.turn_upright(drawn, image.rotation or 0), image.image_id))
     if not pictures:
@@ -196,7 +196,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     found = analyze(tables, classes_of_all(source), config)
     sample = sample_images(tables["boxes"], tables["images"])
     charts = draw_charts(found, config)
-    if sheet := draw_sample(sample, context.run):
+    if sheet := draw_sample(sample, context.run, config):
         charts["contact_sheet"] = sheet
     for name, png in charts.items():
         storage.write_bytes(context.path(f"{name}.png"), png)

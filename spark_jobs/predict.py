@@ -22,11 +22,12 @@ from ml import storage
 from ml.config.prediction import PredictionConfig
 from ml.errors import DataError
 from ml.guards import check_count
-from ml.prediction.listing import listing, unescaped
+from ml.prediction.listing import unescaped
 from ml.prediction.predictor import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces
+from ml.workflow import layout
 from ml.workflow.execution import FlowContext, Result
 from spark_jobs.main import main
 from spark_jobs.session import read_table, write_table
@@ -227,7 +228,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
     assert config.model is not None
     # Loaded here as well, since what is wrong with a model is not told apart once a worker has told it to Spark.
     description = load_predictor(config.model, config.min_confidence).description
-    listed = read_table(spark, [listing(context.run.uri)])
+    listed = read_table(spark, [layout.photographs_uri(context.run.uri)])
     total = listed.count()
     tasks = max(spark.sparkContext.defaultParallelism, total // PHOTOGRAPHS_PER_TASK)
     classified = classify(listed.repartition(tasks, "photo"), config).persist(StorageLevel.DISK_ONLY)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml.config.clean_up import CleanUpConfig
-from ml.config.parameter import FlowConfig, describe, validate
+from ml.config.parameter import FlowConfig, OneOf, describe
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
-from ml.config.training import TIMEOUTS, StageName, TrainingConfig
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError
+from ml.flow.table import ALL_STAGES
 
 DEPLOYMENT_VARIABLE = "OPEN_IMAGES_CONFIG"
 
@@ -33,7 +34,7 @@ class Deployment(BaseModel):
         landing_schedule: When the landing is looked at, likewise.
         notify: Who is told of a run's end. The id of an Airflow connection or an http(s) address, to which JSON is
             posted; or the dotted path of an Airflow notifier with its arguments.
-        timeouts: Hours that Airflow gives the task of a stage, over those of `TIMEOUTS`.
+        timeouts: Hours that Airflow gives the task of a stage, over those of the table of stages.
         defaults: Of the training flow.
         prediction: Of the prediction flow.
         promotion: Of the promotion flow.
@@ -52,16 +53,15 @@ class Deployment(BaseModel):
         | Annotated[dict[Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")], dict[str, Any]], Field(min_length=1)]
         | None
     ) = None
-    timeouts: dict[StageName | Literal["predict"], Annotated[float, Field(gt=0.0)]] = {}
+    timeouts: dict[Annotated[str, OneOf(tuple(ALL_STAGES))], Annotated[float, Field(gt=0.0)]] = {}
     defaults: TrainingConfig = TrainingConfig()
     prediction: PredictionConfig = PredictionConfig()
     promotion: PromotionConfig = PromotionConfig()
     maintenance: CleanUpConfig = CleanUpConfig()
 
     def timeout(self, stage: str) -> float:
-        """The hours that Airflow gives the task of a stage."""
-        own = {str(name): hours for name, hours in self.timeouts.items()}
-        return own.get(stage, TIMEOUTS[stage])
+        """Return the hours that Airflow gives the task of a stage."""
+        return self.timeouts.get(stage, ALL_STAGES[stage].timeout)
 
     @field_validator("spark_conf", mode="before")
     @classmethod
@@ -73,14 +73,14 @@ class Deployment(BaseModel):
 
     @model_validator(mode="after")
     def _check_grace(self) -> Self:
-        longest = max(map(self.timeout, TIMEOUTS))
+        longest = max(map(self.timeout, ALL_STAGES))
         if self.maintenance.grace_hours <= longest:
             raise ValueError(f"maintenance.grace_hours must be more than the longest of timeouts, {longest:g}")
         return self
 
 
 def load_deployment() -> Deployment:
-    """Read the deployment's settings.
+    """Read the deployment's settings. Entry points call this and hand on what they read; nothing else does.
 
     Raises:
         ConfigurationError: The file cannot be read, is no mapping, or holds a wrong value.
@@ -115,12 +115,3 @@ def load_deployment() -> Deployment:
         return Deployment(**own, defaults=TrainingConfig(**content))
     except ValidationError as error:
         raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
-
-
-def parse_config(values: dict[str, Any]) -> TrainingConfig:
-    """Validate the parameters of the training flow on top of the deployment's defaults.
-
-    Raises:
-        ConfigurationError: With the name, the value and what is allowed, for each wrong field.
-    """
-    return validate(values, load_deployment().defaults)

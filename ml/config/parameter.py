@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 from ml.errors import ConfigurationError
+from ml.flow.stage import Stage
 
 
 def field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
     """A parameter: its default, and what form, command line and documentation say of it."""
     return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotate a text that is one of some names which only the running program knows, as `Literal` does for others."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        """Validate, and describe in the JSON schema, as pydantic does a `Literal`."""
+        return core_schema.literal_schema(list(self.names))
 
 
 class FlowConfig(BaseModel):
@@ -25,6 +40,19 @@ class FlowConfig(BaseModel):
 
 
 F = TypeVar("F", bound=FlowConfig)
+
+
+def check_fields(kind: type[FlowConfig], stages: Iterable[Stage]) -> None:
+    """Refuse a row of the table of stages that names a field which the flow's configuration lacks.
+
+    Such a parameter would be missing from the stage's key, so that old work would count as done.
+
+    Raises:
+        ValueError: It names the stage and the field.
+    """
+    for stage in stages:
+        if unknown := stage.declared_fields - set(kind.model_fields):
+            raise ValueError(f"Stage {stage.name} names {', '.join(sorted(unknown))}, which {kind.__name__} lacks.")
 
 
 def validate(values: dict[str, Any], defaults: F) -> F:

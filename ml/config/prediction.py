@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
-from ml.config.parameter import FlowConfig, field
+from ml.config.parameter import FlowConfig, OneOf, check_fields, field
+from ml.flow.table import PREDICT
 
 
 class PredictionConfig(FlowConfig):
@@ -50,6 +51,9 @@ class PredictionConfig(FlowConfig):
         ge=0,
         le=10_000,
     )
-    force: Literal["predict"] | None = field(
+    force: Annotated[str, OneOf((PREDICT.name,))] | None = field(
         None, "Run", "Redo from stage", "Redo this stage, although it is found done."
     )
+
+
+check_fields(PredictionConfig, [PREDICT])

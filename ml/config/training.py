@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime
 import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml.config.parameter import FlowConfig, field
+from ml.config.parameter import FlowConfig, OneOf, check_fields, field
+from ml.flow.table import STAGES
 
 FACE = "Human face"  # the class of which the labels are perceived gender presentation
-StageName = Literal["extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate", "compare"]
 # The backbones of keras.applications that take chips as small as ours; named here, because this module loads no Keras.
 BACKBONES = (
     *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
@@ -22,11 +22,6 @@ BACKBONES = (
     *(f"ResNet{depth}{version}" for version in ("", "V2") for depth in (50, 101, 152)),
     *("VGG16", "VGG19"),
 )
-# Hours that Airflow gives a stage's task unless the deployment says otherwise: enough for all of Open Images.
-TIMEOUTS: dict[str, float] = {
-    **{"extract": 6.0, "explore": 6.0, "join_labels": 6.0, "chip": 24.0, "featurize": 12.0, "train": 48.0},
-    **{"evaluate": 6.0, "compare": 6.0, "predict": 48.0},
-}
 NETWORK_NAMES = ("compact", "notebook", *(f"transfer:{name}" for name in BACKBONES))
 
 
@@ -272,7 +267,7 @@ class TrainingConfig(FlowConfig):
         min_length=1,
         examples=["/data/storage/stages/train/<key>/attempts/<attempt>"],
     )
-    force: StageName | None = field(
+    force: Annotated[str, OneOf(tuple(STAGES))] | None = field(
         None, "Run", "Redo from stage", "Redo this stage and all that follow it, although they are found done."
     )
 
@@ -321,3 +316,6 @@ class TrainingConfig(FlowConfig):
     def label_classes(self) -> dict[str, str]:
         """Class name to the label it gives."""
         return {name: label for label, names in self.labels.items() for name in names}
+
+
+check_fields(TrainingConfig, STAGES.values())

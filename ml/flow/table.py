@@ -1,70 +1,191 @@
-"""The stages of the two flows, those of training in order, and what each depends on."""
+"""The table of stages, and what follows from it. To add a stage, add a row here and the file that does the work.
+
+A row says everything about a stage: `ml.flow.stage.Stage` explains its columns. The DAG's tasks and arrows, the command
+line, timeouts, the choices of `force`, links, report pages and ledgers derive from the rows and their order.
+"""
 
 from __future__ import annotations
 
-from ml.flow.stage import Stage
+from collections.abc import Iterator
+
+from ml.flow.stage import Ledger, Page, Stage
+
+
+def check_rows(*rows: Stage) -> dict[str, Stage]:
+    """Return the stages of a flow by name, in order.
+
+    Raises:
+        ValueError: A row is wrong: it names a stage that does not come before it, or a process stage has no body.
+    """
+    stages: dict[str, Stage] = {}
+    for stage in rows:
+        if unknown := {*stage.inputs, *stage.reads} - set(stages):
+            raise ValueError(f"Stage {stage.name} reads {', '.join(sorted(unknown))}, of which no row stands above it.")
+        if (stage.engine == "process") != bool(stage.body):
+            raise ValueError(f"Stage {stage.name} needs a body if it runs in a process, and none on Spark.")
+        stages[stage.name] = stage
+    return stages
+
 
 _CLASSES = ("chip_class", "labels")
 
-STAGES: dict[str, Stage] = {
-    stage.name: stage
-    for stage in (
-        Stage("extract", 3, (*_CLASSES, "max_fault_share"), sources=("delivery", "tables"), by_delivery=True),
-        Stage("explore", 2, _CLASSES, inputs=("extract",), sources=("photographs",)),
-        Stage(
-            "join_labels",
-            3,
-            (*_CLASSES, "label_strategy", "containment", "images_per_label"),
-            inputs=("extract",),
-            sources=("listings",),
+STAGES = check_rows(
+    Stage(
+        name="extract",
+        version=3,
+        engine="spark",
+        timeout=6.0,
+        purpose="Read, type, check and count the release's tables.",
+        leaves="typed tables of the release",
+        pushes="counts of rows, nulls, faults",
+        fields=(*_CLASSES, "max_fault_share"),
+        sources=("delivery", "tables"),
+        by_delivery=True,
+    ),
+    Stage(
+        name="explore",
+        version=2,
+        engine="spark",
+        timeout=6.0,
+        purpose="Count and plot the whole release.",
+        leaves="plots and a contact sheet",
+        pushes="the analyses",
+        fields=_CLASSES,
+        inputs=("extract",),
+        sources=("photographs",),
+    ),
+    Stage(
+        name="join_labels",
+        version=3,
+        engine="spark",
+        timeout=6.0,
+        purpose="Give each face a label, or the reason why it has none.",
+        leaves="one row a face: label, or why not",
+        pushes="ledger of reasons",
+        fields=(*_CLASSES, "label_strategy", "containment", "images_per_label"),
+        inputs=("extract",),
+        sources=("listings",),
+        ledger=Ledger("{chip_class} boxes of the release, by what became of them", kept="labelled"),
+    ),
+    # A later delivery changes nothing for those before it, unless it changes their faces.
+    Stage(
+        name="chip",
+        version=3,
+        engine="spark",
+        timeout=24.0,
+        purpose="Cut every labelled face out of its photograph.",
+        leaves="upright square face chips",
+        pushes="ledger of reasons",
+        fields=("min_face_size", "margin", "max_fault_share"),
+        inputs=("join_labels",),
+        sources=("delivery", "photographs", "faces"),
+        by_delivery=True,
+        ledger=Ledger("Labelled boxes, by what became of their chip", kept="chipped"),
+    ),
+    Stage(
+        name="featurize",
+        version=2,
+        engine="spark",
+        timeout=12.0,
+        purpose="Turn the chips into shuffled tensors, in shards by split.",
+        leaves="shuffled tensors by split",
+        pushes="faces by split and label",
+        fields=(*_CLASSES, "chip_size", "split", "validation_share", "test_share", "seed"),
+        inputs=("chip",),
+    ),
+    Stage(
+        name="train",
+        version=5,
+        engine="process",
+        timeout=48.0,
+        body="ml.stages.train:train",
+        purpose="Train the network of a run.",
+        leaves="network, history, curves",
+        pushes="best epoch, validation metrics, URIs",
+        fields=(
+            *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "optimizer"),
+            *("learning_rate", "schedule", "weight_decay", "label_smoothing", "averaging", "augment", "mixing"),
+            *("patience", "balance", "min_faces", "seed"),
         ),
-        # A later delivery changes nothing for those before it, unless it changes their faces.
-        Stage(
-            "chip",
-            3,
-            ("min_face_size", "margin", "max_fault_share"),
-            inputs=("join_labels",),
-            sources=("delivery", "photographs", "faces"),
-            by_delivery=True,
+        files=("backbone_weights",),
+        inputs=("featurize",),
+        # How often a checkpoint is written changes nothing in the model; the class names the MLflow experiment.
+        unkeyed=("checkpoint_minutes", "chip_class"),
+    ),
+    # The report shows the exploratory plots, so it waits for them.
+    Stage(
+        name="evaluate",
+        version=4,
+        engine="process",
+        timeout=6.0,
+        body="ml.stages.evaluate:evaluate",
+        purpose="Evaluate the model of a run on its test split and write the report.",
+        leaves="`report.html`, model card, metrics, plots",
+        pushes="metrics with intervals, URIs",
+        fields=("labels", "threshold", "min_confidence"),
+        inputs=("explore", "featurize", "train"),
+        reads=("extract", "join_labels", "chip"),
+        # The report and the card name these. What they shaped came in by the inputs.
+        unkeyed=(
+            *("release", "chip_class", "label_strategy", "split", "network"),
+            *("chip_size", "margin", "min_face_size"),
         ),
-        Stage(
-            "featurize",
-            2,
-            (*_CLASSES, "chip_size", "split", "validation_share", "test_share", "seed"),
-            inputs=("chip",),
-        ),
-        Stage(
-            "train",
-            5,
-            (
-                *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "optimizer"),
-                *("learning_rate", "schedule", "weight_decay", "label_smoothing", "averaging", "augment", "mixing"),
-                *("patience", "balance", "min_faces", "seed"),
-            ),
-            inputs=("featurize",),
-            files=("backbone_weights",),
-        ),
-        # The report shows the exploratory plots, so it waits for them.
-        Stage("evaluate", 4, ("labels", "threshold", "min_confidence"), inputs=("explore", "featurize", "train")),
-        # The other model is named by its attempt, which never changes.
-        Stage("compare", 2, ("labels", "baseline"), inputs=("featurize", "train")),
-    )
-}
+        pages=(Page("report", "report.html", "Whole report"), Page("card", "model_card.md", "Model card")),
+    ),
+    # The other model is named by its attempt, which never changes.
+    Stage(
+        name="compare",
+        version=2,
+        engine="process",
+        timeout=6.0,
+        body="ml.stages.compare:compare",
+        purpose="Compare the model of a run with its baseline, another training's model, on the same test faces.",
+        leaves="this model beside that of `baseline`; skipped without one",
+        pushes="differences with intervals, URIs",
+        fields=("labels", "baseline"),
+        inputs=("featurize", "train"),
+        only_with="baseline",
+        pages=(Page("comparison", "compare.html", "Comparison"),),
+    ),
+)
 # The prediction flow's; its model is named by its attempt too.
 PREDICT = Stage(
-    "predict", 2, ("photographs", "min_confidence", "sample", "max_fault_share"), sources=("photographs", "model")
+    name="predict",
+    version=2,
+    engine="spark",
+    timeout=48.0,
+    purpose="Classify the faces of a folder or bucket of photographs.",
+    leaves="tables `faces` and `photographs`, some annotated photographs",
+    pushes="faces by label, ledger of photographs",
+    fields=("photographs", "min_confidence", "sample", "max_fault_share"),
+    sources=("photographs", "model"),
+    unkeyed=("model",),  # its digest is a source
 )
+ALL_STAGES = {**STAGES, PREDICT.name: PREDICT}
 
 
 def find_stage(name: str) -> Stage:
-    """The stage of that name, of either flow."""
-    return PREDICT if name == PREDICT.name else STAGES[name]
+    """Return the stage of that name, of either flow."""
+    return ALL_STAGES[name]
 
 
-def followers(name: str) -> set[str]:
-    """The stage and all that depend on it, directly or not."""
+def downstream_of(name: str) -> set[str]:
+    """Return the stage and all that depend on it, directly or not."""
     found = {name}
     for stage in STAGES.values():  # in order, so that one pass is enough
         if found & set(stage.inputs):
             found.add(stage.name)
     return found
+
+
+def arrows() -> Iterator[tuple[str, str]]:
+    """Yield which stage runs right before which: each stage's inputs, without those that another input waits for."""
+    for stage in STAGES.values():
+        for name in stage.inputs:
+            if not any(other in downstream_of(name) for other in stage.inputs if other != name):
+                yield name, stage.name
+
+
+def find_page(name: str) -> tuple[Stage, Page]:
+    """Return the page of that name, and the stage that writes it."""
+    return next((stage, page) for stage in ALL_STAGES.values() for page in stage.pages if page.name == name)

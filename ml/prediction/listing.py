@@ -85,8 +85,3 @@ def write_listing(photographs: Iterable[Listed], uri: str) -> tuple[int, str]:
                 line = f"{listed.path}\0{listed.bytes}\0{listed.state}"
                 total = (total + int.from_bytes(hashlib.sha256(line.encode()).digest())) % (1 << 256)
     return count, f"{total:064x}"
-
-
-def listing(run_uri: str) -> str:
-    """The URI of the listing in a run folder."""
-    return storage.join(run_uri, "photographs.parquet")

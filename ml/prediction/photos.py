@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.prediction.files import Outcome, PredictionFiles
 from ml.prediction.listing import SUFFIXES, escaped
@@ -19,7 +20,9 @@ from ml.vision.detection import decode_upright, find_faces
 TOLD_FAULTS = 20  # more are only counted in the error's message; the files name all
 
 
-def predict_photos(given: list[Path], out: Path, model: str | None, storage: str, min_confidence: float) -> None:
+def predict_photos(
+    given: list[Path], out: Path, model: str | None, storage: str, min_confidence: float, defaults: TrainingConfig
+) -> None:
     """Find the faces of photographs, classify them, and write annotated copies, `predictions.csv` and `.json`.
 
     Photographs are read one after the other, so their number does not matter to memory. What cannot be read is listed
@@ -32,6 +35,7 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
         model: Attempt folder of stage `train`; None for the champion's, or the newest where nothing was promoted.
         storage: Storage root, in which champion and newest are looked for.
         min_confidence: Below this probability of the label that a face would be given, it is `unknown`.
+        defaults: The deployment's, whose `chip_class` names the champion's registered model.
 
     Raises:
         ConfigurationError: There is no model, or `out` will not do.
@@ -39,7 +43,7 @@ def predict_photos(given: list[Path], out: Path, model: str | None, storage: str
         ResourceError: `out` cannot be written.
     """
     _check_out(given, out)
-    attempt = train_attempt(model or default_model(storage))
+    attempt = train_attempt(model or default_model(storage, defaults))
     predictor = load_predictor(attempt, min_confidence)
     faults: list[str] = []
     seen: Counter[str] = Counter()

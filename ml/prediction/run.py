@@ -6,13 +6,16 @@ import logging
 from typing import Any
 
 from ml import storage
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.config.parameter import validate
 from ml.config.prediction import PredictionConfig
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
-from ml.prediction.listing import list_photographs, listing, write_listing
+from ml.prediction.listing import list_photographs, write_listing
 from ml.tracking.registry import Registry
-from ml.workflow.attempt import stays
+from ml.workflow import layout
+from ml.workflow.attempt import is_committed
+from ml.workflow.folder import read_pin, runs_with
 from ml.workflow.manifest import load_manifest
 from ml.workflow.run import FlowRun, slug
 
@@ -25,14 +28,13 @@ def newest_model(root: str) -> str:
     Raises:
         ConfigurationError: No run has trained a model yet.
     """
-    runs = storage.join(storage.normalise(root), "runs")
     found = []
-    for path in storage.list_files(runs):
-        if path.endswith("/pins/train.json"):
-            try:
-                found.append(load_manifest(str(storage.read_json(storage.join(runs, path))["attempt"])))
-            except DataError as error:  # removed since, perhaps to free space
-                log.warning("passed over: %s", error)
+    for uri in runs_with(storage.normalise(root), "train"):
+        try:
+            if pin := read_pin(layout.pin_uri(uri, "train")):
+                found.append(load_manifest(pin.attempt))
+        except DataError as error:  # removed since, perhaps to free space
+            log.warning("passed over: %s", error)
     if not found:
         raise ConfigurationError(
             f"No run in {root} has trained a model yet.", "Run `make demo` first, or name a --model."
@@ -40,13 +42,13 @@ def newest_model(root: str) -> str:
     return max(found, key=lambda manifest: manifest.finished).uri
 
 
-def default_model(root: str) -> str:
+def default_model(root: str, defaults: TrainingConfig) -> str:
     """The train attempt of the champion of the deployment's `chip_class`; without one that which finished last.
 
     Raises:
         ConfigurationError: No run has trained a model yet.
     """
-    registry = Registry(storage.normalise(root), load_deployment().defaults)
+    registry = Registry(storage.normalise(root), defaults)
     if champion := registry.champion():
         log.info("the model is the champion: %s, %s", champion.title, champion.train)
         return champion.train
@@ -68,23 +70,25 @@ def train_attempt(model: str) -> str:
     return manifest.uri
 
 
-def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[PredictionConfig]:
+def open_prediction(
+    root: str, run_id: str, values: dict[str, Any], deployment: Deployment
+) -> FlowRun[PredictionConfig]:
     """Validate the parameters, list the photographs, choose the model, and write the run folder.
 
     Raises:
         ConfigurationError: A parameter is wrong or there is no model.
         DataError: There are no photographs.
     """
-    config = validate(values, load_deployment().prediction)
+    config = validate(values, deployment.prediction)
     photographs = storage.normalise(config.photographs)
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
     root = storage.normalise(root)
-    model = train_attempt(config.model or default_model(root))
+    model = train_attempt(config.model or default_model(root, deployment.defaults))
     # Settled from here on: the job may run in another folder, and later; what comes by then is not of this run.
     config = config.model_copy(update={"photographs": photographs, "model": model})
     name = slug(run_id, "prediction")
-    uri = listing(storage.join(root, "runs", name))
+    uri = layout.photographs_uri(layout.run_uri(root, name))
     count, digest = write_listing(list_photographs(photographs), uri)
     if not count:
         storage.remove(uri)
@@ -92,6 +96,6 @@ def open_prediction(root: str, run_id: str, values: dict[str, Any]) -> FlowRun[P
     run = FlowRun(root, name, run_id, config, {"photographs": digest, "model": model})
     run.write()
     # The listing may take long. From here on the run holds its model, unless maintenance was removing it by then.
-    if not stays(model):
+    if not is_committed(model):
         raise DataError(f"The model {model} was removed meanwhile.", "Name another model, or start the run again.")
     return run

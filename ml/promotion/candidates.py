@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ml import storage
 from ml.errors import ConfigurationError, DataError
+from ml.workflow.folder import TRAINING, read_run_record, runs_with
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import Run, load_run
 
@@ -51,17 +52,14 @@ def candidate_of(run_uri: str, evaluated: str | None = None) -> Candidate:
 
 def evaluated_runs(root: str) -> Iterator[Candidate]:
     """The candidates of all training runs below a storage root, in no order; what is no longer whole is passed over."""
-    runs = storage.join(storage.normalise(root), "runs")
-    for path in storage.list_files(runs):
-        if path.endswith("/pins/evaluate.json"):
-            uri = storage.join(runs, path.removesuffix("/pins/evaluate.json"))
-            try:
-                # A promotion pins what it decides about, and is no training.
-                if storage.read_json(storage.join(uri, "run.json")).get("flow", "training") == "training":
-                    yield candidate_of(uri)
-            # Removed since, perhaps to free space, or of an earlier version of this program.
-            except (ConfigurationError, DataError, FileNotFoundError) as error:
-                log.warning("passed over: %s", error)
+    for uri in runs_with(storage.normalise(root), "evaluate"):
+        try:
+            record = read_run_record(uri)
+            # A promotion pins what it decides about, and is no training.
+            if record and record.flow == TRAINING:
+                yield candidate_of(uri)
+        except (ConfigurationError, DataError) as error:  # removed since, or of an earlier version of this program
+            log.warning("passed over: %s", error)
 
 
 def newest_candidate(root: str) -> Candidate:

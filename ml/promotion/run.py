@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.config.parameter import validate
 from ml.config.promotion import ComparisonConfig, PromotionConfig
 from ml.config.training import TrainingConfig
@@ -23,7 +23,8 @@ from ml.errors import ConfigurationError, DataError
 from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
 from ml.promotion.gate import Verdict, as_of_rule, judge
 from ml.tracking.registry import Decision, Registry, Version
-from ml.workflow.attempt import stays
+from ml.workflow import layout
+from ml.workflow.attempt import is_committed
 from ml.workflow.manifest import load_manifest
 from ml.workflow.run import load_run, slug
 
@@ -56,14 +57,19 @@ class Promotion(BaseModel):
 
 
 def open_promotion(
-    root: str, run_id: str, values: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = ()
+    root: str,
+    run_id: str,
+    values: Mapping[str, Any],
+    deployment: Deployment,
+    events: Sequence[Mapping[str, Any]] = (),
 ) -> Promotion:
     """Validate the parameters, choose and register the candidate, and write the run folder.
 
     Args:
         root: The storage root.
         run_id: Of the promotion, Airflow's for instance.
-        values: The parameters.
+        values: The parameters, on top of the deployment's.
+        deployment: The deployment's settings.
         events: What the asset events that the run is about say of evaluations (see `ProcessStageOperator`). Of their
             candidates it takes the one that knew most, of those about which something is to be decided.
 
@@ -73,9 +79,9 @@ def open_promotion(
         ConfigurationError: A parameter is wrong, or there is no candidate.
         DataError: What the candidate's run left is gone.
     """
-    config = validate(dict(values), load_deployment().promotion)
+    config = validate(dict(values), deployment.promotion)
     root = storage.normalise(root)
-    candidate, version, champion = _choose(root, config, events)
+    candidate, version, champion = _choose(root, config, deployment.defaults, events)
     compares = champion is not None and config.compare
     # The candidate's own run, so that the comparison is made and kept as if that run had asked for it.
     run = dataclasses.replace(
@@ -88,15 +94,15 @@ def open_promotion(
             ).model_dump()
         ),
     )
-    for name in ("verdict.json", "decision.json"):  # of a run of the same id before
-        storage.remove(storage.join(run.uri, name))
+    for uri in (layout.verdict_uri(run.uri), layout.decision_uri(run.uri)):  # of a run of the same id before
+        storage.remove(uri)
     run.write()
     for manifest in (load_manifest(candidate.evaluated.inputs["featurize"]), candidate.trained, candidate.evaluated):
         run.pin(manifest)
-        if not stays(manifest.uri):  # maintenance had begun to remove it before it was pinned
+        if not is_committed(manifest.uri):  # maintenance had begun to remove it before it was pinned
             raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a candidate that is still there.")
     promotion = Promotion(run=run.uri, config=config, candidate=version, champion=champion, compares=compares)
-    storage.write_json(storage.join(run.uri, "promotion.json"), promotion.model_dump(mode="json"))
+    storage.write_json(layout.promotion_uri(run.uri), promotion.model_dump(mode="json"))
     return promotion
 
 
@@ -107,7 +113,7 @@ def load_promotion(run_uri: str) -> Promotion:
         ConfigurationError: The run is none of the promotion flow.
     """
     try:
-        return Promotion.model_validate(storage.read_json(storage.join(run_uri, "promotion.json")))
+        return Promotion.model_validate(storage.read_json(layout.promotion_uri(run_uri)))
     except FileNotFoundError as error:
         raise ConfigurationError(f"{run_uri} is no run of the promotion flow.", "Start a promotion.") from error
 
@@ -126,7 +132,7 @@ def gate(run_uri: str) -> Verdict:
         _registry(promotion).note_comparison(promotion.candidate.number, run.run_id)
     evaluation = run.pinned("evaluate").metrics
     verdict = judge(promotion.candidate, promotion.champion, evaluation, comparison, promotion.config)
-    storage.write_json(storage.join(run_uri, "verdict.json"), verdict.model_dump(mode="json"))
+    storage.write_json(layout.verdict_uri(run_uri), verdict.model_dump(mode="json"))
     if not verdict.passed:
         _record(promotion, "refused", f"by the gate ({verdict.reasons})")
     return verdict
@@ -143,7 +149,7 @@ def promote(run_uri: str, how: str) -> Version:
         ConfigurationError: The gate has not passed it, or the champion is no longer that of the verdict.
     """
     promotion = load_promotion(run_uri)
-    told = storage.join(run_uri, "verdict.json")
+    told = layout.verdict_uri(run_uri)
     if not storage.exists(told) or not storage.read_json(told)["passed"]:
         raise ConfigurationError(
             f"The gate has not passed {promotion.candidate.title} in {run_uri}.", "See verdict.json in that folder."
@@ -195,11 +201,11 @@ def move_back(root: str, config: TrainingConfig, how: str, run_id: str) -> tuple
 
 
 def _choose(
-    root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]
+    root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
 ) -> tuple[Candidate, Version, Version | None]:
     """The candidate that is to be decided about, its version, and the champion."""
     reasons = []
-    for candidate in _candidates(root, config, events):
+    for candidate in _candidates(root, config, defaults, events):
         registry = Registry(root, candidate.run.config)
         run = candidate.run
         version = registry.register(
@@ -216,10 +222,12 @@ def _choose(
     raise NothingToDecideError("\n".join(reasons))
 
 
-def _candidates(root: str, config: PromotionConfig, events: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+def _candidates(
+    root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
+) -> list[Candidate]:
     """What may be decided about, at least one; the one that knew most comes first."""
     if config.candidate and config.candidate.isdecimal():
-        version = Registry(root, load_deployment().defaults).version(int(config.candidate))
+        version = Registry(root, defaults).version(int(config.candidate))
         return [candidate_of(version.run, version.evaluate)]
     if config.candidate:
         return [candidate_of_training(root, config.candidate)]
@@ -268,7 +276,7 @@ def _check_worth_deciding(
 
 def _record(promotion: Promotion, decision: Decision, how: str) -> None:
     _registry(promotion).decide(promotion.candidate.number, decision, how)
-    storage.write_json(storage.join(promotion.run, "decision.json"), {"decision": decision, "how": how})
+    storage.write_json(layout.decision_uri(promotion.run), {"decision": decision, "how": how})
 
 
 def _registry(promotion: Promotion) -> Registry:

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,7 +29,8 @@ class Delivery(BaseModel):
         uri: Its folder.
         tables: Digest of its annotation files.
         photographs: Digest of its photographs, or of their address where they lie behind http.
-        listing: Digest of the photographs' names, under which `listing_uri` keeps them; empty where nobody needs them.
+        listing: Digest of the photographs' names, under which `DeliveryCache` keeps them; empty where nothing needs
+            them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,7 +47,23 @@ class Delivery(BaseModel):
         return None if self.name == UNDATED else datetime.date.fromisoformat(self.name)
 
 
-def identify(name: str, release: Release, root: str) -> Delivery:
+class DeliveryCache(NamedTuple):
+    """Folders for what is computed once of a delivery.
+
+    Attributes:
+        digests: Of the digests of its files.
+        listings: Of the names of its photographs: Parquet with the columns subset and image_id.
+    """
+
+    digests: str
+    listings: str
+
+    def listing_uri(self, listing: str) -> str:
+        """Return where the names of a delivery's photographs are kept."""
+        return storage.join(self.listings, f"{listing}.parquet")
+
+
+def identify(name: str, release: Release, cache: DeliveryCache) -> Delivery:
     """Give a delivery the digests by which it is known.
 
     Those of a dated one, which never changes after its note was written, are computed once and kept.
@@ -53,21 +71,20 @@ def identify(name: str, release: Release, root: str) -> Delivery:
     Args:
         name: The delivery's name.
         release: Its files.
-        root: The storage root, where digests and listings are kept.
+        cache: Where digests and listings are kept.
 
     Raises:
         DataError: It holds another number of photographs than its note states.
     """
-    digests = storage.join(root, "digests")
     entry = ""
     if name != UNDATED and release.holds_photographs:  # those of another place may come at any time
         fs, path = storage.filesystem(storage.join(release.uri, NOTE))
         info = fs.info(path)
         state = repr([release.uri, info["size"], modified(info)])
-        entry = storage.join(digests, f"delivery-{hashlib.sha256(state.encode()).hexdigest()[:32]}.json")
+        entry = storage.join(cache.digests, f"delivery-{hashlib.sha256(state.encode()).hexdigest()[:32]}.json")
         if storage.exists(entry):
             return Delivery.model_validate(storage.read_json(entry))
-    tables = tables_digest(release, digests)
+    tables = tables_digest(release, cache.digests)
     if not entry:
         return Delivery(name=name, uri=release.uri, tables=tables, photographs=release.photographs.digest())
     listing = list(release.photographs.list())
@@ -76,18 +93,13 @@ def identify(name: str, release: Release, root: str) -> Delivery:
         uri=release.uri,
         tables=tables,
         photographs=listing_digest(listing),
-        listing=_keep_listing(name, release, listing, root),
+        listing=_keep_listing(name, release, listing, cache),
     )
     storage.write_json(entry, delivery.model_dump(mode="json"))
     return delivery
 
 
-def listing_uri(root: str, listing: str) -> str:
-    """Where the names of a delivery's photographs are kept: Parquet with the columns subset and image_id."""
-    return storage.join(root, "listings", f"{listing}.parquet")
-
-
-def _keep_listing(name: str, release: Release, listing: Iterable[Listed], root: str) -> str:
+def _keep_listing(name: str, release: Release, listing: Iterable[Listed], cache: DeliveryCache) -> str:
     """Keep the names of a delivery's photographs, and return the digest of them under which they are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -100,7 +112,7 @@ def _keep_listing(name: str, release: Release, listing: Iterable[Listed], root: 
             f"Bring the photographs that are missing and write its {NOTE} anew.",
         )
     digest = hashlib.sha256(repr(names).encode()).hexdigest()[:32]
-    uri = listing_uri(root, digest)
+    uri = cache.listing_uri(digest)
     if not storage.exists(uri):
         columns = {"subset": [subset for subset, _ in names], "image_id": [image_id for _, image_id in names]}
         buffer = pa.BufferOutputStream()

@@ -15,7 +15,7 @@ from typing import Any
 
 from ml import storage
 from ml.errors import DataError, NothingNewError
-from ml.release.delivery import UNDATED, identify
+from ml.release.delivery import UNDATED, DeliveryCache, identify
 from ml.release.layout import CLASSES
 from ml.release.note import NOTE, count, is_date, read_note
 from ml.release.release import Release, check_columns, find_release
@@ -125,7 +125,7 @@ def note_digest(landing: str, name: str) -> str:
     return hashlib.sha256(storage.read_bytes(storage.join(landing, name, NOTE))).hexdigest()
 
 
-def announcement(landing: str, name: str, photographs: str | None, root: str) -> dict[str, Any]:
+def announcement(landing: str, name: str, photographs: str | None, cache: DeliveryCache) -> dict[str, Any]:
     """What the landing's event says of a delivery: date, digests, and counts of rows and photographs.
 
     Raises:
@@ -135,7 +135,7 @@ def announcement(landing: str, name: str, photographs: str | None, root: str) ->
     note = read_note(uri, name)
     release = find_release(storage.join(uri, name), photographs)
     check_columns(release)
-    delivery, counted = identify(name, release, root), count(name, release)
+    delivery, counted = identify(name, release, cache), count(name, release)
     for file, stated in note.rows.items():
         if counted.rows.get(file) != stated:
             raise DataError(

@@ -44,11 +44,7 @@ def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[st
         metrics=["accuracy", "roc_auc"],
         eval_results=[_result(*row) for row in _headline(metrics) if row[2] is not None],
     )
-    rows = [
-        row
-        for row in parameters(config.model_dump(mode="json"))
-        if row["section"] in TRAINING_SECTIONS and row["value"]
-    ]
+    rows = [row for row in parameters(context.run.parameters) if row["section"] in TRAINING_SECTIONS and row["value"]]
     content = (
         templates()
         .get_template("model_card.md.j2")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ml.workflow.execution import Context
     from ml.workflow.manifest import Manifest
 
-BESIDE = ("evaluate", "compare")  # this stage itself, and one that works at the same time
 CREDITS = ("image_id", "author", "title", "landing_url", "license")
 
 
@@ -56,7 +55,7 @@ def render_report(
         figures: Its PNG files by name.
         shown_images: ImageIDs of the faces in the contact sheets, for their credits.
     """
-    config, pins = context.config, context.run.pins()
+    config = context.config
     explore = context.inputs.get("explore")
     splits = context.inputs["featurize"].record(FeaturesRecord).faces
     return (
@@ -75,11 +74,11 @@ def render_report(
             validation=_validation(context.inputs["train"].metrics),
             splits=splits,
             total_faces=sum(sum(faces.values()) for faces in splits.values()),
-            ledgers=ledgers(pins, config.chip_class),
+            ledgers=ledgers(context.inputs, config.chip_class),
             explored=_explore_figures(explore) if explore else {},
             credits=photo_credits(context, shown_images),
-            parameters=parameters(config.model_dump(mode="json")),
-            stages=[*(_stage(m) for name, m in pins.items() if name not in BESIDE), _this_attempt(context)],
+            parameters=parameters(context.run.parameters),
+            stages=[*map(_stage, context.inputs.values()), _this_attempt(context)],
             versions=context.inputs["train"].versions,
         )
     )
@@ -123,12 +122,12 @@ def _explore_figures(explore: Manifest) -> dict[str, bytes]:
 
 def photo_credits(context: Context, shown_images: Iterable[str]) -> list[dict[str, Any]]:
     """Author, title, page and licence of the photographs that are shown, as far as the release names them."""
-    pins, explore, images = context.run.pins(), context.inputs.get("explore"), set(shown_images)
+    explore, images = context.inputs.get("explore"), set(shown_images)
     found: dict[str, dict[str, Any]] = {}
     if explore and any(file.path == "explore.json" for file in explore.files):
         for row in storage.read_json(explore.file("explore.json")).get("photographs shown", []):
             found[row["image_id"]] = row
-    extract = pins.get("extract")
+    extract = context.inputs.get("extract")
     if extract and (tables := extract.table("images")):
         fs, _ = storage.filesystem(tables[0])
         paths = [storage.filesystem(uri)[1] for uri in tables]

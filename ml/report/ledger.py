@@ -6,16 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ml.config.training import TrainingConfig
+from ml.flow.stage import Ledger
+from ml.flow.table import STAGES
 
 if TYPE_CHECKING:
     from ml.workflow.manifest import Manifest
-
-
-# The stages that keep or drop faces: what a stage's ledger counts, and its row that goes on to the next stage.
-LEDGERS = (
-    ("join_labels", "{chip_class} boxes of the release, by what became of them", "labelled"),
-    ("chip", "Labelled boxes, by what became of their chip", "chipped"),
-)
 
 
 def ledgers(pins: Mapping[str, Manifest], chip_class: str) -> list[dict[str, Any]]:
@@ -26,16 +21,20 @@ def ledgers(pins: Mapping[str, Manifest], chip_class: str) -> list[dict[str, Any
         chip_class: Open Images class whose boxes are cut out.
     """
     return [
-        {
-            "stage": stage,
-            "title": title.format(chip_class=chip_class),
-            "kept": kept,
-            "rows": sorted(pins[stage].ledger.items(), key=lambda row: (row[0] != kept, -row[1])),
-            "total": sum(pins[stage].ledger.values()),
-        }
-        for stage, title, kept in LEDGERS
-        if stage in pins
+        _ledger(stage.name, stage.ledger, pins[stage.name].ledger, chip_class)
+        for stage in STAGES.values()
+        if stage.ledger and stage.name in pins
     ]
+
+
+def _ledger(stage: str, ledger: Ledger, counts: Mapping[str, int], chip_class: str) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "title": ledger.title.format(chip_class=chip_class),
+        "kept": ledger.kept,
+        "rows": sorted(counts.items(), key=lambda row: (row[0] != ledger.kept, -row[1])),
+        "total": sum(counts.values()),
+    }
 
 
 def parameters(values: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -9,11 +9,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from ml import storage
-from ml.workflow.attempt import CLAIM, REMOVAL
+from ml.workflow import layout
 from ml.workflow.supervision import lives
 
 Kind = Literal["run", "attempt", "checkpoints", "mark", "plan"]
-MANIFEST, ERROR = "manifest.json", "error.json"
 
 
 class Item(BaseModel):
@@ -57,24 +56,24 @@ class Group:
     @property
     def modified(self) -> float:
         """When it was last written, but for the mark, which is maintenance's own."""
-        return max((stat.modified for path, stat in self.files.items() if path != REMOVAL), default=0.0)
+        return max((stat.modified for path, stat in self.files.items() if path != layout.REMOVAL), default=0.0)
 
     @property
     def committed(self) -> bool:
-        return MANIFEST in self.files
+        return layout.MANIFEST in self.files
 
     @property
     def claim(self) -> dict[str, str]:
         """Who writes the attempt: `run`, its folder's name, and `job`, a process. Empty where no claim is left."""
         try:
-            return dict(storage.read_json(storage.join(self.uri, CLAIM)))
+            return dict(storage.read_json(layout.claim_uri(self.uri)))
         except FileNotFoundError:
             return {}
 
     @property
     def in_work(self) -> bool:
         """Whether a process of this host still writes the attempt; one that failed has said so."""
-        return not self.committed and ERROR not in self.files and lives(self.claim.get("job", ""))
+        return not self.committed and layout.ERROR not in self.files and lives(self.claim.get("job", ""))
 
     def item(self, kind: Kind, reason: str) -> Item:
         size = sum(stat.bytes for stat in self.files.values())

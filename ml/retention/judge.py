@@ -7,8 +7,11 @@ from collections.abc import Callable
 
 from ml import storage
 from ml.config.clean_up import CleanUpConfig
+from ml.config.deployment import Deployment
 from ml.retention.items import Group
-from ml.retention.references import Pins, RunFolder
+from ml.retention.references import HoldingRun, References
+from ml.workflow import layout
+from ml.workflow.folder import TRAINING
 
 IsRunning = Callable[[str, str], bool]  # by flow and run id
 LOOK_AGAIN = 60.0  # seconds
@@ -22,10 +25,10 @@ def unscheduled(flow: str, run_id: str) -> bool:
 class Judge:
     """Says of each thing below a storage root why it stays, by what was there at the last look."""
 
-    def __init__(self, root: str, config: CleanUpConfig, is_running: IsRunning) -> None:
+    def __init__(self, root: str, config: CleanUpConfig, deployment: Deployment, is_running: IsRunning) -> None:
         self.root, self.config, self.is_running = root, config, is_running
         self.now = datetime.datetime.now(datetime.UTC).timestamp()
-        self.pins = Pins(root)
+        self.references = References(root, deployment)
         self.look()
 
     def look(self) -> None:
@@ -33,15 +36,14 @@ class Judge:
         self.attempts: dict[str, Group] = {}
         self.checkpoints: dict[str, Group] = {}
         kinds = {"attempts": self.attempts, "checkpoints": self.checkpoints}
-        folder = storage.join(self.root, "stages")
-        for path, stat in storage.survey(folder).items():
-            stage, key, kind, name, *inner = [*path.split("/"), "", ""]
-            if kind in kinds and any(inner):
-                uri = "/".join((stage, key, kind, name))
-                group = kinds[kind].setdefault(uri, Group(storage.join(folder, uri)))
-                group.files[path.removeprefix(f"{uri}/")] = stat
-        self.pins.refresh()
-        evaluated = sorted((r for r in self.pins.runs.values() if r.evaluated), key=lambda r: r.modified, reverse=True)
+        for path, stat in storage.survey(layout.stages_uri(self.root)).items():
+            if found := layout.parse_stage_path(path):
+                group = Group(layout.uri_of_id(self.root, found.folder))
+                kinds[found.kind].setdefault(found.folder, group).files[found.inner] = stat
+        self.references.refresh()
+        evaluated = sorted(
+            (r for r in self.references.runs.values() if r.evaluated), key=lambda r: r.modified, reverse=True
+        )
         self.newest = {run.uri for run in evaluated[: self.config.keep_runs]}
         self.busy = self._busy()
         self.looked = datetime.datetime.now(datetime.UTC).timestamp()
@@ -51,7 +53,7 @@ class Judge:
         if datetime.datetime.now(datetime.UTC).timestamp() > self.looked + LOOK_AGAIN:
             self.look()
         else:
-            self.pins.refresh()
+            self.references.refresh()
 
     def young(self, modified: float) -> bool:
         """Whether something was written within the grace period."""
@@ -64,28 +66,28 @@ class Judge:
 
     def run_stays(self, name: str) -> str | None:
         """Why a run folder stays, or None."""
-        run = self.pins.runs[name]
+        run = self.references.runs[name]
         if not run.run_id:  # open_run writes its `run.json` at once; a removal begins with it
             return "within the grace period" if self.young(run.modified) else None
         if not self.old(run.modified):
             return "not old enough"
         if run.uri in self.newest:
             return "among the newest evaluated"
-        if run.flow == "training" and run.attempts & self.pins.registered:
+        if run.flow == TRAINING and run.attempts & self.references.registered:
             return "a registered model comes from it"
         if name in self.busy or self.is_running(run.flow, run.run_id):
             return "under way"
         return None
 
     def attempt_stays(self, attempt: str, group: Group) -> str | None:
-        """Why an attempt, given as `attempt_id` has it, stays, or None."""
+        """Why an attempt, given by its id, stays, or None."""
         if self.young(group.modified):
             return "within the grace period"
         if group.committed:
-            return self.pins.holder(attempt)
+            return self.references.holder(attempt)
         return "a living job writes it" if group.in_work else None
 
-    def checkpoints_stay(self, group: Group, runs: dict[str, RunFolder]) -> str | None:
+    def checkpoints_stay(self, group: Group, runs: dict[str, HoldingRun]) -> str | None:
         """Why the checkpoints of a run stay while these runs do, or None."""
         if self.young(group.modified):
             return "within the grace period"

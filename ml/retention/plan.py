@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict
 
 from ml import storage
 from ml.config.clean_up import CleanUpConfig
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.config.parameter import validate
 from ml.errors import ConfigurationError
 from ml.retention.items import Group, Item
 from ml.retention.judge import IsRunning, Judge, unscheduled
-from ml.workflow.attempt import REMOVAL, new_attempt
+from ml.workflow import layout
+from ml.workflow.attempt import new_attempt
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +45,13 @@ class Plan(BaseModel):
     kept: dict[str, int]
 
 
-def plan(root: str, values: dict[str, Any], is_running: IsRunning = unscheduled) -> Plan:
+def plan(root: str, values: dict[str, Any], deployment: Deployment, is_running: IsRunning = unscheduled) -> Plan:
     """List what a clean-up would remove, and write the list below `maintenance/` of the storage root.
 
     Args:
         root: The storage root.
         values: Parameters of `CleanUpConfig`, on top of the deployment's defaults.
+        deployment: The deployment's settings, which may hold attempts too.
         is_running: Tells whether a run is queued or under way.
 
     Raises:
@@ -58,11 +60,11 @@ def plan(root: str, values: dict[str, Any], is_running: IsRunning = unscheduled)
         TransientError: The tracking server does not answer.
         ResourceError: MLflow's local database cannot be used.
     """
-    config = validate(values, load_deployment().maintenance)
-    judge = Judge(storage.normalise(root), config, is_running)
+    config = validate(values, deployment.maintenance)
+    judge = Judge(storage.normalise(root), config, deployment, is_running)
     kept: Counter[str] = Counter()
     items = list(_goes(judge, kept))
-    uri = storage.join(judge.root, "maintenance", f"{new_attempt()}.json")
+    uri = layout.plan_uri(judge.root, new_attempt())
     made = Plan(
         root=judge.root,
         uri=uri,
@@ -81,15 +83,15 @@ def plan(root: str, values: dict[str, Any], is_running: IsRunning = unscheduled)
 
 def _goes(judge: Judge, kept: Counter[str]) -> Iterator[Item]:
     """What goes; what stays is counted by reason."""
-    left = dict(judge.pins.runs)
-    for name, run in judge.pins.runs.items():
+    left = dict(judge.references.runs)
+    for name, run in judge.references.runs.items():
         if reason := judge.run_stays(name):
             kept[f"run: {reason}"] += 1
         else:
             why = f"unchanged for {judge.config.run_days:g} days" if run.run_id else "never opened, or half removed"
             yield Group(run.uri, run.files).item("run", why)
             del left[name]
-    judge.pins.hold(left)
+    judge.references.hold(left)
     for attempt, group in judge.attempts.items():
         reason = judge.attempt_stays(attempt, group)
         if reason is None:
@@ -97,16 +99,16 @@ def _goes(judge: Judge, kept: Counter[str]) -> Iterator[Item]:
             yield group.item("attempt", why)
             continue
         kept[f"attempt: {reason}"] += 1
-        mark = group.files.get(REMOVAL)
+        mark = group.files.get(layout.REMOVAL)
         if mark and not judge.young(mark.modified):
-            uri = storage.join(group.uri, REMOVAL)
+            uri = layout.removal_uri(group.uri)
             yield Group(uri, {"": mark}).item("mark", "left by a clean-up that was killed")
     for group in judge.checkpoints.values():
         if reason := judge.checkpoints_stay(group, left):
             kept[f"checkpoints: {reason}"] += 1
         else:
             yield group.item("checkpoints", "their run is gone")
-    folder = storage.join(judge.root, "maintenance")
+    folder = layout.plans_uri(judge.root)
     for name, stat in storage.survey(folder).items():
         if judge.old(stat.modified):
             yield Group(storage.join(folder, name), {"": stat}).item("plan", f"{judge.config.run_days:g} days old")

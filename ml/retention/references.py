@@ -1,8 +1,8 @@
 """What holds attempts: runs, experiments, registered models, and the deployment's own file.
 
-An attempt that nothing holds is read by nobody and may be removed. Its own inputs are not held by it: whoever reads the
-report or the model of a run that is gone needs neither its chips nor its features, and these are what takes the room. A
-run holds each stage's attempt itself, as long as it is kept.
+An attempt that nothing holds is read by nothing and may be removed. Its own inputs are not held by it: a reader of the
+report or the model of a run that is gone needs neither its chips nor its features, and these take the room. A run holds
+each stage's attempt itself, as long as it is kept.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+
+from pydantic import BaseModel
 
 from ml import storage
-from ml.config.deployment import load_deployment
-from ml.errors import DataError
+from ml.config.deployment import Deployment
 from ml.tracking.references import mlflow_attempts
-from ml.workflow.layout import PIN, attempt_id, attempt_ids, current
+from ml.workflow import layout
+from ml.workflow.folder import TRAINING, Pin, RunRecord, read_pin, read_run_record, survey_runs
 
 log = logging.getLogger(__name__)
 ASK_AGAIN = 60.0  # seconds after which MLflow is asked once more, which may take as long as all the files
 
 
 @dataclass
-class RunFolder:
-    """A folder below `runs/`.
+class HoldingRun:
+    """A run folder, and what it holds.
 
     Attributes:
         uri: The folder.
-        files: What is told of each file in it.
+        files: What the file system says of each file in it.
         run_id: The run's id, empty where the folder has no `run.json`.
-        flow: The flow it is a run of.
+        flow: The flow that it is a run of.
         attempts: The attempts that it has pinned.
         named: Those that its configuration names.
         keys: `<stage>/<key>` of each pinned attempt.
@@ -53,22 +54,24 @@ class RunFolder:
     @property
     def evaluated(self) -> bool:
         """Whether it is a training run that came to its end."""
-        return self.flow == "training" and "pins/evaluate.json" in self.files
+        return self.flow == TRAINING and "evaluate" in map(layout.pin_name, self.files)
 
 
-class Pins:
+class References:
     """All that holds attempts below a storage root, as of the last `refresh`.
 
     Args:
         root: The storage root.
+        deployment: The deployment's settings, which may name models.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, deployment: Deployment) -> None:
         self.root = storage.normalise(root)
-        self.runs: dict[str, RunFolder] = {}
+        self._named = layout.attempt_ids([deployment.defaults.baseline, deployment.prediction.model])
+        self.runs: dict[str, HoldingRun] = {}
         self.experiments: set[str] = set()
         self.registered: set[str] = set()
-        self._files: dict[str, tuple[str, Any]] = {}
+        self._files: dict[str, tuple[str, BaseModel]] = {}
         self._parts: dict[str, set[str]] = {}
         self._held: dict[str, str] = {}
         self._keys: set[str] = set()
@@ -81,7 +84,7 @@ class Pins:
 
         Raises:
             ConfigurationError: MLflow is not named, or its database is of another version.
-            DataError: A file below `runs/` is damaged, so that nobody can know what it holds.
+            DataError: A file below `runs/` is damaged, so that what it holds is unknown.
             TransientError: The tracking server does not answer.
             ResourceError: MLflow's local database cannot be used.
         """
@@ -91,14 +94,13 @@ class Pins:
             self._asked = time.monotonic()
         self.hold(self.runs)
 
-    def hold(self, runs: dict[str, RunFolder]) -> None:
-        """Count these of the run folders alone as holding anything: a plan asks what would be held without others."""
-        deployment = load_deployment()
+    def hold(self, runs: dict[str, HoldingRun]) -> None:
+        """Count only these of the run folders as holding anything: a plan asks what would be held without others."""
         sources = {
             "a run": {attempt for run in runs.values() for attempt in run.attempts | run.named},
             "a registered model": self.registered,
             "an experiment": self.experiments,
-            "the deployment's file": attempt_ids([deployment.defaults.baseline, deployment.prediction.model]),
+            "the deployment's file": self._named,
         }
         self._held = {}
         for holder, attempts in sources.items():
@@ -111,57 +113,47 @@ class Pins:
         self._keys = {key for run in runs.values() for key in run.keys}
 
     def holder(self, attempt: str) -> str | None:
-        """What holds an attempt, given as `attempt_id` has it, or None."""
+        """Return what holds an attempt, given by its id, or None."""
         if holder := self._held.get(attempt):
             return f"{holder} holds it"
-        key, _, name = attempt.partition("/attempts/")
-        if key in self._keys and current(self.root, key) == name:
+        key, name = layout.split_attempt_id(attempt)
+        if key in self._keys and layout.current(layout.uri_of_id(self.root, key)) == name:
             return "it is the current one of a key that a run uses"
         return None
 
-    def _read_runs(self) -> dict[str, RunFolder]:
-        runs: dict[str, RunFolder] = {}
-        folder = storage.join(self.root, "runs")
-        seen = {}
-        for path, stat in storage.survey(folder).items():
-            name, _, inner = path.partition("/")
-            run = runs.setdefault(name, RunFolder(storage.join(folder, name)))
-            run.files[inner] = stat
-            if not PIN.fullmatch(inner):
-                continue
-            content = self._content(storage.join(folder, path), path, stat)
-            if content is None:
-                continue
-            seen[path] = (stat.state, content)
-            if inner == "run.json":
-                run.run_id, run.flow = content["run_id"], content.get("flow", "training")
-                run.named = attempt_ids(content["config"].get(name) for name in ("baseline", "model"))
-            elif attempt := attempt_id(content["attempt"]):
-                run.attempts.add(attempt)
-                run.keys.add(attempt.partition("/attempts/")[0])
+    def _read_runs(self) -> dict[str, HoldingRun]:
+        runs: dict[str, HoldingRun] = {}
+        seen: dict[str, tuple[str, BaseModel]] = {}
+        for slug, files in survey_runs(self.root).items():
+            run = runs[slug] = HoldingRun(layout.run_uri(self.root, slug), files)
+            for path, stat in files.items():
+                uri = storage.join(run.uri, path)
+                content = self._content(run.uri, path, stat.state)
+                if content is None:
+                    continue
+                seen[uri] = (stat.state, content)
+                if isinstance(content, RunRecord):
+                    run.run_id, run.flow = content.run_id, content.flow
+                    run.named = layout.attempt_ids(content.config.get(name) for name in ("baseline", "model"))
+                elif isinstance(content, Pin) and (attempt := layout.attempt_id(content.attempt)):
+                    run.attempts.add(attempt)
+                    run.keys.add(layout.split_attempt_id(attempt)[0])
         self._files = seen
         return runs
 
-    def _content(self, uri: str, path: str, stat: storage.Stat) -> Any:
-        state, content = self._files.get(path, ("", None))
-        if state == stat.state:
+    def _content(self, run: str, path: str, state: str) -> BaseModel | None:
+        """Return the record of a run or a pin; None for other files, and where a run is being opened afresh."""
+        uri = storage.join(run, path)
+        last_state, content = self._files.get(uri, ("", None))
+        if content and last_state == state:
             return content
-        try:
-            content = storage.read_json(uri)
-        except FileNotFoundError:  # the run is being opened anew
-            return None
-        except ValueError:
-            content = None
-        needed = {"run_id", "config"} if path.endswith("/run.json") else {"attempt"}
-        if not isinstance(content, dict) or not needed <= set(content):
-            raise DataError(
-                f"{uri} is damaged, so that nobody knows what its run holds.", "Remove the run's folder by hand."
-            )
-        return content
+        if path == layout.RUN_FILE:
+            return read_run_record(run)
+        return read_pin(uri) if layout.pin_name(path) else None
 
     def _parts_of(self, attempt: str) -> set[str]:
         if attempt not in self._parts:
-            uri = storage.join(self.root, "stages", attempt, "manifest.json")
+            uri = layout.manifest_uri(layout.uri_of_id(self.root, attempt))
             try:
                 parts = storage.read_json(uri).get("parts") or {}
             except FileNotFoundError:
@@ -169,5 +161,5 @@ class Pins:
             except ValueError:
                 log.warning("%s is damaged", uri)
                 return set()
-            self._parts[attempt] = attempt_ids(parts.values())
+            self._parts[attempt] = layout.attempt_ids(parts.values())
         return self._parts[attempt]

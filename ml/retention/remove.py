@@ -40,10 +40,11 @@ import logging
 from pydantic import BaseModel
 
 from ml import storage
-from ml.retention.items import MANIFEST, Group, Item
+from ml.config.deployment import Deployment
+from ml.retention.items import Group, Item
 from ml.retention.judge import IsRunning, Judge, unscheduled
 from ml.retention.plan import Plan
-from ml.workflow.attempt import CLAIM, REMOVAL
+from ml.workflow import layout
 
 log = logging.getLogger(__name__)
 
@@ -55,17 +56,18 @@ class Outcome(BaseModel):
     stayed: list[Item] = []
 
 
-def remove(made: Plan, is_running: IsRunning = unscheduled) -> Outcome:
+def remove(made: Plan, deployment: Deployment, is_running: IsRunning = unscheduled) -> Outcome:
     """Remove what a plan lists and nothing else, each after it was looked at once more.
 
     Args:
         made: The plan, with the parameters that it was made with.
+        deployment: The deployment's settings, which may hold attempts too.
         is_running: Tells whether a run is queued or under way.
 
     Raises:
         StageError: As `plan`. What was removed until then is.
     """
-    judge = Judge(made.root, made.config, is_running)
+    judge = Judge(made.root, made.config, deployment, is_running)
     removers = {
         "run": _remove_run,
         "attempt": _remove_attempt,
@@ -75,7 +77,6 @@ def remove(made: Plan, is_running: IsRunning = unscheduled) -> Outcome:
     }
     outcome = Outcome()
     for item in made.items:
-        inner = item.uri.removeprefix(f"{made.root}/")
         found = Group(item.uri, storage.survey(item.uri))
         reason: str | None
         if not found.files:
@@ -83,7 +84,7 @@ def remove(made: Plan, is_running: IsRunning = unscheduled) -> Outcome:
         elif found.modified > item.modified:
             reason = "written to since the plan"
         else:
-            reason = removers[item.kind](judge, inner, found)
+            reason = removers[item.kind](judge, found)
         if reason is None:
             log.info("removed: %s %s, %d bytes", item.kind, item.uri, item.bytes)
             outcome.removed.append(item)
@@ -93,57 +94,57 @@ def remove(made: Plan, is_running: IsRunning = unscheduled) -> Outcome:
     return outcome
 
 
-def _remove_run(judge: Judge, inner: str, found: Group) -> str | None:
+def _remove_run(judge: Judge, found: Group) -> str | None:
     judge.look_again()
-    if reason := judge.run_stays(inner.removeprefix("runs/")):
+    if reason := judge.run_stays(layout.split_run_uri(found.uri)[1]):
         return reason
     # Without it nobody can load the run any more, while its pins still count.
-    storage.remove(storage.join(found.uri, "run.json"))
+    storage.remove(layout.run_file_uri(found.uri))
     storage.remove(found.uri)
-    judge.pins.refresh()  # what it alone held goes next
+    judge.references.refresh()  # what it alone held goes next
     return None
 
 
-def _remove_attempt(judge: Judge, inner: str, found: Group) -> str | None:
-    attempt = inner.removeprefix("stages/")
+def _remove_attempt(judge: Judge, found: Group) -> str | None:
+    attempt = layout.id_of_uri(judge.root, found.uri)
     if reason := judge.attempt_stays(attempt, found):
         return reason
-    mark = storage.join(found.uri, REMOVAL)
+    mark = layout.removal_uri(found.uri)
     storage.write_json(mark, {"since": datetime.datetime.now(datetime.UTC).isoformat()})
-    storage.remove(storage.join(found.uri, CLAIM))
-    judge.pins.refresh()
+    storage.remove(layout.claim_uri(found.uri))
+    judge.references.refresh()
     reason = judge.attempt_stays(attempt, found)
-    if reason is None and not found.committed and storage.exists(storage.join(found.uri, MANIFEST)):
+    if reason is None and not found.committed and storage.exists(layout.manifest_uri(found.uri)):
         reason = "committed since the plan"
     if reason:
         storage.remove(mark)
         return reason
-    storage.remove(storage.join(found.uri, MANIFEST))
+    storage.remove(layout.manifest_uri(found.uri))
     storage.remove(found.uri)
-    _tidy(found.uri.rpartition("/attempts/")[0])
+    _tidy(layout.key_of_attempt(found.uri))
     return None
 
 
 def _tidy(key_uri: str) -> None:
     """Remove what is left of a key without attempts: its pointer and, on a local disk, empty folders."""
-    folders = [storage.join(key_uri, "attempts"), storage.join(key_uri, "checkpoints"), key_uri]
+    folders = [layout.attempts_uri(key_uri), layout.all_checkpoints_uri(key_uri), key_uri]
     if storage.survey(folders[0]):
         return
-    storage.remove(storage.join(key_uri, "current.json"))
+    storage.remove(layout.pointer_uri(key_uri))
     for path in filter(None, map(storage.local_path, folders)):
         with contextlib.suppress(OSError):  # it is not there, or not empty
             path.rmdir()
 
 
-def _remove_checkpoints(judge: Judge, inner: str, found: Group) -> str | None:
-    judge.pins.refresh()
-    if reason := judge.checkpoints_stay(found, judge.pins.runs):
+def _remove_checkpoints(judge: Judge, found: Group) -> str | None:
+    judge.references.refresh()
+    if reason := judge.checkpoints_stay(found, judge.references.runs):
         return reason
     storage.remove(found.uri)
-    _tidy(found.uri.rpartition("/checkpoints/")[0])
+    _tidy(layout.key_of_checkpoints(found.uri))
     return None
 
 
-def _remove_file(judge: Judge, inner: str, found: Group) -> str | None:
+def _remove_file(judge: Judge, found: Group) -> str | None:
     storage.remove(found.uri)
     return None

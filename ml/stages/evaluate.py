@@ -53,7 +53,7 @@ def evaluate(context: Context) -> Result:
         collector.add(batch, probabilities)
         examples.add(batch, probabilities)
     answers = collector.answers()
-    joined = context.run.pins().get("join_labels")
+    joined = context.inputs.get("join_labels")
     miap_counts = joined.metrics.get("miap") if joined else None
     metrics = measure(answers, classifier.description.temperature, config.min_confidence, miap_counts)
     check_headline(metrics)  # before anything is written

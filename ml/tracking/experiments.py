@@ -16,12 +16,13 @@ from ml import storage
 from ml.config.deployment import load_deployment
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, ResourceError, StageError, TransientError
+from ml.workflow import layout
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-FOLDER, SQLITE = "mlflow", "sqlite:///"
+SQLITE = "sqlite:///"
 # Read by MLflow as it is imported; it would report its use, tell of every step, and wait minutes for
 # a server that is gone.
 SETTINGS = {
@@ -40,13 +41,13 @@ def tracking_uri(root: str) -> str:
     """
     if server := load_deployment().mlflow:
         return server.rstrip("/")
-    folder = storage.local_path(storage.join(root, FOLDER))
-    if folder is None:
+    database = storage.local_path(layout.mlflow_database_uri(root))
+    if database is None:
         raise ConfigurationError(
             f"MLflow cannot keep its database in {root}, which is no local folder.",
             "Name a tracking server in the deployment's file: mlflow: http://host:5000",
         )
-    return f"{SQLITE}{folder / 'mlflow.db'}"
+    return f"{SQLITE}{database}"
 
 
 def experiment_name(config: TrainingConfig) -> str:

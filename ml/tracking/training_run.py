@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 
 from ml import storage
 from ml.features.record import FeaturesRecord
-from ml.flow.table import STAGES, followers
+from ml.flow.table import STAGES, downstream_of
 from ml.model.record import MlflowRun
 from ml.tracking import experiments
 from ml.tracking.logged_model import as_text, log_model
 from ml.tracking.pending import Pending
 from ml.tracking.recording import Point, flatten, log_files, log_metrics, points_of
+from ml.workflow import layout
 
 if TYPE_CHECKING:
     import keras
@@ -170,28 +171,24 @@ class TrackedRun:
 
     def _find(self) -> Run | None:
         """The MLflow run of the newest attempt of this same training that was not committed."""
-        stage_uri = self._context.uri.rpartition("/")[0]
-        of_this = f"tags.stage_key = '{self._key}' and tags.workflow_run = '{self._context.run.slug}'"
+        key_uri = layout.key_of_attempt(self._context.uri)
+        of_this = f"tags.stage_key = '{self._context.key}' and tags.workflow_run = '{self._context.run.slug}'"
         for run in self._client.search_runs([self._experiment], of_this):
             attempt = run.data.tags["attempt"]
             # Another storage root may have the same key and run.
-            if attempt.rpartition("/")[0] == stage_uri:
-                return None if storage.exists(storage.join(attempt, "manifest.json")) else run
+            if layout.key_of_attempt(attempt) == key_uri:
+                return None if storage.exists(layout.manifest_uri(attempt)) else run
         return None
-
-    @property
-    def _key(self) -> str:
-        return self._context.run.key(STAGES["train"])
 
     def _create(self) -> str:
         from mlflow.entities import Param
 
         context = self._context
-        tags = {"workflow_run": context.run.slug, "stage_key": self._key, "attempt": context.uri}
+        tags = {"workflow_run": context.run.slug, "stage_key": context.key, "attempt": context.uri}
         run = self._client.create_run(self._experiment, tags=tags, run_name=context.run.run_id)
-        fields = {name for stage in STAGES.values() if "train" in followers(stage.name) for name in stage.fields}
-        params = context.config.part(tuple(fields))
-        self._client.log_batch(run.info.run_id, params=[Param(name, as_text(params[name])) for name in sorted(params)])
+        fields = {name for stage in STAGES.values() if "train" in downstream_of(stage.name) for name in stage.fields}
+        params = context.run.parameters
+        self._client.log_batch(run.info.run_id, params=[Param(name, as_text(params[name])) for name in sorted(fields)])
         self._client.log_inputs(run.info.run_id, _datasets(context))
         return str(run.info.run_id)
 
@@ -204,7 +201,7 @@ def _datasets(context: Context) -> list[DatasetInput]:
     data = (
         ("features", features.key, features.uri, {"faces": features.record(FeaturesRecord).faces}),
         # MLflow keeps 36 characters of a digest.
-        ("release", sources["tables"][:36], context.config.release, sources),
+        ("release", sources["tables"][:36], context.run.parameters["release"], sources),
     )
     return [
         DatasetInput(

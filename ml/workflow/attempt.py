@@ -7,10 +7,7 @@ import uuid
 
 from ml import storage
 from ml.errors import TransientError
-
-# Both are hidden from `storage.list_files` and from Spark. What they are for stands in `ml.retention.remove`.
-CLAIM = "_job.json"  # who writes an attempt, written first
-REMOVAL = "_removing.json"  # that an attempt is being removed
+from ml.workflow import layout
 
 
 def new_attempt() -> str:
@@ -24,16 +21,14 @@ def check_claim(uri: str) -> None:
     Raises:
         TransientError: Files of the attempt may be gone.
     """
-    if not storage.exists(storage.join(uri, CLAIM)):
-        storage.remove(storage.join(uri, "manifest.json"))
+    if not storage.exists(layout.claim_uri(uri)):
+        storage.remove(layout.manifest_uri(uri))
         raise TransientError(
             f"Maintenance removed files of {uri} while it was being written.",
             "A retry does the work again; maintenance needs a larger grace_hours.",
         )
 
 
-def stays(attempt_uri: str) -> bool:
-    """Whether an attempt is committed and nobody is removing it: asked right after a pin is written, in this order."""
-    return not storage.exists(storage.join(attempt_uri, REMOVAL)) and storage.exists(
-        storage.join(attempt_uri, "manifest.json")
-    )
+def is_committed(attempt_uri: str) -> bool:
+    """Tell whether an attempt is committed and not being removed: asked right after a pin is written, in this order."""
+    return not storage.exists(layout.removal_uri(attempt_uri)) and storage.exists(layout.manifest_uri(attempt_uri))

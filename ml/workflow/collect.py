@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ml.flow.stage import Stage
+from ml.workflow import layout
 from ml.workflow.manifest import Manifest, versions
-
-if TYPE_CHECKING:
-    pass
 
 
 def combine(
@@ -34,7 +32,7 @@ def combine(
         stage=stage.name,
         version=stage.version,
         key=key,
-        attempt=uri.rpartition("/")[2],
+        attempt=layout.attempt_name(uri),
         uri=uri,
         config=config,
         inputs=inputs,
@@ -50,9 +48,7 @@ def combine(
 
 
 def _merged(values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Metrics of several deliveries as one: numbers are summed, lists joined without repetition, of
-    other values the first holds.
-    """
+    """Merge metrics of several deliveries: sum numbers, join lists without repetition, keep the first of the rest."""
     merged: dict[str, Any] = {}
     for value in values:
         for name, new in value.items():

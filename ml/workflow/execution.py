@@ -10,24 +10,24 @@ from __future__ import annotations
 import datetime
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic
+from typing import Any, Generic, cast
 
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ResourceError, StageError, TransientError
 from ml.flow.record import Record
 from ml.flow.stage import Stage
-from ml.workflow.attempt import CLAIM, check_claim, new_attempt
+from ml.flow.table import STAGES
+from ml.release.delivery import Delivery
+from ml.release.release import Release
+from ml.workflow import layout
+from ml.workflow.attempt import check_claim, new_attempt
 from ml.workflow.manifest import Manifest, commit, list_files, versions
-from ml.workflow.run import C
+from ml.workflow.run import C, FlowRun
 from ml.workflow.supervision import Supervision, identity
-
-if TYPE_CHECKING:
-    from ml.release.delivery import Delivery
-    from ml.release.release import Release
-    from ml.workflow.run import FlowRun
+from ml.workflow.views import ConfigView, InputsView, RunView
 
 log = logging.getLogger(__name__)
 
@@ -58,17 +58,19 @@ class FlowContext(Generic[C]):
     """What the body of a stage of a flow works with.
 
     Attributes:
-        run: The run that the stage works for.
-        config: Its configuration.
-        inputs: The manifests of the input stages, by name.
-        uri: The attempt folder, into which alone the body writes.
+        run: What it may know of the run that it works for.
+        config: The run's configuration, of which it may read what the stage's row declares.
+        inputs: The manifests of the stages that the row declares, by name.
+        key: The stage's key in this run.
+        uri: The attempt folder, the only one into which the body writes.
         checkpoints: The folder of this run under the stage's key that outlives a killed attempt.
         delivery: The delivery that a stage done by delivery is at work on; None for other stages.
     """
 
-    run: FlowRun[C]
+    run: RunView
     config: C
-    inputs: dict[str, Manifest]
+    inputs: Mapping[str, Manifest]
+    key: str
     uri: str
     checkpoints: str
     delivery: Delivery | None = None
@@ -98,7 +100,7 @@ def run_stage(
     Raises:
         StageError: The work failed; the attempt's `error.json` says the same.
     """
-    if found := run.find(stage):
+    if found := run.find_or_adopt(stage):
         log.info("%s: found done, attempt %s", stage.name, found.attempt)
         return found
     attempt = attempt or new_attempt()
@@ -109,7 +111,7 @@ def run_stage(
         if stage.by_delivery:
             parts = {}
             for delivery in run.deliveries:
-                part = run.find_part(stage, delivery)
+                part = run.find_or_adopt_part(stage, delivery)
                 if part is None:
                     log.info("%s: delivery %s", stage.name, delivery.uri)
                     part = _execute(run, stage, body, attempt, supervision, delivery)
@@ -126,7 +128,27 @@ def run_stage(
 
 def attempt_uri(run: FlowRun[C], stage: Stage, attempt: str) -> str:
     """The folder of an attempt; of a stage done by delivery, that of the whole, where its `error.json` lies."""
-    return storage.join(run.key_uri(stage), "attempts", attempt)
+    return layout.attempt_uri(run.key_uri(stage), attempt)
+
+
+def make_context(run: FlowRun[C], stage: Stage, attempt: str, delivery: Delivery | None = None) -> FlowContext[C]:
+    """Return what the body of a stage works with.
+
+    Raises:
+        DataError: An input stage has not been done in this run.
+    """
+    key = run.part_key(stage, delivery) if delivery else run.key(stage)
+    key_uri = layout.key_uri(run.root, stage.name, key)
+    names = [name for name in STAGES if name in stage.inputs or (name in stage.reads and run.has_pinned(name))]
+    return FlowContext(
+        run=run.view,
+        config=cast(C, ConfigView(run.config, stage)),
+        inputs=InputsView({name: run.pinned(name) for name in names}, stage),
+        key=key,
+        uri=layout.attempt_uri(key_uri, attempt),
+        checkpoints=layout.checkpoints_uri(key_uri, run.slug),
+        delivery=delivery,
+    )
 
 
 def _execute(
@@ -139,24 +161,20 @@ def _execute(
 ) -> Manifest:
     """Do a stage's work, or its part for one delivery, in a fresh attempt, and commit it."""
     started = datetime.datetime.now(datetime.UTC)
-    key = run.part_key(stage, delivery) if delivery else run.key(stage)
-    key_uri = storage.join(run.root, "stages", stage.name, key)
-    uri = storage.join(key_uri, "attempts", attempt)
-    inputs = {name: run.pinned(name) for name in stage.inputs}
-    checkpoints = storage.join(key_uri, "checkpoints", run.slug)
-    storage.write_json(storage.join(uri, CLAIM), {"run": run.slug, "job": identity()})
-    result = body(FlowContext(run, run.config, inputs, uri, checkpoints, delivery))
+    context = make_context(run, stage, attempt, delivery)
+    storage.write_json(layout.claim_uri(context.uri), {"run": run.slug, "job": identity()})
+    result = body(context)
     sources = run.sources_of(stage, delivery) if delivery else run.sources
     manifest = Manifest(
         stage=stage.name,
         version=stage.version,
-        key=key,
+        key=context.key,
         attempt=attempt,
-        uri=uri,
+        uri=context.uri,
         config=run.config.part(stage.fields),
-        inputs={name: manifest.uri for name, manifest in inputs.items()},
+        inputs={name: context.inputs[name].uri for name in stage.inputs},
         sources={name: sources[name] for name in stage.sources},
-        files=list_files(uri),
+        files=list_files(context.uri),
         metrics=result.metrics,
         ledger=result.ledger,
         versions=versions(),
@@ -164,9 +182,9 @@ def _execute(
         finished=datetime.datetime.now(datetime.UTC).isoformat(),
     )
     supervision.check()
-    commit(key_uri, manifest)
-    check_claim(uri)
-    storage.remove(checkpoints)
+    commit(layout.key_of_attempt(context.uri), manifest)
+    check_claim(context.uri)
+    storage.remove(context.checkpoints)
     return manifest
 
 
@@ -185,7 +203,7 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
     details = "".join(traceback.format_exception(error))
     content = {"run": run, "kind": told.kind, "message": told.message, "advice": told.advice, "traceback": details}
     try:
-        storage.write_json(storage.join(uri, "error.json"), content)
+        storage.write_json(layout.error_uri(uri), content)
     except OSError as unwritable:
         log.warning("error.json could not be written: %s", unwritable)
     return told

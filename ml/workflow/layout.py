@@ -1,32 +1,265 @@
-"""The layout of a storage root: the only module that makes or parses paths in it."""
+"""The layout of a storage root: the only module that makes or parses paths in it.
+
+runs/<slug>/run.json                                       the run as it was opened
+pins/<stage>[.<delivery>].json                 the attempts that it uses
+promotion.json, verdict.json, decision.json    of a promotion
+photographs.parquet                            of a prediction
+stages/<stage>/<key>/current.json                          the key's newest attempt
+attempts/<attempt>/manifest.json      written last; error.json where the job failed
+_job.json          who writes it; _removing.json: who removes it
+checkpoints/<slug>/                   of a training that was killed
+digests/, listings/                                        what was computed once of a delivery
+maintenance/<plan>.json                                    plans of clean-ups
+mlflow/mlflow.db                                           MLflow's database and artifacts
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from ml import storage
+from ml.release.delivery import DeliveryCache
 
-# Told by stage, key and name alone, as the same root may be mounted elsewhere or called by another scheme.
-ATTEMPT = re.compile(r"/stages/([^/]+/[^/]+)/attempts/([^/]+)/?$")
-PIN = re.compile(
-    r"run\.json|pins/[^./][^/]*\.json"
-)  # of files in a run folder; what is being written begins with a dot
+RUN_FILE = "run.json"
+MANIFEST, ERROR = "manifest.json", "error.json"
+# Both are hidden from `storage.list_files` and from Spark. `ml.retention.remove` explains what they are for.
+CLAIM = "_job.json"  # who writes an attempt, written first
+REMOVAL = "_removing.json"  # that an attempt is being removed
+# By stage, key and name alone, as the same root may be mounted elsewhere or have another scheme.
+_ATTEMPT = re.compile(r"/stages/([^/]+/[^/]+)/attempts/([^/]+)/?$")
+# A file that is being written begins with a dot.
+_PIN = re.compile(r"pins/([^./][^/]*)\.json")
+
+
+# --- runs
+
+
+def runs_uri(root: str) -> str:
+    """Return the folder of all run folders."""
+    return storage.join(root, "runs")
+
+
+def run_uri(root: str, slug: str) -> str:
+    """Return the folder of a run."""
+    return storage.join(runs_uri(root), slug)
+
+
+def split_run_uri(uri: str) -> tuple[str, str]:
+    """Return storage root and slug of a run folder."""
+    root, _, slug = storage.normalise(uri).rpartition("/runs/")
+    return root, slug
+
+
+def run_file_uri(run: str) -> str:
+    """Return the file that says what a run is, given its folder."""
+    return storage.join(run, RUN_FILE)
+
+
+def pins_uri(run: str) -> str:
+    """Return the folder of a run's pins."""
+    return storage.join(run, "pins")
+
+
+def pin_uri(run: str, stage: str, delivery: str | None = None) -> str:
+    """Return the file that names the attempt a run uses for a stage, or for its part of one delivery."""
+    return storage.join(pins_uri(run), f"{stage}.{delivery}.json" if delivery else f"{stage}.json")
+
+
+def pin_name(path: str) -> str | None:
+    """Return `<stage>[.<delivery>]` of a pin, given its path in the run folder; None for any other file."""
+    found = _PIN.fullmatch(path)
+    return found[1] if found else None
+
+
+def promotion_uri(run: str) -> str:
+    """Return the file that says who stands against whom in a promotion."""
+    return storage.join(run, "promotion.json")
+
+
+def verdict_uri(run: str) -> str:
+    """Return the file that says what the gate said in a promotion."""
+    return storage.join(run, "verdict.json")
+
+
+def decision_uri(run: str) -> str:
+    """Return the file that says what became of a promotion."""
+    return storage.join(run, "decision.json")
+
+
+def photographs_uri(run: str) -> str:
+    """Return the listing of a prediction's photographs."""
+    return storage.join(run, "photographs.parquet")
+
+
+# --- attempts
+
+
+def stages_uri(root: str) -> str:
+    """Return the folder of all stages."""
+    return storage.join(root, "stages")
+
+
+def stage_uri(root: str, stage: str) -> str:
+    """Return the folder of a stage."""
+    return storage.join(stages_uri(root), stage)
+
+
+def key_uri(root: str, stage: str, key: str) -> str:
+    """Return the folder of a stage's key."""
+    return storage.join(stage_uri(root, stage), key)
+
+
+def pointer_uri(key: str) -> str:
+    """Return the file that names the newest attempt of a key, given the key's folder."""
+    return storage.join(key, "current.json")
+
+
+def attempts_uri(key: str) -> str:
+    """Return the folder of a key's attempts, given the key's folder."""
+    return storage.join(key, "attempts")
+
+
+def attempt_uri(key: str, name: str) -> str:
+    """Return the folder of an attempt, given the key's folder."""
+    return storage.join(attempts_uri(key), name)
+
+
+def attempt_name(uri: str) -> str:
+    """Return the name of an attempt, which occurs once in a storage root."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def key_of_attempt(uri: str) -> str:
+    """Return the folder of an attempt's key."""
+    return uri.rstrip("/").rpartition("/attempts/")[0]
+
+
+def all_checkpoints_uri(key: str) -> str:
+    """Return the folder of all runs' checkpoints, given the key's folder."""
+    return storage.join(key, "checkpoints")
+
+
+def checkpoints_uri(key: str, slug: str) -> str:
+    """Return the folder of a run's checkpoints, given the key's folder."""
+    return storage.join(all_checkpoints_uri(key), slug)
+
+
+def key_of_checkpoints(uri: str) -> str:
+    """Return the folder of the key that checkpoints belong to."""
+    return uri.rpartition("/checkpoints/")[0]
+
+
+def manifest_uri(attempt: str) -> str:
+    """Return the file that makes an attempt readable."""
+    return storage.join(attempt, MANIFEST)
+
+
+def error_uri(attempt: str) -> str:
+    """Return the file that says how an attempt failed."""
+    return storage.join(attempt, ERROR)
+
+
+def claim_uri(attempt: str) -> str:
+    """Return the file that says who writes an attempt."""
+    return storage.join(attempt, CLAIM)
+
+
+def removal_uri(attempt: str) -> str:
+    """Return the file that says that an attempt is being removed."""
+    return storage.join(attempt, REMOVAL)
+
+
+def list_errors(root: str, stage: str) -> dict[str, str]:
+    """Return the `error.json` of every failed attempt of a stage, by the attempt's name."""
+    fs, path = storage.filesystem(stage_uri(root, stage))
+    return {file.split("/")[-2]: str(fs.unstrip_protocol(file)) for file in fs.glob(f"{path}/*/attempts/*/{ERROR}")}
+
+
+class StagePath(NamedTuple):
+    """A file below `stages/`.
+
+    Attributes:
+        kind: `attempts` or `checkpoints`.
+        folder: The attempt, or the checkpoints of a run: `<stage>/<key>/<kind>/<name>`.
+        inner: The file's path in that folder.
+    """
+
+    kind: str
+    folder: str
+    inner: str
+
+
+def parse_stage_path(path: str) -> StagePath | None:
+    """Take apart the path of a file below `stages/`; None where it is of no attempt and no checkpoints."""
+    stage, key, kind, name, inner = [*path.split("/", 4), *[""] * 4][:5]
+    if kind not in ("attempts", "checkpoints") or not inner:
+        return None
+    return StagePath(kind, "/".join((stage, key, kind, name)), inner)
+
+
+# --- ids of attempts, the same whatever the root is called
 
 
 def attempt_id(uri: str) -> str | None:
-    """`<stage>/<key>/attempts/<name>` of an attempt's URI, or None where it is none."""
-    found = ATTEMPT.search(uri)
+    """Return `<stage>/<key>/attempts/<name>` of an attempt's URI, or None where it is none."""
+    found = _ATTEMPT.search(uri)
     return f"{found[1]}/attempts/{found[2]}" if found else None
 
 
 def attempt_ids(uris: Iterable[str | None]) -> set[str]:
+    """Return the ids of attempts; what is no attempt is left out."""
     return {attempt for uri in uris if uri and (attempt := attempt_id(uri))}
 
 
-def current(root: str, key: str) -> str | None:
-    """The name of the attempt that a key, `<stage>/<key>`, points to."""
+def uri_of_id(root: str, attempt: str) -> str:
+    """Return the folder of an attempt given by its id."""
+    return storage.join(stages_uri(root), attempt)
+
+
+def id_of_uri(root: str, uri: str) -> str:
+    """Return the id of a folder below `stages/`, of an attempt or of checkpoints."""
+    return uri.removeprefix(f"{stages_uri(root)}/")
+
+
+def split_attempt_id(attempt: str) -> tuple[str, str]:
+    """Return `<stage>/<key>` and the attempt's name."""
+    key, _, name = attempt.partition("/attempts/")
+    return key, name
+
+
+def current(key: str) -> str | None:
+    """Return the name of the attempt that a key points to, given the key's folder; None where it points to none."""
     try:
-        return str(storage.read_json(storage.join(root, "stages", key, "current.json"))["attempt"])
+        return str(storage.read_json(pointer_uri(key))["attempt"])
     except FileNotFoundError:
         return None
+
+
+# --- the rest
+
+
+def delivery_cache(root: str) -> DeliveryCache:
+    """Return where what was computed once of a delivery is kept."""
+    return DeliveryCache(digests=storage.join(root, "digests"), listings=storage.join(root, "listings"))
+
+
+def plans_uri(root: str) -> str:
+    """Return the folder of the plans of clean-ups."""
+    return storage.join(root, "maintenance")
+
+
+def plan_uri(root: str, name: str) -> str:
+    """Return the file of a clean-up's plan."""
+    return storage.join(plans_uri(root), f"{name}.json")
+
+
+def mlflow_uri(root: str) -> str:
+    """Return the folder of MLflow's own store."""
+    return storage.join(root, "mlflow")
+
+
+def mlflow_database_uri(root: str) -> str:
+    """Return MLflow's database."""
+    return storage.join(mlflow_uri(root), "mlflow.db")

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ml import storage
 from ml.errors import DataError
 from ml.flow.record import Record
+from ml.workflow import layout
 
 PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
 
@@ -114,7 +115,7 @@ def load_manifest(attempt_uri: str) -> Manifest:
     Raises:
         DataError: The attempt was never committed, or its manifest is damaged.
     """
-    uri = storage.join(attempt_uri, "manifest.json")
+    uri = layout.manifest_uri(attempt_uri)
     try:
         return Manifest.model_validate_json(storage.read_bytes(uri))
     except FileNotFoundError as error:
@@ -126,8 +127,8 @@ def load_manifest(attempt_uri: str) -> Manifest:
 def commit(key_uri: str, manifest: Manifest) -> None:
     """Write an attempt's manifest, its last act, and set the key's pointer to it."""
     content = manifest.model_dump_json(indent=2).encode()
-    storage.write_bytes(storage.join(manifest.uri, "manifest.json"), content)
-    storage.write_json(storage.join(key_uri, "current.json"), {"attempt": manifest.attempt})
+    storage.write_bytes(layout.manifest_uri(manifest.uri), content)
+    storage.write_json(layout.pointer_uri(key_uri), {"attempt": manifest.attempt})
 
 
 def list_files(uri: str) -> list[File]:

@@ -6,7 +6,7 @@ import datetime
 from typing import Any
 
 from ml import storage
-from ml.config.deployment import parse_config
+from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.release.delivery import combined, identify
@@ -14,8 +14,11 @@ from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap
 from ml.release.photographs import open_photographs
 from ml.release.release import check_classes, read_classes
+from ml.workflow import layout
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import Run, slug
+
+PLAIN = TrainingConfig()
 
 
 def open_run(
@@ -24,6 +27,7 @@ def open_run(
     values: dict[str, Any],
     as_of: datetime.datetime | None = None,
     since: datetime.datetime | None = None,
+    defaults: TrainingConfig = PLAIN,
 ) -> Run:
     """Validate the parameters, look at the deliveries, and write the run folder.
 
@@ -32,17 +36,18 @@ def open_run(
     Args:
         root: The storage root.
         run_id: The run's id.
-        values: Parameters, on top of the deployment's defaults.
+        values: Parameters, on top of the defaults.
         as_of: The moment, with its time zone, before which deliveries must be dated to be seen: the end of the data
             interval of a scheduled run. By default the end of the day of parameter `as_of`, or now.
         since: The start of that interval: a delivery must have come in it, unless `retrain_without_news` is set.
+        defaults: The deployment's; without them, the program's own.
 
     Raises:
         ConfigurationError: A parameter is wrong or a class is unknown.
         DataError: The release is absent or not as it must be, or no delivery is dated before `as_of`.
         NothingNewError: No delivery is dated from `since` on.
     """
-    config = parse_config(values)
+    config = validate(values, defaults)
     root = storage.normalise(root)
     if as_of is None:
         as_of = (
@@ -54,7 +59,7 @@ def open_run(
     for release in found.values():
         check_classes(config, read_classes(release))
         check_miap(config, release)
-    deliveries = tuple(identify(name, release, root) for name, release in found.items())
+    deliveries = tuple(identify(name, release, layout.delivery_cache(root)) for name, release in found.items())
     sources = {
         "tables": combined([delivery.tables for delivery in deliveries]),
         "photographs": combined([delivery.photographs for delivery in deliveries]),

@@ -18,13 +18,14 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.flow.records import LabelsRecord
 from ml.flow.stage import Stage
-from ml.flow.table import PREDICT, STAGES, followers
+from ml.flow.table import ALL_STAGES, downstream_of
 from ml.release.delivery import Delivery
-from ml.release.photographs import open_photographs, photograph_name
-from ml.release.release import Release, find_release
-from ml.workflow.attempt import new_attempt, stays
+from ml.workflow import layout
+from ml.workflow.attempt import is_committed, new_attempt
 from ml.workflow.collect import combine
+from ml.workflow.folder import RunRecord, read_pin, read_run_record
 from ml.workflow.manifest import Manifest, commit, load_manifest
+from ml.workflow.views import RunView
 
 C = TypeVar("C", TrainingConfig, PredictionConfig)  # of flows that are made of stages
 
@@ -70,25 +71,20 @@ class FlowRun(Generic[C]):
     @property
     def uri(self) -> str:
         """The run folder."""
-        return storage.join(self.root, "runs", self.slug)
+        return layout.run_uri(self.root, self.slug)
 
-    def release(self: FlowRun[TrainingConfig], delivery: Delivery) -> Release:
-        """The files of one of a training run's deliveries."""
-        return find_release(delivery.uri, self.config.photographs)
-
-    def read_photograph(self: FlowRun[TrainingConfig], subset: str, image_id: str) -> bytes:
-        """One photograph, encoded, from the newest delivery that holds it.
-
-        Raises:
-            FileNotFoundError: None of the run's deliveries does.
-        """
-        places = [self.config.photographs] if self.config.photographs else [d.uri for d in reversed(self.deliveries)]
-        for place in places:
-            try:
-                return open_photographs(place).read(subset, image_id)
-            except FileNotFoundError:
-                continue
-        raise FileNotFoundError(f"{photograph_name(subset, image_id)} is in no delivery of run {self.run_id}")
+    @property
+    def view(self) -> RunView:
+        """What the bodies of stages may know of the run."""
+        return RunView(
+            root=self.root,
+            slug=self.slug,
+            run_id=self.run_id,
+            sources=self.sources,
+            deliveries=self.deliveries,
+            photographs=self.config.photographs,
+            parameters=self.config.model_dump(mode="json"),
+        )
 
     def key(self, stage: Stage) -> str:
         """The key of a stage in this run; the input stages must be pinned."""
@@ -109,8 +105,8 @@ class FlowRun(Generic[C]):
         return {name: found[name] for name in stage.sources}
 
     def key_uri(self, stage: Stage) -> str:
-        """The folder of a stage's key."""
-        return storage.join(self.root, "stages", stage.name, self.key(stage))
+        """Return the folder of a stage's key."""
+        return layout.key_uri(self.root, stage.name, self.key(stage))
 
     def pinned(self, stage_name: str) -> Manifest:
         """The manifest of the attempt that this run uses for a stage.
@@ -118,26 +114,31 @@ class FlowRun(Generic[C]):
         Raises:
             DataError: The stage has not been done in this run.
         """
-        uri = self._pin_uri(stage_name)
-        if not storage.exists(uri):
+        pin = read_pin(self._pin_uri(stage_name))
+        if pin is None:
             raise DataError(
                 f"Stage {stage_name} has not been done in run {self.run_id}.", f"Run stage {stage_name} first."
             )
-        return load_manifest(storage.read_json(uri)["attempt"])
+        return load_manifest(pin.attempt)
 
-    def find(self, stage: Stage) -> Manifest | None:
-        """The stage's finished attempt, pinned in the run, or None where the work must be done.
+    def has_pinned(self, stage_name: str) -> bool:
+        """Tell whether a stage has been done in this run."""
+        return storage.exists(self._pin_uri(stage_name))
 
-        A stage that the run was told to redo counts as done only by an attempt that the run itself has pinned. One done
-        by delivery is done where its part for each delivery is.
+    def find_or_adopt(self, stage: Stage) -> Manifest | None:
+        """Return the stage's finished attempt, or None where the work must be done.
+
+        An attempt of another run is pinned in this one, and those of a stage's deliveries are collected. A stage that
+        the run is to redo counts as done only by an attempt that the run itself has pinned. A stage done by delivery is
+        done where its part for each delivery is.
         """
         if not stage.by_delivery:
-            return self._find(stage, self.key(stage))
-        parts = {delivery.name: self.find_part(stage, delivery) for delivery in self.deliveries}
+            return self._find_or_adopt(stage, self.key(stage))
+        parts = {delivery.name: self.find_or_adopt_part(stage, delivery) for delivery in self.deliveries}
         done = {name: part for name, part in parts.items() if part is not None}
         if len(done) < len(parts):
             return None
-        found = self._find(stage, self.key(stage))
+        found = self._find_or_adopt(stage, self.key(stage))
         if found is None or found.parts != {name: part.uri for name, part in done.items()}:
             found = self.collect(stage, done, new_attempt())
             self.pin(found)
@@ -149,7 +150,7 @@ class FlowRun(Generic[C]):
         manifest = combine(
             stage,
             key=self.key(stage),
-            uri=storage.join(key_uri, "attempts", attempt),
+            uri=layout.attempt_uri(key_uri, attempt),
             config=self.config.part(stage.fields),
             inputs={name: self.pinned(name).uri for name in stage.inputs},
             parts=parts,
@@ -157,38 +158,36 @@ class FlowRun(Generic[C]):
         commit(key_uri, manifest)
         return manifest
 
-    def find_part(self, stage: Stage, delivery: Delivery) -> Manifest | None:
-        """As `find`, what a stage done by delivery has done for one of them."""
-        return self._find(stage, self.part_key(stage, delivery), delivery)
+    def find_or_adopt_part(self, stage: Stage, delivery: Delivery) -> Manifest | None:
+        """Return what a stage done by delivery has done for one of them, as `find_or_adopt` does."""
+        return self._find_or_adopt(stage, self.part_key(stage, delivery), delivery)
 
-    def _find(self, stage: Stage, key: str, delivery: Delivery | None = None) -> Manifest | None:
+    def _find_or_adopt(self, stage: Stage, key: str, delivery: Delivery | None = None) -> Manifest | None:
         pin = self._pin_uri(stage.name, delivery)
-        forced = self.config.force is not None and stage.name in followers(self.config.force)
-        key_uri = storage.join(self.root, "stages", stage.name, key)
-        attempt = _pointed(pin)
-        if not attempt.startswith(key_uri + "/"):
-            attempt = ""
-        if not attempt and not forced and (name := _pointed(storage.join(key_uri, "current.json"))):
-            attempt = storage.join(key_uri, "attempts", name)
-        if not attempt or not stays(attempt):
+        forced = self.config.force is not None and stage.name in downstream_of(self.config.force)
+        key_uri = layout.key_uri(self.root, stage.name, key)
+        pinned = read_pin(pin)
+        attempt = pinned.attempt if pinned and pinned.attempt.startswith(key_uri + "/") else ""
+        if not attempt and not forced and (name := layout.current(key_uri)):
+            attempt = layout.attempt_uri(key_uri, name)
+        if not attempt or not is_committed(attempt):
             return None
         try:
             manifest = load_manifest(attempt)
         except DataError:
-            if stays(attempt):  # damaged, which somebody has to hear
+            if is_committed(attempt):  # damaged, which somebody has to hear
                 raise
             return None  # a clean-up has just removed it
         if not manifest.whole():
             return None
         self.pin(manifest, delivery)
-        if not stays(attempt):  # maintenance had begun to remove it before it was pinned
+        if not is_committed(attempt):  # maintenance had begun to remove it before it was pinned
             storage.remove(pin)
             return None
         return manifest
 
     def _pin_uri(self, stage_name: str, delivery: Delivery | None = None) -> str:
-        name = f"{stage_name}.{delivery.name}" if delivery else stage_name
-        return storage.join(self.uri, "pins", f"{name}.json")
+        return layout.pin_uri(self.uri, stage_name, delivery.name if delivery else None)
 
     def pin(self, manifest: Manifest, delivery: Delivery | None = None) -> None:
         """Record that this run uses an attempt, of a stage or of its part for one delivery."""
@@ -197,12 +196,12 @@ class FlowRun(Generic[C]):
 
     def pins(self) -> dict[str, Manifest]:
         """The manifests of all stages done so far in this run, in the order of the flow."""
-        done = storage.list_files(storage.join(self.uri, "pins"))
-        return {name: self.pinned(name) for name in (*STAGES, PREDICT.name) if f"{name}.json" in done}
+        done = set(map(layout.pin_name, storage.list_files(self.uri)))
+        return {name: self.pinned(name) for name in ALL_STAGES if name in done}
 
     def write(self) -> None:
         """Write the run folder; what a run of that id had pinned before is forgotten."""
-        storage.remove(storage.join(self.uri, "pins"))
+        storage.remove(layout.pins_uri(self.uri))
         (flow,) = (name for name, kind in FLOWS.items() if type(self.config) is kind)
         content = {
             "run_id": self.run_id,
@@ -212,39 +211,37 @@ class FlowRun(Generic[C]):
             "as_of": self.as_of,
             "deliveries": [delivery.model_dump(mode="json") for delivery in self.deliveries],
         }
-        storage.write_json(storage.join(self.uri, "run.json"), content)
+        storage.write_json(layout.run_file_uri(self.uri), content)
 
 
 Run = FlowRun[TrainingConfig]  # of the training flow
 
 
-def _pointed(uri: str) -> str:
-    """The attempt that a pin or a key's pointer names; empty where there is none."""
-    try:
-        return str(storage.read_json(uri)["attempt"])
-    except FileNotFoundError:
-        return ""
-
-
 def load_run(uri: str) -> FlowRun[Any]:
-    """Read a run folder, of whatever flow.
+    """Read a run folder, of any flow.
 
     Raises:
         ConfigurationError: There is no run there, or it is of another version of this program.
+        DataError: Its `run.json` is damaged.
     """
     uri = storage.normalise(uri)
+    record = read_run_record(uri)
+    if record is None:
+        raise ConfigurationError(f"There is no run at {uri}.", "Open one with `python -m ml open-run`.")
+    root, name = layout.split_run_uri(uri)
+    if missing := set(RunRecord.model_fields) - record.model_fields_set:
+        raise _another_version(uri, f"it lacks {', '.join(sorted(missing))}.")
+    if record.flow not in FLOWS:
+        raise _another_version(uri, f"there is no flow {record.flow}.")
+    kind = FLOWS[record.flow]
     try:
-        content = storage.read_json(storage.join(uri, "run.json"))
-    except FileNotFoundError as error:
-        raise ConfigurationError(f"There is no run at {uri}.", "Open one with `python -m ml open-run`.") from error
-    root, _, name = uri.rpartition("/runs/")
-    try:
-        kind = FLOWS[content["flow"]]
-        config = kind(**content["config"])
-        deliveries = tuple(Delivery.model_validate(delivery) for delivery in content["deliveries"])
-        return FlowRun(root, name, content["run_id"], config, content["sources"], content["as_of"], deliveries)
-    except (KeyError, ValidationError) as error:
-        told = f"it lacks {error}." if isinstance(error, KeyError) else describe(error, kind)
-        raise ConfigurationError(
-            f"{uri}/run.json is of another version of the program: {told}", "Start a new run."
-        ) from error
+        config = kind(**record.config)
+        deliveries = tuple(Delivery.model_validate(delivery) for delivery in record.deliveries or [])
+    except ValidationError as error:
+        raise _another_version(uri, describe(error, kind)) from error
+    return FlowRun(root, name, record.run_id, config, record.sources, record.as_of, deliveries)
+
+
+def _another_version(uri: str, why: str) -> ConfigurationError:
+    file = layout.run_file_uri(uri)
+    return ConfigurationError(f"{file} is of another version of the program: {why}", "Start a new run.")

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from open_images.links import report_page
+from ml.flow.table import find_page
+from open_images.addresses import report_page
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 APPROVE, REJECT = "Approve", "Reject"
-# Of the verdict's reports: the stage whose page it is, and how it is called.
-PAGES = {"report": ("evaluate", "Report of the candidate"), "comparison": ("compare", "Comparison with the champion")}
+# What the question calls the pages that the verdict refers to.
+PAGES = {"report": "Report of the candidate", "comparison": "Comparison with the champion"}
 
 
 class VerdictApprovalOperator(HITLOperator):
@@ -53,8 +54,8 @@ class VerdictApprovalOperator(HITLOperator):
         self.response_timeout = datetime.timedelta(hours=float(self.hours))
         run = context["dag_run"]
         pages = (
-            f"[{title}]({report_page(run.dag_id, run.run_id, stage)})"
-            for name, (stage, title) in PAGES.items()
+            f"[{title}]({report_page(run.dag_id, run.run_id, find_page(name)[0].name)})"
+            for name, title in PAGES.items()
             if name in verdict["reports"]
         )
         self.body = f"{self.body}\n\n{' · '.join(pages)}"

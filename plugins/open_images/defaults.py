@@ -7,22 +7,23 @@ from typing import Any
 
 from airflow.sdk import Param
 
-from ml.config.deployment import load_deployment
+from ml.config.deployment import Deployment
 from ml.config.forms import form_fields
 from ml.config.parameter import FlowConfig
 from open_images.notify import callbacks
 
 
-def dag_defaults(tell_success: bool = True) -> dict[str, Any]:
+def dag_defaults(deployment: Deployment, tell_success: bool = True) -> dict[str, Any]:
     """Arguments for every `DAG`.
 
-    Tasks are retried twice, later each time. What cannot pass fails at once all the same: see `operators.fail`. An hour
-    is enough for what is no stage; the stages' operators have the deployment's `timeouts`.
+    Tasks are retried twice, later each time. What cannot pass by itself fails at once: see `errors.airflow_errors`. An
+    hour is enough for what is no stage; the stages' operators have the deployment's `timeouts`.
 
     Args:
+        deployment: The deployment's settings.
         tell_success: Whether to notify also of runs that succeed, which nobody wants of a DAG that runs all day.
     """
-    telling = callbacks(load_deployment().notify)
+    telling = callbacks(deployment.notify)
     return {
         "catchup": False,
         "default_args": {

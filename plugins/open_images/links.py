@@ -8,21 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.sdk import BaseOperatorLink
-from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.xcom import XCom
 
 from ml.config.deployment import load_deployment
-from ml.model.record import MlflowRun
-from ml.tracking import experiments
-from open_images.web import URL_PREFIX
+from ml.flow.table import find_stage
+from open_images.addresses import mlflow_page, report_page
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
 
-REPORTS = {"evaluate": "report.html", "compare": "compare.html"}
 HISTORY_SERVER = "spark.yarn.historyServer.address"  # Spark's own name of that setting, whatever its master
 
 
@@ -33,7 +29,7 @@ class ReportLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """The address of the page, or an empty text."""
-        if operator.stage not in REPORTS or not pushed(ti_key):
+        if not find_stage(operator.stage).pages or not pushed(ti_key):
             return ""
         return report_page(ti_key.dag_id, ti_key.run_id, operator.stage)
 
@@ -63,21 +59,6 @@ class SparkHistoryLink(BaseOperatorLink):
         return f"{server if '://' in server else f'http://{server}'}/history/{application}/"
 
 
-def report_page(dag_id: str, run_id: str, stage: str) -> str:
-    """The address of the page that a stage of `REPORTS` wrote, of the attempt that a run has pinned."""
-    run = "/".join(quote(part, safe="") for part in (dag_id, run_id))
-    base = conf.get("api", "base_url", fallback="").rstrip("/")
-    return f"{base}{URL_PREFIX}/runs/{run}/files/{stage}/{REPORTS[stage]}"
-
-
 def pushed(ti_key: TaskInstanceKey) -> Mapping[str, Any]:
     """What a stage's task has pushed, see `xcom_value`; empty where it did not end well."""
     return XCom.get_value(ti_key=ti_key, key="return_value") or {}
-
-
-def mlflow_page(metrics: Mapping[str, Any]) -> str | None:
-    """The page of a training's MLflow run by the metrics of stage train, where there is a tracking server."""
-    if not metrics.get("mlflow"):
-        return None
-    run = MlflowRun.model_validate(metrics["mlflow"])
-    return experiments.run_page(run.tracking_uri, run.experiment_id, run.run_id)

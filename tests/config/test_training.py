@@ -6,8 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ml.__main__ import app
-from ml.config.deployment import load_deployment, parse_config
+from ml.config.deployment import load_deployment
 from ml.config.forms import form_fields
+from ml.config.parameter import validate
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
@@ -39,7 +40,7 @@ def test_every_field_has_section_title_description_and_a_default_that_is_valid()
 )
 def test_a_wrong_value_is_refused_with_name_value_and_what_is_allowed(values, told):
     with pytest.raises(ConfigurationError) as refused:
-        parse_config(values)
+        validate(values, TrainingConfig())
     for part in told:
         assert part in str(refused.value)
 
@@ -57,7 +58,7 @@ def test_the_deployments_file_gives_the_defaults_and_is_checked(tmp_path, monkey
     deployment = load_deployment()
     assert deployment.storage == "/elsewhere"
     assert deployment.spark_conf == {"spark.ui.enabled": "false"}
-    assert parse_config({"seed": 1}).epochs == 7
+    assert validate({"seed": 1}, deployment.defaults).epochs == 7
     assert form_fields(deployment.defaults)["epochs"]["default"] == 7
 
     file.write_text("spark_conf: [a]")
@@ -96,11 +97,12 @@ def test_the_form_gives_examples_of_what_is_typed_freely(kind):
 def test_a_command_line_option_reaches_the_run(tmp_path, monkeypatch):
     seen = {}
     monkeypatch.setattr(
-        "ml.workflow.opening.open_run", lambda root, run_id, values: seen.update(values) or type("R", (), {"uri": ""})
+        "ml.workflow.opening.open_run",
+        lambda root, run_id, values, **_: seen.update(values) or type("R", (), {"uri": ""}),
     )
     labels = json.dumps({"b": ["Boy"], "g": ["Girl"]})
     arguments = ["open-run", "--storage", str(tmp_path), "--epochs", "3", "--no-augment", "--labels", labels]
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     assert seen == {"epochs": "3", "augment": False, "labels": labels}
-    assert parse_config(seen).label_order == ("b", "g")
+    assert validate(seen, TrainingConfig()).label_order == ("b", "g")

@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from ml import storage
-from ml.flow.table import STAGES
+from ml.config.deployment import Deployment
+from ml.errors import DataError
+from ml.flow.table import STAGES, find_stage
 from ml.workflow.execution import Result, run_stage
-from ml.workflow.run import FlowRun
+from ml.workflow.run import FlowRun, load_run
 
 DAGS = tuple(f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance"))
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
@@ -157,21 +159,22 @@ def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
 def test_every_task_is_retried_later_each_time_and_has_a_timeout(dag, prediction, maintenance):
     from datetime import timedelta
 
-    from ml.config.training import TIMEOUTS
-
     for task in (*dag.tasks, *prediction.tasks, *maintenance.tasks):
         assert task.retries == 2, task
         assert task.retry_exponential_backoff > 1, task
         assert task.max_retry_delay == timedelta(minutes=10), task
         assert task.owner == "machine-learning"
         stage, cleans = getattr(task, "stage", None), task.dag_id == "open_images_maintenance"
-        assert task.execution_timeout == timedelta(hours=TIMEOUTS[stage] if stage else 12 if cleans else 1), task
+        assert task.execution_timeout == timedelta(hours=find_stage(stage).timeout if stage else 12 if cleans else 1), (
+            task
+        )
 
 
 def test_a_deployments_timeouts_reach_the_tasks(tmp_path, monkeypatch):
     from datetime import timedelta
 
-    from open_images.operators import ProcessStageOperator, SparkStageOperator
+    from open_images.operators.process import ProcessStageOperator
+    from open_images.operators.spark import SparkStageOperator
 
     (tmp_path / "deployment.yaml").write_text("timeouts: {chip: 0.5, train: 60}")
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
@@ -321,13 +324,15 @@ def test_a_wrong_value_does_not_pass_the_prediction_form(prediction, name, value
 def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_path, submitted):
     from ml.flow.table import PREDICT
     from ml.prediction.run import open_prediction
-    from open_images.operators import SparkStageOperator
+    from open_images.operators.spark import SparkStageOperator
     from support.models import make_model, png_of
 
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(png_of((1, 2, 3)))
     model = make_model(tmp_path / "storage").uri
-    run = open_prediction(str(tmp_path / "storage"), "run", {"photographs": str(tmp_path / "photos"), "model": model})
+    run = open_prediction(
+        str(tmp_path / "storage"), "run", {"photographs": str(tmp_path / "photos"), "model": model}, Deployment()
+    )
     task = SparkStageOperator(task_id="predict", stage="predict", run=run.uri)
 
     def job(arguments):
@@ -484,7 +489,7 @@ def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(p
         def after(self, moment):
             return [each for each in self if each.timestamp >= moment]
 
-    def open_promotion(root, run_id, values, events):
+    def open_promotion(root, run_id, values, deployment, events):
         asked.extend(event["run"] for event in events)
         return SimpleNamespace(model_dump=lambda mode: {})
 
@@ -515,7 +520,7 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
     from ml.promotion.candidates import candidate_of
     from ml.promotion.run import BACKFILL
     from open_images.assets import CANDIDATE
-    from open_images.operators import ProcessStageOperator
+    from open_images.operators.process import ProcessStageOperator
     from support.promotions import make_candidate
 
     made = make_candidate(tmp_path, "run", "2026-01-01T00:00:00+00:00")
@@ -523,7 +528,7 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
         task_id="evaluate", stage="evaluate", run=made.run.uri, outlets=[CANDIDATE], event_metrics=("faces", "accuracy")
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FlowRun, "find", lambda run, stage: made.evaluated)
+        patch.setattr(FlowRun, "find_or_adopt", lambda run, stage: made.evaluated)
         events = OutletEventAccessors()
         pushed = task.execute({"outlet_events": events, "dag_run": SimpleNamespace(run_type=DagRunType.BACKFILL)})
     assert pushed["found_done"]
@@ -542,7 +547,7 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
 
 @pytest.fixture
 def operator(opened):
-    from open_images.operators import SparkStageOperator
+    from open_images.operators.spark import SparkStageOperator
 
     run = opened()
     task = SparkStageOperator(task_id="extract", stage="extract", run=run.uri)
@@ -683,3 +688,30 @@ def test_a_wrong_java_is_refused_before_anything_is_submitted(
     with pytest.raises(AirflowFailException, match=told):
         operator.task.execute({})
     assert calls == []
+
+
+def test_an_operator_that_runs_a_stage_elsewhere_is_one_class_with_one_method(opened):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from open_images.operators.stage import JobFailedError, StageOperator
+
+    class Elsewhere(StageOperator):
+        broken = True
+
+        def run_job(self, context, attempt):
+            def body(context):
+                if self.broken:
+                    raise DataError("bad", "mend it")
+                return Result({"rows": 3}, {"kept": 2})
+
+            try:
+                run_stage(load_run(self.run), STAGES[self.stage], body, attempt)
+            except DataError:
+                raise JobFailedError("The pod failed.") from None
+
+    task = Elsewhere(task_id="extract", stage="extract", run=opened().uri)
+    with pytest.raises(AirflowFailException, match="data: bad mend it"):
+        task.execute({})
+    Elsewhere.broken = False
+    assert task.execute({})["rows"] == 3
+    assert task.execute({})["found_done"] is True

@@ -16,7 +16,8 @@ def address(monkeypatch, tmp_path):
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/below/")
     from airflow.sdk.execution_time.xcom import XCom
 
-    from open_images.operators import ProcessStageOperator, SparkStageOperator
+    from open_images.operators.process import ProcessStageOperator
+    from open_images.operators.spark import SparkStageOperator
 
     def address_(name, stage, pushed, **spark_conf):
         settings = {key.replace("_", "."): value for key, value in spark_conf.items()}
@@ -68,7 +69,7 @@ def test_the_pages_know_the_links_of_a_serialised_task(address):
     from airflow.sdk import DAG
     from airflow.serialization.serialized_objects import DagSerialization
 
-    from open_images.operators import ProcessStageOperator
+    from open_images.operators.process import ProcessStageOperator
 
     with DAG("links", schedule=None) as dag:
         ProcessStageOperator(task_id="evaluate", stage="evaluate", run="file:///run")

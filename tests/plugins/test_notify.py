@@ -156,7 +156,7 @@ def test_a_fault_tells_the_host_and_not_the_secret_path(listener, dag):
 def test_without_the_setting_nobody_is_told():
     from open_images.defaults import dag_defaults
 
-    assert not {"on_failure_callback", "on_success_callback"} & set(dag_defaults())
+    assert not {"on_failure_callback", "on_success_callback"} & set(dag_defaults(load_deployment()))
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_wrong_setting_is_named(tmp_path, monkeypatch, setting, right):
     (tmp_path / "deployment.yaml").write_text(f"notify: {setting}")
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
     if right:
-        assert {"on_failure_callback", "on_success_callback"} <= set(dag_defaults())
-        assert "on_success_callback" not in dag_defaults(tell_success=False)
-        assert "on_failure_callback" in dag_defaults(tell_success=False)
+        assert {"on_failure_callback", "on_success_callback"} <= set(dag_defaults(load_deployment()))
+        assert "on_success_callback" not in dag_defaults(load_deployment(), tell_success=False)
+        assert "on_failure_callback" in dag_defaults(load_deployment(), tell_success=False)
     else:
         with pytest.raises(ConfigurationError, match="notify"):
             load_deployment()

@@ -111,7 +111,10 @@ def test_a_run_is_told_whole(web):
     assert run["as_of"] == "2026-01-01T00:00:00+00:00"
     assert run["deliveries"] == ["2025-12-01"]
     assert {"name": "epochs", "title": "Epochs", "section": "Training", "value": "30"} in run["parameters"]
-    assert run["pages"] == {"report": ["evaluate", "report.html"], "card": ["evaluate", "model_card.md"]}
+    assert run["pages"] == {
+        "report": ["evaluate", "report.html", "Whole report"],
+        "card": ["evaluate", "model_card.md", "Model card"],
+    }
     assert {(figure["stage"], figure["path"]) for figure in run["figures"]} == {
         ("explore", "contact_sheet.png"),
         ("train", "curves.png"),

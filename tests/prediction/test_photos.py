@@ -21,6 +21,7 @@ from PIL import Image
 
 from ml import __main__ as command_line
 from ml import storage
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.prediction.photos import predict_photos, read_photo
 from ml.prediction.predictor import answers_of, load_predictor
@@ -143,7 +144,7 @@ def test_boxes_of_the_search_with_a_border_are_mapped_back(data):
 
 
 def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, model, tmp_path, capsys):
-    predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+    predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert written(tmp_path / "out") == {"hopper.jpg", *FILES}
     copy = tmp_path / "out" / "hopper.jpg"
     before, after = (np.asarray(Image.open(path).convert("RGB")).astype(int) for path in (photo, copy))
@@ -159,7 +160,7 @@ def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, mod
 def test_red_and_blue_are_not_swapped_on_the_way_to_the_network(photo, model, tmp_path, capsys):
     swapped = tmp_path / "swapped.png"
     Image.fromarray(np.asarray(Image.open(photo).convert("RGB"))[:, :, ::-1]).save(swapped)
-    predict_photos([swapped], tmp_path / "out", model, "unused", 0.75)
+    predict_photos([swapped], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert ": male " in capsys.readouterr().out
     assert (tmp_path / "out" / "swapped.png").exists(), "the copy of a PNG is a PNG"
 
@@ -204,7 +205,7 @@ def test_good_photographs_are_written_although_others_fail_and_each_failure_is_n
     nothing.mkdir()
     photos = [text, photo, tmp_path / "missing.jpg", empty, cut, plain, nothing]
     with pytest.raises(DataError) as caught:
-        predict_photos(photos, tmp_path / "out", model, "unused", 0.75)
+        predict_photos(photos, tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert written(tmp_path / "out") == {"hopper.jpg", *FILES}
     message = str(caught.value)
     assert "5 of 7" in message
@@ -223,7 +224,7 @@ def test_good_photographs_are_written_although_others_fail_and_each_failure_is_n
 
 def test_nothing_is_written_when_no_photograph_can_be_used(model, tmp_path):
     with pytest.raises(DataError, match=r"missing\.jpg: there is no such file.*Nothing was written"):
-        predict_photos([tmp_path / "missing.jpg"], tmp_path / "out", model, "unused", 0.75)
+        predict_photos([tmp_path / "missing.jpg"], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert not (tmp_path / "out").exists()
 
 
@@ -231,7 +232,7 @@ def test_no_copy_overwrites_another_or_a_photograph(photo, model, tmp_path):
     (tmp_path / "other").mkdir()
     twin = Path(shutil.copy(photo, tmp_path / "other" / "hopper.jpg"))
     before = photo.read_bytes()
-    predict_photos([photo, twin], tmp_path, model, "unused", 0.75)
+    predict_photos([photo, twin], tmp_path, model, "unused", 0.75, TrainingConfig())
     assert photo.read_bytes() == before
     assert {path.name for path in tmp_path.glob("*.jpg")} == {"hopper.jpg", "hopper-2.jpg", "hopper-3.jpg"}
 
@@ -252,7 +253,7 @@ def folder(photo, tmp_path):
 def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
     out = folder / "out"
     for _ in range(2):  # what an earlier call has left in the folder is not taken for photographs
-        predict_photos([folder], out, model, "unused", 0.75)
+        predict_photos([folder], out, model, "unused", 0.75, TrainingConfig())
         assert written(out) == {"a.jpg", "2020/a.jpg", *FILES}
     content = json.loads((out / "predictions.json").read_text())
     assert {name: content[name] for name in ("model", "labels", "threshold", "min_confidence")} == {
@@ -289,7 +290,9 @@ def test_names_that_are_no_utf_8_are_escaped_in_all_that_is_written(photo, model
     folder = Path(os.fsdecode(old))
     shown = rf"{tmp_path}/archiv\xe9"
     with pytest.raises(DataError) as caught:
-        predict_photos([folder.parent / "hopper.jpg", folder], tmp_path / "out", model, "unused", 0.75)
+        predict_photos(
+            [folder.parent / "hopper.jpg", folder], tmp_path / "out", model, "unused", 0.75, TrainingConfig()
+        )
     assert rf"1 of 3 photographs could not be used: {shown}/cass\xe9.jpg: is no photograph" in str(caught.value)
     assert rf"{shown}/Andr\xe9.jpg: female" in capsys.readouterr().out
     told = {row["photograph"]: (row["status"], row["annotated"]) for row in read_csv(tmp_path / "out")}
@@ -306,18 +309,18 @@ def test_names_that_are_no_utf_8_are_escaped_in_all_that_is_written(photo, model
 @pytest.mark.parametrize("out", ["photos", "."])
 def test_copies_never_go_where_they_could_overwrite_a_searched_photograph(folder, model, tmp_path, out):
     with pytest.raises(ConfigurationError, match="could overwrite"):
-        predict_photos([folder], tmp_path / out, model, "unused", 0.75)
+        predict_photos([folder], tmp_path / out, model, "unused", 0.75, TrainingConfig())
 
 
 def test_no_face_at_all_is_an_error_and_leaves_nothing(folder, model, tmp_path):
     with pytest.raises(DataError, match="No face was found on the photograph"):
-        predict_photos([folder / "2020" / "plain.png"], tmp_path / "out", model, "unused", 0.75)
+        predict_photos([folder / "2020" / "plain.png"], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unsure_answer_is_unknown_and_still_says_its_probabilities(photo, tmp_path, capsys):
     unsure = make_model(tmp_path, sharpness=1.0).uri
-    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.75)
+    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.75, TrainingConfig())
     (row,) = read_csv(tmp_path / "out")
     assert row["label"] == "unknown"
     assert 0.5 < float(row["confidence"]) < 0.75
@@ -352,7 +355,7 @@ def test_a_model_file_that_holds_code_is_refused(photo, model, tmp_path):
     harm = keras.layers.Lambda(lambda x: x[:, 0, 0, :2] / 255, output_shape=(2,))
     keras.Model(pixels, harm(pixels)).save(storage.local_path(model) / "model.keras")
     with pytest.raises(DataError, match="Lambda") as caught:
-        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert "safe" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -415,13 +418,13 @@ def test_a_damaged_model_file_is_refused(photo, model, tmp_path, spoil):
             for name, content in kept.items():
                 new.writestr(name, content)
     with pytest.raises(DataError, match="holds no model that can be loaded"):
-        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
 
 
 def test_the_copies_need_a_folder(photo, model, tmp_path):
     (tmp_path / "out").write_text("a file")
     with pytest.raises(ConfigurationError, match="is a file"):
-        predict_photos([photo], tmp_path / "out", model, "unused", 0.75)
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
 
 
 def test_the_newest_model_is_that_which_finished_last(tmp_path):
@@ -445,13 +448,13 @@ def test_an_attempt_of_another_stage_is_no_model(photo, tmp_path, model):
     manifest = make_model(tmp_path, name="other").model_copy(update={"stage": "evaluate"})
     storage.write_bytes(storage.join(manifest.uri, "manifest.json"), manifest.model_dump_json().encode())
     with pytest.raises(ConfigurationError, match="stage evaluate"):
-        predict_photos([photo], tmp_path / "out", manifest.uri, "unused", 0.75)
+        predict_photos([photo], tmp_path / "out", manifest.uri, "unused", 0.75, TrainingConfig())
 
 
 def test_a_model_of_other_chips_than_faces_is_refused_before_anything_is_written(photo, tmp_path):
     cats = make_model(tmp_path, chip_class="Cat")
     with pytest.raises(ConfigurationError, match="Cat"):
-        predict_photos([photo], tmp_path / "out", cats.uri, "unused", 0.75)
+        predict_photos([photo], tmp_path / "out", cats.uri, "unused", 0.75, TrainingConfig())
     assert not (tmp_path / "out").exists()
 
 
@@ -473,4 +476,4 @@ def test_the_command_predicts_with_the_newest_model_and_fails_in_one_line(photo,
 def test_a_folder_that_cannot_be_made_is_named(photo, model, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ResourceError, match="out"):
-        predict_photos([photo], tmp_path / "file" / "out", model, "unused", 0.75)
+        predict_photos([photo], tmp_path / "file" / "out", model, "unused", 0.75, TrainingConfig())

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from ml import storage
 from ml.__main__ import app
+from ml.config.deployment import Deployment
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.flow.table import STAGES
@@ -41,7 +42,7 @@ def open_(tmp_path):
 
     def open__(*events, **values):
         number = len(list(tmp_path.glob("runs/promotion-*")))
-        return open_promotion(str(tmp_path), f"promotion {number}", values, list(events))
+        return open_promotion(str(tmp_path), f"promotion {number}", values, Deployment(), list(events))
 
     return open__
 
@@ -236,14 +237,14 @@ def test_a_rejection_and_no_answer_are_recorded(open_, make, registry):
 
 def test_predictions_use_the_champion_and_without_one_the_newest_training(make, crown, tmp_path):
     newest = make("newest", JANUARY, finished="2026-05-01T00:00:00+00:00")
-    assert default_model(str(tmp_path)) == newest.trained.uri
+    assert default_model(str(tmp_path), TrainingConfig()) == newest.trained.uri
     first = crown("a", JANUARY)
-    assert default_model(str(tmp_path)) == first.train
+    assert default_model(str(tmp_path), TrainingConfig()) == first.train
     second = crown("b", FEBRUARY)
-    assert default_model(str(tmp_path)) == second.train
+    assert default_model(str(tmp_path), TrainingConfig()) == second.train
     now, before = move_back(str(tmp_path), TrainingConfig(), "by ada", "first")
     assert (now.number, before.number) == (first.number, second.number)
-    assert default_model(str(tmp_path)) == first.train
+    assert default_model(str(tmp_path), TrainingConfig()) == first.train
     version = Registry(str(tmp_path), TrainingConfig()).version(second.number)
     assert version.decision == "moved back"
     move_back(str(tmp_path), TrainingConfig(), "by ada", "second")

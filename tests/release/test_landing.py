@@ -15,6 +15,7 @@ from ml.flow.table import STAGES
 from ml.release import landing as landing_module
 from ml.release import note as note_module
 from ml.workflow.execution import Result, run_stage
+from ml.workflow.layout import delivery_cache
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run
 from support.landings import deliver
@@ -146,17 +147,19 @@ def test_sealing_counts_what_is_there(landing):
 
 def test_a_delivery_that_lacks_rows_which_its_note_states_is_not_announced(landing, tmp_path):
     uri, table = storage.normalise(landing), landing / MONTHS[0] / "v5" / "test-annotations-bbox.csv"
-    assert landing_module.announcement(uri, MONTHS[0], None, str(tmp_path / "storage"))["counts"]["photographs"] > 0
-    elsewhere = landing_module.announcement(uri, MONTHS[0], str(landing / MONTHS[1]), str(tmp_path / "storage"))
+    kept = delivery_cache(str(tmp_path / "storage"))
+    assert landing_module.announcement(uri, MONTHS[0], None, kept)["counts"]["photographs"] > 0
+    elsewhere = landing_module.announcement(uri, MONTHS[0], str(landing / MONTHS[1]), kept)
     assert elsewhere["counts"]["photographs"] is None, "they are no part of the delivery"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(DataError, match=r"states [\d,]+ rows of v5/test-annotations-bbox.csv .* and holds"):
-        landing_module.announcement(uri, MONTHS[0], None, str(tmp_path / "other"))
+        landing_module.announcement(uri, MONTHS[0], None, delivery_cache(str(tmp_path / "other")))
 
 
 def test_news_are_the_deliveries_that_were_not_announced_as_they_are(landing):
     uri = storage.normalise(landing)
-    told = [landing_module.announcement(uri, name, None, str(landing.parent / "storage")) for name in MONTHS[:2]]
+    kept = delivery_cache(str(landing.parent / "storage"))
+    told = [landing_module.announcement(uri, name, None, kept) for name in MONTHS[:2]]
     announced = {(each["date"], each["digest"]) for each in told}
     assert landing_module.news(uri, announced, NOW) == [MONTHS[2]]
     assert landing_module.news(uri, announced, moment(MONTHS[2])) == [], "nobody would see it yet"
@@ -191,7 +194,7 @@ def test_each_delivery_is_done_once_in_whatever_order_runs_come(landing, tmp_pat
     assert (whole.metrics["rows"], whole.ledger) == ({"boxes": 6}, {"kept": 9})
     assert (whole.metrics["subsets"], whole.metrics["name"]) == (["train"], "same")
     assert len(whole.table("table")) == 3
-    assert first.find(EXTRACT) == earlier
+    assert first.find_or_adopt(EXTRACT) == earlier
     assert first.key(EXPLORE) != last.key(EXPLORE)
 
 
@@ -207,7 +210,7 @@ def test_a_failure_keeps_the_deliveries_that_were_done(landing, tmp_path):
     with pytest.raises(DataError, match="bad rows"):
         run_stage(run, EXTRACT, broken, attempt="one")
     assert storage.exists(storage.join(run.key_uri(EXTRACT), "attempts", "one", "error.json"))
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     run_stage(run, EXTRACT, body(calls))
     assert calls == list(MONTHS)
 
@@ -220,7 +223,7 @@ def test_force_redoes_all_deliveries_once(landing, tmp_path):
     assert run_stage(forced, EXTRACT, body(calls)) == anew
     assert calls == [*MONTHS, *MONTHS]
     assert not set(anew.parts.values()) & set(before.parts.values())
-    assert open_(landing, tmp_path, "a").find(EXTRACT).parts == anew.parts
+    assert open_(landing, tmp_path, "a").find_or_adopt(EXTRACT).parts == anew.parts
 
 
 def test_a_part_that_lost_a_file_is_done_again(landing, tmp_path):
@@ -228,7 +231,7 @@ def test_a_part_that_lost_a_file_is_done_again(landing, tmp_path):
     run = open_(landing, tmp_path)
     manifest = run_stage(run, EXTRACT, body(calls))
     storage.remove(manifest.table("table")[1])
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     run_stage(run, EXTRACT, body(calls))
     assert calls == [*MONTHS, MONTHS[1]]
 
@@ -237,8 +240,8 @@ def test_a_photograph_is_that_of_the_newest_delivery_that_holds_it(landing, tmp_
     photo = next((landing / MONTHS[0] / "train").glob("*.jpg"))
     (landing / MONTHS[1] / "train" / photo.name).write_bytes(b"newer")
     (landing / MONTHS[1] / "delivery.json").write_text("{}")
-    assert open_(landing, tmp_path).read_photograph("train", photo.stem) == b"newer"
+    assert open_(landing, tmp_path).view.read_photograph("train", photo.stem) == b"newer"
     earlier = open_(landing, tmp_path, as_of=moment("2020-02-01"))
-    assert earlier.read_photograph("train", photo.stem) == photo.read_bytes()
+    assert earlier.view.read_photograph("train", photo.stem) == photo.read_bytes()
     with pytest.raises(FileNotFoundError, match="in no delivery"):
-        earlier.read_photograph("train", "0000000000000000")
+        earlier.view.read_photograph("train", "0000000000000000")

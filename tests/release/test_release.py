@@ -77,10 +77,10 @@ def test_miap_is_optional_for_each_subset_and_its_arrival_redoes_what_reads_tabl
     whole = opened()
     (release_copy / MIAP.format("val")).rename(tmp_path / "later.csv")
     without = opened()
-    assert without.release(without.deliveries[0]).tables["miap"].keys() == {"train", "test"}
+    assert without.view.release(without.deliveries[0]).tables["miap"].keys() == {"train", "test"}
     shutil.rmtree(release_copy / "open_images_extended_miap")
     last = opened()
-    assert "miap" not in last.release(last.deliveries[0]).tables
+    assert "miap" not in last.view.release(last.deliveries[0]).tables
     keys = {run.key(STAGES["extract"]) for run in (whole, without, opened())}
     assert len(keys) == 3
 

@@ -15,5 +15,5 @@ def context(tmp_path):
     run = make_run(tmp_path, features)
     trained = make_model(tmp_path)
     run.pin(trained)
-    made = make_context(run)
+    made = make_context(run, stage="evaluate")
     return dataclasses.replace(made, inputs={"featurize": features, "train": trained}, uri=made.uri + "-report")

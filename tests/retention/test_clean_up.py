@@ -11,16 +11,17 @@ import pytest
 
 from ml import storage
 from ml.config.clean_up import CleanUpConfig
+from ml.config.deployment import load_deployment
 from ml.errors import ConfigurationError, DataError, TransientError
 from ml.flow.table import STAGES
 from ml.retention import judge
 from ml.retention.plan import load_plan, plan
-from ml.retention.references import Pins
+from ml.retention.references import References
 from ml.retention.remove import remove
 from ml.tracking import experiments
 from ml.tracking.registry import Registry
-from ml.workflow.attempt import CLAIM, REMOVAL
 from ml.workflow.execution import Result, run_stage
+from ml.workflow.layout import CLAIM, REMOVAL
 from ml.workflow.manifest import load_manifest
 from ml.workflow.run import load_run
 from ml.workflow.supervision import identity
@@ -73,7 +74,7 @@ def made(root):
     """Make a plan; the newest evaluated run alone is kept for its own sake."""
 
     def made_(is_running=judge.unscheduled, **values):
-        return plan(root, {"keep_runs": 1, **values}, is_running)
+        return plan(root, {"keep_runs": 1, **values}, load_deployment(), is_running)
 
     return made_
 
@@ -119,7 +120,7 @@ def test_a_root_with_crashes_and_old_runs_loses_exactly_what_was_listed(opened, 
     for item in listed.items:
         assert item.bytes == sum(stat.bytes for stat in storage.survey(item.uri).values())
         assert item.reason
-    outcome = remove(listed)
+    outcome = remove(listed, load_deployment())
     assert outcome.removed == listed.items
     assert outcome.stayed == []
     gone = {path for path in before if any(f"{root}/{path}".startswith(f"{uri}/") for uri in uris(listed.items))}
@@ -127,7 +128,7 @@ def test_a_root_with_crashes_and_old_runs_loses_exactly_what_was_listed(opened, 
     assert {path.rpartition("/")[2] for path in pointers} == {"current.json"}  # of keys that have no attempt left
     assert contents(root) == before - gone - pointers
     assert storage.exists(storage.join(young_crash, CLAIM))
-    assert new.find(EXTRACT) == kept
+    assert new.find_or_adopt(EXTRACT) == kept
     assert not storage.local_path(storage.join(root, "stages", "explore")).exists() or not list(
         storage.local_path(storage.join(root, "stages", "explore")).rglob("*")
     )
@@ -160,7 +161,7 @@ def test_a_run_in_the_middle_of_its_stages_loses_nothing_whatever_its_age(opened
         storage.write_bytes(context.path("table", "part.txt"), b"written so far")
         age(root, 200)
         done["listed"] = made()
-        done["outcome"] = remove(done["listed"])
+        done["outcome"] = remove(done["listed"], load_deployment())
         assert load_run(run.uri) == run
         assert context.inputs["extract"].whole()
         return Result()
@@ -179,13 +180,13 @@ def test_a_run_started_between_plan_and_removal_keeps_what_it_found(opened, root
     listed = made()
     assert uris(listed.items) == {old.uri, found.uri, lost.uri}
     new = opened("new")
-    assert new.find(EXTRACT) == found
-    outcome = remove(listed)
+    assert new.find_or_adopt(EXTRACT) == found
+    outcome = remove(listed, load_deployment())
     assert reasons(outcome) == {found.uri: "a run holds it"}
     assert uris(outcome.removed) == {old.uri, lost.uri}
     assert not storage.exists(storage.join(found.uri, REMOVAL))
-    assert new.find(EXTRACT) == found
-    assert new.find(EXPLORE) is None
+    assert new.find_or_adopt(EXTRACT) == found
+    assert new.find_or_adopt(EXPLORE) is None
     run_stage(new, EXPLORE, work)
 
 
@@ -196,8 +197,10 @@ def test_a_run_that_goes_on_between_plan_and_removal_is_kept(opened, root, made)
     age(root, 100)
     listed = made()
     assert {old.uri, cleared.uri} <= uris(listed.items)
-    old.find(EXTRACT)
-    outcome = remove(listed, is_running=lambda flow, run_id: (flow, run_id) == ("training", "cleared"))
+    old.find_or_adopt(EXTRACT)
+    outcome = remove(
+        listed, load_deployment(), is_running=lambda flow, run_id: (flow, run_id) == ("training", "cleared")
+    )
     assert reasons(outcome)[old.uri] == "written to since the plan"
     assert reasons(outcome)[cleared.uri] == "under way"
     assert set(reasons(outcome).values()) == {"written to since the plan", "under way", "a run holds it"}
@@ -216,12 +219,12 @@ def test_an_attempt_pinned_just_before_the_mark_stays(opened, root, made, monkey
 
     def find_then_write(uri, value):
         if uri.endswith(REMOVAL):
-            assert new.find(EXTRACT) == found
+            assert new.find_or_adopt(EXTRACT) == found
         write_json(uri, value)
 
     monkeypatch.setattr(storage, "write_json", find_then_write)
-    assert reasons(remove(listed)) == {found.uri: "a run holds it"}
-    assert new.find(EXTRACT) == found
+    assert reasons(remove(listed, load_deployment())) == {found.uri: "a run holds it"}
+    assert new.find_or_adopt(EXTRACT) == found
 
 
 def test_a_run_that_pins_an_attempt_after_the_mark_drops_the_pin(opened, root, made, monkeypatch):
@@ -231,15 +234,15 @@ def test_a_run_that_pins_an_attempt_after_the_mark_drops_the_pin(opened, root, m
     listed = made()
     new = opened("new")
     answers = []
-    refresh = Pins.refresh
+    refresh = References.refresh
 
     def find_then_refresh(self):
         if storage.exists(storage.join(found.uri, REMOVAL)):
-            answers.append(new.find(EXTRACT))
+            answers.append(new.find_or_adopt(EXTRACT))
         refresh(self)
 
-    monkeypatch.setattr(Pins, "refresh", find_then_refresh)
-    remove(listed)
+    monkeypatch.setattr(References, "refresh", find_then_refresh)
+    remove(listed, load_deployment())
     assert answers == [None]
     assert new.pins() == {}
     assert run_stage(new, EXTRACT, work).uri != found.uri
@@ -249,7 +252,7 @@ def test_runs_that_look_for_work_while_it_is_removed_never_hold_what_is_gone(ope
     """Whatever the order of their steps, a run that has found an attempt finds it whole afterwards."""
 
     def find(run):
-        if run.find(EXTRACT):
+        if run.find_or_adopt(EXTRACT):
             assert run.pinned("extract").whole()
 
     def find_often(old, number):
@@ -263,10 +266,10 @@ def test_runs_that_look_for_work_while_it_is_removed_never_hold_what_is_gone(ope
         listed = made()
         with ThreadPoolExecutor(3) as pool:
             finders = [pool.submit(find_often, old, number) for number in range(3)]
-            outcome = remove(listed)
+            outcome = remove(listed, load_deployment())
             for finder in finders:
                 finder.result()
-        pins = Pins(root)
+        pins = References(root, load_deployment())
         pins.refresh()
         held_now = {attempt for run in pins.runs.values() for attempt in run.attempts}
         for attempt in held_now:
@@ -284,14 +287,14 @@ def test_a_job_slower_than_the_grace_fails_rather_than_commit_what_is_left(opene
         # As a job on another host: whether it lives is not known here.
         storage.write_json(context.path(CLAIM), {"run": run.slug, "job": f"not-{host}|1|1.0"})
         age(root, 10)
-        outcome = remove(made())
+        outcome = remove(made(), load_deployment())
         assert uris(outcome.removed) == {context.uri}
         storage.write_bytes(context.path("second", "part.txt"), b"late")
         return Result()
 
     with pytest.raises(TransientError, match="grace_hours"):
         run_stage(run, EXTRACT, slow, "20260101T000000-0badcafe")
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     assert run.pins() == {}
     assert run_stage(run, EXTRACT, work).whole()
 
@@ -302,15 +305,15 @@ def test_an_attempt_committed_just_before_it_would_go_stays(opened, root, made, 
     age(root, 10)
     listed = made()
     assert uris(listed.items) == {uri}
-    refresh = Pins.refresh
+    refresh = References.refresh
 
     def commit_then_refresh(self):
         if storage.exists(storage.join(uri, REMOVAL)):
             storage.write_json(storage.join(uri, "manifest.json"), {})
         refresh(self)
 
-    monkeypatch.setattr(Pins, "refresh", commit_then_refresh)
-    assert reasons(remove(listed)) == {uri: "committed since the plan"}
+    monkeypatch.setattr(References, "refresh", commit_then_refresh)
+    assert reasons(remove(listed, load_deployment())) == {uri: "committed since the plan"}
     assert storage.exists(storage.join(uri, "table", "part.txt"))
     assert not storage.exists(storage.join(uri, REMOVAL))
 
@@ -339,9 +342,9 @@ def test_the_current_attempt_of_a_key_that_a_run_uses_stays(opened, root, made):
     listed = made()
     assert uris(listed.items) == {redone.uri}
     assert listed.kept["attempt: it is the current one of a key that a run uses"] == 1
-    remove(listed)
-    assert opened("c").find(EXTRACT) == second
-    assert run.find(EXTRACT) == first
+    remove(listed, load_deployment())
+    assert opened("c").find_or_adopt(EXTRACT) == second
+    assert run.find_or_adopt(EXTRACT) == first
 
 
 def test_what_a_run_or_the_deployment_names_and_what_an_attempt_collects_stays(
@@ -384,8 +387,8 @@ def test_what_a_run_collects_of_its_deliveries_stays_with_its_parts(opened, root
     listed = made()
     assert uris(listed.items) == {old.uri, whole.uri, part}
     new = opened("new")
-    assert new.find(BY_DELIVERY) == whole
-    outcome = remove(listed)
+    assert new.find_or_adopt(BY_DELIVERY) == whole
+    outcome = remove(listed, load_deployment())
     assert reasons(outcome) == {whole.uri: "a run holds it", part: "a run holds it"}
     # Held by what collects it alone, too: here the pin of the part itself is gone.
     for path in storage.survey(storage.join(new.uri, "pins")):
@@ -393,7 +396,7 @@ def test_what_a_run_collects_of_its_deliveries_stays_with_its_parts(opened, root
             storage.remove(storage.join(new.uri, "pins", path))
     age(storage.join(root, "stages"), 100)
     assert made().items == []
-    assert new.find(BY_DELIVERY) == whole
+    assert new.find_or_adopt(BY_DELIVERY) == whole
 
 
 def test_checkpoints_stay_while_their_run_does(opened, root, made):
@@ -431,16 +434,16 @@ def test_marks_of_a_clean_up_that_was_killed_are_removed(opened, root, made):
     age(root, 10)
     listed = made()
     assert [(item.kind, item.uri) for item in listed.items] == [("mark", mark)]
-    remove(listed)
-    assert run.find(EXTRACT) == held
+    remove(listed, load_deployment())
+    assert run.find_or_adopt(EXTRACT) == held
 
 
 def test_old_plans_go_and_a_plan_is_removed_once(opened, root, made):
     opened()
     age(root, 100)
     first = made()
-    assert len(remove(first).removed) == 1
-    assert set(reasons(remove(first)).values()) == {"gone already"}
+    assert len(remove(first, load_deployment()).removed) == 1
+    assert set(reasons(remove(first, load_deployment())).values()) == {"gone already"}
     os.utime(storage.local_path(first.uri), (0, 0))
     assert uris(made().items) == {first.uri}
 
@@ -451,17 +454,16 @@ def test_a_plan_that_is_none_is_refused(tmp_path):
 
 
 def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):
-    from ml.config.deployment import load_deployment
-    from ml.config.training import TIMEOUTS
+    from ml.flow.table import ALL_STAGES
 
-    assert CleanUpConfig().grace_hours > max(TIMEOUTS.values())
+    assert CleanUpConfig().grace_hours > max(stage.timeout for stage in ALL_STAGES.values())
     (tmp_path / "deployment.yaml").write_text("timeouts: {train: 200}")
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
     with pytest.raises(ConfigurationError, match="grace_hours must be more than the longest of timeouts, 200"):
         load_deployment()
     (tmp_path / "deployment.yaml").write_text("timeouts: {train: 200}\nmaintenance: {grace_hours: 240}")
     assert load_deployment().timeout("train") == 200
-    assert load_deployment().timeout("chip") == TIMEOUTS["chip"]
+    assert load_deployment().timeout("chip") == STAGES["chip"].timeout
 
 
 # --- MLflow

@@ -12,14 +12,16 @@ import pytest
 from PIL import Image
 
 from ml import storage
+from ml.config.deployment import Deployment
 from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow.table import PREDICT
-from ml.prediction.listing import escaped, list_photographs, listing, unescaped
+from ml.prediction.listing import escaped, list_photographs, unescaped
 from ml.prediction.predictor import load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord
 from ml.prediction.run import open_prediction
 from ml.vision import detection, images
 from ml.workflow.execution import run_stage
+from ml.workflow.layout import photographs_uri
 from ml.workflow.run import load_run
 from spark_jobs import predict
 from support.models import make_model
@@ -59,7 +61,7 @@ def model(root):
 def opened(root, folder, model):
     def open_(run_id="bulk", **values):
         given = {"photographs": str(folder), "model": model, "max_fault_share": 0.5, "sample": 2, **values}
-        return open_prediction(str(root), run_id, given)
+        return open_prediction(str(root), run_id, given, Deployment())
 
     return open_
 
@@ -159,14 +161,14 @@ def test_the_same_photographs_are_found_done_and_a_changed_one_is_not(done, open
     again = opened("again")
     assert load_run(again.uri) == again
     assert run_stage(again, PREDICT, never) == done
-    assert opened("redo", force="predict").find(PREDICT) is None
-    assert opened("surer", min_confidence=0.9).find(PREDICT) is None
+    assert opened("redo", force="predict").find_or_adopt(PREDICT) is None
+    assert opened("surer", min_confidence=0.9).find_or_adopt(PREDICT) is None
     plain = folder / "more" / "plain.jpeg"
     stat = plain.stat()
     os.utime(plain, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000_000))
-    assert opened("changed").find(PREDICT) is None
+    assert opened("changed").find_or_adopt(PREDICT) is None
     os.utime(plain, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert opened("back").find(PREDICT) == done
+    assert opened("back").find_or_adopt(PREDICT) == done
 
 
 def test_too_many_faults_stop_the_job_and_are_named(spark, opened, tmp_path):
@@ -239,4 +241,4 @@ def test_the_listing_is_frozen_when_the_run_is_opened(opened, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"1")
     run = opened("frozen", photographs=str(tmp_path))
     (tmp_path / "b.jpg").write_bytes(b"2")
-    assert pq.read_table(storage.local_path(listing(run.uri))).column("photo").to_pylist() == ["a.jpg"]
+    assert pq.read_table(storage.local_path(photographs_uri(run.uri))).column("photo").to_pylist() == ["a.jpg"]

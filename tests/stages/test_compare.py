@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest
 
 from ml import storage
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, LabelOrderError, PreprocessingError
 from ml.metrics.comparison import measure
 from ml.metrics.predictions import TestPredictions
@@ -29,7 +30,7 @@ def compared(tmp_path, monkeypatch):
         features = features.model_copy(update={"metrics": {**features.metrics, **(change or {})}})
         attempt = make_model(tmp_path, name="other", **other)
         run = make_run(tmp_path, features, baseline=attempt.uri if baseline is None else baseline, **(values or {}))
-        context = make_context(run)
+        context = make_context(run, stage="compare")
         inputs = {"featurize": features, "train": make_model(tmp_path)}
         context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
         return compare(context), context
@@ -92,7 +93,7 @@ def test_features_that_number_the_labels_otherwise_are_refused(compared):
 
 def test_without_a_baseline_there_is_nothing_to_compare(compared):
     _, context = compared()
-    context = dataclasses.replace(context, config=context.config.model_copy(update={"baseline": None}))
+    context = dataclasses.replace(context, config=TrainingConfig(baseline=None))
     with pytest.raises(ConfigurationError, match="nothing to compare"):
         compare(context)
 

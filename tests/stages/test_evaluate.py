@@ -34,7 +34,7 @@ def evaluated(tmp_path, monkeypatch):
         if change:
             features = features.model_copy(update={"metrics": {**features.metrics, **change(features.metrics)}})
         run = make_run(tmp_path, features, **(values or {}))
-        context = make_context(run)
+        context = make_context(run, stage="evaluate")
         trained = make_model(tmp_path, **model)
         run.pin(trained)
         inputs = {"featurize": features, "train": trained}

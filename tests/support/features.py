@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import tempfile
 from pathlib import Path
@@ -17,9 +18,11 @@ from ml.config.training import TrainingConfig
 from ml.features.reader import split_table
 from ml.flow.table import STAGES
 from ml.tracking import experiments
+from ml.workflow import execution, layout
 from ml.workflow.execution import Context
 from ml.workflow.manifest import File, Manifest
 from ml.workflow.run import Run, slug
+from ml.workflow.views import ConfigView
 
 LABELS = ("female", "male")
 ROWS_A_GROUP = 16
@@ -139,7 +142,7 @@ def make_run(root: Path, features: Manifest, database: bool = True, **values: An
         database: Put an empty database of MLflow there, so that none has to be made.
         values: Fields of the configuration.
     """
-    uri = storage.join(storage.normalise(root), "mlflow/mlflow.db")
+    uri = layout.mlflow_database_uri(storage.normalise(root))
     if database and not storage.exists(uri):
         storage.write_bytes(uri, mlflow_database())
     config = TrainingConfig(
@@ -150,13 +153,7 @@ def make_run(root: Path, features: Manifest, database: bool = True, **values: An
     return run
 
 
-def make_context(run: Run, attempt: str = "a") -> Context:
-    """What the body of stage train is given by `run_stage`."""
-    key_uri = run.key_uri(STAGES["train"])
-    return Context(
-        run=run,
-        config=run.config,
-        inputs={"featurize": run.pinned("featurize")},
-        uri=storage.join(key_uri, "attempts", attempt),
-        checkpoints=storage.join(key_uri, "checkpoints", run.slug),
-    )
+def make_context(run: Run, attempt: str = "a", stage: str = "train") -> Context:
+    """Return what the body of stage train is given by `run_stage`, with the view of the configuration of a stage."""
+    made = execution.make_context(run, STAGES["train"], attempt)
+    return dataclasses.replace(made, config=ConfigView(run.config, STAGES[stage]))

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,47 +17,15 @@ from typing import Any
 import pytest
 import yaml
 
-import airflow_environment
 import airflow_home
-from support.airflow_root import SMALL, Airflow, attempts, make_root, running, wait_for
+from support.airflow_root import SMALL, attempts, make_root, running, wait_for
+from support.backfills import DAG, Backfills
 from support.landings import deliver
 
 pytestmark = pytest.mark.slow
-DAG = "open_images_training"
 MONTHS = ("2020-01-15", "2020-02-15", "2020-04-15")  # none in March
 SCENES = 40  # of each delivery
 STAGES = ("extract", "explore", "join_labels", "chip", "featurize", "train", "evaluate")
-
-
-class Backfills(Airflow):
-    """An Airflow that runs, and how to ask it about trainings by interval."""
-
-    def runs(self, run_type: str) -> dict[str, dict[str, Any]]:
-        """The trainings of a type by the month in which their interval starts; others by their id."""
-        found = self.get(f"/dagRuns?limit=100&run_type={run_type}")["dag_runs"]
-        return {(run["logical_date"] or run["dag_run_id"])[:7]: run for run in found}
-
-    def pushed(self, run_id: str, stage: str) -> Any:
-        """What the task of a stage has pushed."""
-        return self.xcom(run_id, f"{'model' if stage in ('train', 'evaluate') else 'data'}.{stage}")
-
-    def backfill(self, *options: str) -> str:
-        done = subprocess.run(
-            ["airflow", "backfill", "create", "--dag-id", DAG, *options],
-            env={**os.environ, **airflow_environment.environment(self.root)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return done.stdout
-
-    def wait_for_backfill(self) -> None:
-        def over() -> bool:
-            return all(
-                backfill["completed_at"] for backfill in self.ask("GET", f"/backfills?dag_id={DAG}")["backfills"]
-            )
-
-        wait_for("the end of the backfill", over, 2400)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from ml import storage
 from ml.flow.table import STAGES
 from ml.java import java_home
-from ml.workflow.attempt import CLAIM
+from ml.workflow.layout import CLAIM
 from ml.workflow.manifest import load_manifest
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run
@@ -74,7 +74,8 @@ time.sleep(600)
 TASK = """
 import signal, sys
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from open_images.operators import ProcessStageOperator, SparkStageOperator
+from open_images.operators.process import ProcessStageOperator
+from open_images.operators.spark import SparkStageOperator
 
 operator, run, stub = sys.argv[1:]
 task = {"spark": SparkStageOperator, "process": ProcessStageOperator}[operator](
@@ -113,7 +114,7 @@ def test_an_operator_that_is_killed_ends_all_processes_of_its_job(opened, start,
     told, _ = task.communicate(timeout=60)
     assert alive(job) == []
     assert "to be retried:" in told
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
 
 
 # --- a job whose supervisor is gone
@@ -150,7 +151,7 @@ def test_a_job_ends_by_itself_once_its_supervisor_is_gone(opened, start, tmp_pat
     assert len(job) == 2
     supervisor.kill()
     wait_for("the end of the job", lambda: not alive(job))
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
 
 
 # --- a Spark job that is killed while it writes
@@ -195,14 +196,14 @@ def test_a_spark_job_killed_while_it_writes_is_read_by_nobody_and_done_again(ope
     kill(processes)
     # The JVM, the Python driver and Spark's Python workers; the supervisor is of the test's own making.
     wait_for("the end of the job", lambda: not alive(processes))
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     (killed,) = attempts_of(run).iterdir()
     assert not (killed / "manifest.json").exists()
 
     retry = start(submit("extract", run.uri), **java, **{SUPERVISOR_VARIABLE: identity()})
     told, _ = retry.communicate(timeout=900)
     assert retry.returncode == 0, told
-    done = load_run(run.uri).find(EXTRACT)
+    done = load_run(run.uri).find_or_adopt(EXTRACT)
     assert done == load_manifest(done.uri)
     assert done.attempt != killed.name
     assert done.whole()
@@ -223,7 +224,7 @@ def test_a_training_killed_three_times_resumes_and_ends_like_one_that_was_not(sa
         runs[name].pin(make_features(root, {"train": (200, 200), "validation": (40, 40), "test": (10, 10)}))
     whole, killed = ([sys.executable, "-m", "ml", "train", "--run", runs[name].uri] for name in ("whole", "killed"))
     told, _ = start(whole).communicate(timeout=900)
-    expected = runs["whole"].find(STAGES["train"])
+    expected = runs["whole"].find_or_adopt(STAGES["train"])
     assert expected, told
 
     random, resumed = Random(time.time_ns()), []
@@ -241,7 +242,7 @@ def test_a_training_killed_three_times_resumes_and_ends_like_one_that_was_not(sa
         resumed.append(process.communicate(timeout=60)[0])
     told, _ = start(killed).communicate(timeout=900)
     assert all("resuming after epoch" in text for text in (*resumed[1:], told)), (*resumed, told)
-    found = runs["killed"].find(STAGES["train"])
+    found = runs["killed"].find_or_adopt(STAGES["train"])
     assert found, told
     assert found.metrics["epochs"] == expected.metrics["epochs"]
     assert found.metrics["validation"] == pytest.approx(expected.metrics["validation"], rel=1e-3, abs=1e-5)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ml import storage
+from ml.config.deployment import load_deployment
 from ml.errors import DataError
 from ml.flow.table import STAGES
 from ml.retention.plan import plan
@@ -146,7 +147,7 @@ def test_a_stage_is_committed_and_found_again_in_a_bucket(opened):
     assert manifest.whole()
     assert load_manifest(manifest.uri) == manifest
     again = opened("again")
-    assert again.find(EXTRACT) == manifest
+    assert again.find_or_adopt(EXTRACT) == manifest
     assert run_stage(again, EXTRACT, work(calls)) == manifest
     assert run_stage(again, EXPLORE, work(calls)).inputs == {"extract": manifest.uri}
     assert len(calls) == 2
@@ -165,11 +166,11 @@ def test_a_stage_that_fails_or_loses_a_file_is_not_found_in_a_bucket(opened):
         run_stage(run, EXTRACT, broken, attempt="one")
     uri = storage.join(run.key_uri(EXTRACT), "attempts", "one")
     assert storage.read_json(storage.join(uri, "error.json"))["kind"] == "data"
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     manifest = run_stage(run, EXTRACT, work([]))
-    assert run.find(EXTRACT) == manifest
+    assert run.find_or_adopt(EXTRACT) == manifest
     storage.remove(manifest.file("boxes/part-1.parquet"))
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
 
 
 def test_a_bucket_is_cleaned_up(opened, root, tmp_path, monkeypatch):
@@ -187,17 +188,17 @@ def test_a_bucket_is_cleaned_up(opened, root, tmp_path, monkeypatch):
     found, lost = run_stage(old, stage, work([])), run_stage(other, stage, work([]))
     moment = {"grace_hours": 1e-9, "run_days": 1e-9}
     time.sleep(1.1)  # an object's time has whole seconds
-    listed = plan(root, moment)
+    listed = plan(root, moment, load_deployment())
     assert {item.uri for item in listed.items} == {old.uri, other.uri, crashed, found.uri, lost.uri}
     new = opened("new")
-    assert new.find(stage) == found
-    outcome = remove(listed)
+    assert new.find_or_adopt(stage) == found
+    outcome = remove(listed, load_deployment())
     assert {item.uri for item in outcome.removed} == {old.uri, other.uri, crashed, lost.uri}
     assert [(item.uri, item.reason) for item in outcome.stayed] == [(found.uri, "a run holds it")]
     left = {path.partition("/")[0] for path in storage.survey(root)}
     assert left == {"digests", "maintenance", "runs", "stages"}
     assert set(storage.survey(storage.join(root, "runs"))) == {f"{new.slug}/run.json", f"{new.slug}/pins/extract.json"}
-    assert new.find(stage) == found
+    assert new.find_or_adopt(stage) == found
 
 
 @pytest.mark.parametrize(

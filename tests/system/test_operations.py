@@ -17,8 +17,8 @@ import yaml
 
 from ml import storage
 from ml.flow.table import STAGES
-from ml.workflow.attempt import CLAIM
 from ml.workflow.execution import Result, run_stage
+from ml.workflow.layout import CLAIM
 from ml.workflow.opening import open_run
 from ml.workflow.run import Run, load_run, slug
 from support.airflow_root import SMALL, Airflow, attempts, make_root, running, wait_for

@@ -14,6 +14,7 @@ import pytest
 
 import airflow_home
 from ml import storage
+from ml.config.deployment import Deployment
 from ml.config.training import TrainingConfig
 from ml.prediction.run import open_prediction
 from ml.tracking.registry import Registry
@@ -100,7 +101,9 @@ def used(airflow, candidates, tmp_path):
 
     def ask() -> tuple[str | None, ...]:
         registry = Registry(str(airflow.storage), TrainingConfig())
-        run = open_prediction(str(airflow.storage), "prediction", {"photographs": str(tmp_path / "photos")})
+        run = open_prediction(
+            str(airflow.storage), "prediction", {"photographs": str(tmp_path / "photos")}, Deployment()
+        )
         storage.remove(run.uri)
         attempts = [version and version.train for version in (registry.champion(), registry.previous())]
         return tuple(uri and uri.rpartition("/")[2] for uri in (*attempts, run.config.model))

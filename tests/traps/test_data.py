@@ -41,7 +41,7 @@ def prepared(spark, sample_release, tmp_path_factory):
         for name in STAGES:
             if name == stage:
                 return run
-            run.find(STAGES[name])
+            run.find_or_adopt(STAGES[name])
 
     return open_
 

@@ -29,7 +29,8 @@ def context(tmp_path):
     trained = make_model(tmp_path, bias=2.0, sharpness=9.0)
     run.pin(trained)
     inputs = {"featurize": features, "train": trained}
-    return dataclasses.replace(make_context(run), inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
+    made = make_context(run, stage="evaluate")
+    return dataclasses.replace(made, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
 
 
 def test_trap_7_false_positives_and_false_negatives_swapped(context, monkeypatch):

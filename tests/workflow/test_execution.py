@@ -12,7 +12,7 @@ import pytest
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError, ResourceError, TransientError
-from ml.flow.table import STAGES, followers
+from ml.flow.table import STAGES, downstream_of
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.manifest import load_manifest
 from ml.workflow.opening import open_run
@@ -49,7 +49,7 @@ def test_work_done_is_found_by_another_run_with_the_same_inputs(opened):
     second = run_stage(opened("b"), EXTRACT, body(calls))
     assert len(calls) == 1
     assert first == second
-    assert opened("b").find(EXTRACT) == first
+    assert opened("b").find_or_adopt(EXTRACT) == first
     assert (first.metrics, first.ledger) == ({"metric": 1}, {"kept": 2})
     (part,) = first.of_deliveries()
     assert [(f.path, f.bytes) for f in part.files] == [("table/part.txt", 4)]
@@ -132,7 +132,7 @@ def test_force_redoes_the_stage_and_its_followers_once(opened):
     for stage in (EXTRACT, EXPLORE, JOIN, JOIN):
         run_stage(forced, stage, body(calls))
     assert len(calls) == 4
-    assert followers("join_labels") == {"join_labels", "chip", "featurize", "train", "evaluate", "compare"}
+    assert downstream_of("join_labels") == {"join_labels", "chip", "featurize", "train", "evaluate", "compare"}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_failure_leaves_error_json_and_nothing_to_read(opened, raised, kind, t
     error = storage.read_json(storage.join(uri, "error.json"))
     assert error["kind"] == kind
     assert error["message"]
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     with pytest.raises(DataError, match="never committed"):
         load_manifest(uri)
     with pytest.raises(DataError, match="extract has not been done"):
@@ -185,11 +185,11 @@ def test_a_stage_killed_while_writing_leaves_nothing_readable_and_is_done_again(
     assert started.wait(20)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     attempts = storage.join(run.root, "stages", "extract", run.part_key(EXTRACT, run.deliveries[0]), "attempts")
     assert list(storage.list_files(attempts)) != []  # the half work is there, and nobody reads it
     assert run_stage(run, EXTRACT, body([])).of_deliveries()[0].files[0].bytes == 4
-    assert run.find(EXTRACT) is not None
+    assert run.find_or_adopt(EXTRACT) is not None
 
 
 def _work_at_once(run_uri, barrier, queue):
@@ -219,14 +219,14 @@ def test_two_runs_at_once_do_not_spoil_one_another(opened):
         (manifest,) = run.pinned("extract").of_deliveries()
         assert storage.read_bytes(manifest.file("table/part.txt")).decode() == manifest.uri
         assert manifest.whole()
-    assert opened("c").find(EXTRACT).parts["release"] in done
+    assert opened("c").find_or_adopt(EXTRACT).parts["release"] in done
 
 
 def test_work_whose_files_were_removed_is_not_found(opened):
     run = opened()
     manifest = run_stage(run, EXTRACT, body([]))
     storage.remove(manifest.file("table/part.txt"))
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
 
 
 def test_a_job_whose_supervisor_is_gone_does_not_commit(opened, monkeypatch):
@@ -238,7 +238,7 @@ def test_a_job_whose_supervisor_is_gone_does_not_commit(opened, monkeypatch):
     run = opened()
     with pytest.raises(TransientError, match="gone"):
         run_stage(run, EXTRACT, body([]))
-    assert run.find(EXTRACT) is None
+    assert run.find_or_adopt(EXTRACT) is None
     monkeypatch.setenv(SUPERVISOR_VARIABLE, identity())
     assert run_stage(run, EXTRACT, body([]))
 

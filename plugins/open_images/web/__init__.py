@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-URL_PREFIX = "/open-images"
-
 
 class LazyApp:
     """The routes, as an ASGI app that is made at its first request.

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from ml.errors import DataError
-from open_images.links import mlflow_page
+from ml.workflow.layout import attempt_name
+from open_images.addresses import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import list_runs, read_run
-from open_images.web.report import attempt_name
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ def _row(root: str, name: str, version: str) -> dict[str, Any] | None:
     features, trained, evaluated = (folder.manifest(stage) for stage in ("featurize", "train", "evaluate"))
     row: dict[str, Any] = {
         "run_id": folder.run_id,
-        "as_of": folder.content.get("as_of"),
-        "network": folder.content["config"]["network"],
-        "deliveries": len(folder.content.get("deliveries") or []),
+        "as_of": folder.record.as_of,
+        "network": folder.record.config["network"],
+        "deliveries": len(folder.record.deliveries or []),
         "mlflow": mlflow_page(trained.metrics) if trained else None,
     }
     if features:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ml.config.deployment import Deployment
 from ml.tracking.registry import Registry
-from open_images.web.report import attempt_name
+from ml.workflow.layout import attempt_name
 
 
 def registered_models(deployment: Deployment, shown: Callable[[str], bool]) -> dict[str, Any]:

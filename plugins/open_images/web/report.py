@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ml import storage
+from ml.flow.table import STAGES
 from ml.report.ledger import ledgers, parameters
+from ml.workflow import layout
+from ml.workflow.layout import attempt_name
 from ml.workflow.manifest import Manifest
-from open_images.links import mlflow_page
+from open_images.addresses import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder
 
@@ -23,11 +26,6 @@ COMPARISON = (
     *("faces", "images", "models", "accuracy", "log_loss", "accuracy_difference", "log_loss_difference", "table"),
     "mcnemar",
 )
-PAGES = {
-    "report": ("evaluate", "report.html"),
-    "card": ("evaluate", "model_card.md"),
-    "comparison": ("compare", "compare.html"),
-}
 
 
 def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
@@ -44,11 +42,11 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
     }
     if folder is None:
         return told
-    manifests, config = folder.manifests(), folder.content["config"]
+    manifests, config = folder.manifests(), folder.record.config
     return {
         **told,
-        "as_of": folder.content.get("as_of"),
-        "deliveries": [delivery["name"] for delivery in folder.content.get("deliveries") or []],
+        "as_of": folder.record.as_of,
+        "deliveries": [delivery["name"] for delivery in folder.record.deliveries or []],
         "parameters": parameters(config),
         "about": {"labels": config["labels"], "chip_class": config["chip_class"]},
         "evaluation": _part(manifests.get("evaluate"), EVALUATION),
@@ -63,15 +61,15 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
             for file in manifest.files
             if file.path.endswith(".png")
         ],
-        "pages": {name: list(place) for name, place in PAGES.items() if _holds(manifests, *place)},
+        "pages": {
+            page.name: [name, page.file, page.title]
+            for name, stage in STAGES.items()
+            for page in stage.pages
+            if _holds(manifests, name, page.file)
+        },
         "mlflow": mlflow_page(manifests["train"].metrics) if "train" in manifests else None,
         "failure": _failure(run, folder),
     }
-
-
-def attempt_name(uri: str) -> str:
-    """How the pages call a trained model: by its attempt, which is met once in a storage."""
-    return uri.rpartition("/")[2]
 
 
 def _part(manifest: Manifest | None, names: tuple[str, ...]) -> dict[str, Any] | None:
@@ -103,12 +101,9 @@ def _failure(run: AirflowRun, folder: RunFolder) -> dict[str, Any] | None:
 
 def _error(folder: RunFolder, stage: str, started: str) -> dict[str, Any] | None:
     """The run's first `error.json` of a stage since a task started; no run pins an attempt that failed."""
-    fs, path = storage.filesystem(storage.join(folder.root, "stages", stage))
     since = started[:19].replace("-", "").replace(":", "")  # as attempts are named
-    found = {file.split("/")[-2]: file for file in fs.glob(f"{path}/*/attempts/*/error.json")}
-    for attempt in sorted(found):
+    for attempt, uri in sorted(layout.list_errors(folder.root, stage).items()):
         if attempt >= since:
-            uri = fs.unstrip_protocol(found[attempt])
             try:
                 error = dict(storage.read_json(uri))
             except (TypeError, ValueError) as damage:  # as where the disk was full

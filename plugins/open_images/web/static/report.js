@@ -156,9 +156,8 @@ const Headline = ({ evaluation: { accuracy, majority, beats_majority, faces, ima
   );
 
 const Links = ({ data, runId }) => {
-  const names = { report: "Whole report", card: "Model card", comparison: "Comparison" };
-  const pages = Object.entries(data.pages).map(([page, place]) =>
-    h("li", { key: page }, h(Outside, { href: fileUrl(runId, ...place) }, names[page])),
+  const pages = Object.entries(data.pages).map(([page, [stage, file, title]]) =>
+    h("li", { key: page }, h(Outside, { href: fileUrl(runId, stage, file) }, title)),
   );
   return h(
     "ul",

@@ -1,0 +1,32 @@
+"""The addresses of pages that show a run: its reports, and its training in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from airflow.sdk.configuration import conf
+
+from ml.flow.table import find_stage
+
+URL_PREFIX = "/open-images"  # of the project's own routes in Airflow's API server
+
+
+def report_page(dag_id: str, run_id: str, stage: str) -> str:
+    """Return the address of a stage's report, of the attempt that a run has pinned."""
+    run = "/".join(quote(part, safe="") for part in (dag_id, run_id))
+    base = conf.get("api", "base_url", fallback="").rstrip("/")
+    return f"{base}{URL_PREFIX}/runs/{run}/files/{stage}/{find_stage(stage).pages[0].file}"
+
+
+def mlflow_page(metrics: Mapping[str, Any]) -> str | None:
+    """Return the page of a training's MLflow run by the metrics of stage train, where there is a tracking server."""
+    # Every component of Airflow loads this module, few need these.
+    from ml.model.record import MlflowRun
+    from ml.tracking import experiments
+
+    if not metrics.get("mlflow"):
+        return None
+    run = MlflowRun.model_validate(metrics["mlflow"])
+    return experiments.run_page(run.tracking_uri, run.experiment_id, run.run_id)

@@ -1,0 +1,43 @@
+"""Failures of the flow as Airflow's exceptions: what may pass by itself is retried, all else fails at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from ml import storage
+from ml.errors import NothingNewError, StageError, TransientError
+from ml.workflow import layout
+
+
+@contextmanager
+def airflow_errors() -> Iterator[None]:
+    """Turn a failure of the flow into Airflow's exception: a task that has nothing to do is skipped.
+
+    Raises:
+        AirflowSkipException: There is nothing new.
+        AirflowFailException: Trying again cannot help.
+        AirflowException: A retry may help.
+    """
+    try:
+        yield
+    except NothingNewError as nothing:
+        raise AirflowSkipException(str(nothing)) from nothing
+    except StageError as error:
+        raise _exception(error.kind, str(error)) from error
+
+
+def failure_of(attempt: str, otherwise: str) -> AirflowException:
+    """Return Airflow's exception for a job that ended badly, from its `error.json`; without one a retry may help."""
+    uri = layout.error_uri(attempt)
+    if not storage.exists(uri):
+        return AirflowException(f"{otherwise} The job left no error.json; the log above says how it ended.")
+    error = storage.read_json(uri)
+    return _exception(error["kind"], f"{error['message']} {error['advice']}".strip())
+
+
+def _exception(kind: str, message: str) -> AirflowException:
+    exception = AirflowException if kind == TransientError.kind else AirflowFailException
+    return exception(f"{kind}: {message}")

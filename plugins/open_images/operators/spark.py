@@ -1,0 +1,92 @@
+"""The operator that does a stage on Spark, through spark-submit."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk.bases.hook import BaseHook
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+
+import spark_jobs
+from ml.config.deployment import load_deployment
+from ml.java import java_home
+from ml.workflow.supervision import end_process_tree
+from open_images.links import SparkHistoryLink
+from open_images.operators.stage import JobFailedError, StageOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+JOBS = Path(spark_jobs.__file__).parent
+
+
+class SparkStageOperator(StageOperator, SparkSubmitOperator):
+    """Do a stage of a flow on Spark, unless it is found done; the job is the file of that name in `spark_jobs`.
+
+    Args:
+        stage: Name of the stage.
+        run: URI of the run folder. (templated)
+        conn_id: Connection of type Spark, which must exist.
+    """
+
+    template_fields: Sequence[str] = ("run", *SparkSubmitOperator.template_fields)
+    operator_extra_links = (SparkHistoryLink(),)
+
+    def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
+        # A job belongs to the attempt that it was started for: a retry starts its own, and reconnects to none.
+        kwargs.setdefault("durable", False)
+        super().__init__(
+            stage=stage,
+            run=run,
+            application=str(JOBS / f"{stage}.py"),
+            name=f"open-images-{stage}",
+            conn_id=conn_id,
+            **kwargs,
+        )
+
+    def run_job(self, context: Context, attempt: str) -> None:
+        """Submit the job, and wait for its end."""
+        java = java_home()
+        self._check_connection()
+        self.conf = {**load_deployment().spark_conf, **(self.conf or {})}
+        self.application_args = self.job_arguments(attempt)
+        self.env_vars = {
+            "JAVA_HOME": str(java),
+            # Driver and executors must run the same Python, which on one machine is this one.
+            "PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", sys.executable),
+            "PYSPARK_DRIVER_PYTHON": sys.executable,
+            **self.job_environment(),
+        }
+        try:
+            SparkSubmitOperator.execute(self, context)
+        except FileNotFoundError as error:
+            raise AirflowFailException(
+                f"configuration: There is no {error.filename}. Put spark-submit, which comes with pyspark, on PATH."
+            ) from error
+        except ValueError as error:  # the provider's checks of the connection
+            raise AirflowFailException(f"configuration: {error}") from error
+        except AirflowException as error:
+            raise JobFailedError(f"spark-submit of stage {self.stage} failed.") from error
+
+    def on_kill(self) -> None:
+        """End spark-submit, its JVM and the Python driver: the hook's own way ends the JVM alone."""
+        process = getattr(self._hook, "_submit_sp", None)
+        if process is not None:
+            end_process_tree(process.pid)
+        if self._hook is not None:
+            SparkSubmitOperator.on_kill(self)
+
+    def _check_connection(self) -> None:
+        # The hook takes a missing connection for `yarn`, and fails much later on something else.
+        try:
+            BaseHook.get_connection(self._conn_id)
+        except AirflowNotFoundException as error:
+            raise AirflowFailException(
+                f"configuration: There is no connection {self._conn_id!r}. Create it with type Spark and your master "
+                "as host, or set AIRFLOW_CONN_SPARK_DEFAULT."
+            ) from error

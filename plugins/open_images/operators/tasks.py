@@ -1,0 +1,70 @@
+"""The tasks and arrows of the table of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Context, TaskGroup
+from airflow.sdk.exceptions import AirflowSkipException
+
+from ml.config.deployment import Deployment
+from ml.flow.stage import Engine, Stage
+from ml.flow.table import STAGES, arrows
+from open_images.operators.process import ProcessStageOperator
+from open_images.operators.spark import SparkStageOperator
+from open_images.operators.stage import StageOperator
+
+OPERATORS: dict[Engine, type[StageOperator]] = {"spark": SparkStageOperator, "process": ProcessStageOperator}
+GROUPS: dict[Engine, dict[str, str]] = {
+    "spark": {"group_id": "data", "tooltip": "From the release's files to features, on Spark"},
+    "process": {"group_id": "model", "tooltip": "From features to a report, in TensorFlow"},
+}
+
+
+def stage_tasks(run: str, deployment: Deployment, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, StageOperator]:
+    """Make a task for each stage of the training flow, in a group for each engine, with the arrows between them.
+
+    One task instance of a stage runs at a time over all runs: a backfill does not drown the machine, and what two runs
+    need is done by the first and found by the second.
+
+    Args:
+        run: URI of the run folder, as a template.
+        deployment: The deployment's settings.
+        extras: Further arguments of the operator, by stage.
+    """
+    groups = {engine: TaskGroup(**arguments) for engine, arguments in GROUPS.items()}
+    tasks = {}
+    for name, stage in STAGES.items():
+        arguments = {"pre_execute": skip_without(stage.only_with)} if stage.only_with else {}
+        tasks[name] = OPERATORS[stage.engine](
+            task_id=name,
+            stage=name,
+            run=run,
+            deployment=deployment,
+            task_group=groups[stage.engine],
+            max_active_tis_per_dag=1,
+            **{**arguments, **extras.get(name, {})},
+        )
+    for before, after in arrows():
+        tasks[before] >> tasks[after]
+    return tasks
+
+
+def skip_without(field: str) -> Any:
+    """Return what skips a task, before it starts anything, where the run leaves a parameter empty."""
+
+    def skip(context: Context) -> None:
+        if not context["params"][field]:
+            raise AirflowSkipException(f"The run names no {field}.")
+
+    return skip
+
+
+def describe_stages() -> str:
+    """Return a row of a Markdown table for each stage: its task, what it leaves, and what it pushes."""
+    return "\n".join(map(_row, STAGES.values()))
+
+
+def _row(stage: Stage) -> str:
+    return f"| `{GROUPS[stage.engine]['group_id']}.{stage.name}` | {stage.leaves} | {stage.pushes} |"
