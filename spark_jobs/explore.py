@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.report.figures import exploration as exploration_figures
+from ml.report.subject import subject
 from ml.vision import drawing, images
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
@@ -160,7 +161,7 @@ def run(spark: SparkSession, context: Context) -> Result:
             [(c["name"], c["positive"], c["negative"]) for c in data["top classes"]]
         ),
         "verified_images": exploration_figures.verified_images(
-            [(r["label"], r["all positive"], r["with a negative"]) for r in data["verified images"]]
+            [(r["label"], r["all positive"], r["with a negative"]) for r in data["verified images"]], subject(config)
         ),
         "faces_per_image": exploration_figures.faces_per_image(data["faces per image"], config.chip_class),
         "face_sizes": exploration_figures.face_sizes(SIZE_EDGES, data["face sizes"]["faces"], config.chip_class),

@@ -27,6 +27,7 @@ class Stage:
             by delivery, what it reads of one, among that the `faces` asked of it by join_labels.
         by_delivery: Its work is done, kept and found again for each delivery by itself.
         files: Those of `fields` that may name a file, whose content counts then too.
+        reads: Inputs of its inputs whose manifests it reads too; its key depends on them by way of its inputs.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Stage:
     sources: tuple[str, ...] = ()
     by_delivery: bool = False
     files: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
     def key(self, config: FlowConfig, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
         """The digest under which the stage's output lies.

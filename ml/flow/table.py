@@ -45,7 +45,13 @@ STAGES: dict[str, Stage] = {
             files=("backbone_weights",),
         ),
         # The report shows the exploratory plots, so it waits for them.
-        Stage("evaluate", 4, ("labels", "threshold", "min_confidence"), inputs=("explore", "featurize", "train")),
+        Stage(
+            "evaluate",
+            4,
+            ("labels", "threshold", "min_confidence"),
+            inputs=("explore", "featurize", "train"),
+            reads=("extract", "join_labels", "chip"),
+        ),
         # The other model is named by its attempt, which never changes.
         Stage("compare", 2, ("labels", "baseline"), inputs=("featurize", "train")),
     )

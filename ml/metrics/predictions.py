@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ml.metrics.calibration import given_confidence
-from ml.metrics.decision import decide
+from ml.metrics.decision import decide, given_confidence
 
 IDS = ("face_id", "image_id")
 MIAP_LABEL = "miap_label"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 DESCRIPTION = "model.json"
-PERCEIVED_GENDER = "gender presentation as perceived by annotators; never identity"
-OTHER_LABELS = "the label that annotators gave"
 
 
 class Description(BaseModel):

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.metrics.decision import UNKNOWN
 from ml.prediction.listing import SUFFIXES, escaped
-from ml.prediction.predictor import UNKNOWN, Predictor, annotate, describe, load_predictor
+from ml.prediction.predictor import Predictor, annotate, describe, load_predictor
 from ml.prediction.records import Outcome, Records
 from ml.prediction.run import default_model, train_attempt
 from ml.storage import write_bytes

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from ml.config.training import FACE
 from ml.errors import ConfigurationError
+from ml.metrics.decision import UNKNOWN, decide, given_confidence, is_sure
 from ml.vision import drawing, images
 
 if TYPE_CHECKING:
     from ml.model.classifier import Classifier
 
 
-UNKNOWN = "unknown"
 UNKNOWN_COLOUR: drawing.Colour = (110, 110, 110)
 
 
@@ -83,12 +83,12 @@ class Predictor:
         """The answers for chips, which may be of several photographs."""
         side = self.description.chip_size
         pixels = np.stack(chips) if chips else np.zeros((0, side, side, 3), np.uint8)
-        return decide(
+        return answers_of(
             self._classifier.predict(pixels), self.description.labels, self.description.threshold, self.min_confidence
         )
 
 
-def decide(
+def answers_of(
     probabilities: NDArray[np.floating], labels: Sequence[str], threshold: float, min_confidence: float
 ) -> list[Answer]:
     """Give faces their labels.
@@ -99,13 +99,13 @@ def decide(
         threshold: The second label is given where its probability is at least this.
         min_confidence: Below this probability of the label that it would be given, a face is `unknown`.
     """
-    answers = []
-    for row in probabilities:
-        index = int(row[1] >= threshold)
-        confidence = float(row[index])
-        label = labels[index] if confidence >= min_confidence else UNKNOWN
-        answers.append(Answer(label, confidence, tuple(float(p) for p in row)))
-    return answers
+    predicted = decide(probabilities, threshold)
+    confidences = given_confidence(probabilities, predicted)
+    rows = zip(predicted, confidences, is_sure(confidences, min_confidence), probabilities, strict=True)
+    return [
+        Answer(labels[index] if sure else UNKNOWN, float(confidence), tuple(float(p) for p in row))
+        for index, confidence, sure, row in rows
+    ]
 
 
 def annotate(

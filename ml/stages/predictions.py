@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ml.errors import PreprocessingError
 from ml.features.reader import Batch, FeatureReader, present_columns, split_table
-from ml.guards import check_label_order, check_side
+from ml.guards import check_label_order
 from ml.metrics.classification import check_answers
 from ml.metrics.predictions import IDS, MIAP_LABEL, TestPredictions
 from ml.metrics.slices import COLUMNS
@@ -52,7 +52,6 @@ def ask(features: Manifest, classifiers: Sequence[Classifier]) -> Iterator[tuple
     table = split_table("test")
     columns = (*IDS, *present_columns(features, table, (*COLUMNS, MIAP_LABEL)))
     reader = FeatureReader(features, "test", columns)
-    check_side("test", reader.split, "evaluation")
     for batch in reader.checked_batches(BATCH_SIZE):
         yield batch, [classifier.predict(batch.pixels) for classifier in classifiers]
 

@@ -11,15 +11,15 @@ import keras
 import tensorflow as tf
 
 from ml import storage
-from ml.config.training import FACE
 from ml.errors import DataError
 from ml.features.feed import Feed
 from ml.features.reader import FeatureReader
 from ml.guards import check_label_order
-from ml.model.description import OTHER_LABELS, PERCEIVED_GENDER, Description
+from ml.model.description import Description
 from ml.model.write import write_model
 from ml.networks.table import NETWORKS, build_network
 from ml.report.figures import training as training_figures
+from ml.report.subject import subject_of
 from ml.tracking import training_run
 from ml.training.calibrate import REFERENCE_CANDIDATES, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
@@ -120,7 +120,7 @@ def _write(
     temperature, threshold, measured = calibrate(network, validation)
     description = Description(
         labels=validation.labels,
-        meaning=PERCEIVED_GENDER if features.metrics["chip_class"] == FACE else OTHER_LABELS,
+        meaning=subject_of(features.metrics["chip_class"], config.labels).meaning,
         chip_size=validation.chip_size,
         margin=features.metrics["margin"],
         chip_class=features.metrics["chip_class"],

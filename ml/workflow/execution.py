@@ -60,7 +60,7 @@ class FlowContext(Generic[C]):
     Attributes:
         run: The run that the stage works for.
         config: Its configuration.
-        inputs: The manifests of the input stages, by name.
+        inputs: The manifests of the input stages, and of those of `Stage.reads` that the run has pinned, by name.
         uri: The attempt folder, into which alone the body writes.
         checkpoints: The folder of this run under the stage's key that outlives a killed attempt.
         delivery: The delivery that a stage done by delivery is at work on; None for other stages.
@@ -145,7 +145,9 @@ def _execute(
     inputs = {name: run.pinned(name) for name in stage.inputs}
     checkpoints = storage.join(key_uri, "checkpoints", run.slug)
     storage.write_json(storage.join(uri, CLAIM), {"run": run.slug, "job": identity()})
-    result = body(FlowContext(run, run.config, inputs, uri, checkpoints, delivery))
+    pins = run.pins() if stage.reads else {}
+    read = {name: pins[name] for name in stage.reads if name in pins}
+    result = body(FlowContext(run, run.config, {**read, **inputs}, uri, checkpoints, delivery))
     sources = run.sources_of(stage, delivery) if delivery else run.sources
     manifest = Manifest(
         stage=stage.name,

@@ -23,7 +23,7 @@ from ml import __main__ as command_line
 from ml import storage
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.prediction.photos import predict_photos, read_photo
-from ml.prediction.predictor import decide, load_predictor
+from ml.prediction.predictor import answers_of, load_predictor
 from ml.prediction.run import newest_model
 from ml.vision import detection
 from ml.vision.detection import find_faces
@@ -339,7 +339,7 @@ def test_an_unsure_answer_is_unknown_and_still_says_its_probabilities(photo, tmp
     ],
 )
 def test_the_label_follows_the_threshold_and_unknown_its_own_probability(second, threshold, least, label):
-    (answer,) = decide(np.array([[1 - second, second]]), ["female", "male"], threshold, least)
+    (answer,) = answers_of(np.array([[1 - second, second]]), ["female", "male"], threshold, least)
     assert answer.label == label
     assert answer.probabilities == (1 - second, second)
     assert answer.confidence == (second if second >= threshold else 1 - second)

@@ -25,7 +25,7 @@ def measured(right=60, wrong=20, miap_counts=None):
 
 
 def pin(context, stage, ledger=None, **files):
-    """Commit an attempt of another stage and pin it in the context's run."""
+    """Commit an attempt of another stage and hand it to the context."""
     uri = storage.join(context.run.root, "stages", stage, "0b", "attempts", "first")
     for name, data in files.items():
         storage.write_bytes(storage.join(uri, *name.split("__")), data)
@@ -47,4 +47,5 @@ def pin(context, stage, ledger=None, **files):
     )
     storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json().encode())
     context.run.pin(manifest)
+    context.inputs[stage] = manifest
     return manifest
