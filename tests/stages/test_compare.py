@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,6 +60,14 @@ def test_a_model_that_is_right_beats_one_that_is_always_wrong(compared):
     assert "perceived gender presentation" in page.lower()
     assert json.loads(storage.read_bytes(context.path("compare.json")))["slices"]
     assert storage.read_bytes(result.metrics["plots"]["differences"]).startswith(b"\x89PNG")
+
+
+def test_the_manifest_has_the_keys_and_order_that_it_had(compared):
+    result, _ = compared()
+    golden = json.loads((Path(__file__).parents[1] / "metrics/golden/manifest_keys.json").read_text())["compare"]
+    assert list(result.metrics) == list(golden)
+    for name in ("models", "accuracy", "accuracy_difference", "table", "mcnemar", "plots"):
+        assert list(result.metrics[name]) == list(golden[name])
 
 
 def test_the_same_model_twice_is_not_distinguishable(compared):

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -45,6 +46,16 @@ def evaluated(tmp_path, monkeypatch):
     return run
 
 
+GOLDEN = json.loads((Path(__file__).parents[1] / "metrics/golden/manifest_keys.json").read_text())
+
+
+def keys_of(values):
+    """Return the keys of JSON values in their order, at all depths."""
+    if isinstance(values, dict):
+        return {name: keys_of(value) for name, value in values.items()}
+    return [keys_of(value) for value in values[:1]] if isinstance(values, list) else None
+
+
 def read(context, name):
     return storage.read_bytes(context.path(name))
 
@@ -73,6 +84,12 @@ def test_a_model_that_is_right_is_measured_as_right(evaluated):
     assert result.metrics["model"] == context.inputs["train"].uri
     assert read(context, "curves.png") == storage.read_bytes(context.inputs["train"].file("curves.png"))
     assert "No test face is predicted wrongly" in read(context, "report.html").decode()
+
+
+def test_the_manifest_has_the_keys_and_order_that_it_had(evaluated):
+    result, _ = evaluated({**FACES, "test": (90, 90)}, sharpness=4.0, bias=0.3, miap=True)
+    # As text, since dictionaries of another order are equal.
+    assert json.dumps(keys_of(result.metrics)) == json.dumps(GOLDEN["evaluate"])
 
 
 def test_predictions_name_every_test_face_once_with_its_labels(evaluated):
