@@ -89,6 +89,13 @@ def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, m
         shown = pages(root, first)
     assert shown["run"]["about"]["title"] == shown["models"]["about"]["title"] == "grown or young"
     assert WORD not in json.dumps(shown).lower()
+    page = storage.read_bytes(first.pinned("evaluate").file("report.html")).decode()
+    for words in (
+        "Labelled boxes, by what became of their chip",
+        "Credits of the photographs shown",
+        "<td>join_labels",
+    ):
+        assert words in page, "what stages further up left is handed to the report"
     local = Path(storage.local_path(root))
     files = [path for path in local.rglob("*") if path.is_file()]
     assert {"report.html", "model_card.md", "model.json", "compare.html", "verdict.json", "mlflow.db"} <= {
