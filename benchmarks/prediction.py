@@ -73,7 +73,7 @@ def make_model(storage_root: Path) -> str:
 
     from ml import storage
     from ml.config.training import FACE, TrainingConfig
-    from ml.model.description import PERCEIVED_GENDER, Description
+    from ml.model.description import Description
     from ml.model.write import write_model
     from ml.networks.table import NETWORKS
     from ml.workflow import layout
@@ -84,7 +84,7 @@ def make_model(storage_root: Path) -> str:
     network = NETWORKS[config.network](config.chip_size, 2)
     description = Description(
         labels=list(config.label_order),
-        meaning=PERCEIVED_GENDER,
+        meaning="as perceived by annotators",
         chip_size=config.chip_size,
         margin=config.margin,
         chip_class=FACE,

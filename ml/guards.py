@@ -141,20 +141,3 @@ def check_probabilities(probabilities: NDArray[np.floating]) -> None:
             f"{int(wrong.sum())} of {len(wrong)} faces have probabilities that do not sum to 1.",
             "The network's last layer must be a softmax over the labels.",
         )
-
-
-def check_confusion(counts: NDArray[np.integer], truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> None:
-    """Check that the rows of a confusion matrix are what was annotated and its columns what was predicted.
-
-    Raises:
-        MetricsError: They are not; rows and columns swapped are named.
-    """
-    for annotated, given in np.ndindex(counts.shape):
-        found = int(((truth == annotated) & (predicted == given)).sum())
-        if found != counts[annotated, given]:
-            swapped = found == counts[given, annotated]
-            raise MetricsError(
-                f"The confusion matrix has {counts[annotated, given]} faces annotated {annotated} and predicted "
-                f"{given}, there are {found}" + (": rows and columns are swapped." if swapped else "."),
-                "Its rows must be what was annotated.",
-            )

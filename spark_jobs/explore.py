@@ -24,6 +24,7 @@ from ml.flow.records import (
     VerifiedImages,
 )
 from ml.report.figures import exploration as exploration_figures
+from ml.report.subject import subject
 from ml.vision import drawing, images
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
@@ -178,7 +179,7 @@ def draw_charts(found: Analyses, config: TrainingConfig) -> dict[str, bytes]:
             [(row.name, row.positive, row.negative) for row in found.top_classes]
         ),
         "verified_images": exploration_figures.verified_images(
-            [(row.label, row.all_positive, row.with_a_negative) for row in found.verified_images]
+            [(row.label, row.all_positive, row.with_a_negative) for row in found.verified_images], subject(config)
         ),
         "faces_per_image": exploration_figures.faces_per_image(found.faces_per_image, config.chip_class),
         "face_sizes": exploration_figures.face_sizes(SIZE_EDGES, found.face_sizes.faces, config.chip_class),

@@ -22,8 +22,9 @@ from ml import storage
 from ml.config.prediction import PredictionConfig
 from ml.errors import DataError
 from ml.guards import check_count
+from ml.metrics.decision import UNKNOWN
 from ml.prediction.listing import unescaped
-from ml.prediction.predictor import UNKNOWN, Answer, Predictor, annotate, load_predictor, worker_predictor
+from ml.prediction.predictor import Answer, Predictor, annotate, load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces

@@ -169,10 +169,10 @@ class Credit(Record):
     """What the license of a photograph asks to be shown with it."""
 
     image_id: str
-    author: str | None
-    title: str | None
-    landing_url: str | None
-    license: str | None
+    author: str | None = None
+    title: str | None = None
+    landing_url: str | None = None
+    license: str | None = None
 
 
 class Exploration(Analyses):

@@ -125,11 +125,8 @@ STAGES = check_rows(
         fields=("labels", "threshold", "min_confidence"),
         inputs=("explore", "featurize", "train"),
         reads=("extract", "join_labels", "chip"),
-        # The report and the card name these. What they shaped came in by the inputs.
-        unkeyed=(
-            *("release", "chip_class", "label_strategy", "split", "network"),
-            *("chip_size", "margin", "min_face_size"),
-        ),
+        # The pages say what the labels are about; the class shaped the faces by way of the inputs.
+        unkeyed=("chip_class",),
         pages=(Page("report", "report.html", "Whole report"), Page("card", "model_card.md", "Model card")),
     ),
     # The other model is named by its attempt, which never changes.
@@ -144,6 +141,7 @@ STAGES = check_rows(
         pushes="differences with intervals, URIs",
         fields=("labels", "baseline"),
         inputs=("featurize", "train"),
+        unkeyed=("chip_class",),  # as for evaluate
         only_with="baseline",
         pages=(Page("comparison", "compare.html", "Comparison"),),
     ),

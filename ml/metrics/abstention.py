@@ -2,15 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
-from ml.metrics.calibration import given_confidence
+from ml.metrics.decision import given_confidence, is_sure
+from ml.metrics.estimate import Estimate
 
 CURVE_POINTS = 20
+
+
+class CoveragePoint(Record):
+    """What answering 'unknown' below one confidence buys and costs.
+
+    Attributes:
+        min_confidence: The confidence.
+        coverage: Share of the faces that get a label.
+        accuracy: Of those.
+    """
+
+    min_confidence: float
+    coverage: Estimate
+    accuracy: Estimate
+
+
+class Abstention(CoveragePoint):
+    """The same at the run's own confidence.
+
+    Attributes:
+        unknown: Faces that get no label.
+    """
+
+    unknown: int
+
+
+class AbstentionMetrics(Abstention):
+    """The same with the curve of risk and coverage.
+
+    Attributes:
+        curve: Up to `CURVE_POINTS` confidences, from all faces down.
+    """
+
+    curve: list[CoveragePoint]
 
 
 def abstention_metrics(
@@ -19,8 +53,8 @@ def abstention_metrics(
     predicted: NDArray[np.integer],
     min_confidence: float,
     bootstrap: ImageBootstrap,
-) -> dict[str, Any]:
-    """What answering 'unknown' below a confidence buys and costs (El-Yaniv and Wiener, 2010).
+) -> AbstentionMetrics:
+    """Measure what answering 'unknown' below a confidence buys and costs (El-Yaniv and Wiener, 2010).
 
     Args:
         truth: Annotated label index of each face, shape (n,).
@@ -28,19 +62,15 @@ def abstention_metrics(
         predicted: Label index that each face was given, shape (n,).
         min_confidence: Below this confidence a face is answered 'unknown'.
         bootstrap: Of the faces' images.
-
-    Returns:
-        `min_confidence`, `unknown` (faces), `coverage` (share of the faces that get a label), `accuracy` (of those),
-        and `curve`: the same at up to `CURVE_POINTS` confidences, from all faces down, with each its `min_confidence`.
     """
     confidence, right = given_confidence(probabilities, predicted), predicted == truth
     everyone = np.ones(len(truth), bool)
     steps = np.unique(np.quantile(confidence, np.arange(CURVE_POINTS) / CURVE_POINTS, method="lower"))
-    limits = [min_confidence, *steps]
-    answered = [confidence >= limit for limit in limits]
+    limits = [min_confidence, *(float(step) for step in steps)]
+    answered = [is_sure(confidence, limit) for limit in limits]
     shares = bootstrap.shares([pair for mask in answered for pair in ((mask, everyone), (right, mask))])
-    rows = [
-        {"min_confidence": float(limit), "coverage": coverage, "accuracy": accuracy}
+    points = [
+        CoveragePoint(min_confidence=limit, coverage=coverage, accuracy=accuracy)
         for limit, coverage, accuracy in zip(limits, shares[::2], shares[1::2], strict=True)
     ]
-    return {**rows[0], "unknown": int((~answered[0]).sum()), "curve": rows[1:]}
+    return AbstentionMetrics(**dict(points[0]), unknown=int((~answered[0]).sum()), curve=points[1:])

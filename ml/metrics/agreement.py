@@ -11,9 +11,47 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from ml.flow.record import Record
+from ml.flow.records import Agreement
 from ml.metrics.bootstrap import ImageBootstrap
-from ml.metrics.estimate import proportion
+from ml.metrics.estimate import Estimate, Proportion, proportion
+
+
+class StrategyAgreement(Record):
+    """How often one way to label agrees with MIAP in one split.
+
+    Attributes:
+        split: The split.
+        strategy: The label strategy.
+        agree: Faces on which both give the same label.
+        disagree: Faces on which they do not.
+        miap_unknown: Faces whose presentation MIAP does not know.
+        share: The agreeing ones among those that MIAP knows. Only counts are kept of these faces, so the interval
+            takes them as independent.
+    """
+
+    split: str
+    strategy: str
+    agree: int
+    disagree: int
+    miap_unknown: int = Field(alias="miap unknown")
+    share: Proportion
+
+
+class MiapMetrics(Record):
+    """What MIAP says about the labels and about the model.
+
+    Attributes:
+        model: Share of the test faces with a MIAP label on which the model agrees with it; count 0 without such faces.
+        annotation: The same for the run's labels.
+        agreement: The ways to label, by split.
+    """
+
+    model: Estimate
+    annotation: Estimate
+    agreement: list[StrategyAgreement]
 
 
 def miap_metrics(
@@ -21,24 +59,21 @@ def miap_metrics(
     truth: NDArray[np.integer],
     predicted: NDArray[np.integer],
     miap_labels: NDArray[Any] | None,
-    counted: Mapping[str, Mapping[str, Mapping[str, int]]] | None,
+    counted: Mapping[str, Mapping[str, Agreement]] | None,
     bootstrap: ImageBootstrap,
-) -> dict[str, Any] | None:
-    """What MIAP says of the labels and of the model.
+) -> MiapMetrics | None:
+    """Compare labels and model with MIAP.
 
     Args:
         labels: The labels by index.
         truth: Annotated label index of each test face, shape (n,).
         predicted: Label index that each was given, shape (n,).
         miap_labels: MIAP's label by name, None where it has none; None where the features do not have the column.
-        counted: Faces by split, label strategy and what MIAP says (`agree`, `disagree`, `miap unknown`), as stage
-            join_labels counts them.
+        counted: What stage join_labels counted, by split and label strategy.
         bootstrap: Of the test faces' images.
 
     Returns:
-        None where there is nothing of MIAP. Else `model` and `annotation`, the shares of the test faces with a MIAP
-        label on which model and annotation agree with it (count 0 without such faces); and `agreement`, a list by split
-        and strategy of these counts and `share`, the agreeing ones among those that MIAP tells.
+        None where there is nothing from MIAP.
     """
     index = np.full(len(truth), -1)
     if miap_labels is not None:
@@ -49,13 +84,15 @@ def miap_metrics(
         return None
     model, annotation = bootstrap.shares([(predicted == index, known), (truth == index, known)])
     agreement = [
-        {"split": split, "strategy": strategy, **counts, "share": _share(counts)}
+        StrategyAgreement(
+            split=split,
+            strategy=strategy,
+            agree=counts.agree,
+            disagree=counts.disagree,
+            miap_unknown=counts.miap_unknown,
+            share=proportion(counts.agree, counts.agree + counts.disagree),
+        )
         for split, strategies in (counted or {}).items()
         for strategy, counts in strategies.items()
     ]
-    return {"model": model, "annotation": annotation, "agreement": agreement}
-
-
-def _share(counts: Mapping[str, int]) -> dict[str, Any]:
-    # Of these faces only the counts are known, so the interval takes them as independent.
-    return proportion(counts["agree"], counts["agree"] + counts["disagree"])
+    return MiapMetrics(model=model, annotation=annotation, agreement=agreement)

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.metrics.estimate import FEW_IMAGES, estimate, ratios, widened
+from ml.metrics.estimate import FEW_IMAGES, Estimate, estimate, ratios, widened
 
 RESAMPLES = 2000
 CHUNK = 50  # resamples held at once: some MB even for a hundred thousand images
 
 Mask = NDArray[np.bool_]
+
+
+class Ranking(NamedTuple):
+    """Ranking metrics of the faces themselves and, after them, of each resample: shape (1 + resamples,) each.
+
+    Both are NaN where a resample lacks one of the labels.
+
+    Attributes:
+        auc: The share of pairs in the right order, ties as half (Hanley and McNeil, 1982).
+        average_precision: Of label 1, the mean precision over its faces, as in scikit-learn.
+    """
+
+    auc: NDArray[np.float64]
+    average_precision: NDArray[np.float64]
 
 
 class ImageBootstrap:
@@ -44,16 +58,14 @@ class ImageBootstrap:
         by_image = np.stack([np.bincount(self._codes, column, self.images) for column in columns], axis=1)
         return np.concatenate([weights @ by_image for weights in self._weights()])
 
-    def shares(self, parts: Sequence[tuple[Mask, Mask]]) -> list[dict[str, Any]]:
-        """For each pair of masks the share of the second's faces that are also in the first.
+    def shares(self, parts: Sequence[tuple[Mask, Mask]]) -> list[Estimate]:
+        """For each pair of masks estimate the share of the second's faces that are also in the first.
 
-        Returns:
-            For each pair `value`, `low`, `high`, in [0, 1] or None where there are no faces, `count` (of faces in the
-            second mask) and `images` (that hold them).
+        An estimate is undefined where the second mask has no faces; its `count` and `images` are those of that mask.
         """
         return self.drawn_shares(parts)[0]
 
-    def drawn_shares(self, parts: Sequence[tuple[Mask, Mask]]) -> tuple[list[dict[str, Any]], NDArray[np.float64]]:
+    def drawn_shares(self, parts: Sequence[tuple[Mask, Mask]]) -> tuple[list[Estimate], NDArray[np.float64]]:
         """As `shares`, and the shares of each resample: shape (resamples, len(parts)), NaN where it has no faces."""
         if not parts:
             return [], np.zeros((self._resamples, 0))
@@ -61,17 +73,12 @@ class ImageBootstrap:
         draws = ratios(sums[:, ::2], sums[:, 1::2])
         return [self._share(*part, draws[:, number]) for number, part in enumerate(parts)], draws
 
-    def ranking(self, truth: NDArray[np.integer], scores: NDArray[np.floating]) -> dict[str, NDArray[np.float64]]:
-        """The ranking metrics of the faces themselves and, after them, of each resample.
+    def ranking(self, truth: NDArray[np.integer], scores: NDArray[np.floating]) -> Ranking:
+        """Measure how well scores rank the faces, and the faces of each resample.
 
         Args:
             truth: 0 or 1, shape (n,); both occur.
             scores: The higher, the more likely 1; shape (n,).
-
-        Returns:
-            Shape (1 + resamples,) each, NaN where a resample lacks one of the labels: `auc`, the share of pairs in the
-            right order, ties as half (Hanley and McNeil, 1982); and `average precision` of label 1, the mean precision
-            over its faces, as in scikit-learn.
         """
         order = np.argsort(-scores, kind="stable")
         codes, positive, ranked = self._codes[order], truth[order] == 1, scores[order]
@@ -89,15 +96,15 @@ class ImageBootstrap:
             found.append((ratios(ordered, all_hits * all_misses), ratios((hits * precision).sum(axis=1), all_hits)))
         auc, average_precision = (np.concatenate(parts) for parts in zip(*found, strict=True))
         average_precision[np.isnan(auc)] = np.nan
-        return {"auc": auc, "average precision": average_precision}
+        return Ranking(auc, average_precision)
 
-    def _share(self, right: Mask, among: Mask, draws: NDArray[np.float64]) -> dict[str, Any]:
+    def _share(self, right: Mask, among: Mask, draws: NDArray[np.float64]) -> Estimate:
         count, images = int(among.sum()), self.count_images(among)
         if not count:
-            return {"value": None, "low": None, "high": None, "count": 0, "images": 0}
+            return Estimate.undefined(0, 0)
         found = estimate(int((right & among).sum()) / count, draws, count, images)
         if min(self.count_images(right & among), self.count_images(~right & among)) < FEW_IMAGES:
-            found = widened(found, found["value"], images)
+            found = widened(found, images)
         return found
 
     def _weights(self) -> Iterator[NDArray[np.float64]]:

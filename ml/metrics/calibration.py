@@ -6,15 +6,15 @@ changes no ranking and hence no ROC curve. numpy and scipy only.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import expit, logit, softmax
 
+from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
-from ml.metrics.estimate import estimate
+from ml.metrics.decision import given_confidence
+from ml.metrics.estimate import Estimate, estimate
 
 SMALLEST_PROBABILITY = 1e-7  # float32 softmax gives exact zeros; Keras clips its cross-entropy at the same value
 TEMPERATURES = (0.05, 20.0)  # nothing that learned lies outside; faces that are all told apart would ask for 0
@@ -24,6 +24,50 @@ BINS = 15
 
 Probabilities = NDArray[np.floating]
 Truth = NDArray[np.integer]
+
+
+class ReliabilityBin(Record):
+    """A bin of faces of like confidence.
+
+    Attributes:
+        confidence: Its mean.
+        accuracy: Of the bin's faces.
+    """
+
+    confidence: float
+    accuracy: Estimate
+
+
+class Calibration(Record):
+    """How far one set of probabilities can be taken at their word.
+
+    Attributes:
+        ece: Expected calibration error.
+        brier: Brier score.
+        log_loss: In nats a face.
+        reliability: The bins, by ascending confidence.
+    """
+
+    ece: Estimate
+    brier: Estimate
+    log_loss: Estimate
+    reliability: list[ReliabilityBin]
+
+
+class CalibrationMetrics(Record):
+    """Calibration before and after temperature scaling.
+
+    Attributes:
+        temperature: That of the model.
+        bins: Number of bins at most.
+        before: Without the temperature.
+        after: With it.
+    """
+
+    temperature: float
+    bins: int
+    before: Calibration
+    after: Calibration
 
 
 def face_log_losses(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
@@ -56,7 +100,8 @@ def apply_temperature(probabilities: Probabilities, temperature: float) -> NDArr
         Shape (n, 2), rows that sum to 1.
     """
     logits = np.log(np.clip(np.asarray(probabilities, np.float64), SMALLEST_PROBABILITY, 1.0))
-    return softmax(logits / temperature, axis=1)
+    scaled: NDArray[np.float64] = softmax(logits / temperature, axis=1)
+    return scaled
 
 
 def fit_temperature(probabilities: Probabilities, truth: Truth) -> float:
@@ -137,11 +182,6 @@ def calibration_bins(probabilities: Probabilities, predicted: Truth, bins: int =
     return np.unique(np.searchsorted(edges, confidence, side="left"), return_inverse=True)[1].astype(np.int64)
 
 
-def given_confidence(probabilities: Probabilities, predicted: Truth) -> NDArray[np.float64]:
-    """Probability of the label that each face was given, shape (n,)."""
-    return np.asarray(probabilities, np.float64)[np.arange(len(predicted)), predicted]
-
-
 def expected_calibration_error(
     probabilities: Probabilities, truth: Truth, bins: int = BINS, predicted: Truth | None = None
 ) -> float:
@@ -168,8 +208,8 @@ def calibration_metrics(
     predicted: NDArray[np.integer],
     temperature: float,
     bootstrap: ImageBootstrap,
-) -> dict[str, Any]:
-    """Calibration before and after the temperature that training fitted on the validation split.
+) -> CalibrationMetrics:
+    """Measure calibration before and after the temperature that training fitted on the validation split.
 
     The network divides its logits by the temperature T; without that it would give `apply_temperature(p, 1 / T)`.
 
@@ -179,18 +219,14 @@ def calibration_metrics(
         predicted: Label index that each face was given, shape (n,); the same before and after.
         temperature: That of the model.
         bootstrap: Of the faces' images.
-
-    Returns:
-        `temperature`, `bins`, and `before` and `after`, each with `ece`, `brier` and `log_loss` with intervals, and
-        `reliability`: by bin the mean `confidence` and the `accuracy` with interval.
     """
     raw = apply_temperature(probabilities, 1 / temperature)
-    return {
-        "temperature": temperature,
-        "bins": BINS,
-        "before": _calibration(truth, raw, predicted, bootstrap),
-        "after": _calibration(truth, probabilities, predicted, bootstrap),
-    }
+    return CalibrationMetrics(
+        temperature=temperature,
+        bins=BINS,
+        before=_calibration(truth, raw, predicted, bootstrap),
+        after=_calibration(truth, probabilities, predicted, bootstrap),
+    )
 
 
 def _calibration(
@@ -198,7 +234,7 @@ def _calibration(
     probabilities: NDArray[np.floating],
     predicted: NDArray[np.integer],
     bootstrap: ImageBootstrap,
-) -> dict[str, Any]:
+) -> Calibration:
     count = len(truth)
     place = calibration_bins(probabilities, predicted)
     confidence, right = given_confidence(probabilities, predicted), predicted == truth
@@ -211,21 +247,28 @@ def _calibration(
     means = sums[:, 1:] / sums[:, :1]
     accuracies = bootstrap.shares([(right, inside) for inside in bins])
 
-    def told(value: float, draws: NDArray[np.float64]) -> dict[str, Any]:
+    def estimated(value: float, draws: NDArray[np.float64]) -> Estimate:
         return estimate(value, draws, count, bootstrap.images)
 
-    ece = told(expected_calibration_error(probabilities, truth, predicted=predicted), np.abs(means[:, 2:]).sum(axis=1))
-    if ece["high"] is not None:
-        # Chance makes the error of the faces larger than the model's own, and that of a resample larger again, so the
-        # percentiles lie too high. The upper one is kept as the safe side; the lower end is mirrored from it, as the
-        # basic bootstrap does (Davison and Hinkley, 1997, section 5.2).
-        ece["low"] = max(0.0, 2 * ece["value"] - ece["high"])
-    return {
-        "ece": ece,
-        "brier": told(brier(probabilities, truth), means[:, 1]),
-        "log_loss": told(float(losses.mean()), means[:, 0]),
-        "reliability": [
-            {"confidence": float(confidence[inside].mean()), "accuracy": accuracy}
+    error = expected_calibration_error(probabilities, truth, predicted=predicted)
+    return Calibration(
+        ece=_mirrored(estimated(error, np.abs(means[:, 2:]).sum(axis=1))),
+        brier=estimated(brier(probabilities, truth), means[:, 1]),
+        log_loss=estimated(float(losses.mean()), means[:, 0]),
+        reliability=[
+            ReliabilityBin(confidence=float(confidence[inside].mean()), accuracy=accuracy)
             for inside, accuracy in zip(bins, accuracies, strict=True)
         ],
-    }
+    )
+
+
+def _mirrored(ece: Estimate) -> Estimate:
+    """Correct the percentile interval of the expected calibration error.
+
+    Chance makes the error of the faces larger than the model's own, and that of a resample larger again, so the
+    percentiles lie too high. The upper one is kept as the safe side; the lower end is mirrored from it, as the basic
+    bootstrap does (Davison and Hinkley, 1997, section 5.2).
+    """
+    if ece.high is None:
+        return ece
+    return ece.model_copy(update={"low": max(0.0, 2 * ece.defined - ece.high)})

@@ -2,37 +2,100 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
 from ml.features.columns import SLICES
+from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import face_log_losses
-from ml.metrics.estimate import METHOD, estimate, ratios
+from ml.metrics.estimate import METHOD, Bounded, Estimate, estimate, ratios
 from ml.metrics.predictions import TestPredictions
-from ml.metrics.slices import slice_differences
+from ml.metrics.slices import SlicingDifferences, slice_differences
 
-ROLES = ("model", "baseline")
+Role = Literal["model", "baseline"]
+ROLES: tuple[Role, Role] = ("model", "baseline")
 
 
-def measure(model: TestPredictions, baseline: TestPredictions) -> dict[str, Any]:
-    """The paired comparison of two models' answers to the same faces, as JSON values.
+class AccuracyByRole(Record):
+    """The accuracy of each of the two models."""
 
-    Differences are the model's number less the baseline's, with intervals of one bootstrap of images for both.
+    model: Bounded
+    baseline: Bounded
 
-    Returns:
-        `faces`, `images`, `intervals`; by role `accuracy` and `log_loss`; `accuracy_difference`,
-        `log_loss_difference`; `table` of faces that `both`, `only_model`, `only_baseline` or `neither` answer right;
-        `mcnemar`, the exact test (McNemar, 1947) that the two are right equally often: `p_value` and `discordant`
-        faces, taken as independent; and `slices`, the accuracies and their difference by slice.
+
+class LogLossByRole(Record):
+    """The log loss of each of the two models, in nats a face."""
+
+    model: Estimate
+    baseline: Estimate
+
+
+class RightTable(Record):
+    """Faces by which of the two models is right.
+
+    Attributes:
+        both: Both are.
+        only_model: Only the model is.
+        only_baseline: Only the baseline is.
+        neither: Neither is.
     """
+
+    both: int
+    only_model: int
+    only_baseline: int
+    neither: int
+
+
+class McNemar(Record):
+    """The exact test (McNemar, 1947) that the two models are right equally often.
+
+    Attributes:
+        p_value: Of the test.
+        discordant: Faces that only one model answers right, taken as independent.
+    """
+
+    p_value: float
+    discordant: int
+
+
+class Comparison(Record):
+    """The paired comparison of two models' answers to the same faces; differences are model less baseline.
+
+    Attributes:
+        faces: Number of test faces.
+        images: Number of images that they lie on.
+        intervals: How the intervals were made.
+        accuracy: Of each model.
+        log_loss: Of each model.
+        accuracy_difference: The difference in accuracy.
+        log_loss_difference: The difference in log loss.
+        table: Faces by which of the two is right.
+        mcnemar: Whether the two are right equally often.
+        slices: The differences in accuracy by slice.
+    """
+
+    faces: int
+    images: int
+    intervals: str
+    accuracy: AccuracyByRole
+    log_loss: LogLossByRole
+    accuracy_difference: Bounded
+    log_loss_difference: Estimate
+    table: RightTable
+    mcnemar: McNemar
+    slices: list[SlicingDifferences]
+
+
+def measure(model: TestPredictions, baseline: TestPredictions) -> Comparison:
+    """Compare two models' answers to the same faces, with intervals of one bootstrap of images for both."""
     truth, count = model.truth, len(model.truth)
     bootstrap = ImageBootstrap(model.columns["image_id"])
     everyone = np.ones(count, bool)
     right = {"model": model.predicted == truth, "baseline": baseline.predicted == truth}
-    accuracies = bootstrap.shares([(mask, everyone) for mask in right.values()])
+    accuracies = [Bounded(**dict(share)) for share in bootstrap.shares([(mask, everyone) for mask in right.values()])]
     losses = [face_log_losses(answers.probabilities, truth) for answers in (model, baseline)]
     losses.append(losses[0] - losses[1])
     sums = bootstrap.sums([everyone, *losses])
@@ -44,23 +107,20 @@ def measure(model: TestPredictions, baseline: TestPredictions) -> dict[str, Any]
     columns = {name: values for name, values in model.columns.items() if name in SLICES}
     overall, slices = slice_differences(columns, right, bootstrap)
     won, lost = int((gained == 1).sum()), int((gained == -1).sum())
-    return {
-        "faces": count,
-        "images": bootstrap.images,
-        "intervals": METHOD,
-        "accuracy": dict(zip(ROLES, accuracies, strict=True)),
-        "log_loss": dict(zip(ROLES, log_losses, strict=False)),
-        "accuracy_difference": overall,
-        "log_loss_difference": log_losses[2],
-        "table": {
-            "both": int((right["model"] & right["baseline"]).sum()),
-            "only_model": won,
-            "only_baseline": lost,
-            "neither": int((~right["model"] & ~right["baseline"]).sum()),
-        },
-        "mcnemar": {
-            "p_value": float(binomtest(won, won + lost).pvalue) if won + lost else 1.0,
-            "discordant": won + lost,
-        },
-        "slices": slices,
-    }
+    return Comparison(
+        faces=count,
+        images=bootstrap.images,
+        intervals=METHOD,
+        accuracy=AccuracyByRole(model=accuracies[0], baseline=accuracies[1]),
+        log_loss=LogLossByRole(model=log_losses[0], baseline=log_losses[1]),
+        accuracy_difference=Bounded(**dict(overall)),
+        log_loss_difference=log_losses[2],
+        table=RightTable(
+            both=int((right["model"] & right["baseline"]).sum()),
+            only_model=won,
+            only_baseline=lost,
+            neither=int((~right["model"] & ~right["baseline"]).sum()),
+        ),
+        mcnemar=McNemar(p_value=float(binomtest(won, won + lost).pvalue) if won + lost else 1.0, discordant=won + lost),
+        slices=slices,
+    )

@@ -1,13 +1,15 @@
-"""The rule that turns two probabilities into a label."""
+"""The rule that turns two probabilities into a label, or into 'unknown'."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+UNKNOWN = "unknown"
+
 
 def decide(probabilities: NDArray[np.floating], threshold: float) -> NDArray[np.int64]:
-    """The label index of each face.
+    """Return the label index of each face.
 
     Args:
         probabilities: Shape (n, 2), rows that sum to 1.
@@ -17,3 +19,14 @@ def decide(probabilities: NDArray[np.floating], threshold: float) -> NDArray[np.
         Shape (n,), 0 or 1.
     """
     return (probabilities[:, 1] >= threshold).astype(np.int64)
+
+
+def given_confidence(probabilities: NDArray[np.floating], predicted: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the probability of the label that each face was given, shape (n,)."""
+    chosen: NDArray[np.float64] = np.asarray(probabilities, np.float64)[np.arange(len(predicted)), predicted]
+    return chosen
+
+
+def is_sure(confidence: NDArray[np.floating], min_confidence: float) -> NDArray[np.bool_]:
+    """Return whether each face keeps its label, shape (n,); one of a lower confidence is answered 'unknown'."""
+    return confidence >= min_confidence

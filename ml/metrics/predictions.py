@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ml.features.columns import IDS
-from ml.metrics.calibration import given_confidence
-from ml.metrics.decision import decide
+from ml.metrics.decision import decide, given_confidence
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,119 @@ from sklearn.metrics import accuracy_score
 
 from ml.features.columns import SLICES
 from ml.features.slicing import Slice
+from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
-from ml.metrics.estimate import difference
+from ml.metrics.estimate import Bounded, Estimate, difference
 
 # Of so many faces the interval reaches at most 14 points to either side: fewer name no worst slice.
 ENOUGH_FACES = 50
 LARGEST_SHARE = 0.8  # of all faces: what holds more is nearly the whole, which has an accuracy of its own
+
+
+class MeasuredSlice(Record):
+    """What is measured on one slice.
+
+    Attributes:
+        name: Its name.
+        faces: Number of its faces.
+        images: Number of images that they lie on.
+        accuracy: Share of its faces that are answered as annotated.
+        recall: The same by annotated label.
+        recall_gap: Recall of the first label less that of the second.
+    """
+
+    name: str
+    faces: int
+    images: int
+    accuracy: Bounded
+    recall: dict[str, Estimate]
+    recall_gap: Estimate
+
+
+class _Titled(Record):
+    title: str
+
+
+class TitledSlice(MeasuredSlice, _Titled):  # the fields of the base on the right come first in the JSON
+    """A slice with the title of its slicing.
+
+    Attributes:
+        title: Of the slicing.
+    """
+
+
+class AccuracyGap(Estimate):
+    """The accuracy of a slicing's best slice of enough faces less that of its worst.
+
+    Attributes:
+        best: Name of the best.
+        worst: Name of the worst.
+    """
+
+    best: str
+    worst: str
+
+
+class SlicingMetrics(Record):
+    """The slices of one slicing.
+
+    Attributes:
+        column: The column of the features that it reads.
+        title: What it parts by, for people.
+        without_value: Faces whose column is NULL.
+        accuracy_gap: None where fewer than two slices have enough faces.
+        slices: The slices that have faces.
+    """
+
+    column: str
+    title: str
+    without_value: int
+    accuracy_gap: AccuracyGap | None
+    slices: list[MeasuredSlice]
+
+
+class SliceMetrics(Record):
+    """All slices, and where they are worst.
+
+    Attributes:
+        enough_faces: Slices of fewer faces name no worst one.
+        left_out: Titles of the slicings without a column or without any value.
+        by: The others.
+        worst: The slice of enough faces with the lowest accuracy; None without such a slice.
+        widest_recall_gap: Of the slices with enough faces of either label the one whose recalls differ most; or None.
+    """
+
+    enough_faces: int
+    left_out: list[str]
+    by: list[SlicingMetrics]
+    worst: TitledSlice | None
+    widest_recall_gap: TitledSlice | None
+
+
+class SliceDifference(Record):
+    """Two models on one slice.
+
+    Attributes:
+        name: Of the slice.
+        difference: Accuracy of the first model less that of the second.
+        accuracy: Of each model, by its name.
+    """
+
+    name: str
+    difference: Estimate
+    accuracy: dict[str, float]
+
+
+class SlicingDifferences(Record):
+    """Two models on the slices of one slicing.
+
+    Attributes:
+        title: Of the slicing.
+        slices: Its slices.
+    """
+
+    title: str
+    slices: list[SliceDifference]
 
 
 def slice_names(part: Slice, values: NDArray[Any]) -> NDArray[np.object_]:
@@ -53,8 +160,8 @@ def slice_metrics(
     predicted: NDArray[np.integer],
     columns: Mapping[str, NDArray[Any]],
     bootstrap: ImageBootstrap,
-) -> dict[str, Any]:
-    """Accuracy and recall by slice, with intervals, and where they are worst.
+) -> SliceMetrics:
+    """Measure accuracy and recall by slice, with intervals, and find where they are worst.
 
     Args:
         labels: The labels by index.
@@ -62,71 +169,60 @@ def slice_metrics(
         predicted: Label index that each face was given, shape (n,).
         columns: Columns of the features by name, shape (n,) each; of those in `SLICES` some may be absent.
         bootstrap: Of the faces' images.
-
-    Returns:
-        `enough_faces`; `left_out`, the titles without a column or without any value; `by`, a list with for each other
-        slicing `column`, `title`, `without_value` (faces of NULL), `accuracy_gap` (of the slices of enough faces the
-        accuracy of the `best` less that of the `worst`, None where there are not two) and `slices`, each with `name`,
-        `faces`, `images`, `accuracy`, `recall` by label and `recall_gap`; `worst`, the slice of enough faces with the
-        lowest accuracy; and `widest_recall_gap`, the slice of enough faces of either label whose recalls differ most.
-        The last two also hold the `title` of the slicing; None where there is no such slice.
     """
     right = predicted == truth
     present, left_out = _present(columns)
     masks = [names == name for _, names, found in present for name in found]
     parts = [part for mask in masks for part in (mask, mask & (truth == 0), mask & (truth == 1))]
     shares, draws = bootstrap.drawn_shares([(right, part) for part in parts])
-    by: list[dict[str, Any]] = []
+    by: list[SlicingMetrics] = []
     start = 0
     for column, names, found in present:
         accuracy_draws = dict(zip(found, draws.T[start::3], strict=False))
         places = range(start, start + 3 * len(found), 3)
-        rows = [_row(labels, n, shares[i : i + 3], draws[:, i : i + 3]) for n, i in zip(found, places, strict=True)]
+        slices = [_slice(labels, n, shares[i : i + 3], draws[:, i : i + 3]) for n, i in zip(found, places, strict=True)]
         by.append(
-            {
-                "column": column,
-                "title": SLICES[column].title,
-                "without_value": int(pd.isna(names).sum()),
-                "accuracy_gap": _accuracy_gap(truth, predicted, names, rows, accuracy_draws),
-                "slices": rows,
-            }
+            SlicingMetrics(
+                column=column,
+                title=SLICES[column].title,
+                without_value=int(pd.isna(names).sum()),
+                accuracy_gap=_accuracy_gap(truth, predicted, names, slices, accuracy_draws),
+                slices=slices,
+            )
         )
         start += 3 * len(found)
-    everything = [{"title": part["title"], **row} for part in by for row in part["slices"]]
-    enough = [row for row in everything if ENOUGH_FACES <= row["faces"] <= LARGEST_SHARE * len(truth)]
-    of_both = [row for row in everything if all(row["recall"][label]["count"] >= ENOUGH_FACES for label in labels)]
-    return {
-        "enough_faces": ENOUGH_FACES,
-        "left_out": left_out,
-        "by": by,
-        "worst": min(enough, key=lambda row: row["accuracy"]["value"], default=None),
-        "widest_recall_gap": max(of_both, key=lambda row: abs(row["recall_gap"]["value"]), default=None),
-    }
+    everything = [TitledSlice(title=part.title, **dict(each)) for part in by for each in part.slices]
+    enough = [each for each in everything if ENOUGH_FACES <= each.faces <= LARGEST_SHARE * len(truth)]
+    of_both = [each for each in everything if all(each.recall[label].count >= ENOUGH_FACES for label in labels)]
+    return SliceMetrics(
+        enough_faces=ENOUGH_FACES,
+        left_out=left_out,
+        by=by,
+        worst=min(enough, key=lambda each: each.accuracy.value, default=None),
+        widest_recall_gap=max(of_both, key=lambda each: abs(each.recall_gap.defined), default=None),
+    )
 
 
-def _row(
-    labels: Sequence[str], name: str, shares: Sequence[dict[str, Any]], draws: NDArray[np.float64]
-) -> dict[str, Any]:
-    """One slice: its shares and their draws are accuracy, recall of the first and recall of the second label."""
+def _slice(labels: Sequence[str], name: str, shares: Sequence[Estimate], draws: NDArray[np.float64]) -> MeasuredSlice:
+    """Return one slice, whose shares and draws are accuracy, recall of the first and recall of the second label."""
     accuracy, first, second = shares
-    return {
-        "name": name,
-        "faces": accuracy["count"],
-        "images": accuracy["images"],
-        "accuracy": accuracy,
-        "recall": {labels[0]: first, labels[1]: second},
-        # That of the first label less that of the second.
-        "recall_gap": difference(first, second, draws[:, 1] - draws[:, 2]),
-    }
+    return MeasuredSlice(
+        name=name,
+        faces=accuracy.count,
+        images=accuracy.images,
+        accuracy=Bounded(**dict(accuracy)),
+        recall={labels[0]: first, labels[1]: second},
+        recall_gap=difference(first, second, draws[:, 1] - draws[:, 2]),
+    )
 
 
 def _accuracy_gap(
     truth: NDArray[np.integer],
     predicted: NDArray[np.integer],
     names: NDArray[np.object_],
-    rows: Sequence[dict[str, Any]],
+    slices: Sequence[MeasuredSlice],
     draws: Mapping[str, NDArray[np.float64]],
-) -> dict[str, Any] | None:
+) -> AccuracyGap | None:
     named = ~pd.isna(names)
     frame = MetricFrame(
         metrics={"faces": count, "accuracy": accuracy_score},
@@ -138,15 +234,15 @@ def _accuracy_gap(
     if len(enough) < 2:
         return None
     best, worst = enough.idxmax(), enough.idxmin()
-    shares = {row["name"]: row["accuracy"] for row in rows}
+    shares = {each.name: each.accuracy for each in slices}
     gap = difference(shares[best], shares[worst], draws[best] - draws[worst])
-    return {**gap, "best": best, "worst": worst}
+    return AccuracyGap(**dict(gap), best=best, worst=worst)
 
 
 def slice_differences(
     columns: Mapping[str, NDArray[Any]], right: Mapping[str, NDArray[np.bool_]], bootstrap: ImageBootstrap
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The difference in accuracy of two models on the same faces, together and by slice, with paired intervals.
+) -> tuple[Estimate, list[SlicingDifferences]]:
+    """Measure the difference in accuracy of two models on the same faces, with paired intervals.
 
     Args:
         columns: Columns of the features, as in `slice_metrics`.
@@ -154,8 +250,7 @@ def slice_differences(
         bootstrap: Of the faces' images.
 
     Returns:
-        The difference on all faces; and a list of `title` and `slices`, each with `name`, `difference` and the models'
-        own `accuracy` by their names.
+        The difference on all faces, and those by slice.
     """
     first, second = right.values()
     gained = first.astype(np.int64) - second
@@ -168,16 +263,16 @@ def slice_differences(
     )
     overall = next(differences)
     return overall, [
-        {
-            "title": SLICES[column].title,
-            "slices": [
-                {
-                    "name": name,
-                    "difference": next(differences),
-                    "accuracy": {model: float(hits[names == name].mean()) for model, hits in right.items()},
-                }
+        SlicingDifferences(
+            title=SLICES[column].title,
+            slices=[
+                SliceDifference(
+                    name=name,
+                    difference=next(differences),
+                    accuracy={model: float(hits[names == name].mean()) for model, hits in right.items()},
+                )
                 for name in found
             ],
-        }
+        )
         for column, names, found in present
     ]

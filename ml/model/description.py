@@ -7,8 +7,6 @@ from pydantic import BaseModel, ConfigDict, field_serializer
 from ml.model.record import ValidationScores
 
 DESCRIPTION = "model.json"
-PERCEIVED_GENDER = "gender presentation as perceived by annotators; never identity"
-OTHER_LABELS = "the label that annotators gave"
 
 
 class Description(BaseModel):

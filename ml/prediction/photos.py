@@ -9,9 +9,10 @@ from pathlib import Path
 
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.metrics.decision import UNKNOWN
 from ml.prediction.files import Outcome, PredictionFiles
 from ml.prediction.listing import SUFFIXES, escaped
-from ml.prediction.predictor import UNKNOWN, Predictor, annotate, describe, load_predictor
+from ml.prediction.predictor import Predictor, annotate, describe, load_predictor
 from ml.prediction.run import default_model, train_attempt
 from ml.storage import write_bytes
 from ml.vision import images

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 
 from ml.config.training import FACE
 from ml.errors import ConfigurationError
-from ml.metrics.decision import decide
+from ml.metrics.decision import UNKNOWN, decide, given_confidence, is_sure
 from ml.vision import drawing, images
 
 if TYPE_CHECKING:
     from ml.model.classifier import Classifier
 
 
-UNKNOWN = "unknown"
 UNKNOWN_COLOR: drawing.Colour = (110, 110, 110)
 
 
@@ -100,17 +99,13 @@ def answers_of(
         threshold: The second label is given where its probability is at least this.
         min_confidence: Below this probability of the label that it would be given, a face is `unknown`.
     """
-    answers = []
-    for row, index in zip(probabilities, decide(probabilities, threshold), strict=True):
-        confidence = float(row[index])
-        label = labels[index] if is_sure(confidence, min_confidence) else UNKNOWN
-        answers.append(Answer(label, confidence, tuple(float(p) for p in row)))
-    return answers
-
-
-def is_sure(confidence: float, min_confidence: float) -> bool:
-    """Return whether a face keeps its label; with a lower confidence it is `unknown`."""
-    return confidence >= min_confidence
+    predicted = decide(probabilities, threshold)
+    confidences = given_confidence(probabilities, predicted)
+    rows = zip(predicted, confidences, is_sure(confidences, min_confidence), probabilities, strict=True)
+    return [
+        Answer(labels[index] if sure else UNKNOWN, float(confidence), tuple(float(p) for p in row))
+        for index, confidence, sure, row in rows
+    ]
 
 
 def annotate(

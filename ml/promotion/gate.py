@@ -7,16 +7,37 @@ slices asks besides that the interval leave out zero: of twenty slices of fifty 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from ml.config.promotion import PromotionConfig
+from ml.metrics.estimate import Estimate, Proportion
+from ml.metrics.records import ComparisonMetrics, EvaluationRecord
 from ml.metrics.slices import ENOUGH_FACES
+from ml.report.formats import fixed, instant, number, percent, points, signed
+from ml.report.subject import Subject
 from ml.tracking.registry import Version
 
 ROUNDING = 1e-9  # of a difference of two shares, which would else miss a margin that it equals
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the gate judges by.
+
+    Attributes:
+        evaluation: What stage evaluate states of the candidate.
+        subject: What the labels are about.
+        comparison: `compare.json` of candidate and champion; None where they were not compared.
+        comparison_report: URI of the page of that comparison.
+    """
+
+    evaluation: EvaluationRecord
+    subject: Subject
+    comparison: ComparisonMetrics | None = None
+    comparison_report: str | None = None
 
 
 class Rule(BaseModel):
@@ -64,6 +85,7 @@ class Verdict(BaseModel):
         rules: All rules that apply.
         rows: The metrics of both.
         reports: URI of the candidate's report, and of that of the comparison where there is one.
+        about: What the labels are and are not, as sentences.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -73,6 +95,7 @@ class Verdict(BaseModel):
     rules: list[Rule]
     rows: list[Row]
     reports: dict[str, str]
+    about: str = ""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -106,37 +129,37 @@ class Verdict(BaseModel):
             "",
             *(f"{name}: `{uri}`  " for name, uri in self.reports.items()),
             "",
-            "The labels are gender presentation as perceived by annotators in a photograph, never identity.",
+            self.about,
         ]
         return "\n".join(lines)
 
 
-def judge(
-    candidate: Version,
-    champion: Version | None,
-    evaluation: Mapping[str, Any],
-    comparison: Mapping[str, Any] | None,
-    config: PromotionConfig,
-) -> Verdict:
+def judge(candidate: Version, champion: Version | None, evidence: Evidence, config: PromotionConfig) -> Verdict:
     """Apply the rules to a candidate.
 
     Args:
         candidate: The version that may become champion.
         champion: The one that is; None where nothing was promoted yet.
-        evaluation: The metrics of the candidate's attempt of stage evaluate.
-        comparison: The `compare.json` of candidate and champion; None where they were not compared.
+        evidence: What was measured.
         config: Margins and what is allowed.
     """
+    evaluation, comparison, about = evidence.evaluation, evidence.comparison, evidence.subject
     rules = [_floor(evaluation, config)]
     if champion:
         rules.insert(0, as_of_rule(candidate, champion, config))
     if comparison:
         rules += [_difference(comparison, config), _slices(comparison, config)]
-    reports = {"report": str(evaluation["report"])}
-    if comparison:
-        reports["comparison"] = str(comparison["report"])
-    rows = list(_compared_rows(comparison) if comparison else _rows(evaluation))
-    return Verdict(candidate=candidate, champion=champion, rules=rules, rows=rows, reports=reports)
+    reports = {"report": evaluation.report}
+    if evidence.comparison_report:
+        reports["comparison"] = evidence.comparison_report
+    return Verdict(
+        candidate=candidate,
+        champion=champion,
+        rules=rules,
+        rows=list(_compared_rows(comparison) if comparison else _rows(evaluation)),
+        reports=reports,
+        about=f"{about.statement} {about.limits}".strip(),
+    )
 
 
 def as_of_rule(candidate: Version, champion: Version, config: PromotionConfig) -> Rule:
@@ -153,39 +176,39 @@ def as_of_rule(candidate: Version, champion: Version, config: PromotionConfig) -
     )
 
 
-def _floor(evaluation: Mapping[str, Any], config: PromotionConfig) -> Rule:
-    accuracy, majority = evaluation["accuracy"], evaluation["majority"]
-    threshold = majority["value"] + config.floor
+def _floor(evaluation: EvaluationRecord, config: PromotionConfig) -> Rule:
+    accuracy, majority = evaluation.accuracy, evaluation.majority
+    threshold = majority.value + config.floor
     return Rule(
         name="floor",
         title="surely better than always the commonest label",
-        value=accuracy["low"],
+        value=accuracy.low,
         threshold=threshold,
-        passed=accuracy["low"] >= threshold,
-        told=f"Accuracy is at least {accuracy['low']:.1%} (interval's low end); asked for is {threshold:.1%}: always "
-        f"{majority['label']} has {majority['value']:.1%}.",
+        passed=accuracy.low >= threshold,
+        told=f"Accuracy is at least {percent(accuracy.low)} (interval's low end); asked for is {percent(threshold)}: "
+        f"always {majority.label} has {percent(majority.value)}.",
     )
 
 
-def _difference(comparison: Mapping[str, Any], config: PromotionConfig) -> Rule:
-    found = comparison["accuracy_difference"]
+def _difference(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
+    found = comparison.accuracy_difference
     return Rule(
         name="difference",
         title="not worse than the champion",
-        value=found["value"],
+        value=found.value,
         threshold=-config.margin,
-        passed=found["value"] >= -config.margin - ROUNDING,
-        told=f"Accuracy on the same faces differs by {_points(found['value'])} points ({_points(found['low'])} to "
-        f"{_points(found['high'])}); asked for is {_points(-config.margin)} or more.",
+        passed=found.value >= -config.margin - ROUNDING,
+        told=f"Accuracy on the same faces differs by {points(found.value)} points ({points(found.low)} to "
+        f"{points(found.high)}); asked for is {points(-config.margin)} or more.",
     )
 
 
-def _slices(comparison: Mapping[str, Any], config: PromotionConfig) -> Rule:
+def _slices(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
     title = "no slice clearly worse"
     lowest = -config.slice_margin - ROUNDING
     slices = list(_large_slices(comparison))
-    worse = [each for each in slices if each[1]["value"] < lowest and each[1]["high"] < 0]
-    worst = min(worse or slices, key=lambda each: each[1]["value"], default=None)
+    worse = [each for each in slices if each[1].defined < lowest and each[1].ends[1] < 0]
+    worst = min(worse or slices, key=lambda each: each[1].defined, default=None)
     if worst is None:
         told = f"No slice has {ENOUGH_FACES} faces."
         return Rule(name="slices", title=title, value=None, threshold=-config.slice_margin, passed=True, told=told)
@@ -194,56 +217,60 @@ def _slices(comparison: Mapping[str, Any], config: PromotionConfig) -> Rule:
     return Rule(
         name="slices",
         title=title,
-        value=found["value"],
+        value=found.value,
         threshold=-config.slice_margin,
         passed=not worse,
-        told=f"{'Clearly worse' if worse else 'The lowest difference'}: {name}, {_points(found['value'])} points "
-        f"({_points(found['low'])} to {_points(found['high'])}) on {found['count']} faces; allowed are "
-        f"{_points(-config.slice_margin)}.{others}",
+        told=f"{'Clearly worse' if worse else 'The lowest difference'}: {name}, {points(found.value)} points "
+        f"({points(found.low)} to {points(found.high)}) on {found.count} faces; allowed are "
+        f"{points(-config.slice_margin)}.{others}",
     )
 
 
-def _large_slices(comparison: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], dict[str, float]]]:
-    """Name, difference and accuracies of each slice of enough faces."""
-    for part in comparison["slices"]:
-        for row in part["slices"]:
-            if row["difference"]["count"] >= ENOUGH_FACES:
-                yield f"{part['title']}: {row['name']}", row["difference"], row["accuracy"]
+def _large_slices(comparison: ComparisonMetrics) -> Iterator[tuple[str, Estimate, dict[str, float]]]:
+    """Yield name, difference and accuracies of each slice of enough faces."""
+    for part in comparison.slices:
+        for each in part.slices:
+            if each.difference.count >= ENOUGH_FACES:
+                yield f"{part.title}: {each.name}", each.difference, each.accuracy
 
 
-def _compared_rows(comparison: Mapping[str, Any]) -> Iterator[Row]:
-    for metric in ("accuracy", "log_loss"):
-        both = {role: found["value"] for role, found in comparison[metric].items()}
-        yield _row(metric.replace("_", " "), comparison[f"{metric}_difference"], both)
+def _compared_rows(comparison: ComparisonMetrics) -> Iterator[Row]:
+    accuracy, loss = comparison.accuracy, comparison.log_loss
+    yield _row("accuracy", comparison.accuracy_difference, accuracy.model.value, accuracy.baseline.value)
+    yield _row("log loss", comparison.log_loss_difference, loss.model.value, loss.baseline.value)
     for name, found, both in _large_slices(comparison):
-        yield _row(f"accuracy, {name}", found, both)
+        yield _row(f"accuracy, {name}", found, both["model"], both["baseline"])
 
 
-def _row(metric: str, found: Mapping[str, Any], both: Mapping[str, float]) -> Row:
+def _row(metric: str, found: Estimate, candidate: float | None, champion: float | None) -> Row:
     return Row(
         metric=metric,
-        candidate=both["model"],
-        champion=both["baseline"],
-        difference=found["value"],
-        low=found["low"],
-        high=found["high"],
-        faces=found["count"],
+        candidate=candidate,
+        champion=champion,
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        faces=found.count,
     )
 
 
-def _rows(evaluation: Mapping[str, Any]) -> Iterator[Row]:
-    """Of the candidate alone."""
-    faces = evaluation["faces"]
-    for metric in ("accuracy", "balanced_accuracy", "auc", "log_loss"):
-        yield Row(metric=metric.replace("_", " "), candidate=evaluation[metric]["value"], faces=faces)
-    if worst := evaluation["worst_slice"]:
-        name = f"accuracy, {worst['title']}: {worst['name']}"
-        yield Row(metric=name, candidate=worst["accuracy"]["value"], faces=worst["faces"])
+def _rows(evaluation: EvaluationRecord) -> Iterator[Row]:
+    """Yield the metrics of the candidate alone."""
+    metrics: dict[str, Proportion] = {
+        "accuracy": evaluation.accuracy,
+        "balanced accuracy": evaluation.balanced_accuracy,
+        "auc": evaluation.auc,
+        "log loss": evaluation.log_loss,
+    }
+    for name, found in metrics.items():
+        yield Row(metric=name, candidate=found.value, faces=evaluation.faces)
+    if worst := evaluation.worst_slice:
+        yield Row(metric=f"accuracy, {worst.title}: {worst.name}", candidate=worst.accuracy.value, faces=worst.faces)
 
 
 def _line(row: Row) -> str:
-    interval = "" if row.low is None or row.high is None else f"{_signed(row.low)} to {_signed(row.high)}"
-    values = [_fixed(row.candidate), _fixed(row.champion), _signed(row.difference), interval, f"{row.faces:,}"]
+    interval = "" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
+    values = [fixed(row.candidate), fixed(row.champion), signed(row.difference), interval, number(row.faces)]
     return f"| {_cell(row.metric)} | {' | '.join(values)} |"
 
 
@@ -252,20 +279,8 @@ def _cell(text: str) -> str:
 
 
 def _named(version: Version) -> str:
-    return f"{version.title}, as of {_time(version.as_of)}, accuracy {version.accuracy:.3f}"
+    return f"{version.title}, as of {_time(version.as_of)}, accuracy {fixed(version.accuracy)}"
 
 
-def _time(instant: str) -> str:
-    return f"{datetime.datetime.fromisoformat(instant):%Y-%m-%d %H:%M} UTC"
-
-
-def _fixed(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _signed(value: float | None) -> str:
-    return "" if value is None else f"{value:+.3f}".replace("-", "−")
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", "−")
+def _time(moment: str) -> str:
+    return instant(datetime.datetime.fromisoformat(moment))

@@ -20,8 +20,10 @@ from ml.config.parameter import validate
 from ml.config.promotion import ComparisonConfig, PromotionConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
+from ml.metrics.records import ComparisonMetrics, ComparisonRecord, EvaluationRecord
 from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
-from ml.promotion.gate import Verdict, as_of_rule, judge
+from ml.promotion.gate import Evidence, Verdict, as_of_rule, judge
+from ml.report.subject import subject
 from ml.tracking.registry import Decision, Registry, Version
 from ml.workflow import layout
 from ml.workflow.attempt import is_committed
@@ -125,13 +127,16 @@ def gate(run_uri: str) -> Verdict:
         DataError: Stage compare, where it is to run, has not been done in this run.
     """
     promotion, run = load_promotion(run_uri), load_run(run_uri)
-    comparison = None
+    evidence = Evidence(run.pinned("evaluate").record(EvaluationRecord), subject(run.config))
     if promotion.compares:
         compared = run.pinned("compare")
-        comparison = {**storage.read_json(compared.file("compare.json")), "report": compared.metrics["report"]}
+        evidence = dataclasses.replace(
+            evidence,
+            comparison=ComparisonMetrics.model_validate(storage.read_json(compared.file("compare.json"))),
+            comparison_report=compared.record(ComparisonRecord).report,
+        )
         _registry(promotion).note_comparison(promotion.candidate.number, run.run_id)
-    evaluation = run.pinned("evaluate").metrics
-    verdict = judge(promotion.candidate, promotion.champion, evaluation, comparison, promotion.config)
+    verdict = judge(promotion.candidate, promotion.champion, evidence, promotion.config)
     storage.write_json(layout.verdict_uri(run_uri), verdict.model_dump(mode="json"))
     if not verdict.passed:
         _record(promotion, "refused", f"by the gate ({verdict.reasons})")

@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ml.features.record import FeaturesRecord
-from ml.report.html import photo_credits, templates
+from ml.flow.records import Credit
+from ml.metrics.records import EvaluationMetrics
+from ml.report.data import CardData
+from ml.report.formats import fixed, number, percent, points, threshold, with_interval
+from ml.report.html import templates
 from ml.report.ledger import parameters
-from ml.report.subject import PERCEIVED, subject
-
-if TYPE_CHECKING:
-    from ml.workflow.execution import Context
-
 
 TRAINING_SECTIONS = ("Classes", "Chips", "Split", "Training")
 
 
-def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[str] = ()) -> str:
-    """Write the card's Markdown, with the metadata block that model hubs read. Nothing is fetched from anywhere.
-
-    Args:
-        context: Of stage `evaluate`.
-        metrics: What the stage writes into `metrics.json`.
-        shown: ImageIDs of the photographs that the report shows parts of, for their credits.
-    """
-    config, trained = context.config, context.inputs["train"]
-    about = subject(config)
-    people = about == PERCEIVED
-    name = f"open-images-{'perceived-gender-presentation' if people else '-or-'.join(config.label_order)}"
-    data = ModelCardData(
+def render_card(data: CardData) -> str:
+    """Write the card's Markdown, with the metadata block that model hubs read. Nothing is fetched from anywhere."""
+    config = data.config
+    name = f"open-images-{data.subject.name}"
+    metadata = ModelCardData(
         model_name=name,
         language="en",
         license="other",
@@ -42,28 +31,28 @@ def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[st
         datasets=["open-images-v5"],
         tags=["image-classification", "open-images", config.network],
         metrics=["accuracy", "roc_auc"],
-        eval_results=[_result(*row) for row in _headline(metrics) if row[2] is not None],
+        eval_results=[
+            _result(metric, title, value) for metric, title, value in _headline(data.metrics) if value is not None
+        ],
     )
-    rows = [row for row in parameters(context.run.parameters) if row["section"] in TRAINING_SECTIONS and row["value"]]
+    rows = [row for row in parameters(config.model_dump(mode="json")) if row.section in TRAINING_SECTIONS and row.value]
     content = (
         templates()
         .get_template("model_card.md.j2")
         .render(
-            card_data=data.to_yaml(),
+            card_data=metadata.to_yaml(),
             model_name=name,
-            about=about,
-            people=people,
+            data=data,
+            subject=data.subject,
             config=config,
-            run=context.run,
-            model=metrics,
-            train=trained.metrics,
-            attempt=trained.uri,
-            features=context.inputs["featurize"].record(FeaturesRecord).faces,
+            model=data.metrics,
             parameters=rows,
-            credits=[_credit(photo) for photo in photo_credits(context, shown)],
-            share=_share,
-            fixed=_fixed,
-            points=_points,
+            credits=[_credit(photo) for photo in data.credits],
+            share=functools.partial(with_interval, text=percent),
+            fixed=functools.partial(with_interval, text=fixed),
+            points=functools.partial(with_interval, text=points),
+            number=number,
+            threshold=threshold,
             plain=plain,
         )
     )
@@ -71,26 +60,26 @@ def render_card(context: Context, metrics: Mapping[str, Any], shown: Iterable[st
 
 
 def plain(text: str) -> str:
-    """Text of a release as Markdown that shows it and does nothing else: on one line, its marks escaped."""
+    """Write text of a release as Markdown that shows it and does nothing else: on one line, its marks escaped."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~&])", r"\\\1", " ".join(text.split()))
 
 
-def _credit(photo: Mapping[str, Any]) -> str:
+def _credit(photo: Credit) -> str:
     # Titles and names are published as HTML.
-    title, author = (plain(html.unescape(photo.get(name) or "")) for name in ("title", "author"))
-    pages = [photo.get(name) or "" for name in ("license", "landing_url")]
+    title, author = (plain(html.unescape(text or "")) for text in (photo.title, photo.author))
+    pages = [page or "" for page in (photo.license, photo.landing_url)]
     pages = [page for page in pages if re.fullmatch(r"https?://[^\s<>]+", page)]
-    told = [f"{plain(photo['image_id'])}: {title or 'untitled'}", f"by {author or 'an unnamed author'}"]
-    return ", ".join([*told, *(f"<{page}>" for page in pages)])
+    parts = [f"{plain(photo.image_id)}: {title or 'untitled'}", f"by {author or 'an unnamed author'}"]
+    return ", ".join([*parts, *(f"<{page}>" for page in pages)])
 
 
-def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+def _headline(metrics: EvaluationMetrics) -> list[tuple[str, str, float | None]]:
     return [
-        ("accuracy", "Accuracy", metrics["accuracy"]["value"]),
-        ("balanced_accuracy", "Balanced accuracy", metrics["balanced_accuracy"]["value"]),
-        ("roc_auc", "Area under the ROC curve", metrics["auc"]["value"]),
-        ("brier_score", "Brier score", metrics["brier"]["value"]),
-        ("ece", "Expected calibration error", metrics["ece"]["value"]),
+        ("accuracy", "Accuracy", metrics.accuracy.value),
+        ("balanced_accuracy", "Balanced accuracy", metrics.balanced_accuracy.value),
+        ("roc_auc", "Area under the ROC curve", metrics.auc.value),
+        ("brier_score", "Brier score", metrics.brier.value),
+        ("ece", "Expected calibration error", metrics.ece.value),
     ]
 
 
@@ -104,23 +93,3 @@ def _result(metric: str, title: str, value: float) -> EvalResult:
         metric_name=title,
         metric_value=round(value, 4),
     )
-
-
-def _share(value: Mapping[str, Any]) -> str:
-    return _with_interval(value, lambda number: f"{number:.1%}")
-
-
-def _fixed(value: Mapping[str, Any]) -> str:
-    return _with_interval(value, lambda number: f"{number:.3f}")
-
-
-def _points(value: Mapping[str, Any]) -> str:
-    return _with_interval(value, lambda number: f"{100 * number:+.1f}".replace("-", "−"))
-
-
-def _with_interval(value: Mapping[str, Any], text: Any) -> str:
-    if value["value"] is None:
-        return "–"
-    if value["low"] is None:
-        return f"{text(value['value'])} (no interval)"
-    return f"{text(value['value'])} ({text(value['low'])} to {text(value['high'])})"

@@ -2,13 +2,125 @@
 
 from __future__ import annotations
 
-from ml.config.training import TrainingConfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-PERCEIVED = "perceived gender presentation"
+from ml.config.training import FACE, TrainingConfig
 
-PEOPLE = frozenset(("Woman", "Girl", "Man", "Boy"))
+WOMEN, MEN = frozenset(("Woman", "Girl")), frozenset(("Man", "Boy"))
+PEOPLE = WOMEN | MEN | {"Person"}
+CHIPS_OF_PEOPLE = PEOPLE | {FACE, "Human head", "Human body"}
 
 
-def subject(config: TrainingConfig) -> str:
-    """What the labels are about, in words that claim no more than the annotations do."""
-    return PERCEIVED if PEOPLE.issuperset(config.label_classes) else " or ".join(config.label_order)
+@dataclass(frozen=True)
+class Subject:
+    """What a run's labels are about.
+
+    Attributes:
+        title: In a few words, such as 'perceived gender presentation' or 'tame or wild'.
+        name: The same as part of a model's name.
+        noun: What a chip shows, such as 'face'.
+        people: Whether the labels or the chips are about people.
+        meaning: What the labels stand for, as a model's description says it.
+        statement: What the labels are, as a sentence.
+        limits: What they are not, as sentences; empty where nothing has to be said.
+        purpose: What a model may be used for, as a sentence.
+        must_not: What it must not be used to do, each after 'must not be used'.
+    """
+
+    title: str
+    name: str
+    noun: str
+    people: bool
+    meaning: str
+    statement: str
+    limits: str
+    purpose: str
+    must_not: tuple[str, ...]
+
+    @property
+    def heading(self) -> str:
+        """The title with a capital."""
+        return self.title[:1].upper() + self.title[1:]
+
+
+def subject(config: TrainingConfig) -> Subject:
+    """Return what the labels of a run are about."""
+    return subject_of(config.chip_class, config.labels)
+
+
+def subject_of(chip_class: str, labels: Mapping[str, Sequence[str]]) -> Subject:
+    """Return what labels are about.
+
+    Args:
+        chip_class: Open Images class whose boxes are cut out.
+        labels: The classes of each label.
+    """
+    groups = [frozenset(classes) for classes in labels.values()]
+    noun = chip_class.lower().removeprefix("human ")
+    if len(groups) == 2 and any(one <= WOMEN and other <= MEN for one, other in (groups, groups[::-1])):
+        return _gender_presentation(noun)
+    if chip_class in CHIPS_OF_PEOPLE or PEOPLE.issuperset(frozenset().union(*groups)):
+        return _people(noun, labels)
+    return _other(noun, labels)
+
+
+def _gender_presentation(noun: str) -> Subject:
+    return Subject(
+        title="perceived gender presentation",
+        name="perceived-gender-presentation",
+        noun=noun,
+        people=True,
+        meaning="gender presentation as perceived by annotators; never identity",
+        statement="The labels are gender presentation as annotators perceived it in one photograph, in the two words "
+        "that the data set offers.",
+        limits="They are not anybody's gender or identity, which no photograph shows. People whose presentation fits "
+        "neither word are absent from the labels, not from the world.",
+        purpose="The model may be used to study the data set, this method and their faults: how well gender "
+        f"presentation as annotators perceived it can be predicted from a {noun}, and for whom that fails.",
+        must_not=("to infer, record or check the gender or identity of any person", *_DECISIONS),
+    )
+
+
+def _people(noun: str, labels: Mapping[str, Sequence[str]]) -> Subject:
+    title = " or ".join(sorted(labels))
+    return Subject(
+        title=title,
+        name=_name(labels),
+        noun=noun,
+        people=True,
+        meaning=f"{title}, as perceived by annotators; never identity",
+        statement=f"The labels are what annotators perceived in one photograph: {_classes(labels)}.",
+        limits="They are not facts about any person, which no photograph shows. People who fit neither word are absent "
+        "from the labels, not from the world.",
+        purpose="The model may be used to study the data set, this method and their faults.",
+        must_not=(f"to infer, record or check of any person what the labels {title} say", *_DECISIONS),
+    )
+
+
+def _other(noun: str, labels: Mapping[str, Sequence[str]]) -> Subject:
+    return Subject(
+        title=" or ".join(sorted(labels)),
+        name=_name(labels),
+        noun=noun,
+        people=False,
+        meaning="the label that annotators gave",
+        statement=f"The labels are what annotators saw in the photographs: {_classes(labels)}.",
+        limits="",
+        purpose="The model may be used to study the data set, this method and their faults.",
+        must_not=("to make or support decisions about people or animals",),
+    )
+
+
+_DECISIONS = (
+    "to make or support decisions about people, such as hiring, credit, access, services or prices",
+    "for surveillance, access control, profiling, targeting or advertising",
+)
+
+
+def _name(labels: Mapping[str, Sequence[str]]) -> str:
+    return "-or-".join(sorted(labels))
+
+
+def _classes(labels: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{label} for the classes {', '.join(classes)}" for label, classes in sorted(labels.items()))

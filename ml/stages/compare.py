@@ -5,16 +5,16 @@ Files written: `compare.json`, `differences.png`, `compare.html`.
 
 from __future__ import annotations
 
+import datetime
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 from ml import storage
 from ml.errors import ConfigurationError
 from ml.metrics.comparison import ROLES, measure
-from ml.metrics.slices import ENOUGH_FACES
+from ml.metrics.records import ComparedModel, ComparisonMetrics, ComparisonRecord, ComparisonSummary
 from ml.model.classifier import Classifier
-from ml.report.figures import evaluation as evaluation_figures
+from ml.report.data import ComparisonData
+from ml.report.figures.evaluation import accuracy_differences
 from ml.report.html import render_comparison
 from ml.report.subject import subject
 from ml.stages.predictions import Collector, ask, load_classifier
@@ -47,41 +47,40 @@ def compare(context: Context) -> Result:
     for batch, probabilities in ask(features, list(classifiers.values())):
         for collector, answers in zip(collectors.values(), probabilities, strict=True):
             collector.add(batch, answers)
-    told = {role: collector.answers() for role, collector in collectors.items()}
-    comparison = {"models": {role: _about(attempts[role], classifiers[role]) for role in ROLES}, **measure(**told)}
-    return _write(context, comparison)
+    model, baseline = (collectors[role].answers() for role in ROLES)
+    models = {role: _about(attempts[role], classifiers[role]) for role in ROLES}
+    return _write(context, ComparisonMetrics(models=models, **dict(measure(model, baseline))))
 
 
-def _about(attempt: Manifest, classifier: Classifier) -> dict[str, Any]:
+def _about(attempt: Manifest, classifier: Classifier) -> ComparedModel:
     description = classifier.description
-    return {"attempt": attempt.uri, "network": description.network, "threshold": description.threshold}
+    return ComparedModel(attempt=attempt.uri, network=description.network, threshold=description.threshold)
 
 
-def _write(context: Context, comparison: Mapping[str, Any]) -> Result:
-    """Write the attempt's files and give its metrics."""
-    overall = comparison["accuracy_difference"]
-    groups = [("All test faces", [("together", overall)])]
-    groups += [(p["title"], [(r["name"], r["difference"]) for r in p["slices"]]) for p in comparison["slices"]]
-    plot = evaluation_figures.intervals(
-        groups,
-        f"Difference in accuracy, {subject(context.config)}",
-        "accuracy of the model less that of the baseline, 95% interval (faces in brackets)",
-        0.0,
-        "no difference",
-        ENOUGH_FACES,
+def _write(context: Context, comparison: ComparisonMetrics) -> Result:
+    """Write the attempt's files and return what it states."""
+    about = subject(context.config)
+    plot = accuracy_differences(comparison, about)
+    page = ComparisonData(
+        run_id=context.run.run_id,
+        subject=about,
+        written=datetime.datetime.now(datetime.UTC),
+        comparison=comparison,
+        plot=plot,
     )
     storage.write_bytes(context.path("differences.png"), plot)
-    storage.write_json(context.path("compare.json"), comparison)
-    storage.write_bytes(context.path("compare.html"), render_comparison(context, comparison, plot).encode())
+    storage.write_json(context.path("compare.json"), comparison.json_values())
+    storage.write_bytes(context.path("compare.html"), render_comparison(page).encode())
+    overall = comparison.accuracy_difference
     log.info(
         "accuracy less that of the baseline: %+.4f (95%% interval %+.4f to %+.4f) on %d test faces, McNemar p = %.3g",
-        *(overall["value"], overall["low"], overall["high"], comparison["faces"], comparison["mcnemar"]["p_value"]),
+        *(overall.value, overall.low, overall.high, comparison.faces, comparison.mcnemar.p_value),
     )
     return Result(
-        {
-            **{name: value for name, value in comparison.items() if name not in ("slices", "intervals")},
-            "report": context.path("compare.html"),
-            "metrics": context.path("compare.json"),
-            "plots": {"differences": context.path("differences.png")},
-        }
+        ComparisonRecord(
+            **{name: getattr(comparison, name) for name in ComparisonSummary.model_fields},
+            report=context.path("compare.html"),
+            metrics=context.path("compare.json"),
+            plots={"differences": context.path("differences.png")},
+        )
     )

@@ -10,27 +10,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 from ml import storage
 from ml.features.columns import MIAP_LABEL
-from ml.metrics.abstention import abstention_metrics
+from ml.flow.records import Agreement, LabelsRecord
+from ml.metrics.abstention import Abstention, abstention_metrics
 from ml.metrics.agreement import miap_metrics
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import calibration_metrics
-from ml.metrics.classification import check_headline, classification_metrics
+from ml.metrics.classification import classification_metrics
 from ml.metrics.predictions import TestPredictions
+from ml.metrics.records import EvaluationMetrics, EvaluationRecord, Headline
 from ml.metrics.slices import slice_metrics
 from ml.model.record import TrainingRecord
 from ml.report.card import render_card
-from ml.report.figures import evaluation as evaluation_figures
+from ml.report.figures.evaluation import draw_plots
 from ml.report.html import render_report
 from ml.report.subject import subject
 from ml.stages.examples import Examples
 from ml.stages.predictions import Collector, ask, load_classifier
+from ml.stages.report_data import report_data
 from ml.tracking import evaluation
 from ml.workflow.execution import Context, Result
-from ml.workflow.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,6 @@ def evaluate(context: Context) -> Result:
     Raises:
         GuardError: Labels, chip size or pixels are not those that the model was trained on.
         DataError: The test split holds no faces, or not those that its manifest states.
-        MetricsError: A figure does not count what it says, or the accuracy lacks its interval or the baseline.
     """
     config, features, trained = context.config, context.inputs["featurize"], context.inputs["train"]
     classifier = load_classifier(trained, features, config.label_order)
@@ -54,11 +54,10 @@ def evaluate(context: Context) -> Result:
         examples.add(batch, probabilities)
     answers = collector.answers()
     joined = context.inputs.get("join_labels")
-    miap_counts = joined.metrics.get("miap") if joined else None
+    miap_counts = joined.record(LabelsRecord).miap if joined else None
     metrics = measure(answers, classifier.description.temperature, config.min_confidence, miap_counts)
-    check_headline(metrics)  # before anything is written
     figures = {
-        **_plots(metrics, answers, subject(config)),
+        **draw_plots(metrics, answers, subject(config)),
         "curves": storage.read_bytes(trained.file("curves.png")),
         **examples.sheets(classifier.network),
     }
@@ -69,99 +68,67 @@ def measure(
     answers: TestPredictions,
     temperature: float = 1.0,
     min_confidence: float = 0.75,
-    miap_counts: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None,
-) -> dict[str, Any]:
-    """All metrics of the test faces, as JSON values.
+    miap_counts: Mapping[str, Mapping[str, Agreement]] | None = None,
+) -> EvaluationMetrics:
+    """Measure everything that is measured of the test faces.
 
     Args:
         answers: Of the model.
         temperature: That the model has inside.
         min_confidence: Below this confidence a face is answered 'unknown'.
         miap_counts: What stage join_labels counted of MIAP, see `miap_metrics`.
-
-    Returns:
-        What `classification_metrics` gives, and `ece`, `brier`, `calibration`, `abstention`, `slices` and `miap`.
     """
     labels, truth, predicted = answers.labels, answers.truth, answers.predicted
     bootstrap = ImageBootstrap(answers.columns["image_id"])
-    metrics = classification_metrics(labels, truth, answers.probabilities, answers.threshold, bootstrap)
+    classification = classification_metrics(labels, truth, answers.probabilities, answers.threshold, bootstrap)
     calibration = calibration_metrics(truth, answers.probabilities, predicted, temperature, bootstrap)
-    return {
-        **metrics,
-        "ece": calibration["after"]["ece"],
-        "brier": calibration["after"]["brier"],
-        "calibration": calibration,
-        "abstention": abstention_metrics(truth, answers.probabilities, predicted, min_confidence, bootstrap),
-        "slices": slice_metrics(labels, truth, predicted, answers.columns, bootstrap),
-        "miap": miap_metrics(labels, truth, predicted, answers.columns.get(MIAP_LABEL), miap_counts, bootstrap),
-    }
-
-
-def _plots(metrics: dict[str, Any], answers: TestPredictions, about: str) -> dict[str, bytes]:
-    labels, truth, probabilities = answers.labels, answers.truth, answers.probabilities
-    averages = [metrics["by_label"][label]["average_precision"]["value"] for label in labels]
-    figures = {
-        "confusion_matrix": evaluation_figures.confusion_matrix(labels, metrics["confusion"]["counts"], about),
-        "roc": evaluation_figures.roc_curve(
-            labels, truth, probabilities, answers.threshold, metrics["auc"]["value"], about
-        ),
-        "precision_recall": evaluation_figures.precision_recall(
-            labels, truth, probabilities, answers.predicted, averages, about
-        ),
-        "reliability": evaluation_figures.reliability(metrics["calibration"], metrics["faces"]),
-        "risk_coverage": evaluation_figures.risk_coverage(metrics["abstention"], metrics["faces"]),
-    }
-    if by := metrics["slices"]["by"]:
-        figures["slices"] = evaluation_figures.intervals(
-            [(part["title"], [(row["name"], row["accuracy"]) for row in part["slices"]]) for part in by],
-            f"Accuracy by slice, {about}",
-            "accuracy with its 95% interval (faces in brackets)",
-            metrics["accuracy"]["value"],
-            "all test faces",
-            metrics["slices"]["enough_faces"],
-        )
-    return figures
+    return EvaluationMetrics(
+        **dict(classification),
+        ece=calibration.after.ece,
+        brier=calibration.after.brier,
+        calibration=calibration,
+        abstention=abstention_metrics(truth, answers.probabilities, predicted, min_confidence, bootstrap),
+        slices=slice_metrics(labels, truth, predicted, answers.columns, bootstrap),
+        miap=miap_metrics(labels, truth, predicted, answers.columns.get(MIAP_LABEL), miap_counts, bootstrap),
+    )
 
 
 def _write(
-    context: Context, metrics: dict[str, Any], answers: TestPredictions, figures: dict[str, bytes], shown: list[str]
+    context: Context,
+    metrics: EvaluationMetrics,
+    answers: TestPredictions,
+    figures: dict[str, bytes],
+    shown: list[str],
 ) -> Result:
-    """Write the attempt's files and give its metrics."""
-    trained: Manifest = context.inputs["train"]
-    for name, png in figures.items():
-        storage.write_bytes(context.path(f"{name}.png"), png)
-    storage.write_json(context.path("metrics.json"), metrics)
+    """Write the attempt's files and return what it states."""
+    trained = context.inputs["train"]
+    data = report_data(context, metrics, figures, shown)
+    pages = {"report.html": render_report(data).encode(), "model_card.md": render_card(data).encode()}
+    pictures = {f"{name}.png": png for name, png in figures.items()}
+    for path, content in (pictures | pages).items():
+        storage.write_bytes(context.path(path), content)
+    storage.write_json(context.path("metrics.json"), metrics.json_values())
     storage.write_bytes(context.path("predictions.parquet"), answers.parquet())
-    pages = {
-        "report.html": render_report(context, metrics, figures, shown).encode(),
-        "model_card.md": render_card(context, metrics, shown).encode(),
-    }
-    for name, page in pages.items():
-        storage.write_bytes(context.path(name), page)
-    accuracy = metrics["accuracy"]
+    accuracy, majority = metrics.accuracy, metrics.majority
     log.info(
         "accuracy %.4f (95%% interval %.4f to %.4f) on %d test faces of %d images; always %s: %.4f",
-        *(accuracy["value"], accuracy["low"], accuracy["high"], metrics["faces"], metrics["images"]),
-        *(metrics["majority"]["label"], metrics["majority"]["value"]),
+        *(accuracy.value, accuracy.low, accuracy.high, metrics.faces, metrics.images),
+        *(majority.label, majority.value),
     )
-    told = (
-        *("faces", "images", "accuracy", "majority", "beats_majority", "balanced_accuracy", "recall_gap", "by_label"),
-        *("auc", "log_loss", "brier", "ece"),
-    )
-    pictures = {f"{name}.png": png for name, png in figures.items()}
+    headline = Headline.of(metrics)
     evaluation.log_evaluation(
-        trained.record(TrainingRecord).mlflow, context.uri, {name: metrics[name] for name in told}, pictures | pages
+        trained.record(TrainingRecord).mlflow, context.uri, headline.json_values(), pictures | pages
     )
     return Result(
-        {
-            **{name: metrics[name] for name in told},
-            "abstention": {name: value for name, value in metrics["abstention"].items() if name != "curve"},
-            "worst_slice": metrics["slices"]["worst"],
-            "report": context.path("report.html"),
-            "card": context.path("model_card.md"),
-            "metrics": context.path("metrics.json"),
-            "predictions": context.path("predictions.parquet"),
-            "model": trained.uri,
-            "plots": {name: context.path(f"{name}.png") for name in figures},
-        }
+        EvaluationRecord(
+            **dict(headline),
+            abstention=Abstention(**dict(metrics.abstention)),
+            worst_slice=metrics.slices.worst,
+            report=context.path("report.html"),
+            card=context.path("model_card.md"),
+            metrics=context.path("metrics.json"),
+            predictions=context.path("predictions.parquet"),
+            model=trained.uri,
+            plots={name: context.path(f"{name}.png") for name in figures},
+        )
     )

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.features.reader import Batch
-from ml.metrics.calibration import given_confidence
-from ml.metrics.decision import decide
+from ml.metrics.decision import decide, given_confidence
 from ml.model.grad_cam import grad_cam
 from ml.vision import drawing, images
 

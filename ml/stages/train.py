@@ -11,18 +11,19 @@ import keras
 import tensorflow as tf
 
 from ml import storage
-from ml.config.training import FACE, TrainingConfig
+from ml.config.training import TrainingConfig
 from ml.errors import DataError
 from ml.features.feed import Feed
 from ml.features.reader import FeatureReader
 from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
-from ml.model.description import OTHER_LABELS, PERCEIVED_GENDER, Description
+from ml.model.description import Description
 from ml.model.keras_file import MODEL
 from ml.model.record import EpochRow, MlflowRun, TrainingRecord, ValidationScores
 from ml.model.write import write_model
 from ml.networks.table import NETWORKS, build_network
 from ml.report.figures import training as training_figures
+from ml.report.subject import subject_of
 from ml.tracking import training_run
 from ml.training.calibrate import REFERENCE_CANDIDATES, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
@@ -171,7 +172,7 @@ def _describe(
     spec = validation.stated.spec
     return Description(
         labels=list(spec.labels),
-        meaning=PERCEIVED_GENDER if spec.chip_class == FACE else OTHER_LABELS,
+        meaning=subject_of(spec.chip_class, context.config.labels).meaning,
         chip_size=spec.chip_size,
         margin=spec.margin,
         chip_class=spec.chip_class,

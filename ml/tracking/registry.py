@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError
+from ml.metrics.records import EvaluationRecord
 from ml.model.record import TrainingRecord
 from ml.tracking import experiments
 
@@ -139,7 +140,7 @@ class Registry:
                 "evaluate": evaluated.uri,
                 "run": run,
                 "as_of": as_of,
-                "accuracy": repr(evaluated.metrics["accuracy"]["value"]),
+                "accuracy": repr(evaluated.record(EvaluationRecord).accuracy.value),
                 **(tags or {}),
             }
             if found:

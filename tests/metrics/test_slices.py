@@ -42,17 +42,17 @@ def test_counts_and_shares_are_those_of_the_slice():
     truth = np.array([0, 0, 1, 1, 1, 0])
     predicted = np.array([0, 1, 1, 1, 0, 0])
     found = measure(truth, predicted, is_truncated=np.array([1, 1, 1, 0, 0, -1]))
-    (part,) = found["by"]
-    assert [row["name"] for row in part["slices"]] == ["truncated", "not truncated", "unknown"]
-    truncated = part["slices"][0]
-    assert (truncated["faces"], truncated["images"]) == (3, 3)
-    assert truncated["accuracy"]["value"] == pytest.approx(2 / 3)
-    assert truncated["recall"]["female"]["value"] == 0.5
-    assert truncated["recall"]["male"]["value"] == 1
-    assert truncated["recall_gap"]["value"] == -0.5
-    assert part["slices"][2]["recall"]["male"]["value"] is None
-    assert sum(row["faces"] for row in part["slices"]) == 6
-    json.dumps(found, allow_nan=False)
+    (part,) = found.by
+    assert [row.name for row in part.slices] == ["truncated", "not truncated", "unknown"]
+    truncated = part.slices[0]
+    assert (truncated.faces, truncated.images) == (3, 3)
+    assert truncated.accuracy.value == pytest.approx(2 / 3)
+    assert truncated.recall["female"].value == 0.5
+    assert truncated.recall["male"].value == 1
+    assert truncated.recall_gap.value == -0.5
+    assert part.slices[2].recall["male"].value is None
+    assert sum(row.faces for row in part.slices) == 6
+    json.dumps(found.json_values(), allow_nan=False)
 
 
 def test_the_worst_slice_is_the_worst_of_those_with_enough_faces():
@@ -62,12 +62,12 @@ def test_the_worst_slice_is_the_worst_of_those_with_enough_faces():
     predicted = np.where(source == "good", truth, 0)
     predicted[source == "tiny"] = 1 - truth[source == "tiny"]
     found = measure(truth, predicted, source=source)
-    assert (found["worst"]["title"], found["worst"]["name"]) == ("Source of the box", "bad")
-    assert found["worst"]["accuracy"]["value"] == 0.5
-    gap = found["by"][0]["accuracy_gap"]
-    assert (gap["best"], gap["worst"], gap["value"]) == ("good", "bad", 0.5)
-    assert gap["low"] > 0
-    assert found["widest_recall_gap"]["name"] == "good", "the only slice with enough faces of either label"
+    assert (found.worst.title, found.worst.name) == ("Source of the box", "bad")
+    assert found.worst.accuracy.value == 0.5
+    gap = found.by[0].accuracy_gap
+    assert (gap.best, gap.worst, gap.value) == ("good", "bad", 0.5)
+    assert gap.low > 0
+    assert found.widest_recall_gap.name == "good", "the only slice with enough faces of either label"
 
 
 def test_what_holds_nearly_all_faces_is_no_worst_slice():
@@ -75,17 +75,17 @@ def test_what_holds_nearly_all_faces_is_no_worst_slice():
     truth = np.arange(count) % 2
     source = np.where(np.arange(count) < ENOUGH_FACES, "few", "nearly all")
     predicted = np.where(source == "few", truth, 0)
-    assert measure(truth, predicted, source=source)["worst"]["name"] == "few"
+    assert measure(truth, predicted, source=source).worst.name == "few"
 
 
 def test_absent_and_empty_columns_are_left_out_by_name():
     truth = np.array([0, 1])
     found = measure(truth, truth, age_presentation=np.array([None, None]), source=np.array(["xclick", None]))
-    assert [part["column"] for part in found["by"]] == ["source"]
-    assert found["by"][0]["without_value"] == 1
-    assert len(found["left_out"]) == len(SLICES) - 1
-    assert "Age presentation (MIAP)" in found["left_out"]
-    assert found["worst"] is None
+    assert [part.column for part in found.by] == ["source"]
+    assert found.by[0].without_value == 1
+    assert len(found.left_out) == len(SLICES) - 1
+    assert "Age presentation (MIAP)" in found.left_out
+    assert found.worst is None
 
 
 def test_only_columns_that_the_features_have_are_asked_for(tmp_path):
@@ -99,13 +99,13 @@ def test_differences_of_two_models_are_paired_and_by_slice():
     right = {"new": np.arange(100) < 90, "old": np.arange(100) >= 30}
     source = np.array(["a"] * 50 + ["b"] * 50)
     overall, by = slice_differences({"source": source}, right, ImageBootstrap(np.arange(100)))
-    assert overall["value"] == pytest.approx(0.2)
-    assert 0 < overall["low"] < 0.2 < overall["high"] < 0.4
-    assert [row["difference"]["value"] for row in by[0]["slices"]] == pytest.approx([0.6, -0.2])
-    assert by[0]["slices"][1]["accuracy"] == pytest.approx({"new": 0.8, "old": 1.0})
+    assert overall.value == pytest.approx(0.2)
+    assert 0 < overall.low < 0.2 < overall.high < 0.4
+    assert [row.difference.value for row in by[0].slices] == pytest.approx([0.6, -0.2])
+    assert by[0].slices[1].accuracy == pytest.approx({"new": 0.8, "old": 1.0})
     alike = {"new": np.ones(100, bool), "old": np.ones(100, bool)}
     same, _ = slice_differences({}, alike, ImageBootstrap(np.arange(100)))
-    assert same["low"] < same["value"] == 0 < same["high"], "models that agreed so far need not always"
+    assert same.low < same.value == 0 < same.high, "models that agreed so far need not always"
 
 
 def test_agreement_with_miap_counts_only_faces_that_it_labels():
@@ -113,11 +113,11 @@ def test_agreement_with_miap_counts_only_faces_that_it_labels():
     miap = np.array(["female", "female", "male", None], dtype=object)
     counted = {"train": {"box": {"agree": 9, "disagree": 1, "miap unknown": 5}}}
     found = miap_metrics(LABELS, truth, predicted, miap, counted, ImageBootstrap(np.arange(4)))
-    assert (found["model"]["value"], found["model"]["count"]) == (pytest.approx(1 / 3), 3)
-    assert found["annotation"]["value"] == pytest.approx(2 / 3)
-    (row,) = found["agreement"]
-    assert (row["split"], row["strategy"], row["miap unknown"]) == ("train", "box", 5)
-    assert (row["share"]["value"], row["share"]["count"]) == (0.9, 10)
+    assert (found.model.value, found.model.count) == (pytest.approx(1 / 3), 3)
+    assert found.annotation.value == pytest.approx(2 / 3)
+    (row,) = found.agreement
+    assert (row.split, row.strategy, row.miap_unknown) == ("train", "box", 5)
+    assert (row.share.value, row.share.count) == (0.9, 10)
 
 
 def test_without_miap_there_is_no_agreement_to_tell():

@@ -120,6 +120,10 @@ def test_a_run_is_told_whole(web):
         ("train", "curves.png"),
         ("evaluate", "roc.png"),
     }
+    captions = {figure["path"]: (figure["text"], figure["group"], figure["wide"]) for figure in run["figures"]}
+    assert captions["curves.png"] == ("Loss and accuracy by epoch.", "Plots", True)
+    assert captions["contact_sheet.png"][1] == "The release explored"
+    assert run["about"]["title"] == "perceived gender presentation"
     assert run["comparison"] is None
 
 

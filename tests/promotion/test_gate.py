@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from ml.config.promotion import PromotionConfig
+from ml.config.training import TrainingConfig
 from ml.metrics.comparison import measure
 from ml.metrics.predictions import TestPredictions
-from ml.promotion.gate import Verdict, judge
+from ml.metrics.records import ComparisonMetrics
+from ml.promotion.gate import Evidence, Verdict, judge
+from ml.report.subject import subject, subject_of
 from ml.tracking.registry import Version
 from support.promotions import evaluation
 
@@ -34,7 +37,16 @@ def compared(candidate, champion, sources=None):
     """The comparison of two models by which faces each gets right."""
     sources = np.array(["all"] * len(candidate)) if sources is None else sources
     found = measure(answered(candidate, sources), answered(champion, sources))
-    return {**json.loads(json.dumps(found)), "report": "file:///compare.html"}
+    about = {"attempt": "file:///attempt", "network": "compact", "threshold": 0.5}
+    values = {"models": {"model": about, "baseline": about}, **found.json_values()}
+    return ComparisonMetrics.model_validate(json.loads(json.dumps(values)))
+
+
+def judged(candidate, champion, evaluation, comparison, config, about=None):
+    """The verdict of the gate."""
+    report = "file:///compare.html" if comparison else None
+    about = about or subject(TrainingConfig())
+    return judge(candidate, champion, Evidence(evaluation, about, comparison, report), config)
 
 
 def rules(verdict):
@@ -50,7 +62,7 @@ def faces(*right):
 
 
 def test_without_a_champion_only_the_floor_counts():
-    verdict = judge(version(1), None, evaluation(108), None, PromotionConfig())
+    verdict = judged(version(1), None, evaluation(108), None, PromotionConfig())
     assert rules(verdict) == {"floor": True}
     assert verdict.passed
     assert "none yet" in verdict.markdown()
@@ -59,7 +71,7 @@ def test_without_a_champion_only_the_floor_counts():
 
 @pytest.mark.parametrize(("right", "floor", "passed"), [(60, 0.0, False), (80, 0.05, True), (80, 0.2, False)])
 def test_the_low_end_of_the_interval_must_lie_above_the_majority_by_the_floor(right, floor, passed):
-    verdict = judge(version(1), None, evaluation(right), None, PromotionConfig(floor=floor))
+    verdict = judged(version(1), None, evaluation(right), None, PromotionConfig(floor=floor))
     assert verdict.passed is passed
     (rule,) = verdict.rules
     assert rule.threshold == 0.5 + floor
@@ -71,7 +83,7 @@ def test_the_low_end_of_the_interval_must_lie_above_the_majority_by_the_floor(ri
 def test_the_difference_on_the_same_faces_may_reach_the_margin(lost, margin, passed):
     comparison = compared(faces(slice(0, 100 + lost)), faces(slice(0, 100)))
     config = PromotionConfig(margin=margin, slice_margin=0.5)
-    verdict = judge(version(2), version(1), evaluation(108), comparison, config)
+    verdict = judged(version(2), version(1), evaluation(108), comparison, config)
     assert rules(verdict) == {"as_of": True, "floor": True, "difference": passed, "slices": True}
     assert verdict.passed is passed
     assert (verdict.reasons == "") is passed
@@ -80,7 +92,7 @@ def test_the_difference_on_the_same_faces_may_reach_the_margin(lost, margin, pas
 def test_a_slice_that_is_clearly_worse_refuses_a_candidate_that_is_better_on_the_whole():
     sources = np.array(["many"] * 900 + ["some"] * 100)
     comparison = compared(faces(slice(900, 940)), faces(slice(0, 60)), sources)
-    verdict = judge(version(2), version(1), evaluation(108), comparison, PromotionConfig())
+    verdict = judged(version(2), version(1), evaluation(108), comparison, PromotionConfig())
     assert rules(verdict) == {"as_of": True, "floor": True, "difference": True, "slices": False}
     assert "some, −40.0 points" in verdict.reasons
     assert "on 100 faces" in verdict.reasons
@@ -92,26 +104,26 @@ def test_a_slice_that_is_clearly_worse_refuses_a_candidate_that_is_better_on_the
 def test_a_slice_that_may_be_worse_by_chance_refuses_nothing(faces_of_slice, lost, why):
     sources = np.array(["some"] * faces_of_slice + ["many"] * (1000 - faces_of_slice))
     comparison = compared(faces(slice(0, lost)), faces(slice(960, 1000)), sources)
-    verdict = judge(version(2), version(1), evaluation(108), comparison, PromotionConfig())
+    verdict = judged(version(2), version(1), evaluation(108), comparison, PromotionConfig())
     assert verdict.passed, why
 
 
 @pytest.mark.parametrize(("allowed", "passed"), [(False, False), (True, True)])
 def test_a_candidate_older_than_the_champion_passes_only_where_it_is_allowed(allowed, passed):
     champion = version(1, "2026-03-01T00:00:00+00:00")
-    verdict = judge(version(2), champion, evaluation(108), None, PromotionConfig(allow_older=allowed))
+    verdict = judged(version(2), champion, evaluation(108), None, PromotionConfig(allow_older=allowed))
     assert rules(verdict) == {"as_of": passed, "floor": True}
     assert "2026-03-01 00:00 UTC" in verdict.rules[0].told
 
 
 def test_a_candidate_of_the_same_instant_is_not_older():
-    assert judge(version(2), version(1), evaluation(108), None, PromotionConfig()).passed
+    assert judged(version(2), version(1), evaluation(108), None, PromotionConfig()).passed
 
 
 def test_the_table_has_both_models_the_difference_its_interval_and_the_faces():
     sources = np.array(["a|b"] * 900 + ["some"] * 60 + ["few"] * 40)
     comparison = compared(faces(slice(0, 100)), faces(slice(0, 150)), sources)
-    text = judge(version(2), version(1), evaluation(108), comparison, PromotionConfig()).markdown()
+    text = judged(version(2), version(1), evaluation(108), comparison, PromotionConfig()).markdown()
     lines = [line for line in text.splitlines() if line.startswith("| accuracy")]
     assert lines[0].startswith("| accuracy | 0.900 | 0.850 | +0.050 | +0.0")
     assert lines[0].endswith("| 1,000 |")
@@ -122,12 +134,19 @@ def test_the_table_has_both_models_the_difference_its_interval_and_the_faces():
     assert "| log loss | " in text
     assert "file:///report.html" in text
     assert "file:///compare.html" in text
-    assert "perceived by annotators" in text
+    assert "annotators perceived" in text
 
 
 def test_a_verdict_is_read_back_from_json():
     comparison = compared(faces(slice(0, 100)), faces(slice(0, 150)))
-    verdict = judge(version(2), version(1), evaluation(108), comparison, PromotionConfig())
+    verdict = judged(version(2), version(1), evaluation(108), comparison, PromotionConfig())
     told = json.loads(json.dumps(verdict.model_dump(mode="json"), allow_nan=False))
     assert told["passed"] is True
     assert Verdict.model_validate(told) == verdict
+
+
+def test_the_verdict_about_other_labels_speaks_of_those():
+    pets = subject_of("Animal", {"cat": ["Cat"], "dog": ["Dog"]})
+    text = judged(version(1), None, evaluation(108), None, PromotionConfig(), pets).markdown()
+    assert "cat for the classes Cat; dog for the classes Dog" in text
+    assert "gender" not in text

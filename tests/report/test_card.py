@@ -1,11 +1,15 @@
 """The model card: readable by a model hub, true to the numbers, and harmless whatever the release holds."""
 
+import dataclasses
 import socket
 
 import pytest
 from huggingface_hub import ModelCard
 
+from ml.flow.records import Credit
+from ml.metrics.estimate import Estimate
 from ml.report.card import plain, render_card
+from ml.stages.report_data import report_data
 from support.reports import measured
 
 
@@ -17,7 +21,7 @@ def card(context, monkeypatch):
         raise AssertionError("the card asks the network")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    return render_card(context, measured())
+    return render_card(report_data(context, measured(), {}, []))
 
 
 def test_its_metadata_are_what_a_model_hub_reads(card):
@@ -33,7 +37,12 @@ def test_its_metadata_are_what_a_model_hub_reads(card):
 def test_it_says_what_the_model_is_for_and_what_not(card):
     for words in (
         *("## Intended use", "## Out of scope", "## Limits", "## Training", "## Data and licences"),
-        *("perceived gender presentation", "nobody's gender or identity", "surveillance", "decisions about people"),
+        *(
+            "perceived gender presentation",
+            "not anybody's gender or identity",
+            "surveillance",
+            "decisions about people",
+        ),
         *("CC BY 4.0", "CC BY 2.0", "majority baseline"),
     ):
         assert words in card
@@ -49,16 +58,17 @@ def test_every_table_row_has_as_many_cells_as_its_head(card):
 
 def test_slices_are_told_with_counts_and_intervals(card):
     metrics = measured()
-    (row,) = (row for row in metrics["slices"]["by"][0]["slices"] if row["name"] == "xclick")
-    accuracy = row["accuracy"]
-    told = f"{accuracy['value']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
-    assert f"| xclick | {row['faces']} | {row['images']} | {told} |" in card
+    (row,) = (row for row in metrics.slices.by[0].slices if row.name == "xclick")
+    accuracy = row.accuracy
+    told = f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})"
+    assert f"| xclick | {row.faces} | {row.images} | {told} |" in card
 
 
 def test_the_accuracy_of_sure_answers_is_told_with_its_own_count(context):
     metrics = measured()
-    metrics["abstention"] |= {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "count": 50, "images": 40}}
-    card = render_card(context, metrics)
+    accuracy = Estimate(value=0.9, low=0.8, high=0.95, count=50, images=40)
+    abstention = metrics.abstention.model_copy(update={"accuracy": accuracy})
+    card = render_card(report_data(context, metrics.model_copy(update={"abstention": abstention}), {}, []))
     assert "of 80 test faces of 80 images get a label" in card
     assert "90.0% (80.0% to 95.0%) of these 50 faces of 40 images are right" in card
 
@@ -68,19 +78,13 @@ def test_parameters_of_the_training_are_told(card):
     assert "| Epochs (`epochs`) | 2 |" in card
 
 
-def test_photographs_that_the_report_shows_are_credited(context, monkeypatch):
+def test_photographs_that_the_report_shows_are_credited(context):
     photos = [
-        {"image_id": "a1", "author": "<b>Ada</b>", "title": "At the [sea](x)", "landing_url": "https://example.org/a1"},
-        {
-            "image_id": "b2",
-            "author": "",
-            "title": None,
-            "landing_url": "javascript:alert(1)",
-            "license": "https://l.org",
-        },
+        Credit("a1", author="<b>Ada</b>", title="At the [sea](x)", landing_url="https://example.org/a1"),
+        Credit("b2", author="", landing_url="javascript:alert(1)", license="https://l.org"),
     ]
-    monkeypatch.setattr("ml.report.card.photo_credits", lambda context, shown: photos)
-    card = render_card(context, measured(), ["a1", "b2"])
+    data = dataclasses.replace(report_data(context, measured(), {}, []), credits=photos)
+    card = render_card(data)
     assert r"- a1: At the \[sea\]\(x\), by \<b\>Ada\</b\>, <https://example.org/a1>" in card
     assert "- b2: untitled, by an unnamed author, <https://l.org>" in card
     assert "javascript" not in card

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ml.config.training import TrainingConfig
 from ml.metrics.abstention import abstention_metrics
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import calibration_metrics
+from ml.metrics.estimate import Estimate
 from ml.report.figures import evaluation as evaluation_figures
 from ml.report.figures import exploration as exploration_figures
 from ml.report.figures import training as training_figures
+from ml.report.subject import subject
 from ml.vision.drawing import PALETTE, Mark, contact_sheet, draw_marks, heat_overlay, rectangle
 from support.training import make_epoch
 
@@ -24,9 +27,10 @@ FLAGS = [("xclick", "IsOccluded", 5, 90, 1), ("xclick", "IsTruncated", 1, 95, 0)
 
 BOOTSTRAP = ImageBootstrap(np.arange(5), resamples=50)
 PREDICTED = np.array([0, 1, 0, 1, 1])
-SHARE = {"value": 0.8, "low": 0.7, "high": 0.9, "count": 40}
-UNKNOWN = {"value": None, "low": None, "high": None, "count": 0}
-ROWS = [("48 to 64 px", SHARE), ("64 to 96 px", {**SHARE, "low": None, "high": None}), ("90°", UNKNOWN)]
+ABOUT = subject(TrainingConfig())
+SHARE = Estimate(value=0.8, low=0.7, high=0.9, count=40, images=20)
+WITHOUT_INTERVAL = SHARE.model_copy(update={"low": None, "high": None})
+ROWS = [("48 to 64 px", SHARE), ("64 to 96 px", WITHOUT_INTERVAL), ("90°", Estimate.undefined(0, 0))]
 
 
 def calibration(rows=slice(None), images=BOOTSTRAP):
@@ -41,7 +45,9 @@ CHARTS = {
     "top classes": lambda: exploration_figures.top_classes([(f"class {n}", 1000 * n, n) for n in range(14)]),
     "one class": lambda: exploration_figures.top_classes([("Person", 3, 0)]),
     "no class": lambda: exploration_figures.top_classes([]),
-    "verified images": lambda: exploration_figures.verified_images([("female", 17889, 16545), ("male", 60088, 10996)]),
+    "verified images": lambda: exploration_figures.verified_images(
+        [("female", 17889, 16545), ("male", 60088, 10996)], ABOUT
+    ),
     "faces per image": lambda: exploration_figures.faces_per_image({1: 10, 2: 5, 40: 1}),
     "no image": lambda: exploration_figures.faces_per_image({}),
     "face sizes": lambda: exploration_figures.face_sizes(range(31), range(30)),
@@ -50,17 +56,17 @@ CHARTS = {
     "no box": lambda: exploration_figures.boxes_by_source([]),
     "curves": lambda: training_figures.training_curves(HISTORY, 2),
     "curves of one epoch": lambda: training_figures.training_curves(HISTORY[:1], 1),
-    "confusion": lambda: evaluation_figures.confusion_matrix(["female", "male"], [[5, 1], [2, 12]]),
-    "confusion of one label": lambda: evaluation_figures.confusion_matrix(["female", "male"], [[0, 0], [2, 12]]),
-    "roc": lambda: evaluation_figures.roc_curve(["female", "male"], TRUTH, PROBABILITIES, 0.5, 0.8),
+    "confusion": lambda: evaluation_figures.confusion_matrix(["female", "male"], [[5, 1], [2, 12]], ABOUT),
+    "confusion of one label": lambda: evaluation_figures.confusion_matrix(["female", "male"], [[0, 0], [2, 12]], ABOUT),
+    "roc": lambda: evaluation_figures.roc_curve(["female", "male"], TRUTH, PROBABILITIES, 0.5, 0.8, ABOUT),
     "precision": lambda: evaluation_figures.precision_recall(
-        ["female", "male"], TRUTH, PROBABILITIES, PREDICTED, [0.5, 0.9]
+        ["female", "male"], TRUTH, PROBABILITIES, PREDICTED, [0.5, 0.9], ABOUT
     ),
     "precision of one label": lambda: evaluation_figures.precision_recall(
-        ["female", "male"], TRUTH[2:], PROBABILITIES[2:], PREDICTED[2:], [None, None]
+        ["female", "male"], TRUTH[2:], PROBABILITIES[2:], PREDICTED[2:], [None, None], ABOUT
     ),
     "precision of one answer": lambda: evaluation_figures.precision_recall(
-        ["female", "male"], TRUTH, PROBABILITIES, np.ones(5, int), [0.5, 0.9]
+        ["female", "male"], TRUTH, PROBABILITIES, np.ones(5, int), [0.5, 0.9], ABOUT
     ),
     "reliability": lambda: evaluation_figures.reliability(calibration(), 5),
     "reliability of one face": lambda: evaluation_figures.reliability(calibration(slice(1), ImageBootstrap([0])), 1),
@@ -71,7 +77,7 @@ CHARTS = {
         [("Size", ROWS[2:])], "Accuracy", "accuracy", 0.0, "no difference"
     ),
     "roc of one label": lambda: evaluation_figures.roc_curve(
-        ["female", "male"], TRUTH[2:], PROBABILITIES[2:], 0.5, None
+        ["female", "male"], TRUTH[2:], PROBABILITIES[2:], 0.5, None, ABOUT
     ),
 }
 
@@ -96,7 +102,7 @@ def test_charts_leave_nothing_behind_and_are_the_same_each_time():
 
 def test_the_confusion_matrix_is_darkest_where_the_rows_share_is_largest():
     # Annotated female is the upper row, predicted female the left column.
-    pixels = opened(evaluation_figures.confusion_matrix(["female", "male"], [[90, 10], [80, 20]])).mean(axis=2)
+    pixels = opened(evaluation_figures.confusion_matrix(["female", "male"], [[90, 10], [80, 20]], ABOUT)).mean(axis=2)
     height, width = pixels.shape
     upper, lower, left, right = int(height * 0.15), int(height * 0.6), int(width * 0.2), int(width * 0.7)
     assert pixels[upper, left] < pixels[upper, right]

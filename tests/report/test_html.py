@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from ml.config.training import TrainingConfig
 from ml.release.delivery import Delivery
 from ml.report.html import render_report
-from ml.report.subject import subject
+from ml.stages.report_data import report_data
 from support.models import png_of
 from support.reports import measured, pin
 
@@ -25,6 +25,11 @@ FIGURES = {
 }
 JOINED = {"labelled": 48, "no person box": 30, "two labels": 2}
 CHIPPED = {"chipped": 40, "too small": 7, "image absent": 1}
+
+
+def render(context, metrics, shown=()):
+    """Write the report of a context of stage evaluate."""
+    return render_report(report_data(context, metrics, FIGURES, shown))
 
 
 def text_of(page):
@@ -58,9 +63,8 @@ class Tags(HTMLParser):
 
 
 def test_the_page_is_whole_in_itself(context):
-    explore = pin(context, "explore", **{"top_classes.png": png_of((0, 0, 200))})
-    context.inputs["explore"] = explore
-    page = render_report(context, measured(), FIGURES)
+    pin(context, "explore", **{"top_classes.png": png_of((0, 0, 200))})
+    page = render(context, measured())
     tags = Tags(page)
     assert tags.links
     assert all(link.startswith("data:image/png;base64,") for link in tags.links)
@@ -73,44 +77,44 @@ def test_the_page_is_whole_in_itself(context):
 
 
 def test_a_result_above_the_baseline_is_said_to_be_distinguishable(context):
-    page = text_of(render_report(context, measured(60, 20), FIGURES))
+    page = text_of(render(context, measured(60, 20)))
     assert "75.0% accuracy on 80 test faces of 80 images, 95% interval" in page
     assert "majority baseline 50.0%" in page
     assert "is distinguishable from guessing" in page
 
 
 def test_a_result_within_reach_of_the_baseline_is_said_not_to_be(context):
-    page = text_of(render_report(context, measured(42, 38), FIGURES))
+    page = text_of(render(context, measured(42, 38)))
     assert "is not distinguishable from guessing" in page
 
 
 def test_the_numbers_stand_beside_their_intervals_faces_and_images(context):
     metrics = measured(60, 20)
-    page = text_of(render_report(context, metrics, FIGURES))
-    recall = metrics["by_label"]["female"]["recall"]
-    assert f"recall (of those annotated so) 75.0% {recall['low']:.1%} to {recall['high']:.1%} 40 40" in page
-    worst = metrics["slices"]["worst"]
-    assert f"The worst slice of at least 50 faces is {worst['title']}: {worst['name']}" in page
+    page = text_of(render(context, metrics))
+    recall = metrics.by_label["female"].recall
+    assert f"recall (of those annotated so) 75.0% {recall.low:.1%} to {recall.high:.1%} 40 40" in page
+    worst = metrics.slices.worst
+    assert f"The worst slice of at least 50 faces is {worst.title}: {worst.name}" in page
     assert "xclick 53 53" in page
     assert "Left out, for these features do not tell them: Age presentation (MIAP)" in page
 
 
 def test_the_validation_accuracy_has_its_faces_and_an_interval_named_as_what_it_is(context):
-    page = text_of(render_report(context, measured(), FIGURES))
+    page = text_of(render(context, measured()))
     assert "Validation accuracy 75.0% 55.1% to 88.0% on 24 faces" in page
     assert "interval is Wilson's and takes the faces as independent" in page
     del context.inputs["train"].metrics["validation"]["accuracy"]
-    assert "Validation accuracy" not in text_of(render_report(context, measured(), FIGURES))
+    assert "Validation accuracy" not in text_of(render(context, measured()))
 
 
 def test_the_agreement_of_the_ways_to_label_is_a_table_by_split(context):
     counted = {"test": {"box": {"agree": 90, "disagree": 10, "miap unknown": 7}}}
-    page = text_of(render_report(context, measured(miap_counts=counted), FIGURES))
+    page = text_of(render(context, measured(miap_counts=counted)))
     assert "test box 90.0% 82.6% to 94.5% 90 10 7" in page
 
 
 def test_the_page_says_what_the_model_must_not_be_used_for(context):
-    page = text_of(render_report(context, measured(), FIGURES))
+    page = text_of(render(context, measured()))
     for words in (
         "What this is and is not",
         "as annotators perceived it",
@@ -125,7 +129,7 @@ def test_the_page_says_what_the_model_must_not_be_used_for(context):
 
 
 def test_every_parameter_of_the_run_is_told(context):
-    page = text_of(render_report(context, measured(), FIGURES))
+    page = text_of(render(context, measured()))
     for name, field in TrainingConfig.model_fields.items():
         assert name in page
         assert field.title in page
@@ -136,7 +140,7 @@ def test_every_parameter_of_the_run_is_told(context):
 def test_the_ledgers_lead_from_all_faces_to_those_in_the_splits(context):
     pin(context, "join_labels", JOINED)
     pin(context, "chip", CHIPPED)
-    page = text_of(render_report(context, measured(), FIGURES))
+    page = text_of(render(context, measured()))
     assert "Human face boxes of the release" in page
     assert "labelled 48 60.0% no person box 30 37.5% two labels 2 2.5% total 80" in page
     assert "chipped 40 83.3% too small 7 14.6% image absent 1 2.1% total 48" in page
@@ -147,12 +151,12 @@ def test_the_ledgers_lead_from_all_faces_to_those_in_the_splits(context):
 def test_counts_that_do_not_add_up_are_pointed_at(context):
     pin(context, "join_labels", {**JOINED, "labelled": 50})
     pin(context, "chip", CHIPPED)
-    page = text_of(render_report(context, measured(), FIGURES))
+    page = text_of(render(context, measured()))
     assert "do not add up: join_labels handed on 50, here are 48" in page
 
 
 def test_stages_that_were_not_pinned_are_left_out(context):
-    page = text_of(render_report(context, measured(), FIGURES))
+    page = text_of(render(context, measured()))
     assert "The release explored" not in page
     assert "boxes of the release" not in page
     assert "this report" in page
@@ -171,7 +175,7 @@ def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_mark
     buffer = io.BytesIO()
     pq.write_table(images, buffer)
     pin(context, "extract", **{"images__part-0.parquet": buffer.getvalue()})
-    page = render_report(context, measured(), FIGURES, ["shown"])
+    page = render(context, measured(), ["shown"])
     tags = Tags(page)
     assert "script" not in tags.seen
     assert all(link.startswith("data:") for link in tags.links), "an address that is none of a page is not linked"
@@ -179,17 +183,11 @@ def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_mark
     assert "nobody" not in page
 
 
-def test_the_subject_claims_no_more_than_the_classes_do():
-    assert subject(TrainingConfig()) == "perceived gender presentation"
-    pets = TrainingConfig(chip_class="Animal", labels={"cat": ["Cat"], "dog": ["Dog"]})
-    assert subject(pets) == "cat or dog"
-
-
 def test_a_run_about_other_classes_speaks_of_those(context):
     pets = TrainingConfig(chip_class="Animal", labels={"female": ["Cat"], "male": ["Dog"]})
-    page = text_of(render_report(dataclasses.replace(context, config=pets), measured(), FIGURES))
+    page = text_of(render(dataclasses.replace(context, config=pets), measured()))
     assert "gender" not in page
-    assert "Cat, Dog" in page
+    assert "female for the classes Cat; male for the classes Dog" in page
 
 
 def test_the_deliveries_that_the_run_saw_are_told(context):
@@ -197,6 +195,6 @@ def test_the_deliveries_that_the_run_saw_are_told(context):
         Delivery(name=name, uri="file:///landing", tables="t", photographs="p") for name in ("2020-01-15", "2020-02-15")
     )
     run = dataclasses.replace(context.run, deliveries=seen)
-    page = text_of(render_report(dataclasses.replace(context, run=run), measured(), FIGURES))
+    page = text_of(render(dataclasses.replace(context, run=run), measured()))
     assert "(deliveries up to 2020-02-15: 2), labels" in page
-    assert "deliveries up to" not in text_of(render_report(context, measured(), FIGURES))
+    assert "deliveries up to" not in text_of(render(context, measured()))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.stats import binomtest
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, LabelOrderError, PreprocessingError
-from ml.metrics.comparison import measure
+from ml.metrics.comparison import RightTable, measure
 from ml.metrics.predictions import TestPredictions
 from ml.report.figures import base as figures_base
 from ml.stages.compare import compare
@@ -60,6 +61,14 @@ def test_a_model_that_is_right_beats_one_that_is_always_wrong(compared):
     assert "perceived gender presentation" in page.lower()
     assert json.loads(storage.read_bytes(context.path("compare.json")))["slices"]
     assert storage.read_bytes(result.metrics["plots"]["differences"]).startswith(b"\x89PNG")
+
+
+def test_the_manifest_has_the_keys_and_order_that_it_had(compared):
+    result, _ = compared()
+    golden = json.loads((Path(__file__).parents[1] / "metrics/golden/manifest_keys.json").read_text())["compare"]
+    assert list(result.metrics) == list(golden)
+    for name in ("models", "accuracy", "accuracy_difference", "table", "mcnemar", "plots"):
+        assert list(result.metrics[name]) == list(golden[name])
 
 
 def test_the_same_model_twice_is_not_distinguishable(compared):
@@ -112,10 +121,10 @@ def test_the_table_and_mcnemars_test_count_faces():
     model = answered([True] * 50 + [True] * 12 + [False] * 5 + [False] * 13)
     baseline = answered([True] * 50 + [False] * 12 + [True] * 5 + [False] * 13)
     found = measure(model, baseline)
-    assert found["table"] == {"both": 50, "only_model": 12, "only_baseline": 5, "neither": 13}
-    assert found["mcnemar"] == {"p_value": pytest.approx(binomtest(12, 17).pvalue), "discordant": 17}
-    assert found["accuracy_difference"]["value"] == pytest.approx(7 / 80)
-    assert found["accuracy"]["model"]["value"] == pytest.approx(62 / 80)
+    assert found.table == RightTable(both=50, only_model=12, only_baseline=5, neither=13)
+    assert (found.mcnemar.p_value, found.mcnemar.discordant) == (pytest.approx(binomtest(12, 17).pvalue), 17)
+    assert found.accuracy_difference.value == pytest.approx(7 / 80)
+    assert found.accuracy.model.value == pytest.approx(62 / 80)
 
 
 def test_the_difference_of_paired_faces_is_narrower_than_that_of_two_samples():
@@ -123,17 +132,17 @@ def test_the_difference_of_paired_faces_is_narrower_than_that_of_two_samples():
     easy = random.random(400) < 0.7  # the faces that both get right
     model, baseline = answered(easy | (random.random(400) < 0.15)), answered(easy | (random.random(400) < 0.1))
     found = measure(model, baseline)
-    difference, accuracies = found["accuracy_difference"], found["accuracy"]
-    width = difference["high"] - difference["low"]
-    alone = [accuracies[role]["high"] - accuracies[role]["low"] for role in ("model", "baseline")]
+    difference, accuracies = found.accuracy_difference, found.accuracy
+    width = difference.high - difference.low
+    alone = [each.high - each.low for each in (accuracies.model, accuracies.baseline)]
     assert width < 0.7 * np.hypot(*alone)
 
 
 def test_faces_of_one_image_count_as_one_for_the_difference():
     gained = np.random.default_rng(0).random(60) < 0.4
     baseline = np.zeros(60, bool)
-    alone = measure(answered(gained), answered(baseline))["accuracy_difference"]
+    alone = measure(answered(gained), answered(baseline)).accuracy_difference
     images = np.repeat(np.arange(60), 4).astype(str)
     together = measure(answered(np.repeat(gained, 4), images), answered(np.repeat(baseline, 4), images))
-    assert together["accuracy_difference"]["low"] == pytest.approx(alone["low"])
-    assert together["accuracy_difference"]["high"] == pytest.approx(alone["high"])
+    assert together.accuracy_difference.low == pytest.approx(alone.low)
+    assert together.accuracy_difference.high == pytest.approx(alone.high)

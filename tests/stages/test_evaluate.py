@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from ml.features.reader import split_table
 from ml.report.figures import base as figures_base
 from ml.stages.evaluate import evaluate
 from ml.stages.examples import EXAMPLES
+from support.answers import assert_only_test_faces
 from support.features import make_context, make_features, make_run
 from support.models import make_model
 
@@ -42,6 +44,16 @@ def evaluated(tmp_path, monkeypatch):
         return evaluate(context), context
 
     return run
+
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "metrics/golden/manifest_keys.json").read_text())
+
+
+def keys_of(values):
+    """Return the keys of JSON values in their order, at all depths."""
+    if isinstance(values, dict):
+        return {name: keys_of(value) for name, value in values.items()}
+    return [keys_of(value) for value in values[:1]] if isinstance(values, list) else None
 
 
 def read(context, name):
@@ -74,10 +86,16 @@ def test_a_model_that_is_right_is_measured_as_right(evaluated):
     assert "No test face is predicted wrongly" in read(context, "report.html").decode()
 
 
+def test_the_manifest_has_the_keys_and_order_that_it_had(evaluated):
+    result, _ = evaluated({**FACES, "test": (90, 90)}, sharpness=4.0, bias=0.3, miap=True)
+    # As text, since dictionaries of another order are equal.
+    assert json.dumps(keys_of(result.metrics)) == json.dumps(GOLDEN["evaluate"])
+
+
 def test_predictions_name_every_test_face_once_with_its_labels(evaluated):
     _, context = evaluated()
     table = pq.read_table(io.BytesIO(read(context, "predictions.parquet"))).to_pydict()
-    assert sorted(table["face_id"]) == sorted(f"test-{n}" for n in range(80))
+    assert_only_test_faces(context)
     assert [i.replace("-image-", "-") for i in table["image_id"]] == table["face_id"]
     assert table["label"] == table["predicted"]
     assert table["label"].count("female") == 30

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml import storage
 from ml.metrics.estimate import proportion
+from ml.metrics.records import EvaluationRecord
 from ml.model.record import MlflowRun
 from ml.promotion.candidates import Candidate, candidate_of
 from ml.workflow.manifest import Manifest
@@ -57,7 +58,7 @@ def make_candidate(
         key=f"evaluate-{name}",
         uri=uri,
         files=[],
-        metrics=evaluation(right, storage.join(uri, "report.html")),
+        metrics=evaluation(right, storage.join(uri, "report.html")).json_values(),
         inputs={"featurize": features.uri, "train": trained.uri},
     )
     made = make_run(root, features)
@@ -68,19 +69,29 @@ def make_candidate(
     return candidate_of(run.uri)
 
 
-def evaluation(right: int, report: str = "file:///report.html") -> dict[str, Any]:
-    """The metrics of an evaluation that got so many of 120 faces right, of which half have either label."""
-    share = proportion(right, 120)
-    return {
-        "faces": 120,
-        "accuracy": share,
-        "balanced_accuracy": share,
-        "auc": share,
-        "log_loss": {"value": 0.3},
-        "majority": {"label": "female", "value": 0.5},
-        "worst_slice": None,
-        "report": report,
-    }
+def evaluation(right: int, report: str = "file:///report.html") -> EvaluationRecord:
+    """The record of an evaluation that got so many of 120 faces right, of which half have either label."""
+    share = {**proportion(right, 120).model_dump(), "images": 120}
+    half = {"value": 0.5, "low": 0.4, "high": 0.6, "count": 120, "images": 120}
+    loss = {"value": 0.3, "low": 0.2, "high": 0.4, "count": 120, "images": 120}
+    of_label = {**dict.fromkeys(("precision", "recall", "f1", "average_precision"), share), "support": 60}
+    return EvaluationRecord.model_validate(
+        {
+            "faces": 120,
+            "images": 120,
+            **dict.fromkeys(("accuracy", "balanced_accuracy", "auc"), share),
+            **dict.fromkeys(("log_loss", "brier", "ece"), loss),
+            "majority": {"label": "female", **half},
+            "beats_majority": right > 70,
+            "recall_gap": {**loss, "better": "female", "worse": "male"},
+            "by_label": {"female": of_label, "male": of_label},
+            "abstention": {"min_confidence": 0.75, "coverage": share, "accuracy": share, "unknown": 0},
+            "worst_slice": None,
+            "report": report,
+            **dict.fromkeys(("card", "metrics", "predictions", "model"), "file:///none"),
+            "plots": {},
+        }
+    )
 
 
 def _write(manifest: Manifest, **changes: Any) -> Manifest:

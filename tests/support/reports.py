@@ -25,7 +25,7 @@ def measured(right=60, wrong=20, miap_counts=None):
 
 
 def pin(context, stage, ledger=None, **files):
-    """Commit an attempt of another stage and make it an input of the context."""
+    """Commit an attempt of another stage and hand it to the context."""
     uri = storage.join(context.run.root, "stages", stage, "0b", "attempts", "first")
     for name, data in files.items():
         storage.write_bytes(storage.join(uri, *name.split("__")), data)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
@@ -11,13 +10,21 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve
 from sklearn.metrics import roc_curve as roc_points
 
+from ml.metrics.abstention import AbstentionMetrics
+from ml.metrics.calibration import CalibrationMetrics
+from ml.metrics.decision import decide
+from ml.metrics.estimate import Estimate
+from ml.metrics.predictions import TestPredictions
+from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
+from ml.metrics.slices import ENOUGH_FACES
 from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, new_figure, plain_axes, to_png
-from ml.report.subject import PERCEIVED
+from ml.report.formats import fixed, with_interval
+from ml.report.subject import Subject
 
 SQUARE_WIDTH = 6.4  # inches; text is set for pictures shown 640 pixels wide
 
 
-def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], subject: str = PERCEIVED) -> bytes:
+def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], subject: Subject) -> bytes:
     """The confusion matrix: faces, and their share of the row.
 
     Args:
@@ -42,7 +49,7 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], sub
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted", fontsize=12)
     axes.set_ylabel("annotated", fontsize=12)
-    axes.set_title(f"{subject[:1].upper()}{subject[1:]}, {table.sum():,} test faces", loc="left", fontsize=12)
+    axes.set_title(f"{subject.heading}, {table.sum():,} test faces", loc="left", fontsize=12)
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, format=StrMethodFormatter("{x:.0%}"))
     bar.set_label("share of the annotated label's faces")
     bar.outline.set_visible(False)
@@ -55,7 +62,7 @@ def roc_curve(
     probabilities: NDArray[np.floating],
     threshold: float,
     auc: float | None,
-    subject: str = PERCEIVED,
+    subject: Subject,
 ) -> bytes:
     """The receiver operating characteristic for the second label, with the decision threshold's point on it.
 
@@ -75,7 +82,7 @@ def roc_curve(
     else:
         false_rate, true_rate, _ = roc_points(truth, probabilities[:, 1])
         axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"model, area {auc:.3f}")
-        chosen = probabilities[:, 1] >= threshold
+        chosen = decide(probabilities, threshold)
         point = chosen[truth == 0].mean(), chosen[truth == 1].mean()
         axes.plot(*point, "o", color=ORANGE, markersize=8, label=f"threshold {threshold:.3g}", clip_on=False)
     first, second = labels
@@ -86,7 +93,7 @@ def roc_curve(
     axes.set_aspect("equal")
     axes.set_xlabel(f"share of faces annotated {first} that are predicted {second}")
     axes.set_ylabel(f"share of faces annotated {second} that are predicted {second}")
-    axes.set_title(f"ROC, {subject}, {len(truth):,} test faces", loc="left", fontsize=12)
+    axes.set_title(f"ROC, {subject.title}, {len(truth):,} test faces", loc="left", fontsize=12)
     axes.legend(loc="lower right", frameon=False)
     return to_png(figure)
 
@@ -97,7 +104,7 @@ def precision_recall(
     probabilities: NDArray[np.floating],
     predicted: NDArray[np.integer],
     average_precisions: Sequence[float | None],
-    subject: str = PERCEIVED,
+    subject: Subject,
 ) -> bytes:
     """Precision against recall for either label, each with the point of the answers given and its share of the faces.
 
@@ -135,38 +142,36 @@ def precision_recall(
     axes.set_ylim(max(0.0, lowest - 0.3), 1.01)  # room for the legend below the curves
     axes.set_xlabel("recall: share of the label's faces that are found")
     axes.set_ylabel("precision: share of the answers that are right")
-    axes.set_title(f"Precision and recall, {subject}, {len(truth):,} test faces", loc="left", fontsize=11)
+    axes.set_title(f"Precision and recall, {subject.title}, {len(truth):,} test faces", loc="left", fontsize=11)
     return to_png(figure)
 
 
-def reliability(calibration: Mapping[str, Any], faces: int) -> bytes:
+def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
     """Accuracy against confidence, before and after temperature scaling, in bins of equally many faces.
 
     Args:
-        calibration: What `ml.metrics.calibration.calibration_metrics` gives.
+        calibration: Before and after.
         faces: Number of test faces.
     """
     figure = new_figure(4.7)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    names = {"before": "Before scaling", "after": f"After, temperature {calibration['temperature']:.3f}"}
-    rows = [row for name in names for row in calibration[name]["reliability"]]
-    lowest = min((min(row["confidence"], row["accuracy"]["low"]) for row in rows), default=0.0)
+    sides = (
+        (calibration.before, "Before scaling", GREY),
+        (calibration.after, f"After, temperature {calibration.temperature:.3f}", BLUE),
+    )
+    rows = [row for found, _, _ in sides for row in found.reliability]
+    lowest = min((min(row.confidence, row.accuracy.ends[0]) for row in rows), default=0.0)
     lowest = max(0.0, lowest - 0.03)
-    for axes, (name, title), colour in zip(panels, names.items(), (GREY, BLUE), strict=True):
-        found = calibration[name]
-        places = [row["confidence"] for row in found["reliability"]]
+    for axes, (found, title, colour) in zip(panels, sides, strict=True):
+        places = [row.confidence for row in found.reliability]
         axes.plot([lowest, 1], [lowest, 1], color=DARK, linestyle="--", linewidth=1, label="as right as sure")
-        values = [row["accuracy"]["value"] for row in found["reliability"]]
+        values = [row.accuracy.value for row in found.reliability]
         axes.plot(places, values, color=colour, marker="o", markersize=4, linewidth=1)
-        for row in found["reliability"]:
-            axes.plot([row["confidence"]] * 2, _bounds(row["accuracy"]), color=colour, linewidth=1.4)
-        told = "\n".join(
-            f"{text} {found[key]['value']:.3f} ({found[key]['low']:.3f} to {found[key]['high']:.3f})"
-            if found[key]["low"] is not None
-            else f"{text} {found[key]['value']:.3f}"
-            for key, text in (("ece", "ECE"), ("brier", "Brier"))
-        )
-        axes.text(0.03, 0.97, told, transform=axes.transAxes, va="top", color=DARK, fontsize=10)
+        for row in found.reliability:
+            axes.plot([row.confidence] * 2, row.accuracy.ends, color=colour, linewidth=1.4)
+        scores = (("ECE", found.ece), ("Brier", found.brier))
+        text = "\n".join(f"{name} {with_interval(score, fixed, without='')}" for name, score in scores)
+        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", color=DARK, fontsize=10)
         plain_axes(axes)
         axes.grid(color="#e6e9ec", linewidth=0.8)
         axes.set_xlim(lowest, 1.005)
@@ -179,31 +184,31 @@ def reliability(calibration: Mapping[str, Any], faces: int) -> bytes:
     return to_png(figure)
 
 
-def risk_coverage(abstention: Mapping[str, Any], faces: int) -> bytes:
+def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
     """The share of wrong answers against the share of faces that get one, as ever less sure answers are withheld.
 
     Args:
-        abstention: What `ml.metrics.abstention.abstention_metrics` gives.
+        abstention: With its curve.
         faces: Number of test faces.
     """
     figure = new_figure(4.6, SQUARE_WIDTH)
     axes = figure.subplots()
-    rows = sorted(abstention["curve"], key=lambda row: row["coverage"]["value"])
-    coverage = [row["coverage"]["value"] for row in rows]
-    risks = [tuple(1 - row["accuracy"][name] for name in ("value", "high", "low")) for row in rows]
-    values, low, high = zip(*risks, strict=True)
+    rows = sorted(abstention.curve, key=lambda row: row.coverage.defined)
+    coverage = [row.coverage.defined for row in rows]
+    values = [1 - row.accuracy.defined for row in rows]
+    low, high = ([1 - row.accuracy.ends[end] for row in rows] for end in (1, 0))
     axes.fill_between(coverage, low, high, color=BLUE, alpha=0.18, linewidth=0, label="95% interval")
     axes.plot(coverage, values, color=BLUE, linewidth=2, marker="o" if len(rows) < 3 else "", label="wrong answers")
-    chosen = abstention["accuracy"]["value"]
-    axes.axvline(abstention["coverage"]["value"], color=ORANGE, linestyle="--", linewidth=1.2)
+    chosen = abstention.accuracy.value
+    axes.axvline(abstention.coverage.defined, color=ORANGE, linestyle="--", linewidth=1.2)
     axes.plot(
-        abstention["coverage"]["value"],
+        abstention.coverage.defined,
         0 if chosen is None else 1 - chosen,
         "o",
         color=ORANGE,
         markersize=8,
         clip_on=False,
-        label=f"'unknown' below {abstention['min_confidence']:g}",
+        label=f"'unknown' below {abstention.min_confidence:g}",
     )
     plain_axes(axes)
     axes.grid(color="#e6e9ec", linewidth=0.8)
@@ -219,7 +224,7 @@ def risk_coverage(abstention: Mapping[str, Any], faces: int) -> bytes:
 
 
 def intervals(
-    groups: Sequence[tuple[str, Sequence[tuple[str, Mapping[str, Any]]]]],
+    groups: Sequence[tuple[str, Sequence[tuple[str, Estimate]]]],
     title: str,
     value_name: str,
     reference: float,
@@ -229,25 +234,25 @@ def intervals(
     """Numbers with their intervals, one line each, beside a value to compare them with.
 
     Args:
-        groups: Title of a group, and its rows: name, and a mapping of value, low, high (None where unknown), count.
+        groups: Title of a group, and its rows: name and number.
         title: Of the plot.
         value_name: Of the horizontal axis, which is in per cent.
         reference: The value to compare with.
         reference_name: What it is.
         enough: Rows of fewer faces are drawn pale.
     """
-    lines: list[tuple[str, Mapping[str, Any] | None]] = []
+    lines: list[tuple[str, Estimate | None]] = []
     for name, rows in groups:
         lines += [(name, None), *rows]
     figure = new_figure(1.5 + 0.29 * max(len(lines), 3))
     axes = figure.subplots()
     for place, (_, row) in enumerate(lines):
-        if row is not None and row["value"] is not None:
-            colour = BLUE if row["count"] >= enough else GREY
-            axes.plot(_bounds(row), [place] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
-            axes.plot(row["value"], place, "o", color=colour, markersize=6)
+        if row is not None and row.value is not None:
+            colour = BLUE if row.count >= enough else GREY
+            axes.plot(row.ends, [place] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(row.value, place, "o", color=colour, markersize=6)
     axes.axvline(reference, color=ORANGE, linestyle="--", linewidth=1.2, label=reference_name)
-    names = [name if row is None else f"{name}  ({row['count']:,})" for name, row in lines]
+    names = [name if row is None else f"{name}  ({row.count:,})" for name, row in lines]
     axes.set_yticks(range(len(lines)), names)
     for tick, (_, row) in zip(axes.get_yticklabels(), lines, strict=True):
         tick.set_fontweight("bold" if row is None else "normal")
@@ -265,6 +270,52 @@ def intervals(
     return to_png(figure)
 
 
-def _bounds(row: Mapping[str, Any]) -> list[float]:
-    """The ends of a number's interval; the number itself where it has none."""
-    return [row["value"] if row[name] is None else row[name] for name in ("low", "high")]
+def accuracy_by_slice(metrics: EvaluationMetrics, subject: Subject) -> bytes | None:
+    """Draw the accuracy of each slice; None where the features have no columns to slice by."""
+    if not metrics.slices.by:
+        return None
+    return intervals(
+        [(part.title, [(each.name, each.accuracy) for each in part.slices]) for part in metrics.slices.by],
+        f"Accuracy by slice, {subject.title}",
+        "accuracy with its 95% interval (faces in brackets)",
+        metrics.accuracy.value,
+        "all test faces",
+        metrics.slices.enough_faces,
+    )
+
+
+def accuracy_differences(comparison: ComparisonMetrics, subject: Subject) -> bytes:
+    """Draw the difference in accuracy of two models, together and by slice."""
+    groups: list[tuple[str, Sequence[tuple[str, Estimate]]]] = [
+        ("All test faces", [("together", comparison.accuracy_difference)])
+    ]
+    groups += [(part.title, [(each.name, each.difference) for each in part.slices]) for part in comparison.slices]
+    return intervals(
+        groups,
+        f"Difference in accuracy, {subject.title}",
+        "accuracy of the model less that of the baseline, 95% interval (faces in brackets)",
+        0.0,
+        "no difference",
+        ENOUGH_FACES,
+    )
+
+
+# The plots of stage evaluate by name, which `ml.report.captions` puts in their place; None draws nothing.
+PLOTS: dict[str, Callable[[EvaluationMetrics, TestPredictions, Subject], bytes | None]] = {
+    "confusion_matrix": lambda m, a, subject: confusion_matrix(a.labels, m.confusion.counts, subject),
+    "roc": lambda m, a, subject: roc_curve(a.labels, a.truth, a.probabilities, a.threshold, m.auc.value, subject),
+    "precision_recall": lambda m, a, subject: precision_recall(
+        *(a.labels, a.truth, a.probabilities, a.predicted),
+        [m.by_label[label].average_precision.value for label in a.labels],
+        subject,
+    ),
+    "reliability": lambda m, a, subject: reliability(m.calibration, m.faces),
+    "risk_coverage": lambda m, a, subject: risk_coverage(m.abstention, m.faces),
+    "slices": lambda m, a, subject: accuracy_by_slice(m, subject),
+}
+
+
+def draw_plots(metrics: EvaluationMetrics, answers: TestPredictions, subject: Subject) -> dict[str, bytes]:
+    """Draw all plots of stage evaluate, as PNG files by name."""
+    drawn = {name: draw(metrics, answers, subject) for name, draw in PLOTS.items()}
+    return {name: png for name, png in drawn.items() if png is not None}

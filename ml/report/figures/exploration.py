@@ -12,7 +12,7 @@ import numpy as np
 
 from ml.config.training import FACE
 from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
-from ml.report.subject import PERCEIVED
+from ml.report.subject import Subject
 
 MANY_FACES = 10
 TICKS = 16
@@ -33,7 +33,7 @@ def top_classes(rows: Sequence[tuple[str, int, int]]) -> bytes:
     return to_png(figure)
 
 
-def verified_images(rows: Sequence[tuple[str, int, int]], subject: str = PERCEIVED) -> bytes:
+def verified_images(rows: Sequence[tuple[str, int, int]], subject: Subject) -> bytes:
     """Images by label and by what was verified on them.
 
     Args:
@@ -44,7 +44,7 @@ def verified_images(rows: Sequence[tuple[str, int, int]], subject: str = PERCEIV
     figure = new_figure(2.0 + 0.6 * max(len(rows), 2))
     axes = figure.subplots()
     paired_bars(axes, rows, "all labels verified present", "a label verified absent")
-    axes.set_title(f"Images by label ({subject}) and verification", loc="left")
+    axes.set_title(f"Images by label ({subject.title}) and verification", loc="left")
     axes.set_xlabel("images")
     return to_png(figure)
 

@@ -8,6 +8,7 @@ from typing import Any
 from ml.config.deployment import Deployment
 from ml.tracking.registry import Registry
 from ml.workflow.layout import attempt_name
+from open_images.web.report import about
 
 
 def registered_models(deployment: Deployment, shown: Callable[[str], bool]) -> dict[str, Any]:
@@ -18,12 +19,14 @@ def registered_models(deployment: Deployment, shown: Callable[[str], bool]) -> d
         shown: Whether Airflow knows the promotion of that id, and not only a shell.
 
     Returns:
-        `champion` and `previous`, names of models or None; `versions`, each with `number`, `model`, `as_of`,
-        `accuracy`, `decision`, `decided` and `compared`: the promotion that has compared it, None where none did.
+        `about`, what the labels are (None where they are not about people); `champion` and `previous`, names of models
+        or None; `versions`, each with `number`, `model`, `as_of`, `accuracy`, `decision`, `decided` and `compared`: the
+        promotion that has compared it, None where none did.
     """
     registry = Registry(deployment.storage, deployment.defaults)
     champion, previous = registry.champion(), registry.previous()
     return {
+        "about": about(deployment.defaults.chip_class, deployment.defaults.labels),
         "champion": attempt_name(champion.train) if champion else None,
         "previous": attempt_name(previous.train) if previous else None,
         "versions": [

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from ml import storage
+from ml.flow.record import Record
 from ml.flow.table import STAGES
+from ml.metrics.records import ComparisonSummary, EvaluationSummary
+from ml.report.captions import CAPTIONS, caption
 from ml.report.ledger import ledgers, parameters
+from ml.report.subject import subject_of
 from ml.workflow import layout
 from ml.workflow.layout import attempt_name
 from ml.workflow.manifest import Manifest
@@ -17,15 +22,6 @@ from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder
 
 log = logging.getLogger(__name__)
-# Of a stage's metrics, which also say where its files lie.
-EVALUATION = (
-    *("faces", "images", "accuracy", "majority", "beats_majority", "balanced_accuracy", "recall_gap", "by_label"),
-    *("auc", "log_loss", "brier", "ece", "abstention", "worst_slice"),
-)
-COMPARISON = (
-    *("faces", "images", "models", "accuracy", "log_loss", "accuracy_difference", "log_loss_difference", "table"),
-    "mcnemar",
-)
 
 
 def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
@@ -47,20 +43,18 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
         **told,
         "as_of": folder.record.as_of,
         "deliveries": [delivery["name"] for delivery in folder.record.deliveries or []],
-        "parameters": parameters(config),
-        "about": {"labels": config["labels"], "chip_class": config["chip_class"]},
-        "evaluation": _part(manifests.get("evaluate"), EVALUATION),
+        "parameters": [dataclasses.asdict(row) for row in parameters(config)],
+        "about": about(config["chip_class"], config["labels"]),
+        "evaluation": _part(manifests.get("evaluate"), EvaluationSummary),
         "comparison": _comparison(manifests.get("compare")),
         "model": attempt_name(manifests["train"].uri) if "train" in manifests else None,
         "network": config["network"],
-        "ledgers": ledgers(manifests, config["chip_class"]),
-        "splits": manifests["featurize"].metrics.get("faces") if "featurize" in manifests else None,
-        "figures": [
-            {"stage": stage, "path": file.path, "name": file.path.removesuffix(".png")}
-            for stage, manifest in manifests.items()
-            for file in manifest.files
-            if file.path.endswith(".png")
+        "ledgers": [
+            dataclasses.asdict(ledger)
+            for ledger in ledgers({name: found.ledger for name, found in manifests.items()}, config["chip_class"])
         ],
+        "splits": manifests["featurize"].metrics.get("faces") if "featurize" in manifests else None,
+        "figures": _figures(manifests),
         "pages": {
             page.name: [name, page.file, page.title]
             for name, stage in STAGES.items()
@@ -72,12 +66,40 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
     }
 
 
-def _part(manifest: Manifest | None, names: tuple[str, ...]) -> dict[str, Any] | None:
-    return {name: manifest.metrics[name] for name in names if name in manifest.metrics} if manifest else None
+def about(chip_class: str, labels: Mapping[str, list[str]]) -> dict[str, Any] | None:
+    """Return what the labels are and what a model must not be used for; None where they are not about people."""
+    found = subject_of(chip_class, labels)
+    if not found.people:
+        return None
+    return {"title": found.title, "text": f"{found.statement} {found.limits}", "must_not": list(found.must_not)}
+
+
+def _part(manifest: Manifest | None, kind: type[Record]) -> dict[str, Any] | None:
+    """Return those of a stage's metrics that a record holds, as far as that version of the program stated them."""
+    if manifest is None:
+        return None
+    return {name: manifest.metrics[name] for name in kind.model_fields if name in manifest.metrics}
+
+
+def _figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+    """Return the figures of all stages with their captions, in the order of the report."""
+    order = list(CAPTIONS)
+    found = []
+    for stage, manifest in manifests.items():
+        for path in (file.path for file in manifest.files if file.path.endswith(".png")):
+            name = path.removesuffix(".png")
+            # The evaluation keeps the curves of the training as well.
+            if stage == "train" and _holds(manifests, "evaluate", path):
+                continue
+            shown = caption(name)
+            place = order.index(name) if name in CAPTIONS else len(order)
+            row = {"stage": stage, "path": path, "text": shown.text, "group": shown.group, "wide": bool(shown.kind)}
+            found.append((place, row))
+    return [row for _, row in sorted(found, key=lambda each: each[0])]
 
 
 def _comparison(manifest: Manifest | None) -> dict[str, Any] | None:
-    told = _part(manifest, COMPARISON)
+    told = _part(manifest, ComparisonSummary)
     if told:
         told["models"] = {
             role: {**model, "attempt": attempt_name(model["attempt"])} for role, model in told["models"].items()

@@ -51,7 +51,7 @@ function History({ runs, registry: { data: registry, error } }) {
     Fragment,
     null,
     h("h1", null, "Models"),
-    h(Limits),
+    registry && h(Limits, registry),
     h(Champion, { rows, registry, error, role }),
     h(
       Section,

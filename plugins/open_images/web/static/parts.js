@@ -147,16 +147,14 @@ export const Notice = ({ kind = "info", title, children }) =>
     children,
   );
 
-/** What the labels are and what a model must not be used for; only models about people need it said. */
-export const Limits = () =>
+/** What the labels are and what a model must not be used for; nothing where they are not about people. */
+export const Limits = ({ about }) =>
+  about &&
   h(
     "p",
     { className: "limits" },
-    "Labels are ",
-    h("strong", null, "perceived gender presentation"),
-    ": what annotators saw in one photograph, never anybody's gender or identity. A model must not be used to infer or ",
-    "check the gender of a person, nor to decide anything about people: no surveillance, access control, targeting, ",
-    "hiring, policing or verification.",
+    h("strong", null, about.title),
+    `: ${about.text} A model must not be used ${about.must_not.join("; ")}.`,
   );
 
 /**

@@ -29,24 +29,6 @@ import {
 import { Gauge } from "./charts.js";
 
 const { Fragment } = globalThis.React;
-const CAPTIONS = {
-  confusion_matrix: "Confusion matrix. Rows: what annotators said; columns: what the model says.",
-  roc: "ROC curve: of every threshold, how much of the second label is found and how much of the first mistaken for it.",
-  precision_recall: "Precision and recall of each label, for every threshold.",
-  reliability: "Reliability: above the diagonal the model is righter than it says, below it less right.",
-  risk_coverage: "What answering 'unknown' to unsure faces buys.",
-  slices: "Accuracy by slice, with intervals.",
-  differences: "Difference in accuracy between this model and the baseline, by slice.",
-  curves: "Loss and accuracy by epoch of the training.",
-  wrong: "Test faces where annotation and prediction differ, the surest first.",
-  correct: "Test faces where annotation and prediction agree.",
-  grad_cam_wrong: "What spoke for the answer in faces that are answered wrongly, by Grad-CAM.",
-  grad_cam_correct: "What spoke for the answer in faces that are answered correctly, by Grad-CAM.",
-  contact_sheet: "A sample of the release with its boxes.",
-};
-const SHEETS = ["wrong", "correct", "grad_cam_wrong", "grad_cam_correct", "contact_sheet"];
-const WIDE = [...SHEETS, "reliability", "slices", "differences", "curves"];
-const ORDER = Object.keys(CAPTIONS);
 
 globalThis.Report = function Report({ dagId, runId }) {
   if (dagId !== TRAINING) {
@@ -67,7 +49,7 @@ function RunReport({ runId }) {
         h(State, { data }),
         data.evaluation && h(Headline, data),
         data.opened && h(Links, { data, runId }),
-        data.opened && aboutPeople(data) && h(Limits),
+        data.opened && h(Limits, data),
         data.evaluation && h(Metrics, data),
         (data.evaluation || data.comparison) && h(Champion, data),
         data.ledgers?.length > 0 && h(Ledger, data),
@@ -77,11 +59,6 @@ function RunReport({ runId }) {
   });
 }
 
-const PEOPLE = ["Woman", "Girl", "Man", "Boy"];
-const aboutPeople = ({ about }) =>
-  Object.values(about.labels)
-    .flat()
-    .every((name) => PEOPLE.includes(name));
 const stageOf = (task) => task.split(".").pop().replaceAll("_", " ");
 
 /** How far a run has come, unless it has simply ended well. */
@@ -334,51 +311,35 @@ function Ledger({ ledgers, splits }) {
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 function Figures({ figures, runId }) {
-  const shown = (title, wanted) =>
-    wanted.length > 0 &&
-    h(
-      Section,
-      { title },
+  const shown = (title) => {
+    const wanted = figures.filter(({ group }) => group === title);
+    return (
+      wanted.length > 0 &&
       h(
-        "div",
-        { className: "figures" },
-        wanted.map(({ stage, path, name }) => {
-          const href = fileUrl(runId, stage, path);
-          const text = CAPTIONS[name] ?? name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
-          return h(
-            "figure",
-            { key: href, className: WIDE.includes(name) ? "wide" : null },
-            h(
-              "a",
-              { href, target: "_blank", rel: "noopener noreferrer", "aria-label": `${text} Open in a tab of its own.` },
-              h("img", { src: href, alt: text, loading: "lazy" }),
-            ),
-            h("figcaption", null, text),
-          );
-        }),
-      ),
+        Section,
+        { title },
+        h(
+          "div",
+          { className: "figures" },
+          wanted.map(({ stage, path, text, wide }) => {
+            const href = fileUrl(runId, stage, path);
+            const label = `${text} Open in a tab of its own.`;
+            return h(
+              "figure",
+              { key: href, className: wide ? "wide" : null },
+              h(
+                "a",
+                { href, target: "_blank", rel: "noopener noreferrer", "aria-label": label },
+                h("img", { src: href, alt: text, loading: "lazy" }),
+              ),
+              h("figcaption", null, text),
+            );
+          }),
+        ),
+      )
     );
-  // The evaluation keeps the curves of the training as well.
-  const twice = figures.some(({ stage, name }) => stage === "evaluate" && name === "curves");
-  const measured = figures
-    .filter(({ stage, name }) => stage !== "explore" && !(twice && stage === "train" && name === "curves"))
-    .sort((one, other) => ORDER.indexOf(one.name) - ORDER.indexOf(other.name));
-  return h(
-    Fragment,
-    null,
-    shown(
-      "Plots",
-      measured.filter(({ name }) => !SHEETS.includes(name)),
-    ),
-    shown(
-      "Examples",
-      measured.filter(({ name }) => SHEETS.includes(name)),
-    ),
-    shown(
-      "The release explored",
-      figures.filter(({ stage }) => stage === "explore"),
-    ),
-  );
+  };
+  return h(Fragment, null, shown("Plots"), shown("Examples"), shown("The release explored"));
 }
 
 function Parameters({ parameters, as_of, deliveries }) {

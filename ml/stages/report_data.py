@@ -1,0 +1,98 @@
+"""Gathers what the report of stage evaluate is made from: the run, its earlier stages, and credits of photographs."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+
+import pyarrow.dataset
+
+from ml import storage
+from ml.config.training import TrainingConfig
+from ml.features.record import FeaturesRecord
+from ml.flow.records import Credit, Exploration
+from ml.flow.table import STAGES
+from ml.metrics.estimate import proportion
+from ml.metrics.records import EvaluationMetrics
+from ml.model.record import TrainingRecord
+from ml.report.data import ReportData, StageTime, TrainingSummary
+from ml.report.ledger import ledgers
+from ml.report.subject import subject
+from ml.workflow.execution import Context
+from ml.workflow.manifest import Manifest
+
+
+def report_data(
+    context: Context, metrics: EvaluationMetrics, figures: Mapping[str, bytes], shown: Iterable[str]
+) -> ReportData:
+    """Gather what the report and the model card are made from.
+
+    Of the input stages featurize and train are needed; what others left is absent from the report where they are.
+
+    Args:
+        context: Of stage `evaluate`.
+        metrics: What it measured.
+        figures: Its PNG files by name.
+        shown: ImageIDs of the faces in its contact sheets.
+    """
+    run, inputs = context.run, context.inputs
+    config = TrainingConfig(**run.parameters)  # the pages show all of it
+    dated = [delivery.name for delivery in run.deliveries if delivery.date]
+    done = [inputs[name] for name in STAGES if name in inputs]
+    this = StageTime(name="evaluate", attempt=context.uri.rpartition("/")[2])
+    return ReportData(
+        run_id=run.run_id,
+        config=config,
+        subject=subject(config),
+        metrics=metrics,
+        training=_training(inputs["train"]),
+        splits=inputs["featurize"].record(FeaturesRecord).faces,
+        credits=_credits(inputs, shown),
+        written=datetime.datetime.now(datetime.UTC),
+        deliveries=dated,
+        figures=figures,
+        explored=_explored(inputs["explore"]) if "explore" in inputs else {},
+        ledgers=ledgers({manifest.stage: manifest.ledger for manifest in done}, config.chip_class),
+        stages=[*(_time(manifest) for manifest in done), this],
+    )
+
+
+def _training(trained: Manifest) -> TrainingSummary:
+    stated = trained.record(TrainingRecord)
+    measured = stated.validation
+    return TrainingSummary(
+        attempt=trained.uri,
+        parameters=stated.parameters,
+        best_epoch=stated.best_epoch,
+        epochs=stated.epochs,
+        # The record keeps the number of these faces, not their images, so the interval takes them as independent.
+        validation=proportion(round(measured.accuracy * measured.faces), measured.faces),
+        versions=trained.versions,
+    )
+
+
+def _explored(explore: Manifest) -> dict[str, bytes]:
+    names = [file.path for file in explore.files if file.path.endswith(".png")]
+    return {name.removesuffix(".png"): storage.read_bytes(explore.file(name)) for name in names}
+
+
+def _credits(inputs: Mapping[str, Manifest], shown: Iterable[str]) -> list[Credit]:
+    """Find the credits of the photographs in explore's contact sheet and of those shown, as far as there are any."""
+    explore, extract, images = inputs.get("explore"), inputs.get("extract"), set(shown)
+    found: dict[str, Credit] = {}
+    if explore and any(file.path == "explore.json" for file in explore.files):
+        exploration = Exploration.model_validate(storage.read_json(explore.file("explore.json")))
+        found = {credit.image_id: credit for credit in exploration.photographs_shown}
+    if extract and (tables := extract.table("images")):
+        fs, _ = storage.filesystem(tables[0])
+        paths = [storage.filesystem(uri)[1] for uri in tables]
+        dataset = pyarrow.dataset.dataset(paths, filesystem=fs, format="parquet")
+        wanted = pyarrow.dataset.field("image_id").isin(sorted(images - found.keys()))
+        for row in dataset.to_table(columns=list(Credit.model_fields), filter=wanted).to_pylist():
+            found[row["image_id"]] = Credit(**row)
+    return [found[image] for image in sorted(found)]
+
+
+def _time(manifest: Manifest) -> StageTime:
+    started, finished = (datetime.datetime.fromisoformat(t) for t in (manifest.started, manifest.finished))
+    return StageTime(name=manifest.stage, attempt=manifest.attempt, finished=finished, took=finished - started)
