@@ -44,7 +44,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="explore",
-        version=2,
+        version=3,
         engine="spark",
         timeout=6.0,
         purpose="Count and plot the whole release.",
@@ -115,7 +115,7 @@ STAGES = check_rows(
     # The report shows the exploratory plots, so it waits for them.
     Stage(
         name="evaluate",
-        version=4,
+        version=5,
         engine="process",
         timeout=6.0,
         body="ml.stages.evaluate:evaluate",
@@ -132,7 +132,7 @@ STAGES = check_rows(
     # The other model is named by its attempt, which never changes.
     Stage(
         name="compare",
-        version=2,
+        version=3,
         engine="process",
         timeout=6.0,
         body="ml.stages.compare:compare",

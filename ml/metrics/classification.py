@@ -159,18 +159,14 @@ def classification_metrics(
     commonest = int(support.argmax())
     everyone, right = np.ones(count, bool), predicted == truth
     annotated, given = [truth == index for index in (0, 1)], [predicted == index for index in (0, 1)]
+    overlaps = [annotated[index] | given[index] for index in (0, 1)]
     parts = [
-        *((right, annotated[index]) for index in (0, 1)),
-        *((right, given[index]) for index in (0, 1)),
-        *((right, annotated[index] | given[index]) for index in (0, 1)),
+        *((right, part) for part in (*annotated, *given, *overlaps)),
         (right, everyone),
         (annotated[commonest], everyone),
     ]
     (*shares, overall, baseline), share_draws = bootstrap.drawn_shares(parts)
-    recalls, precisions, overlaps = shares[:2], shares[2:4], shares[4:]
-    balanced, gap = _balance(labels, recalls, share_draws[:, :2], count, bootstrap.images)
-    losses = face_log_losses(probabilities, truth)
-    draws = bootstrap.sums([losses, everyone])
+    balanced, gap = _balance(labels, shares[:2], share_draws[:, :2], count, bootstrap.images)
     auc, average_precisions = _ranking(truth, probabilities, bootstrap)
     accuracy, majority = Bounded(**dict(overall)), Majority(label=labels[commonest], **dict(baseline))
     return Classification(
@@ -187,18 +183,23 @@ def classification_metrics(
         recall_gap=gap,
         by_label={
             label: LabelMetrics(
-                precision=precisions[index],
-                recall=recalls[index],
-                f1=_f1(overlaps[index]),
+                recall=shares[index],
+                precision=shares[2 + index],
+                f1=_f1(shares[4 + index]),
                 average_precision=average_precisions[index],
                 support=int(support[index]),
             )
             for index, label in enumerate(labels)
         },
         auc=auc,
-        log_loss=estimate(float(losses.mean()), ratios(draws[:, 0], draws[:, 1]), count, bootstrap.images),
+        log_loss=_log_loss(face_log_losses(probabilities, truth), bootstrap),
         confusion=Confusion(labels=list(labels), counts=counts.tolist()),
     )
+
+
+def _log_loss(losses: NDArray[np.float64], bootstrap: ImageBootstrap) -> Estimate:
+    draws = bootstrap.sums([losses, np.ones(len(losses))])
+    return estimate(float(losses.mean()), ratios(draws[:, 0], draws[:, 1]), len(losses), bootstrap.images)
 
 
 def _balance(

@@ -23,7 +23,7 @@ from ml.errors import DataError, LabelOrderError, PreprocessingError
 from ml.guards import check_label_order, check_pixels, check_probabilities, check_reference
 from ml.model.description import DESCRIPTION, Description
 from ml.model.keras_file import MODEL, load_network
-from ml.model.record import TrainingRecord
+from ml.model.record import ModelLabels
 from ml.model.reference import read_reference
 from ml.workflow.manifest import Manifest, load_manifest
 
@@ -84,7 +84,7 @@ class Classifier:
                 f"{manifest.uri} holds no model that can be loaded: {_reason(error)}",
                 f"Name a committed attempt of stage train, whose layers Keras {keras.__version__} knows.",
             ) from error
-        check_label_order(manifest.record(TrainingRecord).labels, description.labels, manifest.file(DESCRIPTION))
+        check_label_order(manifest.record(ModelLabels).labels, description.labels, manifest.file(DESCRIPTION))
         if labels is not None:
             check_label_order(labels, description.labels, f"The model {manifest.uri}")
         classifier = cls(network, description)

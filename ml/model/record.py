@@ -36,13 +36,13 @@ class ValidationScores(Record):
 
     Attributes:
         loss: Mean log loss.
-        accuracy: At the model's threshold.
+        accuracy: At the model's threshold; None where an older attempt did not measure it.
         faces: Number of faces in the split.
         majority: Share of the larger label, which is the accuracy of always guessing it.
     """
 
     loss: float
-    accuracy: float
+    accuracy: float | None = None
     faces: int
     majority: float
 
@@ -65,11 +65,20 @@ class MlflowRun(Record):
     unrecorded: list[str] = []
 
 
-class TrainingRecord(Record):
-    """What stage train states in its manifest.
+class ModelLabels(Record):
+    """What every version of stage train states, and a model is opened by.
 
     Attributes:
         labels: In the order of the network's outputs.
+    """
+
+    labels: list[str]
+
+
+class TrainingRecord(ModelLabels):
+    """What stage train states in its manifest.
+
+    Attributes:
         network: Its name in `ml.networks.table.NETWORKS`.
         parameters: Number of its parameters.
         best_epoch: The epoch, from 1, whose weights were kept.
@@ -85,7 +94,6 @@ class TrainingRecord(Record):
         mlflow: Where MLflow recorded the training.
     """
 
-    labels: list[str]
     network: str
     parameters: int
     best_epoch: int

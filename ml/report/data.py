@@ -40,7 +40,7 @@ class TrainingSummary:
         parameters: Number of the network's parameters.
         best_epoch: The epoch, from 1, whose weights were kept.
         epochs: How many were trained.
-        validation: The accuracy on the validation split.
+        validation: The accuracy on the validation split; None where an older attempt did not measure it.
         versions: Of Python and the packages.
     """
 
@@ -48,7 +48,7 @@ class TrainingSummary:
     parameters: int
     best_epoch: int
     epochs: int
-    validation: Proportion
+    validation: Proportion | None
     versions: Mapping[str, str]
 
 

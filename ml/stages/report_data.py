@@ -12,9 +12,9 @@ from ml.config.training import TrainingConfig
 from ml.features.record import FeaturesRecord
 from ml.flow.records import Credit, Exploration
 from ml.flow.table import STAGES
-from ml.metrics.estimate import proportion
+from ml.metrics.estimate import Proportion, proportion
 from ml.metrics.records import EvaluationMetrics
-from ml.model.record import TrainingRecord
+from ml.model.record import TrainingRecord, ValidationScores
 from ml.report.data import ReportData, StageTime, TrainingSummary
 from ml.report.ledger import ledgers
 from ml.report.subject import subject
@@ -59,16 +59,21 @@ def report_data(
 
 def _training(trained: Manifest) -> TrainingSummary:
     stated = trained.record(TrainingRecord)
-    measured = stated.validation
     return TrainingSummary(
         attempt=trained.uri,
         parameters=stated.parameters,
         best_epoch=stated.best_epoch,
         epochs=stated.epochs,
-        # The record keeps the number of these faces, not their images, so the interval takes them as independent.
-        validation=proportion(round(measured.accuracy * measured.faces), measured.faces),
+        validation=_share(stated.validation),
         versions=trained.versions,
     )
+
+
+def _share(measured: ValidationScores) -> Proportion | None:
+    if measured.accuracy is None:
+        return None
+    # The record keeps the number of these faces, not their images, so the interval takes them as independent.
+    return proportion(round(measured.accuracy * measured.faces), measured.faces)
 
 
 def _explored(explore: Manifest) -> dict[str, bytes]:

@@ -6,14 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ml.flow.records import Agreement
 from ml.metrics import comparison
 from ml.metrics.predictions import TestPredictions
 from ml.stages.evaluate import measure
 
 GOLDEN = Path(__file__).parent / "golden"
 COUNTED = {
-    "train": {"box": {"agree": 9, "disagree": 1, "miap unknown": 5}},
-    "test": {"box": {"agree": 0, "disagree": 0, "miap unknown": 1}},
+    "train": {"box": Agreement(agree=9, disagree=1, miap_unknown=5)},
+    "test": {"box": Agreement(agree=0, disagree=0, miap_unknown=1)},
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from ml.features.columns import EVALUATED, SLICES
 from ml.features.reader import present_columns, split_table
+from ml.flow.records import Agreement
 from ml.metrics.agreement import miap_metrics
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.slices import ENOUGH_FACES, slice_differences, slice_metrics, slice_names
@@ -111,7 +112,7 @@ def test_differences_of_two_models_are_paired_and_by_slice():
 def test_agreement_with_miap_counts_only_faces_that_it_labels():
     truth, predicted = np.array([0, 1, 1, 0]), np.array([0, 1, 0, 1])
     miap = np.array(["female", "female", "male", None], dtype=object)
-    counted = {"train": {"box": {"agree": 9, "disagree": 1, "miap unknown": 5}}}
+    counted = {"train": {"box": Agreement(agree=9, disagree=1, miap_unknown=5)}}
     found = miap_metrics(LABELS, truth, predicted, miap, counted, ImageBootstrap(np.arange(4)))
     assert (found.model.value, found.model.count) == (pytest.approx(1 / 3), 3)
     assert found.annotation.value == pytest.approx(2 / 3)

@@ -326,7 +326,7 @@ def test_an_unsure_answer_is_unknown_and_still_says_its_probabilities(photo, tmp
     assert 0.5 < float(row["confidence"]) < 0.75
     assert float(row["probability female"]) == float(row["confidence"])
     assert "1 unknown" in capsys.readouterr().out
-    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.5)
+    predict_photos([photo], tmp_path / "out", unsure, "unused", 0.5, TrainingConfig())
     assert read_csv(tmp_path / "out")[0]["label"] == "female"
 
 

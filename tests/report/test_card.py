@@ -80,8 +80,8 @@ def test_parameters_of_the_training_are_told(card):
 
 def test_photographs_that_the_report_shows_are_credited(context):
     photos = [
-        Credit("a1", author="<b>Ada</b>", title="At the [sea](x)", landing_url="https://example.org/a1"),
-        Credit("b2", author="", landing_url="javascript:alert(1)", license="https://l.org"),
+        Credit(image_id="a1", author="<b>Ada</b>", title="At the [sea](x)", landing_url="https://example.org/a1"),
+        Credit(image_id="b2", author="", landing_url="javascript:alert(1)", license="https://l.org"),
     ]
     data = dataclasses.replace(report_data(context, measured(), {}, []), credits=photos)
     card = render_card(data)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml.config.training import TrainingConfig
+from ml.flow.records import Agreement
 from ml.release.delivery import Delivery
 from ml.report.html import render_report
 from ml.stages.report_data import report_data
@@ -108,7 +109,7 @@ def test_the_validation_accuracy_has_its_faces_and_an_interval_named_as_what_it_
 
 
 def test_the_agreement_of_the_ways_to_label_is_a_table_by_split(context):
-    counted = {"test": {"box": {"agree": 90, "disagree": 10, "miap unknown": 7}}}
+    counted = {"test": {"box": Agreement(agree=90, disagree=10, miap_unknown=7)}}
     page = text_of(render(context, measured(miap_counts=counted)))
     assert "test box 90.0% 82.6% to 94.5% 90 10 7" in page
 
@@ -185,7 +186,8 @@ def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_mark
 
 def test_a_run_about_other_classes_speaks_of_those(context):
     pets = TrainingConfig(chip_class="Animal", labels={"female": ["Cat"], "male": ["Dog"]})
-    page = text_of(render(dataclasses.replace(context, config=pets), measured()))
+    run = dataclasses.replace(context.run, parameters=pets.model_dump(mode="json"))
+    page = text_of(render(dataclasses.replace(context, run=run), measured()))
     assert "gender" not in page
     assert "female for the classes Cat; male for the classes Dog" in page
 

@@ -166,12 +166,12 @@ def bulk_job(photographs, chips, model):
     found = iter(names.values())
     patch = pytest.MonkeyPatch()
     patch.setattr(predict, "find_faces", lambda photo: [next(found)])
-    rows = [{"photo": name, "bytes": 1} for name in names]
+    rows = [predict.PhotographRow(name, bytes=1) for name in names]
     done = [
         row for part in predict.classify_rows(rows, str(folder), Predictor(Classifier.load(model), 0.5)) for row in part
     ]
     patch.undo()
-    return np.array([row["faces"][0]["probabilities"] for row in done])
+    return np.array([row.faces[0].probabilities for row in done])
 
 
 WAYS = (saved_model, saved_model_of_pngs, onnx, command, bulk_job)

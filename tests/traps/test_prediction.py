@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from ml import storage
+from ml.config.training import TrainingConfig
 from ml.errors import LabelOrderError, PreprocessingError
 from ml.model import saved_model as saved_model_file
 from ml.model import write
@@ -41,7 +42,7 @@ def predict(model, tmp_path):
     def run():
         out = tmp_path / "out"
         try:
-            predict_photos([HOPPER], out, model.uri, "unused", 0.5)
+            predict_photos([HOPPER], out, model.uri, "unused", 0.5, TrainingConfig())
         except BaseException:
             assert not out.exists(), "nothing is written"
             raise
