@@ -81,7 +81,7 @@ def make_model(storage_root: Path) -> str:
 
     config = TrainingConfig()
     uri = layout.attempt_uri(layout.key_uri(storage.normalise(storage_root), "train", "bench"), "first")
-    network = NETWORKS[config.network](config.chip_size, 2)
+    network = NETWORKS[config.network].build(config.chip_size, 2)
     description = Description(
         labels=list(config.label_order),
         meaning="as perceived by annotators",

@@ -21,7 +21,7 @@ from ml.model.description import Description
 from ml.model.keras_file import MODEL
 from ml.model.record import EpochRow, MlflowRun, TrainingRecord, ValidationScores
 from ml.model.write import write_model
-from ml.networks.table import NETWORKS, build_network
+from ml.networks.table import build_network, find_network
 from ml.report.figures import training as training_figures
 from ml.report.subject import subject_of
 from ml.tracking import training_run
@@ -88,8 +88,8 @@ def _fit(
     """Build the run's network and train it; return it with the best epoch's weights, and the history."""
     config, reader = context.config, training.reader
     network = build_network(config.network, reader.chip_size, len(reader.labels), config.backbone_weights)
-    if grows := config.network == "compact" and config.augment:
-        network = NETWORKS["compact"](None, len(reader.labels))
+    if grows := find_network(config.network).any_size and config.augment:
+        network = build_network(config.network, None, len(reader.labels))
     size = network.count_params() * 4
     storage.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
     log.info(

@@ -14,6 +14,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ResourceError
 from ml.features.feed import Feed
 from ml.model.record import EpochRow
+from ml.networks.table import find_network
 from ml.networks.transfer import BACKBONE
 from ml.training.averaging import WeightAverage
 from ml.training.callbacks import EpochProgress, check_loss, epoch_callbacks
@@ -57,7 +58,7 @@ class Fit:
         self.training, self.validation, self.on_epoch = training, validation, on_epoch
         self.average = WeightAverage(config.averaging) if config.averaging else None
         # Only a pretrained backbone is worth keeping as it is while the head learns.
-        pretrained = config.network.startswith("transfer:") and config.backbone_weights != "none"
+        pretrained = find_network(config.network).pretrained and config.backbone_weights != "none"
         self.frozen_epochs = min(config.frozen_epochs, config.epochs) if pretrained else 0
         self.peak = config.learning_rate * (FINE_TUNING if pretrained else 1.0)
         self.small_epochs = int(config.epochs * SMALL_SHARE) if grows else 0

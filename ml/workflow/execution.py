@@ -42,15 +42,16 @@ class Result:
         spark_application: The id of the Spark application that did the work, which Spark's history lists.
     """
 
-    record: Record | dict[str, Any] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
     ledger: dict[str, int] = field(default_factory=dict)
     spark_application: str | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The JSON values that the manifest holds."""
-        values = self.record.json_values() if isinstance(self.record, Record) else self.record
-        return values | ({"spark_application": self.spark_application} if self.spark_application else {})
+        return self.record.json_values() | (
+            {"spark_application": self.spark_application} if self.spark_application else {}
+        )
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ml.errors import DataError
 from ml.flow.table import STAGES, find_stage
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.run import FlowRun, load_run
+from support.records import Stated
 
 DAGS = tuple(f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance"))
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
@@ -336,7 +337,7 @@ def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_
     task = SparkStageOperator(task_id="predict", stage="predict", run=run.uri)
 
     def job(arguments):
-        run_stage(run, PREDICT, lambda c: Result({"faces": {"male": 3}}, {"classified": 2}), arguments["--attempt"])
+        run_stage(run, PREDICT, lambda c: Result(Stated(faces={"male": 3}), {"classified": 2}), arguments["--attempt"])
 
     calls = submitted(job)
     pushed = task.execute({})
@@ -576,7 +577,10 @@ def submitted(monkeypatch):
 def commit(operator):
     def job(arguments):
         run_stage(
-            operator.run, STAGES["extract"], lambda c: Result({"rows": 3}, {"kept": 2}), attempt=arguments["--attempt"]
+            operator.run,
+            STAGES["extract"],
+            lambda c: Result(Stated(rows=3), {"kept": 2}),
+            attempt=arguments["--attempt"],
         )
 
     return job
@@ -702,7 +706,7 @@ def test_an_operator_that_runs_a_stage_elsewhere_is_one_class_with_one_method(op
             def body(context):
                 if self.broken:
                     raise DataError("bad", "mend it")
-                return Result({"rows": 3}, {"kept": 2})
+                return Result(Stated(rows=3), {"kept": 2})
 
             try:
                 run_stage(load_run(self.run), STAGES[self.stage], body, attempt)

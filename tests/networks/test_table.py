@@ -21,7 +21,7 @@ STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GREY", "ERASED")  # wh
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
-    network = NETWORKS["notebook"](224, 2)
+    network = NETWORKS["notebook"].build(224, 2)
     assert network.count_params() == 42_753_922
     assert sum(int(np.prod(w.shape)) for w in network.non_trainable_weights) == 2_880
     layers = [type(layer).__name__ for layer in network.layers if type(layer).__name__ != "Rescaling"]
@@ -32,12 +32,12 @@ def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> No
 
 
 def test_the_compact_network_is_small() -> None:
-    assert 1_000_000 <= NETWORKS["compact"](96, 2).count_params() <= 2_000_000
+    assert 1_000_000 <= NETWORKS["compact"].build(96, 2).count_params() <= 2_000_000
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["compact", "notebook"])
 def test_networks_take_raw_chips_and_give_probabilities(name: str) -> None:
-    network = NETWORKS[name](32, 2)
+    network = NETWORKS[name].build(32, 2)
     chips = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     assert network.inputs[0].dtype == "uint8"
     probabilities = network(chips, training=False).numpy()

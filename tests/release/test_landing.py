@@ -19,6 +19,7 @@ from ml.workflow.layout import delivery_cache
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run
 from support.landings import deliver
+from support.records import Stated
 
 EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
 MONTHS = ("2020-01-15", "2020-02-15", "2020-03-15")
@@ -178,7 +179,7 @@ def body(calls):
     def work(context):
         calls.append(context.delivery.name if context.delivery else "all")
         storage.write_bytes(context.path("table", "part.txt"), context.uri.encode())
-        return Result({"rows": {"boxes": 2}, "subsets": ["train"], "name": "same"}, {"kept": 3})
+        return Result(Stated(**{"rows": {"boxes": 2}, "subsets": ["train"], "name": "same"}), {"kept": 3})
 
     return work
 

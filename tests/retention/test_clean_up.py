@@ -26,6 +26,7 @@ from ml.workflow.manifest import load_manifest
 from ml.workflow.run import load_run
 from ml.workflow.supervision import identity
 from support.promotions import make_candidate
+from support.records import Stated
 
 BY_DELIVERY, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]
 EXTRACT = replace(BY_DELIVERY, sources=("tables",), by_delivery=False)  # one attempt each time
@@ -34,7 +35,7 @@ DAY = 86_400.0
 
 def work(context):
     storage.write_bytes(context.path("table", "part.txt"), context.uri.encode())
-    return Result({"metric": 1})
+    return Result(Stated(metric=1))
 
 
 def crash(context):

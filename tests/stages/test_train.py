@@ -28,7 +28,7 @@ from ml.model import classifier as classifier_module
 from ml.model.classifier import Classifier
 from ml.model.keras_file import network_bytes
 from ml.model.record import EpochRow, TrainingRecord
-from ml.networks.table import NETWORKS
+from ml.networks.table import NETWORKS, Network
 from ml.networks.transfer import BACKBONE
 from ml.stages import train as train_stage
 from ml.training import calibrate, callbacks
@@ -44,7 +44,7 @@ from support.training import make_epoch
 
 @pytest.fixture
 def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(NETWORKS, "compact", tiny)
+    monkeypatch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,11 @@ def test_scaling_applied_twice_is_found(trained: Manifest, monkeypatch: pytest.M
 
 
 def test_another_models_file_is_found(trained: Manifest, tmp_path: Path) -> None:
-    others = {"model": NETWORKS["compact"](32, 2), "size": NETWORKS["compact"](48, 2), "labels": tiny(32, 3)}
+    others = {
+        "model": NETWORKS["compact"].build(32, 2),
+        "size": NETWORKS["compact"].build(48, 2),
+        "labels": tiny(32, 3),
+    }
     for name, error in (("model", PreprocessingError), ("size", PreprocessingError), ("labels", LabelOrderError)):
         with pytest.raises(error):
             Classifier.load(altered(trained, tmp_path, "model.keras", network_bytes(others[name])))
@@ -320,7 +324,7 @@ def test_a_disk_that_fills_up_is_named_and_not_retried(tmp_path: Path, monkeypat
             raise OSError(28, "No space left on device", uri)
         write(uri, data)
 
-    monkeypatch.setitem(NETWORKS, "compact", tiny)
+    monkeypatch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
     monkeypatch.setattr(storage, "write_bytes", full)
     run = make_run(tmp_path, make_features(tmp_path))
     with pytest.raises(ResourceError, match=r"No space left.*best-0001\.npz.*Free some space"):
@@ -571,14 +575,14 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 from support.features import make_context, make_features, make_run
 from support.networks import tiny
-from ml.networks.table import NETWORKS
+from ml.networks.table import Network, NETWORKS
 from ml.stages import train
 
 listed = tf.config.list_physical_devices
 tf.config.list_physical_devices = lambda kind=None: [cpu, cpu] if kind == "GPU" else listed(kind)
 tf.config.experimental.get_device_details = lambda device: {"device_name": "a GPU"}
 tf.distribute.MirroredStrategy = functools.partial(tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"])
-NETWORKS["compact"] = tiny
+NETWORKS["compact"] = Network(tiny, any_size=True)
 train._write = lambda context, network, history, *_: (network, history)
 logging.basicConfig(level=logging.INFO)
 root = Path(sys.argv[1])
@@ -694,6 +698,6 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path, monkeypatch:
         network.layers[-1].bias.assign([np.nan] * labels_count)
         return network
 
-    monkeypatch.setitem(NETWORKS, "compact", running_away)
+    monkeypatch.setitem(NETWORKS, "compact", Network(running_away, any_size=True))
     with pytest.raises(ConfigurationError, match=r"epoch 1/2, step 1\).*learning_rate"):
         train_stage.train(make_context(make_run(tmp_path, make_features(tmp_path))))

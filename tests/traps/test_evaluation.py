@@ -12,7 +12,7 @@ from ml.errors import MetricsError, ProvenanceError
 from ml.features.reader import FeatureReader
 from ml.metrics import classification
 from ml.metrics.bootstrap import ImageBootstrap
-from ml.networks.table import NETWORKS
+from ml.networks.table import NETWORKS, Network
 from ml.stages import predictions
 from ml.stages import train as train_stage
 from ml.stages.evaluate import evaluate
@@ -63,7 +63,7 @@ def tiny(chip_size, labels_count):
 @pytest.fixture
 def training(tmp_path, monkeypatch):
     """Of stage train, with a network that costs nothing."""
-    monkeypatch.setitem(NETWORKS, "compact", tiny)
+    monkeypatch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
     return make_context(make_run(tmp_path, make_features(tmp_path), epochs=3, learning_rate=0.1, averaging=0.0))
 
 
@@ -165,7 +165,7 @@ def test_trap_9_two_sigmoids(tmp_path, monkeypatch):
         network.layers[-1].activation = keras.activations.sigmoid
         return network
 
-    monkeypatch.setitem(NETWORKS, "compact", sigmoids)
+    monkeypatch.setitem(NETWORKS, "compact", Network(sigmoids, any_size=True))
     with pytest.raises(MetricsError, match="do not sum to 1"):
         train_stage.train(make_context(make_run(tmp_path, make_features(tmp_path), epochs=1)))
 

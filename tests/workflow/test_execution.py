@@ -18,6 +18,7 @@ from ml.workflow.manifest import load_manifest
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run, slug
 from ml.workflow.supervision import SUPERVISOR_VARIABLE, identity
+from support.records import Stated
 
 EXTRACT, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]
 
@@ -26,7 +27,7 @@ def body(calls, text="done"):
     def work(context):
         calls.append(context.uri)
         storage.write_bytes(context.path("table", "part.txt"), text.encode())
-        return Result({"metric": 1}, {"kept": 2})
+        return Result(Stated(metric=1), {"kept": 2})
 
     return work
 
@@ -197,7 +198,7 @@ def _work_at_once(run_uri, barrier, queue):
         barrier.wait(20)
         storage.write_bytes(context.path("table", "part.txt"), context.uri.encode())
         barrier.wait(20)
-        return Result({"attempt": context.uri})
+        return Result(Stated(attempt=context.uri))
 
     queue.put(run_stage(load_run(run_uri), EXTRACT, work).parts["release"])
 
