@@ -18,7 +18,7 @@ CONTRAST = 0.35
 BRIGHTNESS = 0.15  # of 255
 SATURATION = 0.4
 TINT = 0.08  # of each channel by itself
-GREY = 0.1  # share of the chips that lose their colours
+GRAY = 0.1  # share of the chips that lose their colors
 ERASED = 0.3  # share of the chips of which a rectangle is erased (Zhong et al. 2017, arXiv:1708.04896)
 ERASED_SIDE = (0.1, 0.45)  # of the chip's side
 MIXING_ALPHA = 0.4  # of the Beta distribution of mixup (Zhang et al. 2017, arXiv:1710.09412)
@@ -26,7 +26,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.Tensor:
-    """Flip, turn, shift, shear, zoom, relight and recolour each chip of a batch at random, and erase a part of some.
+    """Flip, turn, shift, shear, zoom, relight and recolor each chip of a batch at random, and erase a part of some.
 
     All geometry is composed to one affine map a chip and so resampled once.
 
@@ -108,17 +108,17 @@ def _affine(drawn: tf.Tensor, given: int, side: int) -> tf.Tensor:
 
 
 def _relight(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-    """Change saturation, tint, contrast and brightness; some chips lose their colours.
+    """Change saturation, tint, contrast and brightness; some chips lose their colors.
 
     All of it is linear in a pixel's red, green and blue, and so is done by one 3 x 3 matrix and one offset a chip.
     """
-    saturation = tf.where(drawn[0] < 2 * GREY - 1, 0.0, 1 + SATURATION * drawn[1])[:, None, None]
+    saturation = tf.where(drawn[0] < 2 * GRAY - 1, 0.0, 1 + SATURATION * drawn[1])[:, None, None]
     # Towards the luma, which all channels get alike.
-    colours = saturation * tf.eye(3) + (1 - saturation) * tf.constant(LUMA)[:, None]
+    colors = saturation * tf.eye(3) + (1 - saturation) * tf.constant(LUMA)[:, None]
     # Red against blue, and green against both.
     tint = 1 + TINT * tf.stack([drawn[2], drawn[3], -drawn[2]], axis=1)
     gain, offset = 1 + CONTRAST * drawn[4], 255 * BRIGHTNESS * drawn[5]
-    matrix = colours * tint[:, None, :] * gain[:, None, None]
+    matrix = colors * tint[:, None, :] * gain[:, None, None]
     shift = 127.5 * (1 - gain) + offset
     shape = tf.shape(pixels)
     mixed = tf.reshape(pixels, (shape[0], -1, 3)) @ matrix
@@ -126,7 +126,7 @@ def _relight(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
 
 
 def _erase(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-    """Fill a rectangle of some chips with one random colour."""
+    """Fill a rectangle of some chips with one random color."""
     side = pixels.shape[1]
     share = (drawn + 1) / 2
     low, high = ERASED_SIDE

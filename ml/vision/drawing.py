@@ -15,13 +15,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ml.vision.images import Box, Pixels
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are not part of it
 
-# Told apart by people who see colours differently (Okabe and Ito, 2008), and dark or light enough for text on them.
-PALETTE: tuple[Colour, ...] = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0))
-WHITE: Colour = (255, 255, 255)
-BLACK: Colour = (0, 0, 0)
+# Told apart by people who see colors differently (Okabe and Ito, 2008), and dark or light enough for text on them.
+PALETTE: tuple[Color, ...] = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0))
+WHITE: Color = (255, 255, 255)
+BLACK: Color = (0, 0, 0)
 SMALLEST_TEXT = 8
 
 
@@ -32,12 +32,12 @@ class Mark:
     Attributes:
         box: In pixels of the photograph.
         text: One line; empty for a box alone.
-        colour: Of the box and of the text's background, RGB.
+        color: Of the box and of the text's background, RGB.
     """
 
     box: Rectangle
     text: str
-    colour: Colour = PALETTE[0]
+    color: Color = PALETTE[0]
 
 
 def rectangle(box: Box, width: int, height: int) -> Rectangle:
@@ -64,7 +64,7 @@ def draw_marks(photo: Pixels, marks: Sequence[Mark]) -> Pixels:
     line = max(2, round(max(image.size) / 260))
     for mark in marks:
         left, top, right, bottom = mark.box
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=mark.colour, width=line)
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=mark.color, width=line)
     placed: list[Rectangle] = []
     for mark in marks:
         if not mark.text:
@@ -77,8 +77,8 @@ def draw_marks(photo: Pixels, marks: Sequence[Mark]) -> Pixels:
         place = min(_places(mark.box, size, image.size), key=lambda p: _hidden(p, placed, others))
         placed.append(place)
         left, top, right, bottom = place
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=mark.colour)
-        draw.text((left + pad, top + pad // 2), mark.text, fill=_ink(mark.colour), font=font)
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=mark.color)
+        draw.text((left + pad, top + pad // 2), mark.text, fill=_ink(mark.color), font=font)
     return np.asarray(image)
 
 
@@ -118,7 +118,7 @@ def contact_sheet(pictures: Sequence[tuple[Pixels, str]], columns: int, tile: in
 
 
 def heat_overlay(photo: Pixels, heat: NDArray[np.floating]) -> Pixels:
-    """Lay a heat map over the grey of a picture: violet where it is cold, yellow where it is hot.
+    """Lay a heat map over the gray of a picture: violet where it is cold, yellow where it is hot.
 
     Args:
         photo: RGB, uint8, shape (height, width, 3).
@@ -129,9 +129,9 @@ def heat_overlay(photo: Pixels, heat: NDArray[np.floating]) -> Pixels:
     """
     height, width = photo.shape[:2]
     large = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
-    colours = matplotlib.colormaps["inferno"](large[..., 0])[..., :3] * 255
-    grey = photo.mean(axis=2, keepdims=True)  # or the skin's own colours would be taken for heat
-    return np.asarray((0.45 * grey + 0.55 * colours).clip(0, 255), dtype=np.uint8)
+    colors = matplotlib.colormaps["inferno"](large[..., 0])[..., :3] * 255
+    gray = photo.mean(axis=2, keepdims=True)  # or the skin's own colors would be taken for heat
+    return np.asarray((0.45 * gray + 0.55 * colors).clip(0, 255), dtype=np.uint8)
 
 
 @cache
@@ -175,8 +175,8 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
     return max(0, width) * max(0, height)
 
 
-def _ink(background: Colour) -> Colour:
-    """Black or white, whichever is read more easily on the colour (relative luminance, ITU-R BT.709)."""
+def _ink(background: Color) -> Color:
+    """Black or white, whichever is read more easily on the color (relative luminance, ITU-R BT.709)."""
     red, green, blue = background
     return BLACK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 110 else WHITE
 

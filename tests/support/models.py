@@ -94,6 +94,6 @@ def make_model(
     return manifest
 
 
-def png_of(colour: tuple[int, int, int], side: int = 8) -> bytes:
-    """A small PNG of one colour."""
-    return images.encode_png(np.full((side, side, 3), colour, np.uint8))
+def png_of(color: tuple[int, int, int], side: int = 8) -> bytes:
+    """A small PNG of one color."""
+    return images.encode_png(np.full((side, side, 3), color, np.uint8))

@@ -131,7 +131,7 @@ def test_what_is_no_whole_photograph_is_refused():
 
 
 @pytest.mark.parametrize("content", [b"", b"name", b"name\0"])
-def test_a_png_with_a_damaged_colour_profile_is_read_or_refused_as_others_are(content):
+def test_a_png_with_a_damaged_color_profile_is_read_or_refused_as_others_are(content):
     """Pillow stumbles with an `IndexError` over a profile without a method, where it lies behind the pixels."""
     whole = images.encode_png(np.zeros((4, 6, 3), np.uint8))
     chunk = b"iCCP" + content
