@@ -175,7 +175,7 @@ def test_too_many_faults_stop_the_job_and_are_named(spark, opened, tmp_path):
     (tmp_path / "a.jpg").write_text("no photograph")
     (tmp_path / "b.jpg").write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
     run = opened("faulty", photographs=str(tmp_path), max_fault_share=0.1)
-    with pytest.raises(DataError, match=r"Of 2 photographs .*1 unreadable \(such as a\.jpg\)"):
+    with pytest.raises(DataError, match=r"Too many of the 2 photographs .*1 unreadable \(for example a\.jpg\)"):
         run_stage(run, PREDICT, lambda context: predict.run(spark, context))
 
 
