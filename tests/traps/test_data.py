@@ -169,7 +169,7 @@ def test_trap_12_features_and_labels_matched_by_luck(tmp_path, monkeypatch):
 
     assert len(list(reader.checked_batches(16))) == reader.steps(16)
     monkeypatch.setattr(reader, "_batch", by_luck)
-    with pytest.raises(PreprocessingError, match="faces labelled female"):
+    with pytest.raises(PreprocessingError, match="faces labeled female"):
         list(reader.checked_batches(16))
 
 
