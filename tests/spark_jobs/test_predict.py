@@ -1,4 +1,4 @@
-"""The bulk job on a local Spark: every photograph has a fate, every face an answer, and each worker one model."""
+"""The bulk job on a local Spark: every photograph has a status, every face a prediction, and each worker one model."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("values", "error", "told"),
+    ("values", "error", "message"),
     [
         ({"photographs": "/absent"}, DataError, "There is no folder"),
         ({"min_confidence": 0.2}, ConfigurationError, r"min_confidence = 0\.2"),
@@ -218,8 +218,8 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
         ({"model": "/absent"}, DataError, "was never committed"),
     ],
 )
-def test_a_run_that_cannot_work_is_refused_when_it_is_opened(opened, values, error, told):
-    with pytest.raises(error, match=told):
+def test_a_run_that_cannot_work_is_refused_when_it_is_opened(opened, values, error, message):
+    with pytest.raises(error, match=message):
         opened("refused", **values)
 
 

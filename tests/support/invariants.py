@@ -1,4 +1,4 @@
-"""What must hold of chips and features. Tests assert it of the product, and traps show that it fails once planted."""
+"""Invariants of chips and features: tests assert them of the product, traps show that planted errors violate them."""
 
 from dataclasses import dataclass
 
@@ -24,12 +24,12 @@ FACES = ((120, 180), (90, 60), (160, 320))
 
 @dataclass(frozen=True)
 class InMemory:
-    """Photographs of which there is one."""
+    """A place with a single photograph."""
 
     content: bytes
 
     def read(self, subset, image_id):
-        """Return it, whatever its name."""
+        """Return the photograph for any id."""
         return self.content
 
 
@@ -70,7 +70,7 @@ def paint(image, left, top, width, height):
 
 
 def turned_box(edges, rotation):
-    """Where a box of the upright photograph lies in the stored one."""
+    """Return the box in the stored photograph for a box of the upright one."""
     x_min, x_max, y_min, y_max = edges
     return {
         0: edges,

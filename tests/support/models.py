@@ -1,4 +1,4 @@
-"""Makes a train attempt whose network is known: it tells a red chip (label 0) from a blue one (label 1)."""
+"""Make a train attempt with a known network, which distinguishes red chips (label 0) from blue ones (label 1)."""
 
 from __future__ import annotations
 
@@ -95,5 +95,5 @@ def make_model(
 
 
 def png_of(color: tuple[int, int, int], side: int = 8) -> bytes:
-    """A small PNG of one color."""
+    """Return a small PNG of one color."""
     return images.encode_png(np.full((side, side, 3), color, np.uint8))
