@@ -54,7 +54,7 @@ def with_a_limit_of_zero(release):
         (without_a_file, f"has no {TRAIN_BOXES}"),
         (without_a_column, "lacks the column XMin"),
         (with_an_empty_file, "class-descriptions-boxable.csv is empty"),
-        (with_an_unknown_class, "describes no class 'Human faces'"),
+        (with_an_unknown_class, "has no class 'Human faces'"),
         (with_a_limit_of_zero, "images_per_label = '0'"),
     ],
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ml.model.classifier import Classifier
 
 
-UNKNOWN_COLOR: drawing.Colour = (110, 110, 110)
+UNKNOWN_COLOR: drawing.Color = (110, 110, 110)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def test_what_the_manifest_does_not_state_is_refused(features: Manifest) -> None
     with pytest.raises(DataError, match=r"\[90, 41\]"):
         list(FeatureReader(with_metrics(features, faces=counts), "train").checked_batches(32))
     files = [file.model_copy(update={"rows": (file.rows or 0) + 1}) for file in features.files]
-    with pytest.raises(DataError, match="does not hold the 133 rows"):
+    with pytest.raises(DataError, match="does not hold the 133 rows its manifest states"):
         list(FeatureReader(features.model_copy(update={"files": files}), "train").batches(32))
     with pytest.raises(DataError, match="no column nothing"):
         list(FeatureReader(features, "train", ("nothing",)).batches(32))

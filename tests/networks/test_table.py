@@ -17,7 +17,7 @@ from ml.model.keras_file import load_network, network_bytes
 from ml.networks.table import NETWORKS, build_network
 from ml.networks.transfer import BACKBONE
 
-STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GREY", "ERASED")  # what does not move a chip
+STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "ERASED")  # what does not move a chip
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
@@ -88,7 +88,7 @@ def test_augmentation_gives_chips_of_another_size_the_same_way(monkeypatch: pyte
 
 
 def test_about_the_share_of_chips_has_a_part_erased(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GREY"):
+    for name in ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY"):
         monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
     chips = np.full((256, 32, 32, 3), 128, np.uint8)
     changed = (augment(tf.constant(chips), tf.constant([3, 1])).numpy() != 128).any(axis=-1).mean(axis=(1, 2))

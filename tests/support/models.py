@@ -1,4 +1,4 @@
-"""Makes a train attempt whose network is known: it tells a red chip (label 0) from a blue one (label 1)."""
+"""Make a train attempt with a known network, which distinguishes red chips (label 0) from blue ones (label 1)."""
 
 from __future__ import annotations
 
@@ -94,6 +94,6 @@ def make_model(
     return manifest
 
 
-def png_of(colour: tuple[int, int, int], side: int = 8) -> bytes:
-    """A small PNG of one colour."""
-    return images.encode_png(np.full((side, side, 3), colour, np.uint8))
+def png_of(color: tuple[int, int, int], side: int = 8) -> bytes:
+    """Return a small PNG of one color."""
+    return images.encode_png(np.full((side, side, 3), color, np.uint8))

@@ -205,7 +205,7 @@ def test_trap_15_no_baseline_and_no_interval(lose, missing, context, monkeypatch
     assert not storage.list_files(context.uri)
 
 
-def test_trap_15_the_reports_own_result_is_not_told_from_guessing():
+def test_trap_15_the_reports_own_result_is_not_distinguishable_from_guessing():
     """343 of 602 chips right where the larger label has 319: the interval by image says what the report did not."""
     random = np.random.default_rng(0)
     image = np.arange(602) // 10  # about ten chips an image

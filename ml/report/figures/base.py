@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 WIDTH = 9.0  # inches; text is set for pictures shown 900 pixels wide
 DPI = 150
-BLUE, ORANGE, GREY, DARK = "#2f6f9f", "#d98032", "#b4bac0", "#333a40"
+BLUE, ORANGE, GRAY, DARK = "#2f6f9f", "#d98032", "#b4bac0", "#333a40"
 
 
 def to_png(figure: Figure) -> bytes:
@@ -56,5 +56,5 @@ def finish(axes: Axes, value_axis: str) -> None:
 def plain_axes(axes: Axes) -> None:
     """Take away what says nothing: the frame's upper and right side, and tick marks."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.spines[["left", "bottom"]].set_color(GRAY)
     axes.tick_params(colors=DARK, length=0)

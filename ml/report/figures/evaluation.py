@@ -17,7 +17,7 @@ from ml.metrics.estimate import Estimate
 from ml.metrics.predictions import TestPredictions
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
 from ml.metrics.slices import ENOUGH_FACES
-from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, new_figure, plain_axes, to_png
+from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, new_figure, plain_axes, to_png
 from ml.report.formats import fixed, with_interval
 from ml.report.subject import Subject
 
@@ -76,7 +76,7 @@ def roc_curve(
     """
     figure = new_figure(5.6, SQUARE_WIDTH)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="guessing")
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1.2, label="guessing")
     if auc is None:
         axes.text(0.5, 0.55, "all test faces have one label", ha="center", color=DARK)
     else:
@@ -134,7 +134,7 @@ def precision_recall(
     if None in average_precisions:
         axes.text(0.5, 0.5, "all test faces have one label", ha="center", transform=axes.transAxes, color=DARK)
     else:
-        axes.plot([], [], "o", color=GREY, markersize=8, label="at the decision threshold")
+        axes.plot([], [], "o", color=GRAY, markersize=8, label="at the decision threshold")
         axes.legend(loc="lower left", frameon=False)
     plain_axes(axes)
     axes.grid(color="#e6e9ec", linewidth=0.8)
@@ -156,7 +156,7 @@ def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
     figure = new_figure(4.7)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     sides = (
-        (calibration.before, "Before scaling", GREY),
+        (calibration.before, "Before scaling", GRAY),
         (calibration.after, f"After, temperature {calibration.temperature:.3f}", BLUE),
     )
     rows = [row for found, _, _ in sides for row in found.reliability]
@@ -248,7 +248,7 @@ def intervals(
     axes = figure.subplots()
     for place, (_, row) in enumerate(lines):
         if row is not None and row.value is not None:
-            colour = BLUE if row.count >= enough else GREY
+            colour = BLUE if row.count >= enough else GRAY
             axes.plot(row.ends, [place] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
             axes.plot(row.value, place, "o", color=colour, markersize=6)
     axes.axvline(reference, color=ORANGE, linestyle="--", linewidth=1.2, label=reference_name)

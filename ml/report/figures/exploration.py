@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ml.config.training import FACE
-from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
+from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
 from ml.report.subject import Subject
 
 MANY_FACES = 10
@@ -114,7 +114,7 @@ def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: 
         mine = [row for row in rows if row[0] == source]
         totals = np.array([max(1, sum(row[2:])) for row in mine])
         left = np.zeros(len(mine))
-        for index, (name, colour) in enumerate((("1: set", ORANGE), ("0: not set", BLUE), ("-1: unknown", GREY))):
+        for index, (name, colour) in enumerate((("1: set", ORANGE), ("0: not set", BLUE), ("-1: unknown", GRAY))):
             share = np.array([row[2 + index] for row in mine]) / totals * 100
             axes.barh([row[1] for row in mine], share, left=left, color=colour, label=name)
             left += share

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.ticker import MaxNLocator
 
 from ml.model.record import EpochRow
-from ml.report.figures.base import BLUE, GREY, ORANGE, new_figure, plain_axes, to_png
+from ml.report.figures.base import BLUE, GRAY, ORANGE, new_figure, plain_axes, to_png
 
 
 def training_curves(history: Sequence[EpochRow], best_epoch: int) -> bytes:
@@ -25,7 +25,7 @@ def training_curves(history: Sequence[EpochRow], best_epoch: int) -> bytes:
     )
     for axes, (name, unit, training, validation) in zip(figure.subplots(1, 2), shown, strict=True):
         marker = "o" if len(epochs) < 3 else ""  # a line through one epoch cannot be seen
-        axes.plot(epochs, training, color=GREY, marker=marker, label="training")
+        axes.plot(epochs, training, color=GRAY, marker=marker, label="training")
         axes.plot(epochs, validation, color=BLUE, marker=marker, label="validation")
         axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label=f"epoch kept: {best_epoch}")
         plain_axes(axes)
