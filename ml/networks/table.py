@@ -1,4 +1,4 @@
-"""The networks that can be trained: one table, name to builder. All take raw uint8 chips and end in a softmax."""
+"""The table of networks, from name to builder. All take raw uint8 chips and end in a softmax."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ml.networks.transfer import transfer
 
 
 def build_network(name: str, chip_size: int, labels_count: int, weights: str = "imagenet") -> keras.Model:
-    """Build the network of that name: one of `NETWORKS`, or `transfer:<backbone>` with the given weights."""
+    """Build a network by name: one of `NETWORKS`, or `transfer:<backbone>` with the given weights."""
     family, _, backbone = name.partition(":")
     if family == "transfer":
         return transfer(backbone, chip_size, labels_count, weights)

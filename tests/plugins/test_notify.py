@@ -178,8 +178,8 @@ def test_a_wrong_setting_is_named(tmp_path, monkeypatch, setting, right):
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
     if right:
         assert {"on_failure_callback", "on_success_callback"} <= set(dag_defaults(load_deployment()))
-        assert "on_success_callback" not in dag_defaults(load_deployment(), tell_success=False)
-        assert "on_failure_callback" in dag_defaults(load_deployment(), tell_success=False)
+        assert "on_success_callback" not in dag_defaults(load_deployment(), notify_success=False)
+        assert "on_failure_callback" in dag_defaults(load_deployment(), notify_success=False)
     else:
         with pytest.raises(ConfigurationError, match="notify"):
             load_deployment()
