@@ -146,7 +146,7 @@ def test_a_fault_tells_the_host_and_not_the_secret_path(listener, dag):
     from airflow.sdk.exceptions import AirflowException
 
     listener.status = 404
-    with pytest.raises(AirflowException, match=r"127\.0\.0\.1: it answered 404") as failed:
+    with pytest.raises(AirflowException, match=r"127\.0\.0\.1 failed: status 404") as failed:
         tell(f"{listener.url}/secret", "on_failure_callback", context(dag))
     assert "secret" not in str(failed.value)
     with pytest.raises(AirflowException, match="ConnectError"):

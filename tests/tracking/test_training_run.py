@@ -375,7 +375,7 @@ def test_pages_of_nothing_say_so(tmp_path: Path) -> None:
     done = subprocess.run(**pages(tmp_path, tmp_path), capture_output=True)
     assert done.returncode == 1
     assert done.stderr == (
-        f"mlflow_pages: There is nothing to show yet: no training has begun below {tmp_path}. "
+        f"mlflow_pages: Nothing to show yet: no training has started under {tmp_path}. "
         "Train first: make demo, or make up.\n"
     )
 
