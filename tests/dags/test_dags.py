@@ -660,7 +660,7 @@ def test_a_missing_spark_submit_is_named(operator, submitted, monkeypatch):
         raise FileNotFoundError(2, "No such file or directory", "spark-submit")
 
     submitted(job)
-    with pytest.raises(AirflowFailException, match="configuration: There is no spark-submit"):
+    with pytest.raises(AirflowFailException, match="configuration: spark-submit was not found"):
         operator.task.execute({})
 
 

@@ -559,8 +559,8 @@ def test_the_log_says_how_fast_it_goes_and_how_long_it_takes(
         for callback in each:
             callback.on_train_batch_end(batch, {"loss": 0.5, "accuracy": 0.75})
     assert [record.getMessage() for record in caplog.records if record.name == callbacks.__name__] == [
-        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left of this epoch, about 3 min in all",
-        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left of this epoch, about 10 min in all",
+        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left in this epoch, about 3 min in total",
+        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left in this epoch, about 10 min in total",
     ]
 
 
@@ -621,7 +621,7 @@ def test_a_batch_that_does_not_fit_into_memory_stops_with_advice(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(keras.Model, "fit", exhausted)
-    with pytest.raises(ResourceError, match="does not fit into memory") as caught:
+    with pytest.raises(ResourceError, match="does not fit in memory") as caught:
         train_stage.train(make_context(make_run(tmp_path, make_features(tmp_path))))
     assert "batch_size" in caught.value.advice
 

@@ -153,7 +153,7 @@ def test_trap_8_a_best_epoch_that_was_written_over(training, monkeypatch):
         storage.write_bytes(storage.join(self._uri, best), b"another epoch's")
 
     monkeypatch.setattr(Checkpoints, "save", overwriting)
-    with pytest.raises(ProvenanceError, match="is not what the training wrote"):
+    with pytest.raises(ProvenanceError, match="has changed since the training wrote it"):
         train_stage.train(training)
 
 
