@@ -41,7 +41,7 @@ def modified(info: dict[str, object]) -> str:
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 
 
-def normalise(uri: str | os.PathLike[str]) -> str:
+def normalize(uri: str | os.PathLike[str]) -> str:
     """A URI without a trailing slash; a plain path becomes an absolute `file://` URI."""
     text = str(uri).rstrip("/") or "/"
     if "://" in text:
@@ -59,14 +59,14 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
     Object stores' file systems keep listings, which know nothing of what Spark or another process wrote since.
     """
-    fs, path = fsspec.core.url_to_fs(normalise(uri))
+    fs, path = fsspec.core.url_to_fs(normalize(uri))
     fs.invalidate_cache()
     return fs, path
 
 
 def hadoop_uri(uri: str) -> str:
     """The URI as Spark must be given it, such as `s3a://` for `s3://`."""
-    scheme, _, rest = normalise(uri).partition("://")
+    scheme, _, rest = normalize(uri).partition("://")
     return f"{HADOOP_SCHEMES.get(scheme, scheme)}://{rest}"
 
 

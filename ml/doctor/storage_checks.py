@@ -22,7 +22,7 @@ LITTLE, TOO_LITTLE = 20.0, 2.0  # GB free
 
 def check_storage(root: str) -> Answer:
     """All that stages do to files, done to one."""
-    uri = storage.join(storage.normalise(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
+    uri = storage.join(storage.normalize(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
     advice = "Give this user the right to it, or correct `storage` in the deployment's file."
     content = os.urandom(1024)
     try:

@@ -86,7 +86,7 @@ class FeatureReader:
         """Read every face once.
 
         All batches of a pass have the same size, give or take one face: a last batch of one or two faces would spoil
-        the statistics of batch normalisation.
+        the statistics of batch normalization.
 
         Args:
             batch_size: Most faces of a batch.

@@ -69,7 +69,7 @@ def seal(folder: str) -> Note:
     Raises:
         DataError: The folder's name is no date, or it holds no release in the official layout.
     """
-    uri = storage.normalise(folder)
+    uri = storage.normalize(folder)
     name = uri.rpartition("/")[2]
     if not is_date(name):
         raise DataError(f"{uri} is no folder of a landing: its name is no date.", "Name it <YYYY-MM-DD>.")

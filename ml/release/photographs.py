@@ -133,7 +133,7 @@ class HttpPhotographs:
 
 def open_photographs(uri: str) -> Photographs:
     """Return the photographs that lie at a path, URI or http(s) address."""
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     return HttpPhotographs(uri) if uri.startswith(("http://", "https://")) else FolderPhotographs(uri)
 
 

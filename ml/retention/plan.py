@@ -61,7 +61,7 @@ def plan(root: str, values: dict[str, Any], deployment: Deployment, is_running: 
         ResourceError: MLflow's local database cannot be used.
     """
     config = validate(values, deployment.maintenance)
-    judge = Judge(storage.normalise(root), config, deployment, is_running)
+    judge = Judge(storage.normalize(root), config, deployment, is_running)
     kept: Counter[str] = Counter()
     items = list(_goes(judge, kept))
     uri = layout.plan_uri(judge.root, new_attempt())

@@ -66,7 +66,7 @@ class References:
     """
 
     def __init__(self, root: str, deployment: Deployment) -> None:
-        self.root = storage.normalise(root)
+        self.root = storage.normalize(root)
         self._named = layout.attempt_ids([deployment.defaults.baseline, deployment.prediction.model])
         self.runs: dict[str, HoldingRun] = {}
         self.experiments: set[str] = set()

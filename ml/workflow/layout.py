@@ -48,7 +48,7 @@ def run_uri(root: str, slug: str) -> str:
 
 def split_run_uri(uri: str) -> tuple[str, str]:
     """Return storage root and slug of a run folder."""
-    root, _, slug = storage.normalise(uri).rpartition("/runs/")
+    root, _, slug = storage.normalize(uri).rpartition("/runs/")
     return root, slug
 
 

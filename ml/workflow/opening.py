@@ -48,7 +48,7 @@ def open_run(
         NothingNewError: No delivery is dated from `since` on.
     """
     config = validate(values, defaults)
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     if as_of is None:
         as_of = (
             midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else datetime.datetime.now(datetime.UTC)
@@ -74,15 +74,15 @@ def open_run(
 
 def _resolved(config: TrainingConfig) -> TrainingConfig:
     """The configuration with absolute places, as the jobs may run in another folder; what they need must be there."""
-    told: dict[str, Any] = {"release": storage.normalise(config.release)}
+    told: dict[str, Any] = {"release": storage.normalize(config.release)}
     if config.photographs:
-        told["photographs"] = storage.normalise(config.photographs)
+        told["photographs"] = storage.normalize(config.photographs)
         if not open_photographs(told["photographs"]).exists():
             raise ConfigurationError(
                 f"photographs: there is no folder {told['photographs']}.", "Correct the parameter, or leave it empty."
             )
     if config.network.startswith("transfer:") and config.backbone_weights not in ("imagenet", "none"):
-        told["backbone_weights"] = storage.normalise(config.backbone_weights)
+        told["backbone_weights"] = storage.normalize(config.backbone_weights)
         if not storage.exists(told["backbone_weights"]):
             raise ConfigurationError(
                 f"backbone_weights: there is no file {told['backbone_weights']}.", "Correct the parameter."
@@ -98,7 +98,7 @@ def find_baseline(uri: str) -> Manifest:
     Raises:
         ConfigurationError: There is none.
     """
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     advice = "Name an attempt folder of stage train, or leave it empty."
     try:
         attempt = load_manifest(uri)

@@ -224,7 +224,7 @@ def load_run(uri: str) -> FlowRun[Any]:
         ConfigurationError: There is no run there, or it is of another version of this program.
         DataError: Its `run.json` is damaged.
     """
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     record = read_run_record(uri)
     if record is None:
         raise ConfigurationError(f"There is no run at {uri}.", "Open one with `python -m ml open-run`.")

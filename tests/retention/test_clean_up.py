@@ -66,7 +66,7 @@ def age(uri, days):
 @pytest.fixture
 def root(tmp_path):
     """The root of `opened`, with 20 evaluated runs' worth of room for none: only age counts unless a test says so."""
-    return storage.normalise(tmp_path / "storage")
+    return storage.normalize(tmp_path / "storage")
 
 
 @pytest.fixture
@@ -450,7 +450,7 @@ def test_old_plans_go_and_a_plan_is_removed_once(opened, root, made):
 
 def test_a_plan_that_is_none_is_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="no plan"):
-        load_plan(storage.normalise(tmp_path / "plan.json"))
+        load_plan(storage.normalize(tmp_path / "plan.json"))
 
 
 def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):

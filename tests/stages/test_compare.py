@@ -33,7 +33,7 @@ def compared(tmp_path, monkeypatch):
         run = make_run(tmp_path, features, baseline=attempt.uri if baseline is None else baseline, **(values or {}))
         context = make_context(run, stage="compare")
         inputs = {"featurize": features, "train": make_model(tmp_path)}
-        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
+        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalize(tmp_path), "out"))
         return compare(context), context
 
     return run
