@@ -171,7 +171,7 @@ def test_predict_takes_any_number_of_raw_chips(trained: Manifest, monkeypatch: p
     assert classifier.predict(pixels[:0]).shape == (0, 2)
     with pytest.raises(PreprocessingError, match="raw uint8"):
         classifier.predict(pixels / 255)
-    with pytest.raises(PreprocessingError, match="scaled before"):
+    with pytest.raises(PreprocessingError, match="already scaled"):
         classifier.predict((pixels / 255).astype(np.uint8))
 
 
@@ -194,7 +194,7 @@ def test_chips_decoded_to_bgr_are_found(trained: Manifest, monkeypatch: pytest.M
 def test_scaling_applied_twice_is_found(trained: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data: decode(data) // 255)
-    with pytest.raises(PreprocessingError, match="scaled before"):
+    with pytest.raises(PreprocessingError, match="already scaled"):
         Classifier.load(trained)
 
 

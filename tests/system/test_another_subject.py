@@ -91,7 +91,7 @@ def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, m
     assert WORD not in json.dumps(shown).lower()
     page = storage.read_bytes(first.pinned("evaluate").file("report.html")).decode()
     for words in (
-        "Labelled boxes, by what became of their chip",
+        "Labeled boxes by outcome of chipping",
         "Credits of the photographs shown",
         "<td>join_labels",
     ):
