@@ -80,7 +80,7 @@ def make_model(storage_root: Path) -> str:
     from ml.workflow.manifest import File, Manifest
 
     config = TrainingConfig()
-    uri = layout.attempt_uri(layout.key_uri(storage.normalise(storage_root), "train", "bench"), "first")
+    uri = layout.attempt_uri(layout.key_uri(storage.normalize(storage_root), "train", "bench"), "first")
     network = NETWORKS[config.network].build(config.chip_size, 2)
     description = Description(
         labels=list(config.label_order),

@@ -44,7 +44,7 @@ def is_running(context: Context) -> Any:
 @task(execution_timeout=HOURS)
 def plan(**context: Any) -> dict[str, Any]:
     """List what can be removed, and write the plan under `maintenance/` in the storage root."""
-    from ml.retention.items import told
+    from ml.retention.items import summarize
     from ml.retention.plan import plan as make_plan
 
     with airflow_errors():
@@ -53,7 +53,7 @@ def plan(**context: Any) -> dict[str, Any]:
     largest = sorted(made.items, key=lambda item: item.bytes, reverse=True)[:LARGEST]
     return {
         "plan": made.uri,
-        "goes": told(made.items),
+        "goes": summarize(made.items),
         "kept": made.kept,
         "largest": [item.model_dump(include={"kind", "uri", "reason", "bytes"}) for item in largest],
     }
@@ -68,14 +68,14 @@ def skip_unless_asked(context: Context) -> None:
 @task(pre_execute=skip_unless_asked, execution_timeout=HOURS)
 def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
     """Remove what the plan lists, and nothing else."""
-    from ml.retention.items import told
+    from ml.retention.items import summarize
     from ml.retention.plan import load_plan
     from ml.retention.remove import remove as remove_planned
 
     with airflow_errors():
         outcome = remove_planned(load_plan(planned["plan"]), load_deployment(), is_running(context))
     stayed = {item.uri: item.reason for item in outcome.stayed}
-    return {"removed": told(outcome.removed), "stayed": stayed}
+    return {"removed": summarize(outcome.removed), "stayed": stayed}
 
 
 deployment = load_deployment()

@@ -26,7 +26,7 @@ from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import StageError, TransientError
 from ml.report.subject import subject
-from ml.storage import local_path, normalise
+from ml.storage import local_path, normalize
 from ml.workflow.layout import run_uri
 from ml.workflow.run import Run, load_run, slug
 
@@ -52,7 +52,7 @@ def demo(values: dict[str, Any]) -> None:
 
 
 def _absolute(name: str, value: Any) -> Any:
-    return normalise(value) if name in ("release", "photographs") else value
+    return normalize(value) if name in ("release", "photographs") else value
 
 
 def run_dag(values: dict[str, Any]) -> tuple[str, str]:

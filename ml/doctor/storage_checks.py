@@ -22,7 +22,7 @@ LITTLE, TOO_LITTLE = 20.0, 2.0  # GB free
 
 def check_storage(root: str) -> Answer:
     """Check that a file can be written, read, listed and removed below the storage root."""
-    uri = storage.join(storage.normalise(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
+    uri = storage.join(storage.normalize(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
     advice = "Give this user access, or correct `storage` in the deployment's file."
     content = os.urandom(1024)
     try:

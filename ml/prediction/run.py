@@ -29,7 +29,7 @@ def newest_model(root: str) -> str:
         ConfigurationError: No run has trained a model yet.
     """
     found = []
-    for uri in runs_with(storage.normalise(root), "train"):
+    for uri in runs_with(storage.normalize(root), "train"):
         try:
             if pin := read_pin(layout.pin_uri(uri, "train")):
                 found.append(load_manifest(pin.attempt))
@@ -48,7 +48,7 @@ def default_model(root: str, defaults: TrainingConfig) -> str:
     Raises:
         ConfigurationError: No run has trained a model yet.
     """
-    registry = Registry(storage.normalise(root), defaults)
+    registry = Registry(storage.normalize(root), defaults)
     if champion := registry.champion():
         log.info("the model is the champion: %s, %s", champion.title, champion.train)
         return champion.train
@@ -64,7 +64,7 @@ def train_attempt(model: str) -> str:
         DataError: It was never committed.
         ConfigurationError: It is of another stage.
     """
-    manifest = load_manifest(storage.normalise(model))
+    manifest = load_manifest(storage.normalize(model))
     if manifest.stage != "train":
         raise ConfigurationError(f"{model} is an attempt of stage {manifest.stage}.", "Name one of stage train.")
     return manifest.uri
@@ -80,10 +80,10 @@ def open_prediction(
         DataError: There are no photographs.
     """
     config = validate(values, deployment.prediction)
-    photographs = storage.normalise(config.photographs)
+    photographs = storage.normalize(config.photographs)
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     model = train_attempt(config.model or default_model(root, deployment.defaults))
     # Settled from here on: the job may run in another folder, and later; what comes by then is not of this run.
     config = config.model_copy(update={"photographs": photographs, "model": model})

@@ -52,7 +52,7 @@ def candidate_of(run_uri: str, evaluated: str | None = None) -> Candidate:
 
 def evaluated_runs(root: str) -> Iterator[Candidate]:
     """The candidates of all training runs below a storage root, in no order; what is no longer whole is passed over."""
-    for uri in runs_with(storage.normalise(root), "evaluate"):
+    for uri in runs_with(storage.normalize(root), "evaluate"):
         try:
             record = read_run_record(uri)
             # A promotion pins what it decides about, and is no training.
@@ -80,7 +80,7 @@ def candidate_of_training(root: str, train: str) -> Candidate:
     Raises:
         ConfigurationError: No run has evaluated it.
     """
-    uri = storage.normalise(train)
+    uri = storage.normalize(train)
     found = max((each for each in evaluated_runs(root) if each.trained.uri == uri), key=age, default=None)
     if found is None:
         raise ConfigurationError(

@@ -82,7 +82,7 @@ def open_promotion(
         DataError: What the candidate's run left is gone.
     """
     config = validate(dict(values), deployment.promotion)
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     candidate, version, champion = _choose(root, config, deployment.defaults, events)
     compares = champion is not None and config.compare
     # The candidate's own run, so that the comparison is made and kept as if that run had asked for it.
@@ -198,7 +198,7 @@ def move_back(root: str, config: TrainingConfig, how: str, run_id: str) -> tuple
     Raises:
         ConfigurationError: There is no earlier champion, or another version has become champion meanwhile.
     """
-    registry = Registry(storage.normalise(root), config)
+    registry = Registry(storage.normalize(root), config)
     now, until_now = registry.move_back(run_id)
     registry.decide(until_now.number, "moved back", how)
     registry.decide(now.number, "promoted", f"moved back to {how}")

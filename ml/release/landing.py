@@ -67,7 +67,7 @@ def find_deliveries(
         DataError: There is no release, it lacks a file or a column, or no delivery is dated before `as_of`.
         NothingNewError: No delivery is dated at or after `since`.
     """
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     if not storage.exists(uri):
         raise DataError(f"There is no release at {uri}.", "Correct the parameter `release`.")
     if is_landing(uri):
@@ -112,7 +112,7 @@ def news(landing: str, announced: Collection[tuple[str, str]], now: datetime.dat
     Raises:
         DataError: There is no such folder.
     """
-    uri = storage.normalise(landing)
+    uri = storage.normalize(landing)
     if not storage.exists(uri):
         raise DataError(f"There is no landing at {uri}.", "Correct `release` in the deployment's file.")
     if not is_landing(uri):
@@ -131,7 +131,7 @@ def announcement(landing: str, name: str, photographs: str | None, cache: Delive
     Raises:
         DataError: The delivery lacks files or columns, or differs from its note.
     """
-    uri = storage.normalise(landing)
+    uri = storage.normalize(landing)
     note = read_note(uri, name)
     release = find_release(storage.join(uri, name), photographs)
     check_columns(release)

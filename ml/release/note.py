@@ -71,7 +71,7 @@ def seal(folder: str) -> Note:
     Raises:
         DataError: The folder's name is not a date, or it holds no release in the official layout.
     """
-    uri = storage.normalise(folder)
+    uri = storage.normalize(folder)
     name = uri.rpartition("/")[2]
     if not is_date(name):
         raise DataError(f"{uri} is not a delivery: its name is not a date.", "Name the folder <YYYY-MM-DD>.")

@@ -133,7 +133,7 @@ class HttpPhotographs:
 
 def open_photographs(uri: str) -> Photographs:
     """Return the photographs at a path, a URI or an HTTP(S) address."""
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     return HttpPhotographs(uri) if uri.startswith(("http://", "https://")) else FolderPhotographs(uri)
 
 

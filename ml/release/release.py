@@ -56,7 +56,7 @@ def find_release(uri: str, photographs: str | None = None) -> Release:
     Raises:
         DataError: There is no such folder, or a file is missing or empty.
     """
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     if not storage.exists(uri):
         raise DataError(f"There is no release at {uri}.", "Correct the parameter `release`.")
     tables: dict[str, dict[str, str]] = {}

@@ -197,7 +197,7 @@ def test_a_port_in_use_is_reported_with_its_process(machine, monkeypatch):
 
 def test_mlflows_database_and_server(machine, tmp_path):
     database = tmp_path / "storage" / "mlflow" / "mlflow.db"
-    storage.write_bytes(storage.normalise(database), b"no database at all")
+    storage.write_bytes(storage.normalize(database), b"no database at all")
     assert found("MLflow").state == "fault"
     database.unlink()
     assert "first training" in found("MLflow").found

@@ -163,8 +163,8 @@ def efficientnet(tmp_path_factory) -> tuple[keras.Model, str]:
     """Keras' own EfficientNetB0 as it stands once ImageNet's weights are there, and the file they came from."""
     values = {"include_top": False, "input_shape": (32, 32, 3), "pooling": "avg"}
     source = keras.applications.EfficientNetB0(weights=None, **values)
-    normalisation = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
-    normalisation.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)])
+    normalization = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
+    normalization.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)])
     path = tmp_path_factory.mktemp("weights") / "efficientnetb0_notop.weights.h5"
     source.save_weights(path)
     with pytest.MonkeyPatch.context() as patch:

@@ -73,7 +73,7 @@ def read_csv(out):
 
 def pin_train(root, manifest, run):
     storage.write_json(
-        storage.join(storage.normalise(root), "runs", run, "pins", "train.json"), {"attempt": manifest.uri}
+        storage.join(storage.normalize(root), "runs", run, "pins", "train.json"), {"attempt": manifest.uri}
     )
 
 

@@ -269,7 +269,7 @@ def test_the_command_prints_the_verdict_and_moves_nothing_unless_told(make, tmp_
     done = ml("promote", "--storage", tmp_path)
     assert done.exit_code == 0
     assert "| accuracy | 0.900 |" in done.stdout
-    assert "Nothing was moved" in done.stdout
+    assert "Nothing was changed" in done.stdout
     assert registry.champion() is None
     done = ml("promote", "--storage", tmp_path, "--yes")
     assert "Version 1 of open-images-human-face is champion." in done.stdout
@@ -289,7 +289,7 @@ def test_the_command_moves_back(crown, tmp_path, registry):
     crown("a", JANUARY)
     crown("b", FEBRUARY)
     done = ml("move-back", "--storage", tmp_path)
-    assert "Version 1 of open-images-human-face is champion again, no longer version 2." in done.stdout
+    assert "Version 1 of open-images-human-face is champion again and replaces version 2." in done.stdout
     assert registry.champion().number == 1
 
 

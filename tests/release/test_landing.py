@@ -137,7 +137,7 @@ def test_a_wrong_note_is_refused(landing, tmp_path, note, message):
 
 def test_sealing_counts_what_is_there(landing):
     folder = landing / MONTHS[0]
-    note = note_module.read_note(storage.normalise(landing), MONTHS[0])
+    note = note_module.read_note(storage.normalize(landing), MONTHS[0])
     assert note.photographs == len(list(folder.glob("*/*.jpg")))
     for path, rows in note.rows.items():
         with (folder / path).open(newline="") as file:
@@ -147,7 +147,7 @@ def test_sealing_counts_what_is_there(landing):
 
 
 def test_a_delivery_that_lacks_rows_which_its_note_states_is_not_announced(landing, tmp_path):
-    uri, table = storage.normalise(landing), landing / MONTHS[0] / "v5" / "test-annotations-bbox.csv"
+    uri, table = storage.normalize(landing), landing / MONTHS[0] / "v5" / "test-annotations-bbox.csv"
     kept = delivery_cache(str(tmp_path / "storage"))
     assert landing_module.announcement(uri, MONTHS[0], None, kept)["counts"]["photographs"] > 0
     elsewhere = landing_module.announcement(uri, MONTHS[0], str(landing / MONTHS[1]), kept)
@@ -158,7 +158,7 @@ def test_a_delivery_that_lacks_rows_which_its_note_states_is_not_announced(landi
 
 
 def test_news_are_the_deliveries_that_were_not_announced_as_they_are(landing):
-    uri = storage.normalise(landing)
+    uri = storage.normalize(landing)
     kept = delivery_cache(str(landing.parent / "storage"))
     events = [landing_module.announcement(uri, name, None, kept) for name in MONTHS[:2]]
     announced = {(event["date"], event["digest"]) for event in events}

@@ -159,7 +159,7 @@ def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograp
             {"network": "transfer:MobileNetV2", "backbone_weights": "nowhere.weights.h5"},
             r"backbone_weights: there is no file file://.*/nowhere\.weights\.h5\.",
         ),
-        ({"baseline": "nowhere"}, r"baseline: file://.*/nowhere is no attempt that was committed\."),
+        ({"baseline": "nowhere"}, r"baseline: file://.*/nowhere is not a committed attempt\."),
     ],
 )
 def test_a_place_that_is_not_there_is_refused_before_any_work(sample_release, tmp_path, values, message):

@@ -67,7 +67,7 @@ def age(uri, days):
 @pytest.fixture
 def root(tmp_path):
     """The root of `opened`, with 20 evaluated runs' worth of room for none: only age counts unless a test says so."""
-    return storage.normalise(tmp_path / "storage")
+    return storage.normalize(tmp_path / "storage")
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_an_attempt_that_failed_is_not_in_work_though_its_process_lives(opened, 
     assert uris(made().items) == {uri}
     storage.remove(storage.join(uri, "error.json"))
     assert made().items == []
-    assert made().kept["attempt: a living job writes it"] == 1
+    assert made().kept["attempt: a live job is writing it"] == 1
 
 
 def test_a_run_in_the_middle_of_its_stages_loses_nothing_whatever_its_age(opened, root, made):
@@ -202,9 +202,9 @@ def test_a_run_that_goes_on_between_plan_and_removal_is_kept(opened, root, made)
     outcome = remove(
         listed, load_deployment(), is_running=lambda flow, run_id: (flow, run_id) == ("training", "cleared")
     )
-    assert reasons(outcome)[old.uri] == "written to since the plan"
+    assert reasons(outcome)[old.uri] == "changed since the plan"
     assert reasons(outcome)[cleared.uri] == "under way"
-    assert set(reasons(outcome).values()) == {"written to since the plan", "under way", "a run holds it"}
+    assert set(reasons(outcome).values()) == {"changed since the plan", "under way", "a run holds it"}
     assert outcome.removed == []
     assert old.pins()
     assert cleared.pins()
@@ -444,14 +444,14 @@ def test_old_plans_go_and_a_plan_is_removed_once(opened, root, made):
     age(root, 100)
     first = made()
     assert len(remove(first, load_deployment()).removed) == 1
-    assert set(reasons(remove(first, load_deployment())).values()) == {"gone already"}
+    assert set(reasons(remove(first, load_deployment())).values()) == {"already removed"}
     os.utime(storage.local_path(first.uri), (0, 0))
     assert uris(made().items) == {first.uri}
 
 
 def test_a_plan_that_is_none_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="no plan"):
-        load_plan(storage.normalise(tmp_path / "plan.json"))
+    with pytest.raises(ConfigurationError, match="not a clean-up plan"):
+        load_plan(storage.normalize(tmp_path / "plan.json"))
 
 
 def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):
@@ -460,7 +460,7 @@ def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):
     assert CleanUpConfig().grace_hours > max(stage.timeout for stage in ALL_STAGES.values())
     (tmp_path / "deployment.yaml").write_text("timeouts: {train: 200}")
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
-    with pytest.raises(ConfigurationError, match="grace_hours must be more than the longest of timeouts, 200"):
+    with pytest.raises(ConfigurationError, match="grace_hours must be more than the longest timeout, 200"):
         load_deployment()
     (tmp_path / "deployment.yaml").write_text("timeouts: {train: 200}\nmaintenance: {grace_hours: 240}")
     assert load_deployment().timeout("train") == 200

@@ -40,7 +40,7 @@ def evaluated(tmp_path, monkeypatch):
         trained = make_model(tmp_path, **model)
         run.pin(trained)
         inputs = {"featurize": features, "train": trained}
-        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
+        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalize(tmp_path), "out"))
         return evaluate(context), context
 
     return run

@@ -63,7 +63,7 @@ def altered(manifest: Manifest, folder: Path, path: str, other: bytes) -> Manife
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / file.path).write_bytes(storage.read_bytes(manifest.file(file.path)))
     (folder / path).write_bytes(other)
-    return manifest.model_copy(update={"uri": storage.normalise(folder)})
+    return manifest.model_copy(update={"uri": storage.normalize(folder)})
 
 
 def wired(root: Path, size: int = 32, **values: Any) -> fit_module.Fit:
@@ -171,7 +171,7 @@ def test_predict_takes_any_number_of_raw_chips(trained: Manifest, monkeypatch: p
     assert classifier.predict(pixels[:0]).shape == (0, 2)
     with pytest.raises(PreprocessingError, match="raw uint8"):
         classifier.predict(pixels / 255)
-    with pytest.raises(PreprocessingError, match="scaled before"):
+    with pytest.raises(PreprocessingError, match="already scaled"):
         classifier.predict((pixels / 255).astype(np.uint8))
 
 
@@ -194,7 +194,7 @@ def test_chips_decoded_to_bgr_are_found(trained: Manifest, monkeypatch: pytest.M
 def test_scaling_applied_twice_is_found(trained: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data: decode(data) // 255)
-    with pytest.raises(PreprocessingError, match="scaled before"):
+    with pytest.raises(PreprocessingError, match="already scaled"):
         Classifier.load(trained)
 
 
@@ -277,7 +277,7 @@ def test_a_training_killed_at_any_step_resumes_and_ends_like_one_that_was_not(
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("damaged", ["state.json", "best-0001.npz"])
 def test_damaged_checkpoints_are_not_used(damaged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoints = Checkpoints(storage.normalise(tmp_path))
+    checkpoints = Checkpoints(storage.normalize(tmp_path))
     assert checkpoints.resume() is None
     network = tiny(32, 2)
     network.compile("adam")
@@ -285,7 +285,7 @@ def test_damaged_checkpoints_are_not_used(damaged: str, tmp_path: Path, caplog: 
     checkpoints.save_best(rows, network)
     checkpoints.save(Position(history=rows), network, None)
     assert checkpoints.resume() is not None
-    uri = storage.join(storage.normalise(tmp_path), damaged)
+    uri = storage.join(storage.normalize(tmp_path), damaged)
     storage.write_bytes(uri, storage.read_bytes(uri)[:-9])
     assert checkpoints.resume() is None
     assert "damaged" in caplog.text
@@ -294,7 +294,7 @@ def test_damaged_checkpoints_are_not_used(damaged: str, tmp_path: Path, caplog: 
 
 
 def test_only_the_last_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
-    uri = storage.normalise(tmp_path)
+    uri = storage.normalize(tmp_path)
     checkpoints = Checkpoints(uri)
     network = tiny(32, 2)
     network.compile("adam")
@@ -435,7 +435,7 @@ def test_a_constant_learning_rate_stays(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_kernels_decay_but_biases_and_batch_normalisation_do_not(optimizer: str, tmp_path: Path) -> None:
+def test_kernels_decay_but_biases_and_batch_normalization_do_not(optimizer: str, tmp_path: Path) -> None:
     fit = wired(tmp_path, optimizer=optimizer, learning_rate=0.01, schedule="constant", weight_decay=0.5)
     fit._compile(0)
     variables = fit.network.trainable_variables

@@ -100,7 +100,7 @@ def add_run(run_id: str, dag_id: str = TRAINING, state: str = "success", **tasks
 
 def commit(root: str, stage: str, files: Mapping[str, bytes], attempt: str = "first", **content: Any) -> Manifest:
     """Commit an attempt of a stage."""
-    uri = storage.join(storage.normalise(root), "stages", stage, "0a", "attempts", attempt)
+    uri = storage.join(storage.normalize(root), "stages", stage, "0a", "attempts", attempt)
     for path, data in files.items():
         storage.write_bytes(storage.join(uri, path), data)
     manifest = Manifest(
@@ -118,7 +118,7 @@ def write_run(
     root: str, run_id: str, manifests: list[Manifest], flow: str = "training", name: str = "", **content: Any
 ) -> str:
     """Write a run folder that pins attempts, and return its URI."""
-    uri = storage.join(storage.normalise(root), "runs", name or slug(run_id))
+    uri = storage.join(storage.normalize(root), "runs", name or slug(run_id))
     run = {"run_id": run_id, "flow": flow, "config": TrainingConfig().model_dump(mode="json"), "sources": {}}
     storage.write_json(storage.join(uri, "run.json"), {**run, **content})
     for manifest in manifests:

@@ -56,7 +56,7 @@ def make_features(
         miap: Whether the release had MIAP's files, which agree with all labels; without them their columns are NULL.
     """
     faces = faces or {"train": (40, 40), "validation": (12, 12), "test": (10, 10)}
-    uri = storage.join(storage.normalise(root), "stages/featurize/0f/attempts/first")
+    uri = storage.join(storage.normalize(root), "stages/featurize/0f/attempts/first")
     files: list[File] = []
     sums: dict[str, list[int]] = {}
     label_sums: dict[str, dict[str, list[int]]] = {}
@@ -142,13 +142,13 @@ def make_run(root: Path, features: Manifest, database: bool = True, **values: An
         database: Put an empty database of MLflow there, so that none has to be made.
         values: Fields of the configuration.
     """
-    uri = layout.mlflow_database_uri(storage.normalise(root))
+    uri = layout.mlflow_database_uri(storage.normalize(root))
     if database and not storage.exists(uri):
         storage.write_bytes(uri, mlflow_database())
     config = TrainingConfig(
         **{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, "mixing": 0.0, **values}
     )
-    run = Run(storage.normalise(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
+    run = Run(storage.normalize(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
     run.pin(features)
     return run
 

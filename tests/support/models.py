@@ -48,7 +48,7 @@ def make_model(
     from ml.model.description import Description
     from ml.model.write import write_model
 
-    uri = storage.join(storage.normalise(root), f"stages/train/0a/attempts/{name}")
+    uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
     if network is None:
         pixels = keras.Input((size, size, 3), dtype="uint8")
         mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))

@@ -40,7 +40,7 @@ def make_candidate(
         model: Arguments of `make_model`; if empty, there is only a manifest and no network.
     """
     features = make_features(root, FACES)
-    uri = storage.join(storage.normalise(root), "stages/train/0a/attempts", name)
+    uri = storage.join(storage.normalize(root), "stages/train/0a/attempts", name)
     bare = features.model_copy(update={"stage": "train", "uri": uri, "files": [], "metrics": {}})
     trained = make_model(root, name=name, **model) if model else bare
     trained = _write(
@@ -51,7 +51,7 @@ def make_candidate(
         finished=finished,
         metrics=make_record(uri, mlflow).json_values(),
     )
-    uri = storage.join(storage.normalise(root), "stages/evaluate/0e/attempts", name)
+    uri = storage.join(storage.normalize(root), "stages/evaluate/0e/attempts", name)
     evaluated = _write(
         trained,
         stage="evaluate",

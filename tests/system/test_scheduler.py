@@ -186,7 +186,7 @@ def test_the_report_tab_tells_the_run(airflow, done, page, shoot):
 def test_the_reports_links_lead_where_they_say(airflow, done, page):
     report = _report(page, done)
     with page.expect_popup() as opened:
-        report.get_by_role("link", name="Whole report").click()
+        report.get_by_role("link", name="Full report").click()
     whole = opened.value
     whole.get_by_role("heading", name=re.compile("evaluation on the test split")).wait_for()
     assert whole.evaluate("window.origin") == "null"  # its sandbox

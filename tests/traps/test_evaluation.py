@@ -32,7 +32,7 @@ def context(tmp_path):
     run.pin(trained)
     inputs = {"featurize": features, "train": trained}
     made = make_context(run, stage="evaluate")
-    return dataclasses.replace(made, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
+    return dataclasses.replace(made, inputs=inputs, uri=storage.join(storage.normalize(tmp_path), "out"))
 
 
 def test_trap_7_false_positives_and_false_negatives_swapped(monkeypatch):

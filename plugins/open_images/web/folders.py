@@ -77,7 +77,7 @@ def list_runs(root: str) -> dict[str, str]:
     """Return the names of all run folders of all flows, each with a text that changes when the folder changes."""
     return {
         name: "\n".join(f"{path} {stat.state}" for path, stat in sorted(files.items()))
-        for name, files in survey_runs(storage.normalise(root)).items()
+        for name, files in survey_runs(storage.normalize(root)).items()
     }
 
 
@@ -87,7 +87,7 @@ def read_run(root: str, name: str, flow: str = TRAINING) -> RunFolder | None:
     Raises:
         DataError: The folder's `run.json` is damaged.
     """
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     uri = layout.run_uri(root, name)
     record = read_run_record(uri)
     if record is None or record.flow != flow:
