@@ -659,7 +659,7 @@ def test_too_few_faces_are_refused_with_all_counts(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         train_stage.train(make_context(make_run(tmp_path, features, min_faces=5)))
     assert caught.value.message == (
-        "Too few labelled faces to train on: train 30 female, 4 male (needed: 5 each); "
+        "Too few labeled faces to train on: train 30 female, 4 male (needed: 5 each); "
         "validation 3 female, 1 male (needed: 1 each); test 2 female, 0 male (needed: 1 each)."
     )
     for name in ("min_faces", "min_face_size", "digest"):
