@@ -97,7 +97,7 @@ def test_packages_that_overwrite_one_another_are_a_fault(machine, monkeypatch):
     monkeypatch.setattr(python_checks, "installed", versions.get)
     assert "overwrite" in found("packages").found
     monkeypatch.setattr(python_checks, "installed", lambda name: "4.2.0")
-    assert "opencv-python beside" in found("packages").found
+    assert "opencv-python and opencv-python-headless" in found("packages").found
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_packages_that_overwrite_one_another_are_a_fault(machine, monkeypatch):
         ("spark://local%5B2%5D", "ok", "local[2]"),
         (json.dumps({"conn_type": "spark", "host": "yarn"}), "ok", "yarn"),
         (json.dumps({"conn_type": "http", "host": "local[2]"}), "fault", "of type http"),
-        (json.dumps({"conn_type": "spark"}), "fault", "no Spark master"),
+        (json.dumps({"conn_type": "spark"}), "fault", "not a Spark master"),
         ("spark://master:7077", "fault", "'master:7077' as host"),
         (json.dumps({"conn_type": "spark", "host": "spark://127.0.0.1", "port": 9}), "fault", "does not answer"),
         ("{", "fault", "JSONDecodeError"),

@@ -142,7 +142,7 @@ def test_sealing_counts_what_is_there(landing):
     for path, rows in note.rows.items():
         with (folder / path).open(newline="") as file:
             assert rows == sum(1 for _ in csv.reader(file)) - 1
-    with pytest.raises(DataError, match="its name is no date"):
+    with pytest.raises(DataError, match="its name is not a date"):
         note_module.seal(str(landing))
 
 
