@@ -292,7 +292,7 @@ class TrainingConfig(FlowConfig):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f'must be a JSON object such as {{"female": ["Woman"], ...}} ({error})') from error
+            raise ValueError(f'must be a JSON object like {{"female": ["Woman"], ...}} ({error})') from error
 
     @field_validator("labels")
     @classmethod
