@@ -47,7 +47,7 @@ def test_faults_are_all_named_with_their_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pixels", "told"),
+    ("pixels", "expected"),
     [
         (np.ones((2, 32, 32, 3), np.float32), "raw uint8"),
         (np.ones((2, 32, 32, 3), np.uint8), "already scaled"),
@@ -56,8 +56,8 @@ def test_faults_are_all_named_with_their_counts() -> None:
         (np.full((2, 3, 32, 32), 9, np.uint8), "shape"),
     ],
 )
-def test_pixels(pixels: np.ndarray, told: str) -> None:
-    with pytest.raises(PreprocessingError, match=told):
+def test_pixels(pixels: np.ndarray, expected: str) -> None:
+    with pytest.raises(PreprocessingError, match=expected):
         check_pixels(pixels, 32)
 
 

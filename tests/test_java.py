@@ -21,7 +21,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def install(home: Path, version: str, reported_home: Path | None = None) -> Path:
-    """Put a script in the place of `java` that reports the version, and return its home."""
+    """Install a script as `java` that reports the version, and return its home."""
     program = home / "bin" / "java"
     program.parent.mkdir(parents=True)
     lines = [f'openjdk version "{version}" 2025-04-15', "OpenJDK Runtime Environment"]

@@ -33,8 +33,8 @@ class TrainingConfig(FlowConfig):
         "Release",
         "Release folder",
         "Path or URI of a release in the official Open Images layout: annotation CSV files, and photographs as "
-        "{train,validation,test}/<ImageID>.jpg. Or of a landing: a folder of dated deliveries <YYYY-MM-DD>, each such "
-        "a release with a delivery.json.",
+        "{train,validation,test}/<ImageID>.jpg. Or path or URI of a landing: a folder of deliveries <YYYY-MM-DD>, each "
+        "in that layout with a delivery.json.",
         min_length=1,
         examples=["/data/open-images", "s3://bucket/landing"],
     )
@@ -49,7 +49,7 @@ class TrainingConfig(FlowConfig):
         False,
         "Release",
         "Retrain without a new delivery",
-        "Let a scheduled or backfilled run train even if no delivery is dated in its interval. Off: skip its tasks.",
+        "Let a scheduled or backfilled run train even if no delivery is dated in its interval. Off: skip it.",
     )
     photographs: str | None = field(
         None,
@@ -164,7 +164,7 @@ class TrainingConfig(FlowConfig):
         3,
         "Training",
         "Frozen epochs",
-        "Number of first epochs in which only the head of a transfer network is trained.",
+        "Number of epochs at the start in which only the head of a transfer network is trained.",
         ge=0,
         le=100,
     )
@@ -292,7 +292,7 @@ class TrainingConfig(FlowConfig):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f'must be a JSON object such as {{"female": ["Woman"], ...}} ({error})') from error
+            raise ValueError(f'must be a JSON object like {{"female": ["Woman"], ...}} ({error})') from error
 
     @field_validator("labels")
     @classmethod

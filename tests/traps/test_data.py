@@ -84,7 +84,7 @@ def test_trap_4_chips_of_one_image_on_both_sides_of_the_split(spark, prepared, m
     """The split is drawn by chip instead of by image. `featurize` refuses an image on two sides."""
     by_chip = F.when(F.crc32("face_id") % 5 == 0, "test").otherwise("train")
     monkeypatch.setattr(featurize, "split_of", lambda config: by_chip)
-    with pytest.raises(SplitLeakError, match="two sides of the split"):
+    with pytest.raises(SplitLeakError, match="images are in two splits"):
         do(spark, prepared("featurize"), "featurize")
 
 
