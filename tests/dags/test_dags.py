@@ -149,7 +149,7 @@ def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
     from airflow.sdk.exceptions import AirflowSkipException
 
     hook = dag.get_task("model.compare")._pre_execute_hook
-    with pytest.raises(AirflowSkipException, match="no baseline"):
+    with pytest.raises(AirflowSkipException, match="`baseline` is empty"):
         hook({"params": {"baseline": None}})
     hook({"params": {"baseline": "file:///storage/stages/train/0a/attempts/first"}})
 
@@ -236,7 +236,7 @@ def test_the_maintenance_dag_lists_weekly_and_removes_only_where_asked(maintenan
     assert maintenance.max_active_runs == 1
     assert maintenance.params["remove"] is False
     hook = maintenance.get_task("remove")._pre_execute_hook
-    with pytest.raises(AirflowSkipException, match="dry run"):
+    with pytest.raises(AirflowSkipException, match="Dry run"):
         hook({"params": {"remove": False}})
     hook({"params": {"remove": True}})
 
@@ -395,7 +395,7 @@ def test_the_promotion_form_is_that_of_its_parameters_and_the_deployments(promot
 
 @pytest.fixture
 def approval(promotion):
-    """Execute the task `approve`, told what the gate says; the question that it puts is kept in `asked`."""
+    """Execute the task `approve` with the gate's verdict; `asked` receives its question."""
     from airflow.providers.standard.operators import hitl
 
     asked = []
@@ -443,7 +443,7 @@ def test_the_question_links_the_reports_where_the_routes_hand_them_out(approval,
 
 @pytest.mark.parametrize(
     ("verdict", "mode", "told"),
-    [({"passed": True}, "automatic", "automatic"), ({"passed": False}, "approve", "gate has refused")],
+    [({"passed": True}, "automatic", "automatic"), ({"passed": False}, "approve", "gate refused")],
 )
 def test_nobody_is_asked_in_automatic_mode_or_about_what_the_gate_refuses(approval, verdict, mode, told):
     from airflow.sdk.exceptions import AirflowSkipException
@@ -473,13 +473,13 @@ def test_an_approval_that_was_only_marked_promotes_nothing(promotion, monkeypatc
         assert promote(**arguments)["champion"] == {"number": 2}
         assert moved == ["by mode automatic, run run"]
     else:
-        with pytest.raises(AirflowFailException, match="Nobody has answered"):
+        with pytest.raises(AirflowFailException, match="There is no answer"):
             promote(**arguments)
         assert moved == []
 
 
 def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(promotion, monkeypatch):
-    """While a run waits for its answer, candidates gather; the next run is handed the first of them alone."""
+    """While a run waits for its answer, candidates accumulate; Airflow passes only the first to the next run."""
     from ml.promotion import run as promotion_run
     from open_images.assets import CANDIDATE
 
@@ -672,7 +672,7 @@ def test_a_missing_connection_is_named(operator, monkeypatch):
         raise AirflowNotFoundException(conn_id)
 
     monkeypatch.setattr(BaseHook, "get_connection", missing)
-    with pytest.raises(AirflowFailException, match="no connection 'spark_default'"):
+    with pytest.raises(AirflowFailException, match="The connection 'spark_default' does not exist"):
         operator.task.execute({})
 
 

@@ -1,4 +1,4 @@
-"""Whoever the deployment names is told of a run's end, and no fault of theirs reaches the run."""
+"""Notifications reach the receiver that the deployment names, and their errors never affect the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ml.errors import ConfigurationError
 
 
 class Listener(HTTPServer):
-    """Keeps what is posted to it, and answers with `status`."""
+    """Keeps what is posted to it, and responds with `status`."""
 
     def __init__(self):
         self.posted: list[tuple[str, dict]] = []

@@ -1,4 +1,4 @@
-"""The web routes: who may use them, what they answer, and that nothing else is handed out."""
+"""The web routes: permissions, responses, and that they serve nothing else."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Tests of `ml.tracking.training_run`: what MLflow holds of a training, however it went, and of its evaluation."""
+"""Tests of `ml.tracking.training_run`: the record in MLflow of a training, however it ends, and of its evaluation."""
 
 from __future__ import annotations
 
@@ -355,7 +355,7 @@ def test_two_trainings_at_once_make_one_database_and_are_both_recorded(features:
         for name in ("one", "two")
     ]
     told, said = zip(*(child.communicate() for child in children), strict=True)
-    assert said == ("", "")  # nor does MLflow tell of what it does
+    assert said == ("", "")  # MLflow prints nothing either
     assert [child.returncode for child in children] == [0, 0]
     client = MlflowClient(experiments.tracking_uri(str(tmp_path)))
     for run_id in told:
