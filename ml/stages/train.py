@@ -149,8 +149,8 @@ def _write(
     tracked.log_file("curves.png", curves)
     tracked.log_model(network, description)
     log.info(
-        "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces (always "
-        "predicting the larger label: %.4f)",
+        "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces "
+        "(always predicting the larger label: %.4f)",
         *(description.best_epoch, len(history), temperature, threshold, scores.loss, scores.accuracy),
         *(validation.rows, scores.majority),
     )
