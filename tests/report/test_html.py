@@ -93,7 +93,7 @@ def test_the_numbers_stand_beside_their_intervals_faces_and_images(context):
     metrics = measured(60, 20)
     page = text_of(render(context, metrics))
     recall = metrics.by_label["female"].recall
-    assert f"recall (of those annotated so) 75.0% {recall.low:.1%} to {recall.high:.1%} 40 40" in page
+    assert f"recall (among those annotated with it) 75.0% {recall.low:.1%} to {recall.high:.1%} 40 40" in page
     worst = metrics.slices.worst
     assert f"The worst slice of at least 50 faces is {worst.title}: {worst.name}" in page
     assert "xclick 53 53" in page
