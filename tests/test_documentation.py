@@ -12,6 +12,7 @@ from ml.config.forms import markdown_table
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
+from ml.flow.table import ALL_STAGES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -108,6 +109,20 @@ def test_the_architecture_page_has_every_package_of_ml():
     picture, table = (DOCS / "architecture.md").read_text().split("## The packages of `ml`")[1].split("| package |")
     assert packages <= set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
     assert packages <= set(re.findall(r"\w+", picture))
+
+
+def test_the_architecture_page_lists_the_modules_of_each_package():
+    table = (DOCS / "architecture.md").read_text().split("| package |")[1]
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| (.*) \|$", table, re.MULTILINE))
+    for package, listed in rows.items():
+        folder = ROOT / "ml" / package
+        files = {file.relative_to(folder).with_suffix("") for file in folder.rglob("*.py") if file.stem != "__init__"}
+        assert re.findall(r"`([\w/]+)`", listed) == sorted(map(str, files)), package
+
+
+def test_the_architecture_page_has_every_stage_in_order():
+    table = (DOCS / "architecture.md").read_text().split("| stage |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(ALL_STAGES)
 
 
 def test_the_glossary_has_the_words_of_the_project_in_order():
