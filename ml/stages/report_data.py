@@ -11,7 +11,6 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.record import FeaturesRecord
 from ml.flow.records import Credit, Exploration
-from ml.flow.table import STAGES
 from ml.metrics.estimate import Proportion, proportion
 from ml.metrics.records import EvaluationMetrics
 from ml.model.record import TrainingRecord, ValidationScores
@@ -38,7 +37,7 @@ def report_data(
     run, inputs = context.run, context.inputs
     config = TrainingConfig(**run.parameters)  # all of it, because the pages show every parameter
     dated = [delivery.name for delivery in run.deliveries if delivery.date]
-    done = [inputs[name] for name in STAGES if name in inputs]
+    done = list(inputs.values())
     this = StageTime(name="evaluate", attempt=context.uri.rpartition("/")[2])
     return ReportData(
         run_id=run.run_id,

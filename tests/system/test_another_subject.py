@@ -18,6 +18,7 @@ from ml.stages.compare import compare
 from ml.stages.evaluate import evaluate
 from ml.stages.train import train
 from ml.workflow.execution import run_stage
+from ml.workflow.folder import read_run_record
 from ml.workflow.opening import open_run
 from support.airflow_root import SMALL
 from support.airflow_web import airflow_database
@@ -55,7 +56,9 @@ def pages(root, run):
     from open_images.web.models import registered_models
     from open_images.web.report import report
 
-    folder = RunFolder(root, run.slug, storage.read_json(storage.join(run.uri, "run.json")))
+    record = read_run_record(run.uri)
+    assert record
+    folder = RunFolder(root, run.slug, record)
     return {
         "run": report(AirflowRun(run.run_id, "success", "manual", ""), folder),
         "models": registered_models(load_deployment(), lambda _: True),
@@ -77,7 +80,7 @@ def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, m
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", savefig)
     first = trained(spark, root, "first", release_copy)
-    promotion = open_promotion(root, "promotion", {})
+    promotion = open_promotion(root, "promotion", {}, load_deployment())
     verdict = gate(promotion.run)
     trained(spark, root, "second", release_copy, seed=2, baseline=first.pinned("train").uri)
 
