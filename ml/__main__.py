@@ -85,7 +85,7 @@ def _add_command(stage: Stage) -> None:
 
 
 for _stage in STAGES.values():
-    if _stage.engine == "process":
+    if _stage.body:
         _add_command(_stage)
 
 

@@ -1,6 +1,6 @@
 """The columns that travel with a face: one table, from which every stage derives its schemas and the slices.
 
-To report a model's metrics by another column, add a row with a `Slice`, and compute the column in the stage that its
+To report a model's metrics by another column, add a row with a `Slicing`, and compute the column in the stage that its
 `Origin` names. Raise the version of every stage whose output gets the column.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from ml.features.slicing import Slice, by_flag, by_range
+from ml.features.slicing import Slicing, by_flag, by_range
 from ml.release.miap import AGES
 
 FACE_EDGES = (48.0, 64.0, 96.0, 160.0)  # pixels; training refuses faces below min_face_size, 32 by default
@@ -46,13 +46,13 @@ class Column:
         name: The name, the same in every table.
         spark: The type in Spark's DDL.
         origin: The stage that gives the column its value.
-        slice: How to split the faces by the column, if metrics are reported by it.
+        slicing: How to split the faces by the column, if metrics are reported by it.
     """
 
     name: str
     spark: str
     origin: Origin
-    slice: Slice | None = None
+    slicing: Slicing | None = None
 
     @property
     def arrow(self) -> pa.DataType:
@@ -61,21 +61,23 @@ class Column:
 
 
 # This order defines the table `chips` and the digest of faces in the key of the chips, so it must not change.
-TRAVELING = (
+FACE_COLUMNS = (
     Column("face_id", "string", Origin.FACE),
     Column("image_id", "string", Origin.IMAGE),
     Column("subset", "string", Origin.IMAGE),
-    Column("rotation", "int", Origin.IMAGE, Slice("Rotation of the photograph", lambda turn: f"{int(turn)}°", rank=6)),
+    Column(
+        "rotation", "int", Origin.IMAGE, Slicing("Rotation of the photograph", lambda turn: f"{int(turn)}°", rank=6)
+    ),
     Column("x_min", "double", Origin.BOX),
     Column("x_max", "double", Origin.BOX),
     Column("y_min", "double", Origin.BOX),
     Column("y_max", "double", Origin.BOX),
     Column("label", "string", Origin.FACE),
-    Column("source", "string", Origin.FACE, Slice("Source of the box", rank=5)),
+    Column("source", "string", Origin.FACE, Slicing("Source of the box", rank=5)),
     Column("is_occluded", "tinyint", Origin.FACE, by_flag("Occlusion", "occluded", rank=3)),
     Column("is_truncated", "tinyint", Origin.FACE, by_flag("Truncation", "truncated", rank=4)),
     Column("miap_label", "string", Origin.FACE),
-    Column("age_presentation", "string", Origin.FACE, Slice("Age presentation (MIAP)", order=AGES, rank=1)),
+    Column("age_presentation", "string", Origin.FACE, Slicing("Age presentation (MIAP)", order=AGES, rank=1)),
     Column(
         "face_px",
         "double",
@@ -96,7 +98,7 @@ _FEATURES_FIRST = ("face_id", "image_id", "label", "rotation", "face_px", "is_oc
 
 def of_origin(*origins: Origin) -> tuple[Column, ...]:
     """Return the columns with one of the origins, in the table's order."""
-    return tuple(column for column in TRAVELING if column.origin in origins)
+    return tuple(column for column in FACE_COLUMNS if column.origin in origins)
 
 
 def names(columns: Iterable[Column]) -> tuple[str, ...]:
@@ -115,15 +117,15 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
 
 
 def _in_features() -> tuple[Column, ...]:
-    kept = [column for column in TRAVELING if column.origin is not Origin.BOX and column.name != "subset"]
+    kept = [column for column in FACE_COLUMNS if column.origin is not Origin.BOX and column.name != "subset"]
     ranks = {name: rank for rank, name in enumerate(_FEATURES_FIRST)}
     ordered = sorted(kept, key=lambda column: ranks.get(column.name, len(ranks)))
     return tuple(LABEL_INDEX if column.name == LABEL_INDEX.name else column for column in ordered)
 
 
-def _slices() -> dict[str, Slice]:
-    slices = {column.name: column.slice for column in TRAVELING if column.slice}
-    return dict(sorted(slices.items(), key=lambda item: item[1].rank))
+def _slicings() -> dict[str, Slicing]:
+    slicings = {column.name: column.slicing for column in FACE_COLUMNS if column.slicing}
+    return dict(sorted(slicings.items(), key=lambda item: item[1].rank))
 
 
 IDS = ("face_id", "image_id")
@@ -134,5 +136,5 @@ ASKED = names(of_origin(Origin.IMAGE, Origin.BOX, Origin.FACE))
 CARRIED = of_origin(Origin.FACE)
 CHIPS = of_origin(Origin.IMAGE, Origin.FACE, Origin.CHIP)  # the table `chips`, without the encoded chips
 FEATURES = _in_features()  # the table `features`, without split and pixels
-SLICES = _slices()  # the slices by column name, in the order of the report
-EVALUATED = (*SLICES, MIAP_LABEL)  # the columns that evaluation reads besides label and pixels
+SLICINGS = _slicings()  # by column name, in the order of the report
+EVALUATED = (*SLICINGS, MIAP_LABEL)  # the columns that evaluation reads besides label and pixels

@@ -1,4 +1,7 @@
-"""How to split faces by the values of a column into the slices for which metrics are reported."""
+"""How to split faces by the values of a column into the slices for which metrics are reported.
+
+To add a slicing, add it to its column's row in `ml.features.columns`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ LAST = 1_000
 
 
 @dataclass(frozen=True)
-class Slice:
+class Slicing:
     """A way to split faces by the values of a column.
 
     Attributes:
@@ -29,13 +32,13 @@ class Slice:
     rank: int = LAST
 
 
-def by_flag(title: str, set_: str, rank: int = LAST) -> Slice:
+def by_flag(title: str, set_: str, rank: int = LAST) -> Slicing:
     """Split by an Open Images flag: 1, 0 or -1 (unknown)."""
     names = {1: set_, 0: f"not {set_}", -1: "unknown"}
-    return Slice(title, lambda value: names[int(value)], tuple(names.values()), rank)
+    return Slicing(title, lambda value: names[int(value)], tuple(names.values()), rank)
 
 
-def by_range(title: str, edges: Sequence[float], text: Callable[[float], str], unit: str, rank: int = LAST) -> Slice:
+def by_range(title: str, edges: Sequence[float], text: Callable[[float], str], unit: str, rank: int = LAST) -> Slicing:
     """Split numbers into ranges.
 
     Args:
@@ -43,11 +46,11 @@ def by_range(title: str, edges: Sequence[float], text: Callable[[float], str], u
         edges: The ascending edges between ranges; an edge belongs to the range above it.
         text: Formats an edge without its unit.
         unit: The unit, written after the edges.
-        rank: See `Slice`.
+        rank: See `Slicing`.
     """
     names = (
         f"below {text(edges[0])}{unit}",
         *(f"{text(low)} to {text(high)}{unit}" for low, high in itertools.pairwise(edges)),
         f"{text(edges[-1])}{unit} and more",
     )
-    return Slice(title, lambda value: names[int(np.searchsorted(edges, value, side="right"))], names, rank)
+    return Slicing(title, lambda value: names[int(np.searchsorted(edges, value, side="right"))], names, rank)

@@ -21,8 +21,8 @@ def check_rows(*rows: Stage) -> dict[str, Stage]:
     for stage in rows:
         if unknown := {*stage.inputs, *stage.reads} - set(stages):
             raise ValueError(f"Stage {stage.name} reads {', '.join(sorted(unknown))}, which no row above it defines.")
-        if (stage.engine == "process") != bool(stage.body):
-            raise ValueError(f"Stage {stage.name} must have a body if it runs in a process, and none on Spark.")
+        if (stage.engine == "spark") == bool(stage.body):
+            raise ValueError(f"Stage {stage.name} must have a body unless it runs on Spark, where its job is a file.")
         stages[stage.name] = stage
     return stages
 

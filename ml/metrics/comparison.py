@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import binomtest
 
-from ml.features.columns import SLICES
+from ml.features.columns import SLICINGS
 from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import face_log_losses
@@ -104,7 +104,7 @@ def measure(model: TestPredictions, baseline: TestPredictions) -> Comparison:
         for number, loss in enumerate(losses, 1)
     ]
     gained = right["model"].astype(np.int64) - right["baseline"]
-    columns = {name: values for name, values in model.columns.items() if name in SLICES}
+    columns = {name: values for name, values in model.columns.items() if name in SLICINGS}
     overall, slices = slice_differences(columns, right, bootstrap)
     won, lost = int((gained == 1).sum()), int((gained == -1).sum())
     return Comparison(

@@ -1,4 +1,7 @@
-"""Accuracy and recall on slices of the test faces: where the model fails."""
+"""Accuracy and recall on slices of the test faces: where the model fails.
+
+The slicings themselves are rows of the table in `ml.features.columns`.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from fairlearn.metrics import MetricFrame, count
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score
 
-from ml.features.columns import SLICES
-from ml.features.slicing import Slice
+from ml.features.columns import SLICINGS
+from ml.features.slicing import Slicing
 from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.estimate import Bounded, Estimate, difference
@@ -128,7 +131,7 @@ class SlicingDifferences(Record):
     slices: list[SliceDifference]
 
 
-def slice_names(part: Slice, values: NDArray[Any]) -> NDArray[np.object_]:
+def slice_names(part: Slicing, values: NDArray[Any]) -> NDArray[np.object_]:
     """Return the name of each face's slice, shape (n,), None where the value is NULL."""
     return np.array([None if pd.isna(value) else part.name(value) for value in values], dtype=object)
 
@@ -138,7 +141,7 @@ def _present(
 ) -> tuple[list[tuple[str, NDArray[np.object_], list[str]]], list[str]]:
     """Return each column that has values, with `slice_names` and the ordered names; and the titles of the others."""
     present, left_out = [], []
-    for column, part in SLICES.items():
+    for column, part in SLICINGS.items():
         names = slice_names(part, columns.get(column, np.zeros(0)))
         found = {name for name in names if name is not None}
         if found:
@@ -167,7 +170,7 @@ def slice_metrics(
         labels: The labels by index.
         truth: Annotated label index of each face, shape (n,).
         predicted: Predicted label index of each face, shape (n,).
-        columns: Columns of the features by name, shape (n,) each; columns in `SLICES` may be missing.
+        columns: Columns of the features by name, shape (n,) each; columns in `SLICINGS` may be missing.
         bootstrap: Resamples the faces' images.
     """
     right = predicted == truth
@@ -184,7 +187,7 @@ def slice_metrics(
         by.append(
             SlicingMetrics(
                 column=column,
-                title=SLICES[column].title,
+                title=SLICINGS[column].title,
                 without_value=int(pd.isna(names).sum()),
                 accuracy_gap=_accuracy_gap(truth, predicted, names, slices, accuracy_draws),
                 slices=slices,
@@ -264,7 +267,7 @@ def slice_differences(
     overall = next(differences)
     return overall, [
         SlicingDifferences(
-            title=SLICES[column].title,
+            title=SLICINGS[column].title,
             slices=[
                 SliceDifference(
                     name=name,

@@ -23,6 +23,7 @@ from ml.training.muon import Muon
 
 log = logging.getLogger(__name__)
 
+OPTIMIZERS = {"muon": Muon, "adamw": keras.optimizers.AdamW}  # the choices of the parameter `optimizer`
 WARMUP_SHARE = 0.05  # of all steps, because batch statistics and Adam's moments are poor estimates at first
 LAST_RATE = 0.01  # of the peak learning rate, at the end of a half cosine
 # Training on chips of 64 pixels is 2.4 times as fast as on chips of 96. The last epochs use full-size chips, the size
@@ -105,8 +106,7 @@ class Fit:
                 warmup_target=peak,
                 warmup_steps=warmup,
             )
-        kinds = {"muon": Muon, "adamw": keras.optimizers.AdamW}
-        optimizer = kinds[config.optimizer](rate, weight_decay=config.weight_decay)
+        optimizer = OPTIMIZERS[config.optimizer](rate, weight_decay=config.weight_decay)
         # Weight decay does not help biases and batch normalization.
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self.network.compile(

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from ml.features import columns
-from ml.features.columns import SLICES, TRAVELING, Column, Origin, arrow_schema, ddl, names
+from ml.features.columns import FACE_COLUMNS, SLICINGS, Column, Origin, arrow_schema, ddl, names
 from ml.features.record import FeaturesRecord
 from ml.features.spec import ChipSpec
 from ml.flow.records import ChipsRecord
@@ -58,7 +58,7 @@ def test_the_table_of_features():
 
 
 def test_the_order_of_the_slices_is_that_of_the_report():
-    assert ", ".join(SLICES) == "age_presentation, face_px, is_occluded, is_truncated, source, rotation, brightness"
+    assert ", ".join(SLICINGS) == "age_presentation, face_px, is_occluded, is_truncated, source, rotation, brightness"
 
 
 def test_slices_read_columns_that_features_have():
@@ -66,10 +66,10 @@ def test_slices_read_columns_that_features_have():
 
 
 def test_each_column_has_an_arrow_type_and_what_chip_measures_is_an_attribute():
-    assert len(set(names(TRAVELING))) == len(TRAVELING)
-    assert all(isinstance(column.arrow, pa.DataType) for column in TRAVELING)
-    assert {column.name for column in TRAVELING if column.origin is Origin.CHIP} <= set(chip.Cut.__annotations__)
-    assert {column.name for column in TRAVELING if column.origin is Origin.IMAGE} <= set(chip.Image.__annotations__)
+    assert len(set(names(FACE_COLUMNS))) == len(FACE_COLUMNS)
+    assert all(isinstance(column.arrow, pa.DataType) for column in FACE_COLUMNS)
+    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.CHIP} <= set(chip.Cut.__annotations__)
+    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.IMAGE} <= set(chip.Image.__annotations__)
 
 
 def test_a_type_without_counterpart_in_arrow_is_not_guessed():
@@ -78,7 +78,7 @@ def test_a_type_without_counterpart_in_arrow_is_not_guessed():
 
 
 def test_edges_belong_to_the_range_above_them():
-    assert slice_names(SLICES["face_px"], [47.9, 48.0]).tolist() == ["below 48 px", "48 to 64 px"]
+    assert slice_names(SLICINGS["face_px"], [47.9, 48.0]).tolist() == ["below 48 px", "48 to 64 px"]
 
 
 def test_the_manifest_of_features_is_written_as_it_is_read():

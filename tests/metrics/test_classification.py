@@ -160,7 +160,7 @@ def test_no_faces_are_a_data_error():
 
 @pytest.mark.parametrize("value", [np.nan, 1.2, -0.1])
 def test_what_is_no_probability_is_a_data_error(value):
-    with pytest.raises(DataError, match="no probabilities"):
+    with pytest.raises(DataError, match="values outside 0 to 1"):
         check_answers(np.array([0]), np.array([[0.5, value]]))
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from ml.features.columns import EVALUATED, SLICES
+from ml.features.columns import EVALUATED, SLICINGS
 from ml.features.reader import present_columns, split_table
 from ml.flow.records import Agreement
 from ml.metrics.agreement import miap_metrics
@@ -36,7 +36,7 @@ def measure(truth, predicted, **columns):
     ],
 )
 def test_each_value_has_its_slice_and_null_none(column, values, names):
-    assert slice_names(SLICES[column], np.array(values)).tolist() == names
+    assert slice_names(SLICINGS[column], np.array(values)).tolist() == names
 
 
 def test_counts_and_shares_are_those_of_the_slice():
@@ -84,7 +84,7 @@ def test_absent_and_empty_columns_are_left_out_by_name():
     found = measure(truth, truth, age_presentation=np.array([None, None]), source=np.array(["xclick", None]))
     assert [part.column for part in found.by] == ["source"]
     assert found.by[0].without_value == 1
-    assert len(found.left_out) == len(SLICES) - 1
+    assert len(found.left_out) == len(SLICINGS) - 1
     assert "Age presentation (MIAP)" in found.left_out
     assert found.worst is None
 

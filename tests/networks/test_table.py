@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from ml import storage
-from ml.config.training import BACKBONES
+from ml.config.training import BACKBONES, NETWORK_NAMES
 from ml.errors import ConfigurationError, ResourceError
 from ml.features.augmentation import augment, mix
 from ml.model.keras_file import load_network, network_bytes
@@ -211,3 +211,7 @@ def test_weights_that_cannot_be_had_are_named_with_what_to_do(tmp_path, monkeypa
     monkeypatch.setattr("keras.src.applications.mobilenet_v2.file_utils.get_file", offline)
     with pytest.raises(ResourceError, match=r"cannot be downloaded: no route.*backbone_weights"):
         build_network("transfer:MobileNetV2", 32, 2)
+
+
+def test_the_parameter_offers_the_networks_of_the_table():
+    assert {name.partition(":")[0] for name in NETWORK_NAMES} == set(NETWORKS)

@@ -213,10 +213,10 @@ def test_good_photographs_are_written_although_others_fail_and_each_failure_is_n
     told = {row["photograph"]: row["status"] for row in read_csv(tmp_path / "out")}
     assert told == {str(path): "unreadable" for path in photos} | {str(photo): "classified", str(plain): "no face"}
     for path, words in (
-        (text, "is no photograph"),
+        (text, "is not a readable photograph"),
         (tmp_path / "missing.jpg", "there is no such file"),
-        (empty, "is no photograph"),
-        (cut, "is no photograph"),
+        (empty, "is not a readable photograph"),
+        (cut, "is not a readable photograph"),
         (nothing, "holds no JPEG or PNG file"),
     ):
         assert f"{path}: {words}" in message
@@ -293,7 +293,9 @@ def test_names_that_are_no_utf_8_are_escaped_in_all_that_is_written(photo, model
         predict_photos(
             [folder.parent / "hopper.jpg", folder], tmp_path / "out", model, "unused", 0.75, TrainingConfig()
         )
-    assert rf"1 of 3 photographs could not be used: {shown}/cass\xe9.jpg: is no photograph" in str(caught.value)
+    assert rf"1 of 3 photographs could not be used: {shown}/cass\xe9.jpg: is not a readable photograph" in str(
+        caught.value
+    )
     assert rf"{shown}/Andr\xe9.jpg: female" in capsys.readouterr().out
     told = {row["photograph"]: (row["status"], row["annotated"]) for row in read_csv(tmp_path / "out")}
     assert told == {

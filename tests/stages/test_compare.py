@@ -103,7 +103,7 @@ def test_features_that_number_the_labels_otherwise_are_refused(compared):
 def test_without_a_baseline_there_is_nothing_to_compare(compared):
     _, context = compared()
     context = dataclasses.replace(context, config=TrainingConfig(baseline=None))
-    with pytest.raises(ConfigurationError, match="nothing to compare"):
+    with pytest.raises(ConfigurationError, match="No baseline is set"):
         compare(context)
 
 

@@ -210,7 +210,7 @@ def test_another_models_file_is_found(trained: Manifest, tmp_path: Path) -> None
 
 
 def test_a_damaged_models_file_is_refused(trained: Manifest, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no model that can be loaded"):
+    with pytest.raises(DataError, match="cannot be loaded"):
         Classifier.load(altered(trained, tmp_path, "model.keras", b"PK none"))
 
 
@@ -327,7 +327,7 @@ def test_a_disk_that_fills_up_is_named_and_not_retried(tmp_path: Path, monkeypat
     monkeypatch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
     monkeypatch.setattr(storage, "write_bytes", full)
     run = make_run(tmp_path, make_features(tmp_path))
-    with pytest.raises(ResourceError, match=r"No space left.*best-0001\.npz.*Free some space"):
+    with pytest.raises(ResourceError, match=r"No space left.*best-0001\.npz.*Free space"):
         run_stage(run, STAGES["train"], train_stage.train)
 
 

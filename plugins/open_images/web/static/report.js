@@ -159,6 +159,7 @@ function Metrics({ evaluation }) {
     ["recall gap, in points", evaluation.recall_gap, points],
     ["area under the ROC curve", evaluation.auc, fixed],
     ["log loss (0.693 for a coin toss)", evaluation.log_loss, fixed],
+    ["Brier score (0.25 for a coin toss)", evaluation.brier, fixed],
     ["expected calibration error", evaluation.ece, fixed],
     ["coverage when unsure faces are 'unknown'", evaluation.abstention?.coverage],
     ["accuracy on the others", evaluation.abstention?.accuracy],
