@@ -1,14 +1,14 @@
-# One image for every service of docker-compose.yaml: Airflow, Spark's master and workers.
-# Debian 12 by name, as the one after it has no openjdk-17.
+# One image for Airflow, Spark and MLflow in docker-compose.yaml.
+# Debian 12 is named because Debian 13 has no openjdk-17.
 FROM python:3.12-slim-bookworm
 
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends openjdk-17-jre-headless procps tini \
     && rm -rf /var/lib/apt/lists/* \
-    # One path to Java on every processor architecture.
+    # The same path to Java on every processor architecture.
     && ln -s "$(dirname "$(dirname "$(readlink -f /usr/bin/java)")")" /opt/java
 
-# The same uv as in scripts/setup.py.
+# The same version of uv as in scripts/setup.py.
 RUN pip install --no-cache-dir uv==0.13.9
 
 WORKDIR /opt/open-images-faces
@@ -17,7 +17,7 @@ ENV UV_PROJECT_ENVIRONMENT=/opt/venv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
 
-# What changes seldom comes first: the packages of the lock file, and PostgreSQL's drivers for Airflow's database.
+# Layers that rarely change come first: the locked packages, and PostgreSQL's drivers for Airflow's database.
 COPY pyproject.toml uv.lock README.md ./
 RUN uv sync --frozen --no-cache --no-dev --group postgres --no-install-project
 
@@ -41,12 +41,12 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False \
     OPEN_IMAGES_CONFIG=/opt/open-images-faces/docker/deployment.yaml
 
-# Fresh volumes take over the owner of the folders that they are mounted on.
+# New volumes inherit the owner of the folder that they are mounted on.
 RUN useradd --uid 50000 --create-home airflow \
     && mkdir -p /opt/airflow /data/storage /data/open-images \
     && chown airflow:airflow /opt/airflow /data/storage
 USER airflow
 
-# Passes signals on, and reaps what a Spark job leaves behind.
+# tini forwards signals and reaps orphaned processes of Spark jobs.
 ENTRYPOINT ["tini", "--"]
 CMD ["airflow", "version"]

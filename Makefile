@@ -1,42 +1,42 @@
-# What a person does with this project. `make` alone lists it.
+# The commands of this project. `make` without a target lists them.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-# Recipes name the project's folder, so that they run from any folder: make -f elsewhere/Makefile demo
+# Recipes use the project's folder, so that they work from any folder: make -f elsewhere/Makefile demo
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
 .PHONY: help setup demo up down mlflow doctor test test-all lint docs bench
 
-help: ## List what can be made
+help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
 
-# Each candidate is executed, not just looked up: a pyenv shim may be on PATH and stand for no Python at all.
-setup: ## Make the environment in .venv (a moment, once it is made)
+# Each candidate is executed, not only looked up: a pyenv shim on PATH may have no Python behind it.
+setup: ## Create the environment in .venv (instant if it is up to date)
 	@for python in "$(PYTHON)" python3 python3.12 python3.11 python; do \
 		if [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
 			>/dev/null 2>&1; then exec "$$python" "$(ROOT)/scripts/setup.py"; fi; \
 	done; \
 	echo "setup: no Python 3.11 or 3.12 was found as python3, python3.12, python3.11 or python." >&2; \
-	echo "Install one, or name it: make PYTHON=/folder/of/it/bin/python3.12" >&2; \
+	echo "Install one, or name it: make PYTHON=/path/to/bin/python3.12" >&2; \
 	exit 1
 
-demo: setup ## Run the whole workflow on a small release (RELEASE=<folder> for another, ARGS= for options)
+demo: setup ## Run the whole workflow on a small release (RELEASE=<folder> for another one, ARGS= for options)
 	@$(PY) "$(ROOT)/scripts/demo.py" $(if $(RELEASE),--release '$(subst ','\'',$(RELEASE))') $(ARGS)
 
-up: setup ## Start Airflow on this machine (PORT=<number> for another port than 8080)
+up: setup ## Start Airflow on this machine (PORT=<number> for a port other than 8080)
 	@$(if $(PORT),PORT='$(PORT)') $(PY) "$(ROOT)/scripts/local_airflow.py" up
 
-down: ## Stop the Airflow that `make up` started, and every task of it
-	@if [ -x $(PY) ]; then $(PY) "$(ROOT)/scripts/local_airflow.py" down; else echo "No Airflow of this project runs."; fi
+down: ## Stop the Airflow that `make up` started, with all its tasks
+	@if [ -x $(PY) ]; then $(PY) "$(ROOT)/scripts/local_airflow.py" down; else echo "No Airflow of this project is running."; fi
 
-mlflow: setup ## Show the experiments in MLflow's pages (PORT=<number> for another port than 5000)
+mlflow: setup ## Show the experiments in MLflow (PORT=<number> for a port other than 5000)
 	@$(if $(PORT),PORT='$(PORT)') exec $(PY) "$(ROOT)/scripts/mlflow_pages.py"
 
-doctor: setup ## Look at what this machine needs for it all, and say what to do (ARGS=--full looks longer)
+doctor: setup ## Check this machine and say what to fix (ARGS=--full checks more)
 	@cd "$(ROOT)" && eval "$$($(PY) scripts/local_airflow.py env)"; $(PY) -m ml doctor $(ARGS)
 
-test: setup ## Run the tests that need nothing more (minutes)
+test: setup ## Run the tests that need nothing else (takes minutes)
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow" $(ARGS)
 
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
@@ -46,8 +46,8 @@ test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (i
 lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
 
-docs: setup ## Build the documentation site into var/site, and check its pages and links
-	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is var/site/index.html"
+docs: setup ## Build the documentation site in var/site, and check its pages and links
+	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"
 
-bench: setup ## Measure (BENCH=learning, training, prediction, parse or backfill in place of the Spark stages)
+bench: setup ## Benchmark the Spark stages (BENCH=learning, training, prediction, parse or backfill instead)
 	@$(PY) "$(ROOT)/benchmarks/$(or $(BENCH),run).py" $(ARGS)

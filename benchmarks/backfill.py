@@ -1,13 +1,13 @@
-"""Backfill five monthly deliveries of real faces under a real scheduler: forwards, again, and backwards from empty.
+"""Backfill five monthly deliveries of real faces with a real scheduler: forwards, again, and backwards from scratch.
 
     python benchmarks/backfill.py [--scenes 400] [--epochs 8]
 
-Prints what each month's model was trained on and how it did, how long each backfill took, and whether the features of
-each month are the same rows in whatever order the months came. Ends with 1 where they are not, where a delivery was
-extracted or chipped more than once, or where the second backfill did any work.
+Prints the data and accuracy of each month's model, the time of each backfill, and whether the features of each month
+have the same rows in either order of the months. Exits with 1 if they differ, if a delivery was extracted or chipped
+more than once, or if the second backfill did any work.
 
-Needs the optional folder of test data `../shared/realfaces`, and is skipped, saying so, without it. Prints Markdown
-for `benchmarks/README.md`.
+Needs the optional folder of test data `../shared/realfaces`, and skips the benchmark with a message without it. Prints
+Markdown for `benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MONTHS = tuple(f"2020-{month:02d}" for month in range(1, 6))
 
 
 def main() -> int:
-    """Run the backfills and print what they gave."""
+    """Run the backfills and print their results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=400, help="of each delivery")
+    parser.add_argument("--scenes", type=int, default=400, help="scenes in each delivery")
     parser.add_argument("--epochs", type=int, default=8)
     arguments = parser.parse_args()
     if not REALFACES.exists():
-        print(f"backfill: skipped, for there is no {REALFACES}")
+        print(f"backfill: skipped, because {REALFACES} does not exist")
         return 0
     print(
         f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n"
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def deliver(folder: Path, part: int, scenes: int) -> None:
-    """Build a delivery of faces that no other one holds, and seal it."""
+    """Build a delivery of faces that no other delivery has, and seal it."""
     from ml.release import note as note_module
 
     command = [sys.executable, str(REALFACES / "build_release.py"), str(folder), "--part", f"{part}/5"]
@@ -66,10 +66,10 @@ def deliver(folder: Path, part: int, scenes: int) -> None:
 def backfill(
     root: Path, landing: Path, epochs: int, *options: str, again: bool = False
 ) -> tuple[dict[str, str], list[str]]:
-    """Backfill all months on a root of its own; print a row a month.
+    """Backfill all months in a new root; print a row for each month.
 
     Returns:
-        A digest of each month's features, and what was not as it must be.
+        A digest of each month's features, and the faults found.
     """
     import yaml
 
@@ -93,13 +93,13 @@ def backfill(
             if runs[month]["state"] != "success":
                 faults.append(f"{month}: {runs[month]['state']}, {airflow.states(run_id)}")
                 continue
-            run, told = airflow.run(run_id), airflow.pushed(run_id, "evaluate")
+            run, metrics = airflow.run(run_id), airflow.pushed(run_id, "evaluate")
             digests[month] = features_digest(run)
             faces = sum(run.pinned("featurize").ledger.values())
-            found = told["accuracy"]
-            interval_told = f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+            found = metrics["accuracy"]
+            accuracy = f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
             print(
-                f"| {month} | {len(run.deliveries)} | {faces:,} | {interval_told} | {told['majority']['value']:.3f} |",
+                f"| {month} | {len(run.deliveries)} | {faces:,} | {accuracy} | {metrics['majority']['value']:.3f} |",
                 flush=True,
             )
         for stage, table in (("extract", "boxes"), ("chip", "chips")):
@@ -109,14 +109,14 @@ def backfill(
         if again:
             before = attempts(storage)
             seconds = timed(airflow, *interval, "--reprocess-behavior", "completed")
-            print(f"\nAgain, with every stage found done: {seconds:.0f} s")
+            print(f"\nAgain, with every stage reused: {seconds:.0f} s")
             if attempts(storage) != before:
                 faults.append("the second backfill made new attempts")
     return digests, faults
 
 
 def timed(airflow, *options: str) -> float:
-    """Run a backfill to its end, and give the seconds that it took."""
+    """Run a backfill to its end, and return its duration in seconds."""
     started = time.monotonic()
     airflow.backfill(*options)
     airflow.wait_for_backfill()
@@ -124,7 +124,7 @@ def timed(airflow, *options: str) -> float:
 
 
 def features_digest(run) -> str:
-    """A digest of the rows of a run's features, whatever their order."""
+    """Return a digest of the rows of a run's features, independent of their order."""
     import pyarrow.dataset
 
     from ml import storage

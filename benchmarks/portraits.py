@@ -1,4 +1,4 @@
-"""A release of real portraits, one an image, for the benchmarks of learning; from the optional test data."""
+"""A release of real portraits, one per image, for the learning benchmark; made from the optional test data."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ml.release.layout import REQUIRED_COLUMNS, SUBSETS
 FACES = Path(__file__).resolve().parents[2] / "shared" / "realfaces" / "faces.parquet"
 CLASSES = {"Human face": "/m/0dzct", "Man": "/m/04yx4", "Woman": "/m/03bt1vf", "Boy": "/m/01bl7v", "Girl": "/m/05r655"}
 PERSON = {"male": "Man", "female": "Woman"}
-FACE = (0.15, 0.85, 0.15, 0.85)  # where a face lies on such a portrait, in each direction
+FACE = (0.15, 0.85, 0.15, 0.85)  # x_min, x_max, y_min, y_max of the face in each portrait
 
 
 def write_portraits(folder: Path) -> int:
-    """Write a release whose images are the portraits, all listed as train: the split is by digest of ImageID.
+    """Write a release whose images are the portraits, all in subset train: the split is by digest of ImageID.
 
     Returns:
         The number of portraits.

@@ -1,9 +1,9 @@
-"""Measure prediction: the bulk job end to end beside its parts in one process, and one photograph at a time.
+"""Measure prediction: the bulk job end to end, its parts in one process, and single photographs.
 
     python benchmarks/prediction.py [--scenes 500]
 
-The photographs are scenes with real faces, where there is the optional folder of test data `../shared/realfaces`, else
-drawn ones; which is said. The network is `compact` as it is before training: speed does not depend on its weights.
+The photographs are scenes with real faces from the optional folder of test data `../shared/realfaces`, or drawn scenes
+without it; the output says which. The network is an untrained `compact`: speed does not depend on its weights.
 
 Prints Markdown for `benchmarks/README.md`.
 """
@@ -26,7 +26,7 @@ from run import ROOT, duration, submit
 
 SHARED = ROOT.parent / "shared" / "realfaces"
 PARTS = ("read and decode", "detect", "cut and store chips", "classify")
-WARM = 30  # photographs, one at a time
+WARM = 30  # photographs to warm up with
 
 
 def main() -> int:
@@ -37,7 +37,7 @@ def main() -> int:
     from airflow_environment import environment
 
     os.environ.update(environment(ROOT))
-    del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set
+    del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
     print(
         f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n"
     )
@@ -46,7 +46,7 @@ def main() -> int:
         photographs = make_photographs(folder / "release", arguments.scenes)
         model = make_model(folder / "storage")
         bulk(folder, photographs, model)
-        # A process of its own, since this one's TensorFlow has settled on its threads.
+        # In another process, because this one's TensorFlow has fixed its number of threads.
         process = multiprocessing.get_context("spawn").Process(target=parts, args=(photographs, model))
         process.start()
         process.join()
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def make_photographs(folder: Path, scenes: int) -> Path:
-    """Write scenes; those of the subset train, which are the most, are the photographs."""
+    """Write scenes; use those of subset train, the largest, as photographs."""
     if (SHARED / "build_release.py").exists():
         command = [sys.executable, SHARED / "build_release.py", folder, "--scenes", str(scenes)]
         subprocess.run(command, check=True, stdout=sys.stderr)
@@ -63,12 +63,12 @@ def make_photographs(folder: Path, scenes: int) -> Path:
         from ml.sample.release import write_sample_release
 
         write_sample_release(folder, scenes)
-        print("Photographs: drawn ones, as there is no folder ../shared/realfaces.\n")
+        print("Photographs: drawn scenes, because ../shared/realfaces does not exist.\n")
     return folder / "train"
 
 
 def make_model(storage_root: Path) -> str:
-    """Write an attempt of stage train with the default network at its default size, not trained; return its URI."""
+    """Write an attempt of stage train with the untrained default network; return its URI."""
     import numpy as np
 
     from ml import storage
@@ -80,8 +80,8 @@ def make_model(storage_root: Path) -> str:
     from ml.workflow.manifest import File, Manifest
 
     config = TrainingConfig()
-    uri = layout.attempt_uri(layout.key_uri(storage.normalise(storage_root), "train", "bench"), "first")
-    network = NETWORKS[config.network](config.chip_size, 2)
+    uri = layout.attempt_uri(layout.key_uri(storage.normalize(storage_root), "train", "bench"), "first")
+    network = NETWORKS[config.network].build(config.chip_size, 2)
     description = Description(
         labels=list(config.label_order),
         meaning="as perceived by annotators",
@@ -107,7 +107,7 @@ def make_model(storage_root: Path) -> str:
 
 
 def bulk(folder: Path, photographs: Path, model: str) -> None:
-    """Photographs a second of the whole job on two cores, and of half as many: the difference is without the start."""
+    """Print the speed of the job on all and on half of the photographs; the difference excludes the start."""
     from ml.config.deployment import Deployment
     from ml.prediction.run import open_prediction
 
@@ -124,29 +124,27 @@ def bulk(folder: Path, photographs: Path, model: str) -> None:
         manifest = run.pinned("predict")
         count, faces = manifest.metrics["photographs"], sum(manifest.metrics["faces"].values())
         measured.append((count, duration(manifest)))
-        told = f"{count} | {manifest.ledger['classified']} | {faces}"
-        print(f"| {name}: whole spark-submit, 2 cores | {told} | {seconds:.1f} | {count / seconds:.1f} |")
+        counts = f"{count} | {manifest.ledger['classified']} | {faces}"
+        print(f"| {name}: whole spark-submit, 2 cores | {counts} | {seconds:.1f} | {count / seconds:.1f} |")
         work = duration(manifest)
-        print(f"| {name}: of it without the JVM's start | {told} | {work:.1f} | {count / work:.1f} |")
+        print(f"| {name}: without the JVM's start | {counts} | {work:.1f} | {count / work:.1f} |")
     (few, short), (many, long) = measured
-    print(
-        f"| each further photograph | {many - few} | | | {long - short:.1f} | {(many - few) / (long - short):.1f} |\n"
-    )
+    print(f"| each more photograph | {many - few} | | | {long - short:.1f} | {(many - few) / (long - short):.1f} |\n")
 
 
 def parts(photographs: Path, model: str) -> None:
-    """Milliseconds a photograph of each part in one process with one thread, then of one photograph after the other."""
+    """Print milliseconds per photograph for each part in one process with one thread, and for single photographs."""
     from ml.prediction.predictor import worker_predictor
 
     worker_predictor(model, 0.75)
     photos = sorted(photographs.glob("*.jpg"))
-    measure(photos[:WARM], model)  # warm
+    measure(photos[:WARM], model)
     seconds, used = measure(photos, model)
-    print(f"| one process, one thread | ms a photograph ({used} photographs) |\n|---|---|")
+    print(f"| one process, one thread | ms per photograph ({used} photographs) |\n|---|---|")
     for part in PARTS:
         print(f"| {part} | {1000 * sum(s[part] for s in seconds) / used:.1f} |")
     total = sum(sum(s.values()) for s in seconds)
-    print(f"| all, one photograph after the other | {1000 * total / used:.1f} ({used / total:.1f} photographs/s) |\n")
+    print(f"| all parts | {1000 * total / used:.1f} ({used / total:.1f} photographs/s) |\n")
     latencies = sorted(1000 * sum(s.values()) for s in seconds)
     print("| one photograph, warm, one thread | ms |\n|---|---|")
     print(f"| median | {statistics.median(latencies):.1f} |")
@@ -154,7 +152,7 @@ def parts(photographs: Path, model: str) -> None:
 
 
 def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int]:
-    """Seconds of each part for each photograph that can be read, and how many those are."""
+    """Return seconds of each part for each readable photograph, and the number of those photographs."""
     from ml.prediction.predictor import worker_predictor
     from ml.vision.detection import decode_upright, find_faces
     from ml.vision.images import UnreadableImageError

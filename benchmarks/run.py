@@ -1,10 +1,10 @@
-"""Measure the Spark stages beside a peer or a bare loop, in one run: what `make bench` does.
+"""Compare the Spark stages with a peer or a bare loop: `make bench`.
 
     python benchmarks/run.py [--scale 0.1] [--scenes 500]
 
-`annotations`: extract and join_labels on annotation files of the published shape, beside DuckDB answering the same
-question. Needs the optional folder of test data `../shared/scale`, and is skipped, saying so, without it.
-`chips`: the stage chip on a drawn release, beside a bare loop over the same photographs in one process.
+`annotations`: extract and join_labels on generated annotation files, compared with DuckDB computing the same result.
+Needs the optional folder of test data `../shared/scale`, and is skipped with a message without it.
+`chips`: the stage chip on a drawn release, compared with a bare loop over the same photographs in one process.
 
 Prints Markdown for `benchmarks/README.md`.
 """
@@ -41,7 +41,7 @@ def main() -> int:
     from airflow_environment import environment
 
     os.environ.update(environment(ROOT))
-    del os.environ["OPEN_IMAGES_CONFIG"]  # nothing here depends on what a deployment has set
+    del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
     print(
         f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n"
     )
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def chips(folder: Path, scenes: int) -> None:
-    """Photographs a second of the stage chip, beside a loop that does the same without Spark."""
+    """Print photographs per second of the stage chip, and of a loop that does the same without Spark."""
     from ml.flow.records import ChipsRecord
     from ml.flow.table import STAGES
     from ml.release.release import find_release
@@ -78,12 +78,12 @@ def chips(folder: Path, scenes: int) -> None:
     print("| chips | photographs | seconds | photographs/s |\n|---|---|---|---|")
     photographs = manifest.record(ChipsRecord).images
     print(f"| stage `{STAGES['chip'].name}`, whole spark-submit, 2 cores | {photographs} | {seconds:.1f} | |")
-    print(f"| of it with Spark's session, without the JVM | {photographs} | {work:.1f} | {photographs / work:.0f} |")
+    print(f"| with Spark's session, without the JVM's start | {photographs} | {work:.1f} | {photographs / work:.0f} |")
     print(f"| bare loop, 1 process | {photographs} | {loop:.1f} | {photographs / loop:.0f} |\n")
 
 
 def by_image(faces: list[str]) -> list[Image]:
-    """The labelled faces of a `faces` table by image, as the stage chip groups them."""
+    """Return the labeled faces of a `faces` table by image, grouped as in the stage chip."""
     import pyarrow.dataset as ds
 
     from ml.features.columns import EDGES
@@ -100,9 +100,9 @@ def by_image(faces: list[str]) -> list[Image]:
 
 
 def annotations(folder: Path, scale: float) -> None:
-    """Extract and join_labels beside DuckDB, which loads, types and joins the same files."""
+    """Print the time of extract and join_labels, and of DuckDB, which loads, types and joins the same files."""
     if not (SHARED / "make_annotations.py").exists():
-        print("annotations: skipped, as there is no folder ../shared/scale with the generator and the peer.")
+        print("annotations: skipped, because ../shared/scale with the generator and the peer does not exist.")
         return
     from ml.flow.records import ExtractRecord
     from ml.workflow.opening import open_run
@@ -117,18 +117,18 @@ def annotations(folder: Path, scale: float) -> None:
     done = subprocess.run([*peer, release, folder / "peer.parquet"], check=True, capture_output=True, text=True)
     whole = time.perf_counter() - started
     rows = run.pinned("extract").record(ExtractRecord).rows
-    print(f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | of it the JVM |\n|---|---|---|")
+    print(f"| annotations, scale {scale}: {sum(rows.values()):,} rows | seconds | start of the JVM |\n|---|---|---|")
     for stage, seconds in ours.items():
         print(f"| stage `{stage}` | {seconds:.1f} | {seconds - duration(run.pinned(stage)):.1f} |")
     total = next(line.split()[-1] for line in done.stdout.splitlines() if line.startswith("TOTAL"))
     print(f"| DuckDB, two threads | {float(total):.1f} | (whole process {whole:.1f}) |")
-    labelled = run.pinned("join_labels").ledger["labelled"]
-    print(f"\nlabelled here: {labelled:,}; DuckDB: {[x for x in done.stdout.splitlines() if x.startswith('faces')]}")
+    labeled = run.pinned("join_labels").ledger["labelled"]
+    print(f"\nlabeled here: {labeled:,}; DuckDB: {[x for x in done.stdout.splitlines() if x.startswith('faces')]}")
     shutil.rmtree(release)
 
 
 def submit(stage: str, run: str) -> float:
-    """Run a job by spark-submit; return its seconds."""
+    """Run a job with spark-submit; return its duration in seconds."""
     conf = {"spark.ui.enabled": "false", "spark.log.level": "WARN", "spark.driver.memory": "4g"}
     options = [part for name, value in conf.items() for part in ("--conf", f"{name}={value}")]
     command = ["spark-submit", "--master", "local[2]", *options, str(ROOT / "spark_jobs" / f"{stage}.py"), "--run", run]
@@ -138,7 +138,7 @@ def submit(stage: str, run: str) -> float:
 
 
 def duration(manifest) -> float:
-    """Seconds between a manifest's start and end."""
+    """Return the seconds between a manifest's start and end."""
     start, end = (datetime.datetime.fromisoformat(text) for text in (manifest.started, manifest.finished))
     return (end - start).total_seconds()
 

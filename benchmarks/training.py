@@ -1,13 +1,12 @@
-"""Measure training in the pipeline beside a bare `model.fit` on arrays in memory, and its memory, in one run.
+"""Compare training in the pipeline with a bare `model.fit` on arrays in memory, and measure its memory.
 
     python benchmarks/training.py [--faces 4000] [--networks compact notebook]
 
-`speed`: images a second of the training steps of an epoch by stage train's own loop, from the features' shards and with
-the weights averaged, beside Keras' own `fit` on the same chips as arrays in memory: the same network, optimizer and
-batches; and the same loop with augmentation and mixing. Augmentation, mixing, smoothed labels and balance are off on
-either side otherwise, and what else stage train does is in neither: no pass over the validation faces, no epochs on
-smaller chips.
-`memory`: the largest resident size of a training process on 2,000 and on 20,000 faces.
+`speed`: images per second of an epoch's training steps. It compares stage train's loop, which reads the features'
+shards and averages the weights, with Keras' `fit` on the same chips as arrays in memory, with the same network,
+optimizer and batches. Both run without augmentation, mixing, label smoothing, balance, validation and epochs on smaller
+chips. A third row adds augmentation and mixing to the loop.
+`memory`: the peak resident size of a training process on 2,000 and on 20,000 faces.
 
 Prints Markdown for `benchmarks/README.md`.
 """
@@ -35,7 +34,7 @@ BARE, WAITING = "bare `fit` on arrays, to its last step", "bare `fit` on arrays,
 def main() -> int:
     """Run the benchmarks and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faces", type=int, default=4000, help="for compact; the notebook's network gets a tenth")
+    parser.add_argument("--faces", type=int, default=4000, help="faces for compact; a tenth for notebook")
     parser.add_argument("--networks", nargs="*", default=["compact", "notebook"])
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -47,11 +46,11 @@ def main() -> int:
             f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, "
             f"Python {platform.python_version()}\n"
         )
-        print("| network | way | images/s | of the bare loop |\n|---|---|---|---|")
+        print("| network | method | images/s | of the bare loop |\n|---|---|---|---|")
         for name in arguments.networks:
             faces = arguments.faces if name == "compact" else arguments.faces // 10
             speed(Path(folder, name), name, faces, 224 if name == "notebook" else 96)
-    print("\n| faces | largest resident size, MB |\n|---|---|")
+    print("\n| faces | peak resident size, MB |\n|---|---|")
     for faces in (2000, 20000):
         command = [sys.executable, __file__, "--memory-of", str(faces)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -60,22 +59,22 @@ def main() -> int:
 
 
 def features_of(folder: Path, faces: int, size: int):
-    """A features attempt with so many training faces."""
+    """Make a features attempt with the given number of training faces."""
     from support.features import make_features
 
     return make_features(folder, {"train": (faces // 2, faces // 2), "validation": (64, 64), "test": (8, 8)}, size, 4)
 
 
 def speed(folder: Path, name: str, faces: int, size: int) -> None:
-    """Print the images a second of a bare loop and of the pipeline, an epoch each, by turns, after one of warm-up."""
+    """Print images per second of a bare loop and of the pipeline, in alternating epochs after one for warm-up."""
     import keras
     import numpy as np
 
     from ml.features.feed import Feed
     from ml.features.reader import FeatureReader
     from ml.networks.table import build_network
-    from ml.training.callbacks import Progress
-    from ml.training.checkpoints import Checkpoints
+    from ml.training.callbacks import EpochProgress, epoch_callbacks
+    from ml.training.checkpoints import Checkpoints, Position
     from ml.training.fit import Fit
     from support.features import make_run
 
@@ -86,7 +85,7 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
     labels = np.eye(2, dtype=np.float32)[np.concatenate([batch.labels for batch in batches])]
     network = build_network(name, size, 2)
     plain, changing = Feed(reader, BATCH), Feed(reader, BATCH, augment=True, mixing=0.5)
-    averaging = 0.0 if name == "notebook" else 0.998  # each as it is trained
+    averaging = 0.0 if name == "notebook" else 0.998  # the setting with which each is trained
     run = make_run(folder, features, database=False, network=name, batch_size=BATCH, averaging=averaging)
     config = run.config
     checkpoints = Checkpoints(f"file://{folder}/checkpoints")
@@ -95,10 +94,12 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
     fit._compile(0)
 
     def epoch_of(feed: Feed, epoch: int) -> None:
-        network.fit(feed.dataset(epoch), shuffle=False, verbose=0, callbacks=[Progress(fit, time.monotonic())])
+        progress = EpochProgress(feed, 1, Position(), time.monotonic())
+        callbacks = epoch_callbacks(progress, config, fit.average, checkpoints)
+        network.fit(feed.dataset(epoch), shuffle=False, verbose=0, callbacks=callbacks)
 
     class Steps(keras.callbacks.Callback):
-        """When the last step ended."""
+        """Stores the time at which the last step ended."""
 
         ended = 0.0
 
@@ -107,7 +108,7 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
 
     steps = Steps()
     ways = {
-        # To its last step, in its favour: then it may wait for tf.data's tuner, see `ml.features.feed.Feed.dataset`.
+        # Ends at the last step, in its favor: after it, `fit` may wait for tf.data's tuner, see `Feed.dataset`.
         BARE: lambda epoch: network.fit(pixels, labels, batch_size=BATCH, verbose=0, callbacks=[steps]),
         "pipeline": lambda epoch: epoch_of(plain, epoch),
         "pipeline with augmentation and mixing": lambda epoch: epoch_of(changing, epoch),
@@ -117,7 +118,7 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
         for way, work in ways.items():
             started = time.perf_counter()
             work(turn)
-            if not turn:  # traces the network
+            if not turn:  # the first turn traces the network
                 continue
             whole = time.perf_counter() - started
             if way == BARE:
@@ -132,11 +133,11 @@ def speed(folder: Path, name: str, faces: int, size: int) -> None:
 
 
 def peak_megabytes(folder: Path, faces: int) -> int:
-    """The largest resident size of this process when it trains the compact network on so many faces for one epoch."""
+    """Return the peak resident size in MB of this process after it trains the compact network for one epoch."""
     from ml.stages.train import train
     from support.features import make_context, make_run
 
-    # The chips are made in a process of its own, so that they do not count.
+    # Make the chips in another process, so that they do not count.
     code = (
         f"from training import features_of; from pathlib import Path; features_of(Path({str(folder)!r}), {faces}, 96)"
     )
@@ -147,7 +148,7 @@ def peak_megabytes(folder: Path, faces: int) -> int:
     attempt = layout.attempt_uri(layout.key_uri(f"file://{folder}", "featurize", "0f"), "first")
     run = make_run(folder, load_manifest(attempt), epochs=1, batch_size=BATCH)
     train(make_context(run))
-    # Not `ru_maxrss`, which starts with that of the process that this one was forked from.
+    # Not `ru_maxrss`, which starts at the value of the parent process.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) >> 10
 

@@ -1,4 +1,4 @@
-"""The landing: an event for each delivery of annotations and photographs that has arrived whole."""
+"""The landing flow: emit an event for each complete delivery of annotations and photographs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from airflow.sdk.execution_time.context import InletEventsAccessors
 
 DOC = """
-### Deliveries that have arrived
+### Announce new deliveries
 
-Looks at the deployment's `release`, where that is a landing: a folder of deliveries in folders `<YYYY-MM-DD>`. Each
-that holds a `delivery.json`, which is written last, and was not announced yet gives an event of the asset
-`open_images_landing`, with its date, digests and counts; `open_images_training` is scheduled on it. A folder without
-that file is not there yet and is left alone. One that is not as it must be fails its task until it is mended; after six
-such looks the DAG pauses itself.
+Checks the deployment's `release` if it is a landing: a folder that holds one folder `<YYYY-MM-DD>` per delivery. Each
+delivery that has a `delivery.json`, which is written last, and has not been announced yet emits an event of the asset
+`open_images_landing` with its date, digests and counts. `open_images_training` is scheduled on that asset. A folder
+without `delivery.json` is incomplete and is ignored. An invalid delivery fails its task until it is fixed; after six
+failed runs in a row the DAG pauses itself.
 """
 
 deployment = load_deployment()
@@ -34,14 +34,14 @@ with DAG(
     schedule=deployment.landing_schedule,
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),
     max_active_runs=1,
-    max_consecutive_failed_dag_runs=6,  # then it pauses itself, in place of telling of the same fault all day
+    max_consecutive_failed_dag_runs=6,  # then it pauses itself and stops reporting the same fault
     tags=["open-images", "landing"],
-    **dag_defaults(deployment, tell_success=False),
+    **dag_defaults(deployment, notify_success=False),
 ) as dag:
 
     @task(inlets=[LANDING])
     def look(inlet_events: InletEventsAccessors) -> list[str]:
-        """List the deliveries that are there and were not announced; the events so far tell which were."""
+        """List the complete deliveries that no event has announced yet."""
         from ml.release.landing import news
 
         announced = {(event.extra.get("date"), event.extra.get("digest")) for event in inlet_events[LANDING]}

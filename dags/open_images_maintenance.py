@@ -1,4 +1,4 @@
-"""The clean-up: what nobody holds any more is listed, and removed only where that is asked for."""
+"""The maintenance flow: list what is no longer needed, and remove it only on request."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from open_images.defaults import dag_defaults, form
 from open_images.errors import airflow_errors
 
 DOC = """
-### Cleans up the storage root
+### Clean up the storage root
 
-Lists, once a week, what may go: attempts that were never committed, attempts that no run, experiment or registered
-model holds, old run folders, and checkpoints of runs that are gone. **Trigger** with *Remove* switched on removes what
-the plan lists, each after another look; what somebody came to need meanwhile stays.
+Lists once a week what can be removed: attempts that were never committed, attempts that no run, experiment or
+registered model refers to, old run folders, and checkpoints of removed runs. **Trigger** with *Remove* switched on
+removes what the plan lists. It checks each item again first and keeps what is needed by then.
 
 | task | what it does | XCom |
 |---|---|---|
-| `plan` | lists what would go and why, and removes nothing | the list's URI, numbers and sizes, the largest items |
-| `remove` | removes exactly that; skipped unless *Remove* is on | what was removed, and what stayed after all |
+| `plan` | lists what can be removed and why; removes nothing | the plan's URI, counts and sizes, the largest items |
+| `remove` | removes what the plan lists; skipped unless *Remove* is on | what was removed, and what was kept |
 
-Nothing goes that was written within the grace period, that a run under way needs, or that belongs to the newest
+It never removes what was written within the grace period, what an active run needs, or what belongs to the newest
 evaluated runs or to a registered model.
 """
-LARGEST = 50  # items in XCom; the plan's file has all
-HOURS = datetime.timedelta(hours=12)  # an object store takes a while to remove the files of a year
+LARGEST = 50  # items in XCom; the plan's file lists all of them
+HOURS = datetime.timedelta(hours=12)  # an object store needs hours to remove a year's files
 
 
 def is_running(context: Context) -> Any:
-    """Tell of a flow's run whether Airflow has it queued or under way."""
+    """Return a function that says whether a flow's run is queued or running in Airflow."""
 
-    def ask(flow: str, run_id: str) -> bool:
+    def check(flow: str, run_id: str) -> bool:
         count = context["ti"].get_dr_count(dag_id=f"open_images_{flow}", run_ids=[run_id], states=["queued", "running"])
         return bool(count)
 
-    return ask
+    return check
 
 
 @task(execution_timeout=HOURS)
 def plan(**context: Any) -> dict[str, Any]:
-    """List what may go, and write the list below `maintenance/` of the storage root."""
-    from ml.retention.items import told
+    """List what can be removed, and write the plan under `maintenance/` in the storage root."""
+    from ml.retention.items import summarize
     from ml.retention.plan import plan as make_plan
 
     with airflow_errors():
@@ -53,35 +53,35 @@ def plan(**context: Any) -> dict[str, Any]:
     largest = sorted(made.items, key=lambda item: item.bytes, reverse=True)[:LARGEST]
     return {
         "plan": made.uri,
-        "goes": told(made.items),
+        "goes": summarize(made.items),
         "kept": made.kept,
         "largest": [item.model_dump(include={"kind", "uri", "reason", "bytes"}) for item in largest],
     }
 
 
 def skip_unless_asked(context: Context) -> None:
-    """Skip the removal where neither the run nor the deployment asks for it."""
+    """Skip the removal unless the run or the deployment requests it."""
     if not context["params"]["remove"]:
-        raise AirflowSkipException("A dry run: trigger the DAG with `remove` to remove what the plan lists.")
+        raise AirflowSkipException("Dry run: trigger the DAG with `remove` to remove what the plan lists.")
 
 
 @task(pre_execute=skip_unless_asked, execution_timeout=HOURS)
 def remove(planned: dict[str, Any], **context: Any) -> dict[str, Any]:
-    """Remove what the plan lists and nothing else."""
-    from ml.retention.items import told
+    """Remove what the plan lists, and nothing else."""
+    from ml.retention.items import summarize
     from ml.retention.plan import load_plan
     from ml.retention.remove import remove as remove_planned
 
     with airflow_errors():
         outcome = remove_planned(load_plan(planned["plan"]), load_deployment(), is_running(context))
     stayed = {item.uri: item.reason for item in outcome.stayed}
-    return {"removed": told(outcome.removed), "stayed": stayed}
+    return {"removed": summarize(outcome.removed), "stayed": stayed}
 
 
 deployment = load_deployment()
 with DAG(
     "open_images_maintenance",
-    description="Lists what nobody holds any more in the storage root, and removes it where that is asked for",
+    description="Lists what the storage root no longer needs, and removes it on request",
     doc_md=DOC,
     schedule="@weekly",
     max_active_runs=1,

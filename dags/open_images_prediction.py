@@ -1,4 +1,4 @@
-"""The prediction flow: the faces of a folder or bucket of photographs, classified by a trained model."""
+"""The prediction flow: classify the faces in a folder or bucket of photographs with a trained model."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from open_images.errors import airflow_errors
 from open_images.operators.spark import SparkStageOperator
 
 DOC = """
-### Photographs to perceived gender presentation, in bulk
+### Perceived gender presentation of photographs in bulk
 
-Lists the JPEG and PNG files of a folder or bucket, finds the faces on them with Spark and classifies each with a
-trained model. **Trigger** opens a form with every parameter; its defaults are those of the deployment.
+Lists the JPEG and PNG files in a folder or bucket, detects the faces in them with Spark and classifies each face with
+a trained model. **Trigger** opens a form with every parameter; its defaults come from the deployment.
 
-| task | what it leaves | XCom |
+| task | output | XCom |
 |---|---|---|
 | `open_prediction` | the run folder with the listing, the parameters and the model | its URI |
-| `predict` | tables `faces` and `photographs`, some annotated photographs | faces by label, ledger of photographs |
+| `predict` | tables `faces` and `photographs`, sample annotated photographs | faces by label, ledger of photographs |
 
-A folder in which nothing has changed is found done for the same model and parameters and costs no work; `force` redoes
-it. With one new photograph all are classified again.
+If neither the folder, the model nor the parameters have changed, the earlier predictions are reused; `force` redoes
+them. A single new photograph causes all photographs to be classified again.
 
-The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The answers
-must not be used to decide about people.
+The labels are gender presentation **as perceived by annotators in a photograph**, never anyone's identity. Do not use
+the predictions to make decisions about people.
 """
 RUN = "{{ ti.xcom_pull(task_ids='open_prediction') }}"
 
@@ -44,12 +44,12 @@ def open_prediction(params: dict[str, Any], run_id: str) -> str:
 deployment = load_deployment()
 with DAG(
     "open_images_prediction",
-    description="Photographs of a folder or bucket to perceived gender presentation, face by face",
+    description="Classifies the perceived gender presentation of each face in a folder or bucket of photographs",
     doc_md=DOC,
     schedule=None,
     params=form(deployment.prediction),
     tags=["open-images", "prediction", "spark", "tensorflow"],
     **dag_defaults(deployment),
 ) as dag:
-    opened = open_prediction()  # Airflow hands in params and run_id, which are names of its context
+    opened = open_prediction()  # Airflow passes params and run_id from its context
     opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN, deployment=deployment)

@@ -1,4 +1,4 @@
-"""The promotion flow: a candidate is judged beside the champion, approved by a person, and takes its place."""
+"""The promotion flow: judge a candidate against the champion, ask a person to approve it, and promote it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from open_images.operators.process import ProcessStageOperator
 DOC = """
 ### Candidate to champion
 
-Starts by itself whenever `open_images_training` has evaluated a model, and by **Trigger**, for a version or training of
-your choice. Predictions use the champion: the version that carries the alias `champion` in MLflow's registry.
+Runs whenever `open_images_training` has evaluated a model. **Trigger** runs it for a version or training of your
+choice. Predictions use the champion: the version with the alias `champion` in MLflow's registry.
 
 | task | what it does | XCom |
 |---|---|---|
-| `choose` | takes the candidate that knew the latest deliveries, and registers it | candidate, champion, run folder |
-| `compare` | both models on the same test faces; skipped where there is no champion yet | differences with intervals |
-| `gate` | applies the rules: floor above the majority, margin, slices, age | the verdict, with its table |
-| `approve` | asks a person; no answer is a rejection; skipped in mode `automatic` | who answered what |
-| `promote` | moves the alias; the champion until then becomes `previous` | the version |
-| `move_back` | with the parameter `move_back`, and nothing else: `previous` becomes champion again | both versions |
+| `choose` | registers the candidate trained on the latest deliveries | candidate, champion, run folder |
+| `compare` | evaluates both models on the same test faces; skipped without a champion | differences with intervals |
+| `gate` | applies the rules: majority baseline, margin, slices, age | the verdict, with its table |
+| `approve` | asks a person; no answer is a rejection; skipped in mode `automatic` | the answer and its author |
+| `promote` | moves the alias; the old champion becomes `previous` | the version |
+| `move_back` | runs alone, with the parameter `move_back`: makes `previous` champion again | both versions |
 
-A candidate that is refused or rejected leaves the run successful and `promote` skipped. Each candidate is decided upon
-once; name it as `candidate` to have it decided again. Backfills ask nobody unless `include_backfills` is set.
+If the gate refuses a candidate or a person rejects it, the run succeeds and `promote` is skipped. Each candidate is
+decided once; name it as `candidate` to decide again. Models from backfills are candidates only if
+`include_backfills` is set.
 
-The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The model
-must not be used to decide about people.
+The labels are gender presentation **as perceived by annotators in a photograph**, never anyone's identity. Do not use
+the model to make decisions about people.
 """
 RUN = "{{ ti.xcom_pull(task_ids='choose')['run'] }}"
 
@@ -46,9 +47,9 @@ def choose(
     from ml.promotion.run import NothingToDecideError, open_promotion
 
     if params["move_back"]:
-        raise AirflowSkipException("The champion is moved back, and nothing else is done.")
+        raise AirflowSkipException("This run only moves the champion back.")
     triggered = triggering_asset_events.get(CANDIDATE, [])
-    # Airflow hands over only the first of those that came while the run before waited for its answer.
+    # Airflow passes only the first of the events that arrived while the previous run waited for its answer.
     events = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
     with airflow_errors():
         deployment = load_deployment()
@@ -62,14 +63,14 @@ def choose(
 
 
 def skip_without_comparison(context: Context) -> None:
-    """Skip the comparison, before it starts anything, where there is nothing to compare with."""
+    """Skip the comparison before it starts a job if there is nothing to compare with."""
     if not context["ti"].xcom_pull(task_ids="choose")["compares"]:
-        raise AirflowSkipException("There is no champion yet, or the run asks for no comparison.")
+        raise AirflowSkipException("There is no champion yet, or the run turned the comparison off.")
 
 
 @task(trigger_rule="none_failed_min_one_success")
 def gate(ti: Any) -> dict[str, Any]:
-    """Judge the candidate."""
+    """Apply the promotion rules to the candidate."""
     from ml.promotion.run import gate as judge
 
     with airflow_errors():
@@ -79,14 +80,14 @@ def gate(ti: Any) -> dict[str, Any]:
 
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
 def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) -> dict[str, Any]:
-    """Make the candidate champion, or record why not."""
+    """Make the candidate champion, or record why it is not."""
     from ml.promotion import run as promotion_run
 
     chosen, verdict, answer = (ti.xcom_pull(task_ids=name) for name in ("choose", "gate", "approve"))
     if not verdict["passed"]:
         raise AirflowSkipException(f"The gate refuses the candidate: {verdict['reasons']}")
     if not answer and params["mode"] != "automatic":
-        raise AirflowFailException("Nobody has answered: the task `approve` was marked. Clear it, and answer.")
+        raise AirflowFailException("There is no answer: the task `approve` was marked by hand. Clear it and answer.")
     who = (answer["responded_by_user"] or {}).get("name") if answer else f"mode automatic, run {run_id}"
     with airflow_errors():
         if answer and answer["chosen_options"] != [APPROVE]:
@@ -99,11 +100,11 @@ def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) ->
 
 @task(outlets=[CHAMPION])
 def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[str, Any]:
-    """Make the champion before the present one champion again."""
+    """Make the previous champion champion again."""
     from ml.promotion import run as promotion_run
 
     if not params["move_back"]:
-        raise AirflowSkipException("The run does not ask to move back.")
+        raise AirflowSkipException("The parameter `move_back` is off.")
     deployment, who = load_deployment(), dag_run.triggering_user_name or f"run {dag_run.run_id}"
     with airflow_errors():
         champion, previous = promotion_run.move_back(
@@ -117,10 +118,10 @@ def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[
 deployment = load_deployment()
 with DAG(
     "open_images_promotion",
-    description="A candidate model is judged beside the champion, approved, and takes its place",
+    description="Judges a candidate model against the champion, asks for approval, and promotes it",
     doc_md=DOC,
     schedule=[CANDIDATE],
-    max_active_runs=1,  # each candidate is judged beside the champion that the one before has left
+    max_active_runs=1,  # each candidate is judged against the champion that the previous run left
     params=form(deployment.promotion),
     tags=["open-images", "promotion"],
     **dag_defaults(deployment),
@@ -135,9 +136,9 @@ with DAG(
         verdict="gate",
         mode="{{ params.mode }}",
         hours="{{ params.approval_hours }}",
-        execution_timeout=None,  # it waits for as long as the parameter says
+        execution_timeout=None,  # `approval_hours` limits the wait
     )
-    chosen, judged, promoted = choose(), gate(), promote()  # Airflow hands in the arguments: names of its context
+    chosen, judged, promoted = choose(), gate(), promote()  # Airflow passes the arguments from its context
     chosen >> compare >> judged >> approve >> promoted
     chosen >> judged >> promoted
     move_back()

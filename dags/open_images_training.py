@@ -1,4 +1,4 @@
-"""The training flow: a release of Open Images becomes chips, features, a trained network and a report."""
+"""The training flow: turn a release of Open Images into chips, features, a trained network and a report."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 DOC = f"""
 ### Open Images to a classifier of perceived gender presentation
 
-Takes a release of Open Images V5 (annotation files and photographs) through Spark and TensorFlow to a trained network
-and a report. **Trigger** opens a form with every parameter; its defaults are those of the deployment.
+Trains a network on a release of Open Images V5 (annotation files and photographs) with Spark and TensorFlow, and
+writes a report. **Trigger** opens a form with every parameter; its defaults come from the deployment.
 
-| task | what it leaves | XCom |
+| task | output | XCom |
 |---|---|---|
 | `open_run` | the run folder with the validated parameters | its URI |
 {describe_stages()}
 
 It runs on its schedule, for each delivery that `open_images_landing` announces, and by hand. A scheduled or backfilled
-run sees the deliveries dated before the end of its data interval, and is skipped where none is dated in that interval
-(`retrain_without_news` trains all the same); another run sees those up to the day `as_of`, or to the time of the run.
+run uses the deliveries dated before the end of its data interval. It is skipped if none is dated within that interval,
+unless `retrain_without_news` is set. Other runs use the deliveries up to the day `as_of`, or up to the time of the run.
 
-A stage whose inputs and parameters have not changed is found done and costs no work; `force` redoes it.
+A stage whose inputs and parameters have not changed reuses its earlier result; `force` redoes it.
 
-The labels are gender presentation **as perceived by annotators in a photograph**, never anybody's identity. The model
-must not be used to decide about people.
+The labels are gender presentation **as perceived by annotators in a photograph**, never anyone's identity. Do not use
+the model to make decisions about people.
 """
-INTERVAL_RUNS = ("scheduled", "backfill")  # of the others, those by hand may have an interval that nobody asked for
+INTERVAL_RUNS = ("scheduled", "backfill")  # Airflow gives manual runs an interval too, which must not count
 RUN = "{{ ti.xcom_pull(task_ids='open_run') }}"
 
 
 def _schedule(deployment: Deployment) -> AssetOrTimeSchedule | list[Asset]:
-    """Run on time, with a data interval for each run, so that it can be backfilled; and by deliveries."""
+    """Return a schedule by time, with data intervals so that it can be backfilled, and by deliveries."""
     cron = deployment.training_schedule
     if not cron:
         return [LANDING]
@@ -51,7 +51,7 @@ def _schedule(deployment: Deployment) -> AssetOrTimeSchedule | list[Asset]:
 
 @task(task_display_name="open run")
 def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
-    """Validate the parameters, look at the deliveries, freeze what the run sees, and write the run folder."""
+    """Validate the parameters, pin the deliveries that the run uses, and write the run folder."""
     from ml.workflow.opening import open_run as open_
 
     as_of, since = None if params["as_of"] else dag_run.run_after, None
@@ -65,16 +65,16 @@ def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> st
 deployment = load_deployment()
 with DAG(
     "open_images_training",
-    description="Open Images release to a trained and evaluated classifier of perceived gender presentation",
+    description="Trains and evaluates a classifier of perceived gender presentation on an Open Images release",
     doc_md=DOC,
     schedule=_schedule(deployment),
-    start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),  # of the first release: backfills go no further
+    start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),  # the first release: no backfill starts earlier
     params=form(deployment.defaults),
     tags=["open-images", "training", "spark", "tensorflow"],
     owner_links={"machine-learning": "https://storage.googleapis.com/openimages/web/index.html"},
     **dag_defaults(deployment),
 ) as dag:
-    opened = open_run()  # Airflow hands in params, run_id and dag_run, which are names of its context
+    opened = open_run()  # Airflow passes params, run_id and dag_run from its context
 
     # The evaluation's event is the promotion DAG's schedule.
     evaluation = {"outlets": [CANDIDATE], "event_metrics": ("faces", "accuracy", "majority")}

@@ -1,7 +1,7 @@
-"""Ends with 0 when a service answers well: `healthcheck.py URL [COMPONENT]`, the component being one of Airflow's.
+"""Exit with 0 if a service is healthy: `healthcheck.py URL [COMPONENT]`, where COMPONENT is a part of Airflow.
 
-Airflow's scheduler, DAG processor and triggerer tell the API server how they are, so it is asked about them;
-`airflow jobs check` would tell the same, at several seconds of a processor each time.
+Airflow's scheduler, DAG processor and triggerer report their state to the API server, so its health page covers them.
+`airflow jobs check` reports the same but takes several seconds of CPU time on each call.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import urllib.request
 
 
 def main(url: str, component: str = "") -> None:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        content = answer.read()
+    with urllib.request.urlopen(url, timeout=10) as response:
+        content = response.read()
     if component and json.loads(content)[component]["status"] != "healthy":
         sys.exit(f"{component} is not healthy")
 

@@ -1,4 +1,4 @@
-"""Prepares Airflow before its services start: the database, and the password of the user `admin`."""
+"""Prepare Airflow before its services start: migrate the database and write the password of the user `admin`."""
 
 from __future__ import annotations
 

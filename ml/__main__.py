@@ -23,17 +23,17 @@ from ml.logs import log_to_stderr
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
-RunUri = Annotated[str, typer.Option("--run", help="The run folder, as open-run prints it.")]
+RunUri = Annotated[str, typer.Option("--run", help="The run folder that open-run printed.")]
 Attempt = Annotated[str | None, typer.Option(help="Name of the attempt; by default a new one.", hidden=True)]
 
 
 @app.command("sample-release")
 def sample_release(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; must not exist or be empty.")],
-    scenes: Annotated[int, typer.Option(help="Scenes to draw.", min=10)] = 240,
-    seed: Annotated[int, typer.Option(help="Seed of the drawing.", min=0)] = 0,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must be new or empty.")],
+    scenes: Annotated[int, typer.Option(help="Number of scenes to draw.", min=10)] = 240,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
 ) -> None:
-    """Write a small release in the official layout, with drawn cartoon portraits."""
+    """Write a small release of drawn cartoon portraits in the official layout."""
     from ml.sample.release import write_sample_release
 
     typer.echo(write_sample_release(directory, scenes, seed))
@@ -43,7 +43,7 @@ def sample_release(
 def seal_delivery(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder <YYYY-MM-DD> of a landing, or its URI.")],
 ) -> None:
-    """Count what a delivery holds and write its delivery.json, after which it is there."""
+    """Count a delivery's rows and photographs and write its delivery.json, which makes the delivery visible to runs."""
     from ml.release.note import seal
 
     note = seal(directory)
@@ -57,7 +57,7 @@ def open_run(
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
     run_id: Annotated[str | None, typer.Option(help="Name of the run; by default a new one.")] = None,
 ) -> None:
-    """Validate parameters and release, write a run folder and print its URI."""
+    """Validate the parameters and the release, write a run folder and print its URI."""
     from ml.config.deployment import load_deployment
     from ml.workflow import opening
 
@@ -70,7 +70,7 @@ def _run_stage(run: str, stage: Stage, attempt: str | None = None) -> None:
     from ml.workflow.execution import Context, Result, run_stage
     from ml.workflow.run import load_run
 
-    def body(context: Context) -> Result:  # imports TensorFlow, so only when there is work to do
+    def body(context: Context) -> Result:  # imports TensorFlow only if there is work to do
         module, _, name = stage.body.partition(":")
         result: Result = getattr(importlib.import_module(module), name)(context)
         return result
@@ -93,25 +93,27 @@ for _stage in STAGES.values():
 def predict(
     photos: Annotated[
         list[Path],
-        typer.Argument(metavar="PHOTO_OR_FOLDER...", help="Photographs, JPEG or PNG, and folders of them."),
+        typer.Argument(metavar="PHOTO_OR_FOLDER...", help="JPEG or PNG photographs, or folders of them."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for the annotated photographs, predictions.csv and .json.")],
     model: Annotated[
-        str | None, typer.Option(help="Attempt folder of stage train; by default the champion's, else the newest.")
+        str | None, typer.Option(help="Attempt folder of stage train; by default the champion, else the newest model.")
     ] = None,
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
     min_confidence: Annotated[
         float | None,
-        typer.Option(help="Less sure than this, the answer is 'unknown'; by default the deployment's.", min=0.5, max=1),
+        typer.Option(
+            help="Predict 'unknown' below this probability; by default the deployment's setting.", min=0.5, max=1
+        ),
     ] = None,
 ) -> None:
-    """Find faces, tell the gender presentation that annotators would perceive, and draw both on the photographs."""
+    """Find faces, predict the gender presentation that annotators would perceive, and draw both on the photographs."""
     from ml.config.deployment import load_deployment
     from ml.prediction.photos import predict_photos
 
     deployment = load_deployment()
-    least = deployment.prediction.min_confidence if min_confidence is None else min_confidence
-    predict_photos(photos, out, model, storage or deployment.storage, least, deployment.defaults)
+    confidence = deployment.prediction.min_confidence if min_confidence is None else min_confidence
+    predict_photos(photos, out, model, storage or deployment.storage, confidence, deployment.defaults)
 
 
 @app.command("open-prediction")
@@ -135,9 +137,9 @@ def open_prediction(
 def promote(
     values: dict[str, object],
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Make it champion where the gate passes it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Make the candidate champion if it passes the gate.")] = False,
 ) -> None:
-    """Judge a candidate beside the champion, print the verdict, and with --yes make it champion."""
+    """Compare a candidate with the champion, print the gate's verdict, and with --yes make it champion."""
     from ml.config.deployment import load_deployment
     from ml.promotion import run as promotion_run
     from ml.workflow import layout
@@ -155,27 +157,27 @@ def promote(
     if not verdict.passed:
         raise ConfigurationError(
             f"The gate refuses {promotion.candidate.title}: {verdict.reasons}",
-            f"The verdict lies in {layout.verdict_uri(promotion.run)}; its margins are options of this command.",
+            f"The verdict is in {layout.verdict_uri(promotion.run)}; the gate's margins are options of this command.",
         )
     if yes:
         typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")
     else:
-        typer.echo("The gate passes it. Nothing was moved: --yes makes it champion.")
+        typer.echo("The candidate passes the gate. Nothing was changed; --yes makes it champion.")
 
 
 @app.command("move-back")
 def move_back(
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
 ) -> None:
-    """Make the champion before the present one champion again."""
+    """Make the previous champion the champion again."""
     from ml.config.deployment import load_deployment
     from ml.promotion import run as promotion_run
     from ml.workflow.attempt import new_attempt
 
     deployment = load_deployment()
     root, run_id = storage or deployment.storage, f"shell-{new_attempt()}"
-    now, before = promotion_run.move_back(root, deployment.defaults, "at the command line", run_id)
-    typer.echo(f"{now.title} is champion again, no longer version {before.number}.")
+    restored, replaced = promotion_run.move_back(root, deployment.defaults, "at the command line", run_id)
+    typer.echo(f"{restored.title} is champion again and replaces version {replaced.number}.")
 
 
 @app.command("clean-up")
@@ -184,23 +186,23 @@ def clean_up(
     values: dict[str, object],
     storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
 ) -> None:
-    """List what may go from the storage root and why; with --remove, remove it.
+    """List what can be removed from the storage root and why; with --remove, remove it.
 
-    A shell does not know which runs Airflow has under way: beside an Airflow use its DAG open_images_maintenance.
+    A shell cannot see which runs Airflow has queued or running. If you use Airflow, run open_images_maintenance there.
     """
     from ml.config.deployment import load_deployment
-    from ml.retention.items import told
+    from ml.retention.items import summarize
     from ml.retention.plan import plan
     from ml.retention.remove import remove
 
     deployment = load_deployment()
     made = plan(storage or deployment.storage, values, deployment)
-    typer.echo(f"May go: {told(made.items)}. The list: {made.uri}")
+    typer.echo(f"Can be removed: {summarize(made.items)}. Full list: {made.uri}")
     if made.config.remove:
         outcome = remove(made, deployment)
-        typer.echo(f"Removed: {told(outcome.removed)}.")
+        typer.echo(f"Removed: {summarize(outcome.removed)}.")
         if outcome.stayed:
-            typer.echo(f"Stayed after all: {told(outcome.stayed)}.")
+            typer.echo(f"Kept after all: {summarize(outcome.stayed)}.")
 
 
 @app.command()
@@ -208,7 +210,7 @@ def doctor(
     full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and the face detector too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Look at all that the workflow needs of this machine and say what to do; exit 1 where a run cannot succeed."""
+    """Check everything that the workflow needs on this machine and give advice; exit 1 if a run cannot succeed."""
     from ml.doctor.examine import examine
     from ml.doctor.show import show
 
@@ -219,8 +221,8 @@ def doctor(
 
 
 def main() -> None:
-    """Run a command; a failure that is understood is one line, not a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers hide our own lines
+    """Run a command. A `StageError` prints one line, not a traceback."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers would hide our log
     log_to_stderr()
     try:
         app()

@@ -1,4 +1,4 @@
-"""Failures that say what is wrong and what to do, sorted by whether trying again can help."""
+"""Errors that say what is wrong and what to do, classified by whether a retry can help."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 
 class StageError(Exception):
-    """Base of the failures that a stage reports in its `error.json`.
+    """Base class of the errors that a stage reports in its `error.json`.
 
     Args:
         message: What is wrong and where, in one or two sentences.
@@ -25,58 +25,58 @@ class StageError(Exception):
 
 
 class DataError(StageError):
-    """The input is wrong: the same input fails again, so nothing is retried."""
+    """The input is wrong. It would fail again, so the task is not retried."""
 
     kind = "data"
 
 
 class ConfigurationError(StageError):
-    """A parameter or a setting of the machine is wrong: nothing is retried."""
+    """A parameter or a setting of the machine is wrong. The task is not retried."""
 
     kind = "configuration"
 
 
 class UndeclaredReadError(ConfigurationError):
-    """A stage reads a parameter or a stage that its row in the table of stages does not declare."""
+    """A stage reads a parameter or another stage's output without declaring it in the table of stages."""
 
 
 class ResourceError(StageError):
-    """Disk, memory or a program is missing: nothing is retried until somebody has acted."""
+    """Disk space, memory or a program is missing. The task is not retried, because a person must act first."""
 
     kind = "resource"
 
 
 class TransientError(StageError):
-    """A fault that may pass by itself, such as a lost connection or worker: a retry may help."""
+    """A temporary fault, such as a lost connection or worker. A retry may help."""
 
     kind = "passing"
 
 
 class NothingNewError(StageError):
-    """No delivery came in the interval that a scheduled run is for: there is nothing to do, and nothing is wrong."""
+    """No delivery is dated in the interval of a scheduled run. There is nothing to do, and nothing is wrong."""
 
     kind = "nothing new"
 
 
 class GuardError(DataError):
-    """Base of the guards against silently wrong learning: what was checked does not hold."""
+    """Base class for failed checks against training or evaluating on the wrong data without notice."""
 
 
 class LabelOrderError(GuardError):
-    """Two places disagree about which index stands for which label."""
+    """Two places number the labels differently."""
 
 
 class SplitLeakError(GuardError):
-    """Faces of one image lie in more than one of training, validation and test."""
+    """Faces of one image are in more than one split."""
 
 
 class ProvenanceError(GuardError):
-    """Faces are not those that the stage before left, or not what they must be to count as labelled faces."""
+    """Faces differ from the output of the previous stage, or are not valid labeled faces."""
 
 
 class PreprocessingError(GuardError):
-    """Pixels are not what the network was made for: channel order, range, type or size differ."""
+    """Pixels differ from what the network expects in channel order, range, type or size."""
 
 
 class MetricsError(GuardError):
-    """A figure does not count what its name says."""
+    """A metric does not measure what its name says."""

@@ -1,4 +1,4 @@
-"""Guards against learning or predicting from something else than what was prepared. Each raises by name."""
+"""Checks that training and prediction use the data that the earlier stages prepared. Each raises its own error."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ml.errors import LabelOrderError, MetricsError, PreprocessingError, Provena
 
 
 def check_label_order(expected: Sequence[str], found: Sequence[str], where: str) -> None:
-    """Check that index stands for the same label in two places.
+    """Check that two places number the labels the same way.
 
     Raises:
-        LabelOrderError: It does not.
+        LabelOrderError: The orders differ.
     """
     if list(expected) != list(found):
         raise LabelOrderError(
@@ -24,10 +24,10 @@ def check_label_order(expected: Sequence[str], found: Sequence[str], where: str)
 
 
 def check_split(images_by_split: Mapping[str, Iterable[str]]) -> None:
-    """Check that no image lies on two sides of the split.
+    """Check that no image is in two splits.
 
     Raises:
-        SplitLeakError: Some do; it names a few.
+        SplitLeakError: Some images are; the message names up to five.
     """
     seen: dict[str, str] = {}
     leaks: list[str] = []
@@ -37,100 +37,100 @@ def check_split(images_by_split: Mapping[str, Iterable[str]]) -> None:
         ]
     if leaks:
         raise SplitLeakError(
-            f"{len(leaks)} images lie on two sides of the split: {', '.join(sorted(leaks)[:5])}.",
-            "An image may be listed in one subset only.",
+            f"{len(leaks)} images are in two splits: {', '.join(sorted(leaks)[:5])}.",
+            "List each image in one subset only.",
         )
 
 
 def check_count(expected: int, found: int, what: str) -> None:
-    """Check that no row was lost or doubled on its way from one stage to the next.
+    """Check that no row was lost or duplicated between two stages.
 
     Raises:
-        ProvenanceError: The numbers differ.
+        ProvenanceError: The counts differ.
     """
     if expected != found:
-        raise ProvenanceError(f"{what}: expected {expected}, found {found}.", "Run the stage before again.")
+        raise ProvenanceError(f"{what}: expected {expected}, found {found}.", "Run the previous stage again.")
 
 
 def check_faults(faults: Mapping[str, int], where: str) -> None:
-    """Check that no face is at fault.
+    """Check that no face has a fault.
 
     Args:
-        faults: Number of faces by what would be wrong with them.
+        faults: Number of faces by fault.
         where: The table.
 
     Raises:
-        ProvenanceError: Some are; it names all faults.
+        ProvenanceError: Some faces have faults; the message lists all faults.
     """
-    if told := ", ".join(f"{count} {fault}" for fault, count in faults.items() if count):
-        raise ProvenanceError(f"Of the faces of {where}, {told}.", "Nothing can be learned from them.")
+    if found := ", ".join(f"{count} {fault}" for fault, count in faults.items() if count):
+        raise ProvenanceError(f"{where} holds invalid faces: {found}.", "A model cannot be trained on them.")
 
 
 def check_pixels(pixels: NDArray[np.generic], chip_size: int) -> None:
-    """Check that a batch is what the network takes: raw uint8 chips, shape (n, chip_size, chip_size, 3).
+    """Check that a batch is what the network expects: raw uint8 chips of shape (n, chip_size, chip_size, 3).
 
     Raises:
-        PreprocessingError: The type, the shape or the range shows that something was done to the pixels before.
+        PreprocessingError: The type, shape or range is wrong, so the pixels were processed before.
     """
     if pixels.dtype != np.uint8:
         raise PreprocessingError(
-            f"The network takes raw uint8 pixels and scales them itself, but was given {pixels.dtype}.",
-            "Feed chips as they are, without division by 255 or any other scaling.",
+            f"The network expects raw uint8 pixels, which it scales itself, but got {pixels.dtype}.",
+            "Pass chips unchanged, without division by 255 or any other scaling.",
         )
     if pixels.ndim != 4 or pixels.shape[1:] != (chip_size, chip_size, 3):
         raise PreprocessingError(
-            f"The network takes chips of shape ({chip_size}, {chip_size}, 3), but was given {pixels.shape[1:]}.",
+            f"The network expects chips of shape ({chip_size}, {chip_size}, 3), but got {pixels.shape[1:]}.",
             "Use features made with the model's chip_size.",
         )
     if pixels.size and int(pixels.max()) <= 1:
-        raise PreprocessingError("All pixels are 0 or 1: they were scaled before.", "Feed chips as they are.")
+        raise PreprocessingError("All pixels are 0 or 1, so they were already scaled.", "Pass chips unchanged.")
 
 
 def check_channel_sums(expected: Sequence[int], found: Sequence[int], where: str) -> None:
-    """Check that the pixels read are those that were written: the exact sums of red, green and blue.
+    """Check that the pixels read are the pixels written, by their exact sums of red, green and blue.
 
     Raises:
-        PreprocessingError: A channel differs; a swap of red and blue is named.
+        PreprocessingError: A sum differs; the message says if red and blue are swapped.
     """
     if list(expected) == list(found):
         return
     swapped = list(expected) == list(found)[::-1]
     raise PreprocessingError(
-        f"{where}: the sums of red, green and blue are {list(found)}, the features' manifest states {list(expected)}"
+        f"{where}: the sums of red, green and blue are {list(found)}, but the features' manifest says {list(expected)}"
         + (": red and blue are swapped." if swapped else "."),
-        "The reader must hand over the stored RGB bytes unchanged.",
+        "The reader must return the stored RGB bytes unchanged.",
     )
 
 
 def check_reference(expected: NDArray[np.floating], found: NDArray[np.floating], tolerance: float = 1e-3) -> None:
-    """Check that the chips stored with a model still give the probabilities that they gave after training.
+    """Check that the reference chips stored with a model have the same probabilities as after training.
 
     Args:
         expected: Probabilities stored with the model, shape (n, labels).
-        found: Probabilities by the way of decoding, scaling and predicting that is about to be used.
+        found: Probabilities predicted now, shape (n, labels).
         tolerance: Largest difference that rounding explains.
 
     Raises:
-        PreprocessingError: They differ, so channel order, scaling or the model itself is not what it was; or there are
-            no chips to tell by.
+        PreprocessingError: The probabilities differ, so channel order, scaling or the model has changed; or the model
+            has no reference chips.
     """
     if np.shape(expected) != np.shape(found) or not np.size(expected):
         raise PreprocessingError(
-            f"The model's reference has probabilities of shape {np.shape(expected)}, predicted were {np.shape(found)}.",
-            "The model's files do not belong together, or hold no reference chips: train again.",
+            f"The model's reference probabilities have shape {np.shape(expected)}, the predicted {np.shape(found)}.",
+            "The model's files do not belong together, or have no reference chips. Train again.",
         )
     difference = float(np.abs(np.asarray(expected) - np.asarray(found)).max())
     if not difference <= tolerance:
         raise PreprocessingError(
-            f"The model's reference chips give probabilities that differ by {difference:.4f} from those stored.",
-            "Channel order, scaling or the model file changed since training.",
+            f"The probabilities of the model's reference chips differ by {difference:.4f} from those stored.",
+            "Channel order, scaling or the model file has changed since training.",
         )
 
 
 def check_probabilities(probabilities: NDArray[np.floating]) -> None:
-    """Check that each face's probabilities sum to 1, as those of two sigmoids do not.
+    """Check that each face's probabilities sum to 1; those of two sigmoids would not.
 
-    NaN passes: what gives it says so itself.
+    NaN passes, because its source reports it.
 
     Raises:
         MetricsError: Some do not.

@@ -1,6 +1,6 @@
-"""Finds the Java that Spark runs on: 17 or later.
+"""Finds the Java for Spark: version 17 or later.
 
-Only the standard library is imported here, because `scripts/setup.py` asks before anything is installed.
+This module imports only the standard library, because `scripts/setup.py` uses it before anything is installed.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from ml.errors import ConfigurationError
 
 MINIMUM = 17  # Spark 4
 ADVICE = (
-    f"Install Java {MINIMUM} or later and put it on PATH, or set JAVA_HOME to its folder; `make setup` fetches a Java "
-    "of its own where JAVA_HOME is unset and PATH holds none."
+    f"Install Java {MINIMUM} or later and put it on PATH, or set JAVA_HOME to its folder. `make setup` downloads Java "
+    "if JAVA_HOME is unset and no suitable Java is on PATH."
 )
 
 
 class Java(NamedTuple):
-    """What a `java` program says about itself."""
+    """The version and home of a `java` program."""
 
     version: int
     home: Path
 
 
 def java_home() -> Path:
-    """Find the folder that `JAVA_HOME` is to name for Spark.
+    """Find the folder that Spark's `JAVA_HOME` must name.
 
-    `JAVA_HOME` wins where it is set, then `java` on PATH, then the Java that `make setup` fetched. A `JAVA_HOME` that
-    is too old is an error and not passed over: Spark's own scripts would follow it.
+    The order is `JAVA_HOME`, `java` on PATH, the Java that `make setup` downloaded. A `JAVA_HOME` that is too old is
+    an error, because Spark's scripts would use it.
 
     Returns:
-        A folder that holds `bin/java`, of Java 17 or later.
+        A folder with `bin/java`, of Java 17 or later.
 
     Raises:
         ConfigurationError: There is no such Java. The message says what was found.
@@ -47,23 +47,23 @@ def java_home() -> Path:
 
 
 def system_java(java_home_variable: str, path: str) -> Java | None:
-    """Look for a Java 17 or later that the machine brings along.
+    """Find a Java 17 or later that is installed on the machine.
 
     Args:
-        java_home_variable: The value of `JAVA_HOME`, empty when it is not set.
+        java_home_variable: The value of `JAVA_HOME`, empty if it is not set.
         path: The value of `PATH`.
 
     Returns:
-        The Java, or None when `JAVA_HOME` is not set and PATH holds no Java that will do.
+        The Java, or None if `JAVA_HOME` is not set and PATH has no suitable Java.
 
     Raises:
-        ConfigurationError: `JAVA_HOME` is set to something that will not do.
+        ConfigurationError: `JAVA_HOME` is set to something unsuitable.
     """
     if java_home_variable:
         home = Path(java_home_variable)
         named = f"JAVA_HOME is {java_home_variable},"
         if not (home / "bin" / "java").is_file():
-            raise ConfigurationError(f"{named} which holds no bin/java.", ADVICE)
+            raise ConfigurationError(f"{named} which has no bin/java.", ADVICE)
         java = ask(home / "bin" / "java")
         if java is None:
             raise ConfigurationError(f"{named} but its bin/java does not run.", ADVICE)
@@ -82,7 +82,7 @@ def _find(java_home_variable: str, path: str, fetched: Path) -> Path:
     if os.access(fetched / "bin" / "java", os.X_OK):
         return fetched
     too_old = _on_path(path)
-    found = f"`java` on PATH is Java {too_old.version}" if too_old else "PATH holds no `java` that runs"
+    found = f"`java` on PATH is Java {too_old.version}" if too_old else "PATH has no `java` that runs"
     raise ConfigurationError(f"Spark needs Java {MINIMUM} or later. JAVA_HOME is not set and {found}.", ADVICE)
 
 
@@ -92,15 +92,15 @@ def _on_path(path: str) -> Java | None:
 
 
 def ask(program: Path) -> Java | None:
-    """Ask a `java` program for its version and home.
+    """Run a `java` program to find its version and home.
 
-    The program is asked, and its links not just followed, as on PATH it may be a shim that lies in no Java's folder.
+    Following its symbolic links is not enough: a `java` on PATH may be a shim outside Java's folder.
 
     Returns:
-        Its answer, or None when it does not run or says nothing of the kind.
+        Version and home, or None if the program does not run or prints no version.
     """
     try:
-        answer = subprocess.run(
+        output = subprocess.run(
             [program, "-XshowSettings:properties", "-version"],
             capture_output=True,
             text=True,
@@ -110,15 +110,15 @@ def ask(program: Path) -> Java | None:
         ).stderr
     except (OSError, subprocess.SubprocessError):
         return None
-    version = parse_version(answer)
+    version = parse_version(output)
     if version is None:
         return None
-    home = re.search(r"^\s*java\.home = (.+)$", answer, re.MULTILINE)
+    home = re.search(r"^\s*java\.home = (.+)$", output, re.MULTILINE)
     return Java(version, Path(home[1].strip()) if home else program.resolve().parent.parent)
 
 
 def parse_version(text: str) -> int | None:
-    """Read the feature version from what `java -version` prints.
+    """Parse the feature version from the output of `java -version`.
 
     Example:
         >>> parse_version('openjdk version "17.0.15" 2025-04-15')
@@ -129,5 +129,5 @@ def parse_version(text: str) -> int | None:
     match = re.search(r'version "(\d+)(?:\.(\d+))?', text)
     if match is None:
         return None
-    # Up to Java 8 the feature version is the second number: 1.8.
+    # Up to Java 8, the feature version is the second number: 1.8.
     return int(match[2]) if match[1] == "1" and match[2] else int(match[1])

@@ -1,4 +1,4 @@
-"""Reading and writing by URI: fsspec here, Hadoop in Spark, and the one mapping of schemes between them."""
+"""Read and write files by URI with fsspec, and translate URIs to Hadoop's schemes for Spark."""
 
 from __future__ import annotations
 
@@ -19,30 +19,17 @@ from typing import Any, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ml import storage
 from ml.errors import ResourceError
 
 log = logging.getLogger(__name__)
 
 
-def file_digest(uri: str) -> str:
-    """The SHA-256 of a file's content."""
-    fs, path = storage.filesystem(uri)
-    with fs.open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def modified(info: dict[str, object]) -> str:
-    """The time or etag of a file, by what its file system tells of it."""
-    return str(info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime"))
-
-
-# fsspec's name of a scheme to Hadoop's; schemes that are called the same on both sides need no entry.
+# From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 
 
-def normalise(uri: str | os.PathLike[str]) -> str:
-    """A URI without a trailing slash; a plain path becomes an absolute `file://` URI."""
+def normalize(uri: str | os.PathLike[str]) -> str:
+    """Return the URI without a trailing slash; a plain path becomes an absolute `file://` URI."""
     text = str(uri).rstrip("/") or "/"
     if "://" in text:
         return text
@@ -55,37 +42,37 @@ def join(uri: str, *parts: str) -> str:
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The fsspec file system of a URI and the path in it.
+    """Return the fsspec file system of a URI and the path in it.
 
-    Object stores' file systems keep listings, which know nothing of what Spark or another process wrote since.
+    The listing cache is dropped, because Spark or another process may have written files since.
     """
-    fs, path = fsspec.core.url_to_fs(normalise(uri))
+    fs, path = fsspec.core.url_to_fs(normalize(uri))
     fs.invalidate_cache()
     return fs, path
 
 
 def hadoop_uri(uri: str) -> str:
-    """The URI as Spark must be given it, such as `s3a://` for `s3://`."""
-    scheme, _, rest = normalise(uri).partition("://")
+    """Return the URI with Hadoop's scheme, as Spark needs it: `s3a://` for `s3://`, for example."""
+    scheme, _, rest = normalize(uri).partition("://")
     return f"{HADOOP_SCHEMES.get(scheme, scheme)}://{rest}"
 
 
 def local_path(uri: str) -> Path | None:
-    """The path behind a `file://` URI, or None where the URI is not on this machine's file system."""
+    """Return the local path of a URI, or None if the URI is not on this machine's file system."""
     fs, path = filesystem(uri)
     return Path(path) if isinstance(fs, LocalFileSystem) else None
 
 
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
-    """A path at which the file can be read: its own where it is local, else that of a temporary copy.
+    """Yield a local path of the file: its own path if it is local, otherwise that of a temporary copy.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     if path := local_path(uri):
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: there is no such file")
+            raise FileNotFoundError(f"{path} does not exist")
         yield path
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -95,28 +82,40 @@ def local_copy(uri: str) -> Iterator[Path]:
 
 
 def exists(uri: str) -> bool:
-    """Whether something lies at the URI."""
+    """Return whether a file or a folder exists at the URI."""
     fs, path = filesystem(uri)
     return bool(fs.exists(path))
 
 
 def read_bytes(uri: str) -> bytes:
-    """The content of one file.
+    """Read the content of a file.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     fs, path = filesystem(uri)
     return bytes(fs.cat_file(path))
 
 
 def read_json(uri: str) -> Any:
-    """The content of one JSON file."""
+    """Read the value in a JSON file."""
     return json.loads(read_bytes(uri))
 
 
+def file_digest(uri: str) -> str:
+    """Return the SHA-256 of a file's content."""
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def modified(info: dict[str, object]) -> str:
+    """Return the ETag or the modification time in a file's `info`, whichever the file system provides."""
+    return str(info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime"))
+
+
 def write_bytes(uri: str, data: bytes) -> None:
-    """Write one file whole or not at all: moved into place locally, one PUT in an object store."""
+    """Write a file completely or not at all: with a rename on a local disk, with one PUT in an object store."""
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
         fs.pipe_file(path, data)
@@ -135,12 +134,12 @@ def write_bytes(uri: str, data: bytes) -> None:
 
 
 def write_json(uri: str, value: Any) -> None:
-    """Write one JSON file whole or not at all."""
+    """Write a JSON file completely or not at all."""
     write_bytes(uri, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
 
 
 def list_files(uri: str) -> dict[str, int]:
-    """Relative path to bytes of every file below the URI, hidden and temporary ones left out."""
+    """Return the size in bytes of every file below the URI by relative path, without hidden and temporary files."""
     fs, path = filesystem(uri)
     if not fs.exists(path):
         return {}
@@ -151,12 +150,12 @@ def list_files(uri: str) -> dict[str, int]:
 
 
 class Stat(NamedTuple):
-    """What a file system tells of a file.
+    """A file's size, time and state.
 
     Attributes:
-        bytes: Its size.
-        modified: When it was written, in seconds since 1970; now, where the file system does not tell.
-        state: Differs once the file has been written anew.
+        bytes: Size in bytes.
+        modified: Modification time in seconds since 1970; the current time if the file system does not provide it.
+        state: A string that changes whenever the file is written.
     """
 
     bytes: int
@@ -165,7 +164,7 @@ class Stat(NamedTuple):
 
 
 def survey(uri: str) -> dict[str, Stat]:
-    """Relative path to what is told of every file below the URI, hidden and temporary ones too."""
+    """Return the `Stat` of every file below the URI by relative path, including hidden and temporary files."""
     fs, path = filesystem(uri)
     if not fs.exists(path):
         return {}
@@ -179,7 +178,7 @@ def survey(uri: str) -> dict[str, Stat]:
 
 
 def _modified(info: dict[str, Any]) -> float:
-    # Each file system has its own name for it.
+    # File systems name it differently.
     names = ("mtime", "LastModified", "last_modified", "updated", "created")
     value = next((info[name] for name in names if info.get(name) is not None), None)
     if isinstance(value, str):
@@ -190,17 +189,17 @@ def _modified(info: dict[str, Any]) -> float:
 
 
 def remove(uri: str) -> None:
-    """Remove a file or a folder with all in it; nothing happens where there is none."""
+    """Remove a file, or a folder and its content, if it exists."""
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
 
 
 def check_space(uri: str, needed: int, what: str) -> None:
-    """Say how much room an output needs, and refuse to start where the local disk has less.
+    """Log the space that an output needs, and check that the local disk has it.
 
     Raises:
-        ResourceError: There is not enough room.
+        ResourceError: The disk has too little free space.
     """
     log.info("%s need about %.1f GB below %s", what, needed / 1e9, uri)
     path = local_path(uri)

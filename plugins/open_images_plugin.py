@@ -1,4 +1,4 @@
-"""Registers the project's pages with Airflow: the tab 'Report' of a run, and 'Models' in the navigation."""
+"""The plugin that adds the project's pages to Airflow: the tab 'Report' of a run, and 'Models' in the navigation."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from airflow.plugins_manager import AirflowPlugin
 from open_images.addresses import URL_PREFIX
 from open_images.web import LazyApp
 
-# Without the leading slash, so that they are found where Airflow is served below a path.
+# No leading slash, so that the URLs also work if Airflow is served under a path.
 STATIC = f"{URL_PREFIX.removeprefix('/')}/static"
 
 
 class OpenImagesPlugin(AirflowPlugin):
-    """What `open_images` adds to Airflow's pages."""
+    """The routes and pages of `open_images`."""
 
     name = "open_images"
     fastapi_apps = [{"name": "Open Images", "app": LazyApp(), "url_prefix": URL_PREFIX}]
-    # A React app can link to other pages, which the sandboxed frame of an external view cannot. Airflow takes the
-    # component from the global variable of the app's name.
+    # React apps, because the sandboxed frame of an external view cannot link to other pages. Airflow takes the
+    # component from the global variable with the app's name.
     react_apps = [
         {
             "name": "Report",

@@ -1,4 +1,4 @@
-"""Prepare what Airflow needs before it runs here: environment variables, its database, a deployment file."""
+"""Prepare Airflow to run on this machine: environment variables, its database, a deployment file."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ ROOT = Path(__file__).resolve().parent.parent
 API_PORT = 8080
 DATABASE_SECONDS = 60
 LOCAL_NOTE = """\
-# Defaults of this machine's runs, yours to change. spark_conf is for the short jobs of a small release: for the whole
-# data set remove it, and set spark.driver.memory instead.
+# Default parameters of runs on this machine; edit them as you like. spark_conf suits the short jobs of a small release.
+# For the whole data set, remove it and set spark.driver.memory instead.
 """
 
 
 def environment(root: Path, port: int | None = None) -> dict[str, str]:
-    """Give the variables with which Airflow runs on this machine, to be laid over `os.environ`.
+    """Return the environment variables for Airflow on this machine, to add to `os.environ`.
 
     Args:
-        root: The project's folder, or another one with `dags/` and `plugins/` in it.
-        port: The API server's port. Defaults to that of the Airflow that runs, else to a free one.
+        root: The project's folder, or another one that holds `dags/` and `plugins/`.
+        port: The API server's port. Defaults to that of the running Airflow, or else to a free one.
     """
     if port is None:
         running = recorded(root)
@@ -49,10 +49,10 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": HOST,
         "TF_CPP_MIN_LOG_LEVEL": "2",
-        # A process that Airflow renames keeps its environment, by whose mark `down` finds it without its parent.
+        # Processes that Airflow renames keep their environment, so that `down` finds orphans by its mark.
         "SPT_NOENV": "1",
         "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)]),
-        # Calls between Airflow's components go through no proxy.
+        # Calls between Airflow's components bypass any proxy.
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"])),
         **{name: os.environ.get(name) or value for name, value in defaults.items()},
     }
@@ -67,7 +67,7 @@ def _airflow_variables(root: Path, url: str, port: int) -> dict[str, str]:
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
         "AIRFLOW__CORE__PARALLELISM": "4",
-        # Answers 127.0.0.1: where logs are asked for, and the same after a laptop has changed its network and name.
+        # Returns 127.0.0.1, from which logs are fetched, even after a laptop changes its network and name.
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": "urllib.request.localhost",
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
         "AIRFLOW__CORE__FERNET_KEY": secrets.fernet_key,
@@ -78,8 +78,8 @@ def _airflow_variables(root: Path, url: str, port: int) -> dict[str, str]:
         "AIRFLOW__API__BASE_URL": url,
         "AIRFLOW__API__SECRET_KEY": secrets.api_secret_key,
         "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
-        # SQLite has one writer at a time. After the five seconds that Python waits by itself, as on a disk that is busy
-        # with an installation, the scheduler would end for good.
+        # SQLite has one writer at a time. By default Python waits five seconds for it, too short on a busy disk:
+        # the scheduler would exit.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout={DATABASE_SECONDS}",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "10",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
@@ -87,17 +87,17 @@ def _airflow_variables(root: Path, url: str, port: int) -> dict[str, str]:
 
 
 def migrate(root: Path) -> None:
-    """Make or upgrade Airflow's database if it needs that; the first time takes about 20 s.
+    """Create or upgrade Airflow's database if needed; the first time takes about 20 s.
 
     Raises:
-        ResourceError: Airflow could not do it.
+        ResourceError: `airflow db migrate` failed.
     """
     home = airflow_home(root)
     stamp = home / "migrated-to"
     version = importlib.metadata.version("apache-airflow")
     if (home / "airflow.db").exists() and stamp.exists() and stamp.read_text() == version:
         return
-    print("Making Airflow's database, which takes about 20 s ...", flush=True)
+    print("Creating Airflow's database, which takes about 20 s ...", flush=True)
     done = subprocess.run(
         ["airflow", "db", "migrate"],
         env={**os.environ, **environment(root)},
@@ -107,15 +107,15 @@ def migrate(root: Path) -> None:
     )
     if done.returncode:
         print(done.stdout[-4000:], file=sys.stderr)
-        raise ResourceError("Airflow's database could not be made; what `airflow db migrate` said stands above.")
+        raise ResourceError("Airflow's database could not be created; see the output of `airflow db migrate` above.")
     stamp.write_text(version)
 
 
 def ensure_deployment(root: Path) -> Path:
-    """Write `var/deployment.yaml`, and the drawn release that it names, where they are absent.
+    """Write `var/deployment.yaml` and the drawn release that it names, if they are missing.
 
     Returns:
-        The file.
+        The path of the deployment file.
 
     Raises:
         ResourceError: The release could not be drawn.
@@ -124,8 +124,8 @@ def ensure_deployment(root: Path) -> Path:
     release = root / "var" / "sample-release"
     if not deployment.exists():
         deployment.parent.mkdir(parents=True, exist_ok=True)
-        # For the short jobs of a small release: no web page, few partitions, and Java's quick compiler alone, which
-        # saves a quarter of each job. The file says that it is the user's to change for a release of millions of rows.
+        # For the short jobs of a small release: no web page, few partitions, and only Java's fast compiler, which saves
+        # a quarter of each job's time. The note in the file says what to change for a release of millions of rows.
         spark_conf = {
             "spark.ui.enabled": "false",
             "spark.sql.shuffle.partitions": "8",
@@ -138,5 +138,5 @@ def ensure_deployment(root: Path) -> Path:
         print("Drawing a small release into var/sample-release ...", flush=True)
         done = subprocess.run([sys.executable, "-m", "ml", "sample-release", str(release)], cwd=ROOT)
         if done.returncode:
-            raise ResourceError("The sample release could not be drawn; what was said stands above.")
+            raise ResourceError("The sample release could not be drawn; see the output above.")
     return deployment

@@ -1,4 +1,4 @@
-"""Keep what Airflow needs from one start to the next in `var/airflow`: its secrets, and the record of what runs."""
+"""Keep Airflow's secrets and the record of its running components in `var/airflow`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CONFIG = Path(__file__).resolve().parent / "local_airflow_config"
 
 
 def airflow_home(root: Path) -> Path:
-    """Give the folder of Airflow's database, logs and secrets, which is closed to other users."""
+    """Return the folder of Airflow's database, logs and secrets, which other users cannot read."""
     home = root / "var" / "airflow"
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)
@@ -32,7 +32,7 @@ def airflow_home(root: Path) -> Path:
 
 @contextlib.contextmanager
 def only_one_at_a_time(root: Path) -> Iterator[None]:
-    """Wait until no other `up` or `down` of this root is at work."""
+    """Wait until no other `up` or `down` of this root is running."""
     with (airflow_home(root) / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -48,13 +48,13 @@ class Secrets:
 
 
 def kept_secrets(root: Path) -> Secrets:
-    """Read this machine's secrets, which the first call makes."""
+    """Read this machine's secrets; the first call creates them."""
     path = _write_once(airflow_home(root) / "secrets.json", json.dumps(asdict(Secrets())))
     return Secrets(**json.loads(path.read_text()))
 
 
 def passwords_file(root: Path) -> Path:
-    """Give the file that Airflow's simple auth manager keeps, made here so that no log shows the password."""
+    """Return the password file of Airflow's simple auth manager, written here so that no log shows the password."""
     return _write_once(airflow_home(root) / "passwords.json", json.dumps({USER: secrets.token_urlsafe(12)}))
 
 
@@ -64,7 +64,7 @@ def password(root: Path) -> str:
 
 
 def _write_once(path: Path, text: str) -> Path:
-    """Write a file for this user alone, unless it is there; if two processes do so at once, one of them wins."""
+    """Write a file that only this user can read, unless it exists; if two processes do so at once, one wins."""
     if not path.exists():
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
@@ -77,18 +77,18 @@ def _write_once(path: Path, text: str) -> Path:
 
 @dataclass(frozen=True)
 class Component:
-    """A component of Airflow, known by its start time too, because process ids are used again."""
+    """A component of Airflow, identified by its start time too, because process ids are reused."""
 
     pid: int
     started: float
 
     @classmethod
     def of(cls, pid: int) -> Component:
-        """Describe a process that has just been started."""
+        """Describe a process that was just started."""
         return cls(pid, psutil.Process(pid).create_time())
 
     def process(self) -> psutil.Process | None:
-        """Find the process, or None once it has ended."""
+        """Return the process, or None if it has ended."""
         return find_process(self.pid, self.started)
 
 
@@ -97,9 +97,9 @@ class Record:
     """The Airflow that `up` started last.
 
     Attributes:
-        port: The API server's.
-        mark: The value that all of its processes have in their environment.
-        components: By name, in the order of their start.
+        port: The API server's port.
+        mark: A value in the environment of all its processes.
+        components: The components by name, in the order of their start.
     """
 
     port: int
@@ -107,12 +107,12 @@ class Record:
     components: dict[str, Component]
 
     def ended(self) -> list[str]:
-        """List the components that no longer run."""
+        """List the components that are no longer running."""
         return [name for name, component in self.components.items() if component.process() is None]
 
 
 def recorded(root: Path) -> Record | None:
-    """Read the record of the Airflow that was started last, or None if there is none."""
+    """Read the record of the Airflow that was started last; return None if there is none."""
     try:
         content = json.loads(_record_path(root).read_text())
     except (OSError, ValueError):
@@ -122,12 +122,12 @@ def recorded(root: Path) -> Record | None:
 
 
 def write_record(root: Path, record: Record) -> None:
-    """Keep a record for `recorded`."""
+    """Write a record for `recorded` to read."""
     _record_path(root).write_text(json.dumps(asdict(record), indent=2))
 
 
 def remove_record(root: Path) -> None:
-    """Forget what was recorded."""
+    """Remove the record."""
     _record_path(root).unlink(missing_ok=True)
 
 

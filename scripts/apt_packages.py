@@ -1,6 +1,6 @@
-"""Installs Debian packages that some tests need, where they are missing: `python scripts/apt_packages.py chromium`.
+"""Install missing Debian packages that some tests need: `python scripts/apt_packages.py chromium`.
 
-Needs the standard library alone. A package whose programs are there already, however they came, is left alone.
+It needs only the standard library. It skips a package if one of its programs is already installed in any way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 
-# A browser has another name where it did not come from Debian.
+# Browsers that are not from Debian have other names.
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
 
 
@@ -20,17 +20,17 @@ def main(packages: list[str]) -> None:
         return
     names = " ".join(missing)
     if shutil.which("apt-get") is None:
-        sys.exit(f"apt-packages: this machine has no apt-get. Install by its own means, and put on PATH: {names}")
+        sys.exit(f"apt-packages: this machine has no apt-get. Install by other means, and put on PATH: {names}")
     sudo = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
     if sudo and (shutil.which("sudo") is None or subprocess.run([*sudo, "true"], capture_output=True).returncode):
-        sys.exit(f"apt-packages: installing needs root. Run: sudo apt-get update && sudo apt-get install {names}")
+        sys.exit(f"apt-packages: the installation needs root. Run: sudo apt-get update && sudo apt-get install {names}")
     print(f"Installing with apt-get: {names} ...", flush=True)
     apt = [*sudo, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600"]
     for arguments in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
         done = subprocess.run([*apt, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if done.returncode:
             print(done.stdout[-3000:])
-            sys.exit(f"apt-packages: apt-get {arguments[0]} failed; what it said stands above. Wanted: {names}")
+            sys.exit(f"apt-packages: apt-get {arguments[0]} failed; see its output above. Packages: {names}")
 
 
 def is_installed(package: str) -> bool:

@@ -1,7 +1,7 @@
-"""Run the training DAG once, here and now, on a small release: what `make demo` does.
+"""Run the training DAG once, in this process' terminal, on a small release: `make demo`.
 
-The DAG itself runs, by Airflow's `dag.test()`, with its own spark-submit for each Spark stage; only the scheduler and
-the web pages are missing, which `make up` starts. What was done before is found done.
+Airflow's `dag.test()` runs the real DAG, with a spark-submit for each Spark stage; only the scheduler and the web
+pages, which `make up` starts, are missing. Stages that an earlier run has done are reused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from ml.config.forms import with_options
 from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import StageError, TransientError
-from ml.storage import local_path, normalise
+from ml.report.subject import subject
+from ml.storage import local_path, normalize
 from ml.workflow.layout import run_uri
 from ml.workflow.run import Run, load_run, slug
 
@@ -40,18 +41,18 @@ def demo(values: dict[str, Any]) -> None:
     started = time.monotonic()
     os.environ.update(environment(ROOT))
     ensure_deployment(ROOT)
-    # Before Airflow is made ready: a wrong value should not take half a minute to be told.
+    # Before the database is created, so that a wrong value is reported at once, not after half a minute.
     deployment = load_deployment()
     config = validate({name: _absolute(name, value) for name, value in values.items()}, deployment.defaults)
     migrate(ROOT)
     state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
     if state != "success":
-        raise TransientError(f"The run failed. {failure or 'Its log says where.'}", f"The whole log: {LOG}")
+        raise TransientError(f"The run failed. {failure or 'See its log.'}", f"The whole log: {LOG}")
     show(load_run(run_uri(deployment.storage, slug(run_id))), time.monotonic() - started)
 
 
 def _absolute(name: str, value: Any) -> Any:
-    return normalise(value) if name in ("release", "photographs") else value
+    return normalize(value) if name in ("release", "photographs") else value
 
 
 def run_dag(values: dict[str, Any]) -> tuple[str, str]:
@@ -64,7 +65,7 @@ def run_dag(values: dict[str, Any]) -> tuple[str, str]:
 
 
 def watch(values: dict[str, Any]) -> tuple[str, str, str]:
-    """Run the DAG in a process of its own, its long log in a file, a line a task here.
+    """Run the DAG in another process; write its long log to a file, and print one line per task.
 
     Returns:
         The run's state, its id, and the message of the last failure.
@@ -82,8 +83,8 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
         for line in child.stdout:
             log.write(line)
             last = line
-            if told := FAILURE.match(line):
-                failure = told[1]
+            if failed := FAILURE.match(line):
+                failure = failed[1]
                 print(f"  {failure}", flush=True)
             elif (event := TASK.search(line)) and event[1] == "starting":
                 begun = time.monotonic()
@@ -96,9 +97,9 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def show(run: Run, seconds: float) -> None:
-    """Print the run's metrics with intervals, and where the report lies."""
+    """Print the run's metrics with intervals, and the paths of the report and the model."""
     metrics = run.pinned("evaluate").metrics
-    table = Table(title="Perceived gender presentation, test split", title_justify="left")
+    table = Table(title=f"{subject(run.config).heading}, test split", title_justify="left")
     for column in ("metric", "value", "95% interval", "faces"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     majority = metrics["majority"]
@@ -118,7 +119,7 @@ def show(run: Run, seconds: float) -> None:
 
 
 def main() -> None:
-    """Run the command; a failure that is understood is one line, not a traceback."""
+    """Run the command; print an expected error as one line without a traceback."""
     try:
         typer.run(demo)
     except StageError as error:

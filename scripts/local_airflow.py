@@ -1,8 +1,8 @@
 """Run Airflow on this machine, for development: `python scripts/local_airflow.py up|down|env`.
 
-Airflow's own `airflow standalone` starts most of it, but the log servers of its scheduler and triggerer listen on every
-address of the machine, which no setting changes. The same four components are started here with one log server beside
-them, and all of them keep to 127.0.0.1 (docs/decisions/0008-libraries-tried.md).
+`airflow standalone` does nearly the same, but the log servers of its scheduler and triggerer listen on every address of
+the machine, which no setting changes. This script starts the same four components and one log server, all of which
+listen only on 127.0.0.1 (docs/decisions/0008-libraries-tried.md).
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ COMPONENTS = {
     "scheduler": ["airflow", "scheduler", "--skip-serve-logs"],
     "dag-processor": ["airflow", "dag-processor"],
     "triggerer": ["airflow", "triggerer", "--skip-serve-logs"],
-    # Without it, a look at the log of a running task reports that there is none.
+    # Without it, the log of a running task cannot be shown.
     "log-server": [sys.executable, "-m", "uvicorn", "--factory", LOG_APP, "--host", HOST, "--no-access-log"],
 }
 HEALTHY_COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
-# In the environment of all that `up` starts: finds tasks' processes whose parents are gone.
+# In the environment of everything that `up` starts, to find tasks' processes whose parents have ended.
 MARK = "OPEN_IMAGES_LOCAL_AIRFLOW"
 START_SECONDS = 180
 STOP_SECONDS = 10
@@ -57,8 +57,8 @@ STOP_SECONDS = 10
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description="Runs Airflow on this machine, for development.")
-    parser.add_argument("command", choices=["up", "down", "env"], help="env prints lines for a shell's eval")
+    parser = argparse.ArgumentParser(description="Run Airflow on this machine, for development.")
+    parser.add_argument("command", choices=["up", "down", "env"], help="env prints lines for eval in a shell")
     command = parser.parse_args().command
     try:
         if command == "env":
@@ -75,28 +75,28 @@ def main() -> int:
 
 
 def up(root: Path) -> None:
-    """Start Airflow and return once it is healthy; if it runs already, say so and leave it as it is.
+    """Start Airflow and return once it is healthy; if it is running already, only print its address.
 
     Raises:
-        TransientError: It did not come up, and nothing of it is left running; or it runs without one of its components.
-        ResourceError: A part of the machine is not as it should be.
+        TransientError: It did not start, and all its processes were stopped; or it is running but a component ended.
+        ResourceError: The machine lacks something, or a server is open to other machines.
     """
     with only_one_at_a_time(root):
         running = recorded(root)
         if running and processes(running):
             if ended := running.ended():
                 raise TransientError(
-                    f"Airflow runs, but without its {' and '.join(ended)}, which ended by itself.",
-                    "var/airflow/standalone.log tells why. Restart Airflow: make down, then make up.",
+                    f"Airflow is running without its {' and '.join(ended)}, which ended unexpectedly.",
+                    "See var/airflow/standalone.log. Restart Airflow: make down, then make up.",
                 )
-            print("Airflow runs already.")
+            print("Airflow is already running.")
             _say_how_to_reach(root, running.port)
             return
         ensure_deployment(root)
         migrate(root)
         port = free_port(API_PORT)
         if os.environ.get("PORT") not in (None, "", str(port)):
-            print(f"Port {os.environ['PORT']} is taken; {port} is used.")
+            print(f"Port {os.environ['PORT']} is taken; using {port}.")
         record = _start(root, port)
         try:
             _wait_until_healthy(record)
@@ -110,7 +110,7 @@ def up(root: Path) -> None:
 
 
 def _start(root: Path, port: int) -> Record:
-    """Start each component apart from this terminal, and record them."""
+    """Start the components in sessions of their own, and record them."""
     home = airflow_home(root)
     record = Record(port, secrets.token_hex(8), {})
     log_port = str(free_port_from(8793))
@@ -127,7 +127,7 @@ def _start(root: Path, port: int) -> Record:
     log_path.unlink(missing_ok=True)
     with log_path.open("ab") as log:
         for name, command in COMPONENTS.items():
-            # Apart, as Ctrl-C and the end of the terminal are not meant for it.
+            # In a new session, so that Ctrl-C or closing the terminal does not end it.
             process = subprocess.Popen(
                 command,
                 env=variables,
@@ -146,53 +146,57 @@ def _wait_until_healthy(record: Record) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not _healthy(record.port):
         if ended := record.ended():
-            raise TransientError(f"Airflow's {ended[0]} ended by itself.", "The end of its log stands above.")
+            raise TransientError(f"Airflow's {ended[0]} ended unexpectedly.", "See the end of its log above.")
         if time.monotonic() > deadline:
-            raise TransientError(f"Airflow did not come up in {START_SECONDS} s.", "The end of its log stands above.")
+            raise TransientError(f"Airflow did not start within {START_SECONDS} s.", "See the end of its log above.")
         time.sleep(1)
 
 
 def _healthy(port: int) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://{HOST}:{port}/api/v2/monitor/health", timeout=10) as answer:
-            health = json.load(answer)
+        with opener.open(f"http://{HOST}:{port}/api/v2/monitor/health", timeout=10) as response:
+            health = json.load(response)
     except (OSError, ValueError):
         return False
     return all((health.get(name) or {}).get("status") == "healthy" for name in HEALTHY_COMPONENTS)
 
 
 def check_listeners(family: list[psutil.Process]) -> None:
-    """Make sure that no other machine can reach anything that was started."""
+    """Check that other machines cannot reach any of these processes.
+
+    Raises:
+        ResourceError: One of them listens on an address that is not local.
+    """
     for process in family:
         with contextlib.suppress(psutil.Error):
             for connection in process.net_connections(kind="inet"):
                 if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in LOOPBACK:
                     raise ResourceError(
                         f"{process.name()} listens on {connection.laddr.ip}:{connection.laddr.port}, which other "
-                        f"machines can reach; Airflow was stopped.",
-                        "Look for a setting of AIRFLOW__ or SPARK_ in your environment that opens it.",
+                        "machines can reach; Airflow was stopped.",
+                        "Look for an AIRFLOW__ or SPARK_ variable in your environment that sets this address.",
                     )
 
 
 def down(root: Path) -> None:
-    """Stop the Airflow that `up` started, its tasks, and the Spark jobs of these."""
+    """Stop the Airflow that `up` started, with its tasks and their Spark jobs."""
     with only_one_at_a_time(root):
         record = recorded(root)
         family = processes(record) if record else []
-        # At once, as the scheduler alone would wait for its tasks.
+        # All at once, because the scheduler would wait for its tasks.
         end_processes(family, STOP_SECONDS)
         if record:
-            # Whatever was started while the others were being ended.
+            # Processes that started while the others were ending.
             end_processes(processes(record), STOP_SECONDS)
             remove_record(root)
-    print(f"Airflow was stopped ({len(family)} processes)." if family else "No Airflow of this project runs.")
+    print(f"Airflow was stopped ({len(family)} processes)." if family else "No Airflow of this project is running.")
 
 
 def processes(record: Record) -> list[psutil.Process]:
-    """List all that runs of a recorded Airflow: the components, what descends from them, and what has lost its parent.
+    """List the running processes of a recorded Airflow: its components, their descendants, and orphans.
 
-    What has lost its parent is known by the mark in its environment.
+    Orphans are found by the mark in their environment.
     """
     found: dict[int, psutil.Process] = {}
     for component in record.components.values():

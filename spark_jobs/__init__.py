@@ -1,1 +1,1 @@
-"""The data work on Spark: one file a job, each a pure transform of DataFrames and a thin main."""
+"""The Spark jobs: one file per job, each with pure transforms of DataFrames and a thin main."""

@@ -1,4 +1,4 @@
-"""The annotation files of a release: read by column name, and typed."""
+"""Read the annotation files of a release by column name, and type their values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ EDGES = ("XMin", "XMax", "YMin", "YMax")
 
 
 def read_csv(spark: SparkSession, uris: dict[str, str]) -> DataFrame:
-    """Read a table's CSV files, one a subset, as strings by column name, with the subset as column `subset`.
+    """Read a table's CSV files, one per subset, as strings by column name, and add the column `subset`.
 
-    Files may hold other columns, in other orders; a column that only some have is NULL in the others.
+    The files may hold further columns, in any order. A column that a file lacks is NULL in its rows.
     """
     parts = []
     for subset, uri in uris.items():
@@ -27,7 +27,7 @@ def read_csv(spark: SparkSession, uris: dict[str, str]) -> DataFrame:
             schema=schema,
             header=True,
             escape='"',
-            nullValue="\0",  # no file holds it: so a field that is left out is NULL, and a quoted empty one is not
+            nullValue="\0",  # occurs in no file, so an absent field is NULL and a quoted empty one is not
         )
         parts.append(rows.withColumn("subset", F.lit(subset)))
     table = parts[0]
@@ -37,10 +37,10 @@ def read_csv(spark: SparkSession, uris: dict[str, str]) -> DataFrame:
 
 
 def type_labels(raw: DataFrame) -> DataFrame:
-    """Image-level labels, typed, one row an image and class.
+    """Type the image-level labels: one row per image and class.
 
     `positive` is true where a person verified the class as present, false where verified as absent. Where an image has
-    both verdicts for a class, absent wins: a contradicted label must not be learned from.
+    both verdicts for a class, absent wins: the model must not learn from a contradicted label.
     """
     confidence = F.col("Confidence").try_cast("double")
     return (
@@ -56,14 +56,17 @@ def type_labels(raw: DataFrame) -> DataFrame:
 
 
 def type_boxes(raw: DataFrame) -> DataFrame:
-    """Boxes, typed; `valid` is false where a coordinate is no number or lies wrong, or a flag is none of 1, 0, -1."""
+    """Type the boxes; `valid` is false where a coordinate or a flag is not a legal value.
+
+    Coordinates must be numbers in [0, 1] and in order; flags must be 1, 0 or -1.
+    """
     return _type_boxes(raw, F.col("Source").alias("source"))
 
 
 def type_miap(raw: DataFrame) -> DataFrame:
-    """MIAP's boxes, typed and valid as boxes are, their flags under the same names.
+    """Type MIAP's boxes like other boxes, with the same names for the flags.
 
-    Gender and age presentation are NULL where they are none of MIAP's words.
+    Gender and age presentation are NULL where the value is not one of MIAP's.
     """
     words = {"GenderPresentation": PRESENTATIONS, "AgePresentation": AGES}
     return _type_boxes(
@@ -75,11 +78,11 @@ def type_miap(raw: DataFrame) -> DataFrame:
     )
 
 
-def _type_boxes(raw: DataFrame, *others: Column) -> DataFrame:
+def _type_boxes(raw: DataFrame, *extra: Column) -> DataFrame:
     edges = {name: F.col(name).try_cast("double") for name in EDGES}
     flags = {name: F.col(name).try_cast("double").cast("tinyint") for name in FLAGS}
     x_min, x_max, y_min, y_max = (F.col(name) for name in ("x_min", "x_max", "y_min", "y_max"))
-    # Spark holds NaN to be greater than any number, so `<= 1` refuses it.
+    # Spark orders NaN above every number, so `<= 1` rejects it.
     inside = (x_min >= 0) & (x_min < x_max) & (x_max <= 1) & (y_min >= 0) & (y_min < y_max) & (y_max <= 1)
     flagged = F.lit(True)
     for name in FLAGS:
@@ -88,7 +91,7 @@ def _type_boxes(raw: DataFrame, *others: Column) -> DataFrame:
         F.col("ImageID").alias("image_id"),
         "subset",
         F.col("LabelName").alias("mid"),
-        *others,
+        *extra,
         *(
             column.alias(alias)
             for alias, column in zip(("x_min", "x_max", "y_min", "y_max"), edges.values(), strict=True)
@@ -98,10 +101,7 @@ def _type_boxes(raw: DataFrame, *others: Column) -> DataFrame:
 
 
 def type_images(raw: DataFrame) -> DataFrame:
-    """Images, typed, with what their licence asks to be kept; an empty or unknown Rotation is NULL.
-
-    `rotation_known` is false where the value is none of 0, 90, 180, 270.
-    """
+    """Type the images and keep what their license requires; `rotation` is NULL unless it is 0, 90, 180 or 270."""
     rotation = F.col("Rotation").try_cast("double") if "Rotation" in raw.columns else F.lit(None).cast("double")
     return raw.select(
         F.col("ImageID").alias("image_id"),
@@ -115,5 +115,5 @@ def type_images(raw: DataFrame) -> DataFrame:
 
 
 def flag_column(flag: str) -> str:
-    """Name the typed column of a flag: `is_group_of` for `IsGroupOf`."""
+    """Return the name of a flag's typed column, such as `is_group_of` for `IsGroupOf`."""
     return "is_" + flag.removeprefix("Is").lower().replace("groupof", "group_of")

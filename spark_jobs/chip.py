@@ -1,7 +1,7 @@
-"""chip: cut every labelled face out of its photograph, with one decode a photograph.
+"""chip: cut every labeled face out of its photograph, and decode each photograph once.
 
-Table written: `chips`, one row a face: its encoded chip and what evaluation wants to know of it. Photographs are read
-where they lie; what moves through Spark is the list of faces, grouped by image.
+Writes the table `chips`, one row per face, with the encoded chip and the columns that evaluation needs. Workers read
+the photographs from where they are stored; only the list of faces, grouped by image, moves through Spark.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from spark_jobs.session import Counts, observed, read_table, write_table
 
 CHIPPED = "chipped"
 ABSENT, UNREADABLE, TOO_SMALL = REASONS = ("image absent", "image unreadable", "too small")
-FAULTS = (ABSENT, UNREADABLE)  # of the photograph, so of all faces on it
-IMAGES_PER_TASK = 500  # a task of some ten seconds: enough to hide its start, little to lose with a worker
-BYTES_PER_CHIP = 20_000  # mean of chips of the largest stored side, measured on photographs; for the estimate
+FAULTS = (ABSENT, UNREADABLE)  # faults of a photograph, which affect all its faces
+IMAGES_PER_TASK = 500  # about ten seconds of work: hides the startup cost, and losing a worker costs little
+BYTES_PER_CHIP = 20_000  # for the space estimate: measured mean for chips of the largest stored side
 FACE_FIELDS = (*names(CARRIED), *EDGES)
-# What is counted and dropped before the table is written: `first` marks one face of each image.
+# Columns that are counted and then dropped before the table is written; `first` marks one face of each image.
 COUNTED = (Column("status", "string", Origin.CHIP), Column("first", "boolean", Origin.CHIP))
 SCHEMA = (*CHIPS, *COUNTED, Column("chip", "binary", Origin.CHIP))
 
 
 @dataclass(frozen=True)
 class Image:
-    """A photograph with the boxes of the faces that are to be cut out of it.
+    """A photograph with the bounding boxes of the faces to cut out of it.
 
     Attributes:
-        subset: Its subset.
-        image_id: Its ImageID.
-        rotation: The turn that makes it upright, see `ml.vision.images.turn_upright`.
-        boxes: The faces' boxes.
+        subset: The photograph's subset.
+        image_id: The photograph's ImageID.
+        rotation: The rotation in degrees that turns it upright, see `ml.vision.images.turn_upright`.
+        boxes: The bounding boxes of the faces.
     """
 
     subset: str
@@ -58,12 +58,12 @@ class Image:
 
 @dataclass(frozen=True)
 class Cut:
-    """What became of a face.
+    """The outcome of cutting one face.
 
     Attributes:
         status: `CHIPPED`, or one of `REASONS`.
-        face_px: The shorter side of its box in pixels of the stored photograph; None where that cannot be read.
-        chip: The encoded chip, None where there is none.
+        face_px: The shorter side of the box in pixels of the stored photograph; None if the photograph is unreadable.
+        chip: The encoded chip, or None.
     """
 
     status: str
@@ -72,7 +72,7 @@ class Cut:
 
 
 def group_by_image(faces: DataFrame, tasks: int) -> DataFrame:
-    """One row an image with the list of its labelled faces, spread over `tasks` partitions."""
+    """Group the labeled faces into one row per image, spread over `tasks` partitions."""
     return (
         faces.where(F.col("reason") == LABELLED)
         .groupBy("image_id", "subset")
@@ -82,7 +82,7 @@ def group_by_image(faces: DataFrame, tasks: int) -> DataFrame:
 
 
 def cut_chips(by_image: DataFrame, photographs: Photographs, config: TrainingConfig) -> DataFrame:
-    """Cut the chips of all images: one row a face, with `status` `chipped` or the reason why there is no chip."""
+    """Cut the chips of all images: one row per face, whose `status` is `chipped` or the reason for having no chip."""
     return by_image.mapInArrow(_cutter(photographs, config.margin, config.min_face_size), ddl(SCHEMA))
 
 
@@ -101,14 +101,14 @@ def _cutter(
                 fields = faces.values
                 boxes = list(zip(*(fields.field(edge).to_pylist() for edge in EDGES), strict=True))
                 image = Image(subset, image_id, rotation or 0, boxes)
-                # One batch an image: all its faces' chips together are small, and nothing piles up.
+                # One batch per image: the chips of one image are small, so memory use stays low.
                 yield _rows(image, fields, cut_image(image, photographs, margin, min_face_size))
 
     return cut
 
 
 def _rows(image: Image, faces: pa.StructArray, cuts: Sequence[Cut]) -> pa.RecordBatch:
-    """Put the rows of an image's faces together, a column at a time."""
+    """Build the rows of an image's faces, column by column."""
     columns = {column.name: faces.field(column.name) for column in CARRIED}
     columns |= {c.name: pa.array([getattr(image, c.name)] * len(cuts), c.arrow) for c in of_origin(Origin.IMAGE)}
     columns["first"] = pa.array([number == 0 for number in range(len(cuts))], pa.bool_())
@@ -119,16 +119,16 @@ def _rows(image: Image, faces: pa.StructArray, cuts: Sequence[Cut]) -> pa.Record
 
 
 def cut_image(image: Image, photographs: Photographs, margin: float, min_face_size: int) -> list[Cut]:
-    """Read and decode one photograph and cut all its faces; the chips are upright, the boxes are not touched.
+    """Read and decode one photograph and cut all its faces into upright chips; the boxes do not change.
 
     Args:
-        image: The photograph and its faces' boxes.
-        photographs: Where it lies.
+        image: The photograph and the boxes of its faces.
+        photographs: The place that holds the photograph.
         margin: See `ml.vision.images.square`.
         min_face_size: In pixels of the stored photograph.
 
     Returns:
-        What became of each face, in the boxes' order.
+        The outcome of each face, in the order of the boxes.
     """
     try:
         pixels = images.decode(photographs.read(image.subset, image.image_id))
@@ -148,9 +148,9 @@ def _cut_face(pixels: images.Pixels, box: images.Box, rotation: int, margin: flo
 
 
 def run(spark: SparkSession, context: Context) -> Result:
-    """Chip the faces that `join_labels` asks of a delivery; too many absent or unreadable photographs stop the run."""
+    """Cut the chips of a delivery's faces; fail if too many photographs are absent or unreadable."""
     labelled, delivery = context.inputs["join_labels"], context.delivery
-    assert delivery is not None  # the stage is done by delivery
+    assert delivery is not None  # the stage runs once per delivery
     expected = labelled.record(LabelsRecord).asked[delivery.name].faces
     _check_any_labelled(labelled)
     storage.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
@@ -163,32 +163,32 @@ def run(spark: SparkSession, context: Context) -> Result:
     write_table(chips.where(F.col("status") == CHIPPED).drop(*names(COUNTED)), context, "chips")
     seen = observed(counts)
     ledger = {status: seen[status] for status in (CHIPPED, *REASONS)}
-    check_count(expected, sum(ledger.values()), "Labelled faces that were to be chipped")
-    check_count(photographs, seen["images"], "Photographs of labelled faces, each to be decoded once")
+    check_count(expected, sum(ledger.values()), "Labeled faces to chip")
+    check_count(photographs, seen["images"], "Photographs of labeled faces, each decoded once")
     record = ChipsRecord(images=seen["images"], photograph_faults={fault: seen[f"images.{fault}"] for fault in FAULTS})
     if sum(record.photograph_faults.values()) > context.config.max_fault_share * record.images:
         found = ", ".join(
-            f"{count} {fault} (such as {_example(seen, fault)})"
+            f"{count} {fault} (for example {_example(seen, fault)})"
             for fault, count in record.photograph_faults.items()
             if count
         )
         raise DataError(
-            f"Of {record.images} photographs below {context.release.photographs.uri}: {found}.",
-            "Download them, or raise max_fault_share.",
+            f"Too many of the {record.images} photographs at {context.release.photographs.uri} are unusable: {found}.",
+            "Download them again, or raise max_fault_share.",
         )
     return Result(record, ledger)
 
 
 def _check_any_labelled(labelled: Manifest) -> None:
-    """Check that there is a face to chip.
+    """Check that at least one face has a label.
 
     Raises:
-        DataError: No face has a label; it says why.
+        DataError: No face has a label; the message gives the reasons.
     """
     if not labelled.ledger[LABELLED]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in labelled.ledger.items() if count)
         raise DataError(
-            f"No face has a label ({reasons or 'the release holds no face'}).", "Check the release's boxes."
+            f"No face has a label ({reasons or 'the release has no faces'}).", "Check the boxes of the release."
         )
 
 
@@ -198,7 +198,7 @@ def _example(seen: Counts, fault: str) -> str:
 
 
 def _counts() -> dict[str, SparkColumn]:
-    """Count faces by what became of them, images, and images by fault with an example of each."""
+    """Return the counts of faces by status, of images, and of images by fault, with an example of each fault."""
     counts = {status: F.count_if(F.col("status") == status) for status in (CHIPPED, *REASONS)}
     counts["images"] = F.count_if(F.col("first"))
     for fault in FAULTS:

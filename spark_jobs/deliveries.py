@@ -1,4 +1,4 @@
-"""Several deliveries as one: which rows hold where a later delivery brings an image again, and whose photograph."""
+"""Combine several deliveries: a later delivery of an image replaces its rows and its photograph."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ml.workflow import layout
 from ml.workflow.manifest import Manifest
 from spark_jobs.session import read_table
 
-HELD = "held"  # table of extract: the images of which a dated delivery holds rows, by table
+HELD = "held"  # table of extract: the images that have rows in a dated delivery, by table
 
 
 def images_held(raw: DataFrame, table: str) -> DataFrame:
-    """Find the images of which a delivery's table holds rows, even where none is of a configured class."""
+    """Return the images that have rows in a delivery's table, including rows of classes that are not configured."""
     return raw.select(F.lit(table).alias("table"), F.col("ImageID").alias("image_id"), "delivery").distinct()
 
 
 def read_current(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
-    """Read a table of `extract` over all deliveries: for each image, the rows of the newest that holds it there."""
+    """Read a table of `extract` over all deliveries, with each image's rows from the newest delivery that has any."""
     rows = read_table(spark, extracted.table(table))
     if len(extracted.parts) == 1:
         return rows
@@ -30,7 +30,7 @@ def read_current(spark: SparkSession, extracted: Manifest, table: str) -> DataFr
 
 
 def count_replaced(spark: SparkSession, extracted: Manifest) -> int:
-    """Count the boxes of the chipped class that a later delivery replaces."""
+    """Count the boxes of the chipped class that a later delivery replaced."""
     if len(extracted.parts) == 1:
         return 0
     boxes = read_table(spark, extracted.table("boxes")).where("chipped")
@@ -39,11 +39,11 @@ def count_replaced(spark: SparkSession, extracted: Manifest) -> int:
 
 
 def current(rows: DataFrame, held: DataFrame) -> DataFrame:
-    """Drop the rows of an image that a later delivery holds again.
+    """Drop an image's rows if a later delivery has rows of the same image.
 
     Args:
         rows: Rows with columns image_id and delivery.
-        held: The images that each delivery holds in this table: image_id and delivery.
+        held: The images that have rows in this table, by delivery: columns image_id and delivery.
     """
     return (
         rows.join(_newest(held), "image_id", "left")
@@ -57,7 +57,7 @@ def _held(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
 
 
 def _newest(held: DataFrame) -> DataFrame:
-    """Find the newest delivery of each image that several deliveries hold, which are few. Dates sort as text."""
+    """Return the newest delivery of each image that is in several deliveries; dates sort as text."""
     by_image = held.groupBy("image_id").agg(F.max("delivery").alias("newest"), F.count("*").alias("deliveries"))
     return by_image.where(F.col("deliveries") > 1).select("image_id", "newest")
 
@@ -65,19 +65,19 @@ def _newest(held: DataFrame) -> DataFrame:
 def locate_photographs(
     spark: SparkSession, faces: DataFrame, images: DataFrame, deliveries: Iterable[Delivery], root: str
 ) -> DataFrame:
-    """Add to each face the `delivery` whose photograph is to be cut: the newest that holds it.
+    """Add to each face the column `delivery`: the newest delivery that holds its photograph.
 
-    A photograph that none holds, or of which no listing is kept, is looked for in the delivery that lists its image.
+    If no listing names the photograph, the delivery is the one whose table `images` lists the image.
 
     Args:
         spark: The session.
         faces: Faces with columns image_id and subset.
         images: The table `images`, over all deliveries.
         deliveries: The run's deliveries, oldest first.
-        root: The storage root, where the listings are.
+        root: The storage root, which holds the listings.
     """
-    first, *others = deliveries
-    if not others:
+    first, *later = deliveries
+    if not later:
         return faces.withColumn("delivery", F.lit(first.name))
     listed = images.select("image_id", "subset", F.col("delivery").alias("listing_delivery")).distinct()
     found = faces.join(listed, ["image_id", "subset"], "left")
@@ -85,7 +85,7 @@ def locate_photographs(
         spark.read.parquet(storage.hadoop_uri(layout.delivery_cache(root).listing_uri(delivery.listing))).withColumn(
             "holds", F.lit(delivery.name)
         )
-        for delivery in (first, *others)
+        for delivery in (first, *later)
         if delivery.listing
     ]
     holding = F.col("listing_delivery")

@@ -1,6 +1,6 @@
-"""explore: counts and plots about the whole release, from the tables of `extract`.
+"""explore: count and plot what the release holds, from the tables of `extract`.
 
-Files written: `explore.json`, one PNG for each analysis, and `contact_sheet.png`, a few photographs with their boxes.
+Writes `explore.json`, one PNG per analysis, and `contact_sheet.png`, a few photographs with their boxes.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ SIZE_EDGES = (0, 1, 2, 4, 6, 8, 10, 15, 20, 30, 40, 60, 100)  # percent of the p
 
 
 def classes_of_all(extracted: Manifest) -> list[ClassCount]:
-    """Count the images verified to hold, and not to hold, each class, over all deliveries: most positive first.
+    """Count for each class the images verified positive and negative over all deliveries, most positive first.
 
-    An image that several deliveries hold is counted in each: rows of other classes than the configured ones are not
-    kept, so there is no telling which of them a later delivery replaces.
+    An image in several deliveries counts once per delivery: `extract` keeps only the rows of configured classes, so for
+    the other classes the replaced rows are unknown.
     """
     found: dict[str, ClassCount] = {}
     for part in extracted.of_deliveries():
@@ -58,10 +58,11 @@ def classes_of_all(extracted: Manifest) -> list[ClassCount]:
 
 
 def verified_images(labels: DataFrame, config: TrainingConfig) -> list[VerifiedImages]:
-    """Count for each label the images with all labels verified positive and with a negative: the report's good and bad.
+    """Count for each label the images whose labels are all verified positive, and those with a verified negative.
 
-    Counted are the images verified for the chipped class and for a class of the label, as in the notebook's second
-    analysis. Good is said of the labels, not of the picture: a negative is a person's word that a class is absent.
+    Only images verified for the chipped class and for a class of the label count, as in the notebook's second analysis.
+    The report calls the two groups good and bad, which describes their labels, not the pictures: a negative means that
+    a person verified a class as absent.
     """
     by_image = labels.groupBy("image_id").agg(
         F.bool_or(F.col("name") == config.chip_class).alias("chipped"),
@@ -87,13 +88,13 @@ def verified_images(labels: DataFrame, config: TrainingConfig) -> list[VerifiedI
 
 
 def faces_per_image(boxes: DataFrame) -> dict[int, int]:
-    """Boxes of the chipped class on an image to the number of such images."""
+    """Map the number of boxes of the chipped class on an image to the number of such images."""
     per_image = boxes.where(F.col("chipped") & F.col("valid")).groupBy("image_id").agg(F.count("*").alias("faces"))
     return {row.faces: row["count"] for row in per_image.groupBy("faces").count().orderBy("faces").collect()}
 
 
 def face_sizes(boxes: DataFrame) -> FaceSizes:
-    """Count the faces by the longer side of their box, in percent of the photograph's side."""
+    """Count the faces by the longer side of their box as a percentage of the photograph's side."""
     longer = 100 * F.greatest(F.col("x_max") - F.col("x_min"), F.col("y_max") - F.col("y_min"))
     counts = boxes.where(F.col("chipped") & F.col("valid")).agg(
         *(F.count_if((longer > low) & (longer <= high)) for low, high in itertools.pairwise(SIZE_EDGES))
@@ -102,7 +103,7 @@ def face_sizes(boxes: DataFrame) -> FaceSizes:
 
 
 def boxes_by_source(boxes: DataFrame) -> list[FlagCounts]:
-    """Count the boxes of all configured classes by source and flag: how many are 1, 0 and -1 (unknown)."""
+    """Count the boxes of all configured classes by source and by the value of each flag: 1, 0 or -1 (unknown)."""
     flags = [flag_column(flag) for flag in FLAGS]
     counts = [F.count_if(F.col(flag) == value).alias(f"{flag}.{value}") for flag in flags for value in (1, 0, -1)]
     rows = boxes.groupBy("source").agg(*counts).orderBy("source").collect()
@@ -114,7 +115,7 @@ def boxes_by_source(boxes: DataFrame) -> list[FlagCounts]:
 
 
 def sample_images(boxes: DataFrame, table: DataFrame) -> list[Row]:
-    """Choose a few images that hold the chipped class, the same each time, with boxes and what their license asks."""
+    """Choose a few images with the chipped class, always the same, with their boxes and their credits."""
     chosen = (
         boxes.where(F.col("chipped") & F.col("valid"))
         .select("image_id", "subset")
@@ -132,13 +133,13 @@ def sample_images(boxes: DataFrame, table: DataFrame) -> list[Row]:
 
 
 def draw_sample(sample: Iterable[Row], run: RunView, config: TrainingConfig) -> bytes | None:
-    """Draw the contact sheet: photographs turned upright, with their boxes. None where no photograph can be read."""
+    """Draw upright photographs with their boxes on a contact sheet, or return None if no photograph can be read."""
     pictures = []
     for image in sample:
         try:
             photo = images.decode(run.read_photograph(image.subset, image.image_id))
         except (FileNotFoundError, images.UnreadableImageError):
-            continue  # counted by the stage chip
+            continue  # stage chip counts these
         marks = [_mark(box, photo, config) for box in image.boxes]
         drawn = drawing.draw_marks(photo, marks)
         pictures.append((images.turn_upright(drawn, image.rotation or 0), image.image_id))
@@ -155,11 +156,11 @@ def _mark(box: Row, photo: images.Pixels, config: TrainingConfig) -> drawing.Mar
 
 
 def analyze(tables: Mapping[str, DataFrame], classes: Sequence[ClassCount], config: TrainingConfig) -> Analyses:
-    """Make all analyses of the release.
+    """Run all analyses of the release.
 
     Args:
         tables: The tables labels and boxes of extract.
-        classes: All classes, those with the most images first.
+        classes: All classes, the most frequent first.
         config: The run's configuration.
     """
     boxes = tables["boxes"]
@@ -173,7 +174,7 @@ def analyze(tables: Mapping[str, DataFrame], classes: Sequence[ClassCount], conf
 
 
 def draw_charts(found: Analyses, config: TrainingConfig) -> dict[str, bytes]:
-    """Draw a chart of each analysis, by name."""
+    """Draw a chart of each analysis and return the PNGs by name."""
     return {
         "top_classes": exploration_figures.top_classes(
             [(row.name, row.positive, row.negative) for row in found.top_classes]
@@ -191,7 +192,7 @@ def draw_charts(found: Analyses, config: TrainingConfig) -> dict[str, bytes]:
 
 
 def run(spark: SparkSession, context: Context) -> Result:
-    """Analyze the release, write data and plots."""
+    """Analyze the release and write the results and charts."""
     config, source = context.config, context.inputs["extract"]
     tables = {name: read_current(spark, source, name) for name in ("labels", "boxes", "images")}
     found = analyze(tables, classes_of_all(source), config)

@@ -1,8 +1,8 @@
-"""extract: the annotation files of a delivery, typed and checked, with only the classes that matter kept.
+"""extract: type and check the annotation files of a delivery, and keep the rows of the configured classes.
 
-Tables written: `classes`, `labels`, `boxes`, `images`, `miap` where the delivery has it, and `held` where it is dated:
-the images of which it holds rows, so that a later delivery can replace those of an earlier one. What is counted of all
-rows (nulls by column, images by class) is observed in the pass that writes the kept ones.
+Writes the tables `classes`, `labels`, `boxes`, `images`, `miap` if the delivery has MIAP files, and `held` if the
+delivery is dated. `held` lists the images that have rows in the delivery, so that a later delivery can replace the rows
+of an earlier one. The pass that writes the kept rows also counts all rows: nulls by column, images by class.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from spark_jobs.session import Counts, observed, read_table, write_table
 
 PRESENTED = ["gender_presentation", "age_presentation"]
 NULL_KINDS = ("null", "empty", "nan")
-# Distinct (class, verdict) pairs that are counted exactly: the sketch is exact while it has room for all of them, and
-# even the 19,994 classes of all image-level labels, twice, leave it half empty.
+# The sketch counts (class, verdict) pairs exactly while it has room for all of them. The 19,994 classes of all
+# image-level labels, with two verdicts each, fill less than half of it.
 CLASS_COUNTER_ROOM = 131_072
 
 
 @dataclass(frozen=True)
 class Observed:
-    """A table with what is counted of all its rows in the pass that writes the kept ones.
+    """A table with the counts of all its rows, taken in the pass that writes the kept rows.
 
     Attributes:
-        rows: The rows that are kept, or all of them.
-        observation: The counts, there once the rows are written.
+        rows: The kept rows, or all rows.
+        observation: The counts, available once the rows are written.
     """
 
     rows: DataFrame
     observation: Observation
 
     def counts(self) -> Counts:
-        """Return the counts, after the pass."""
+        """Return the counts once the pass has finished."""
         return observed(self.observation)
 
 
 def run(spark: SparkSession, context: Context) -> Result:
-    """Read, type, check and count a delivery's files; keep the rows of the configured classes."""
+    """Read, type, check and count the files of a delivery, and keep the rows of the configured classes."""
     config, release, delivery = context.config, context.release, context.delivery
-    assert delivery is not None  # the stage is done by delivery
+    assert delivery is not None  # the stage runs once per delivery
     names = read_classes(release)
     storage.write_bytes(context.path("classes", "part-0.parquet"), class_table(names, config))
     classes = F.broadcast(read_table(spark, [context.path("classes", "part-0.parquet")]))
@@ -77,7 +77,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     if "miap" in counts:
         check_invalid("MIAP boxes", counts["miap"], config)
     record = make_record(raw, counts, release)
-    if len(context.run.deliveries) == 1:  # of several, the others may hold what one lacks
+    if len(context.run.deliveries) == 1:  # with several, another delivery may hold what this one lacks
         check_not_empty(record, config)
     by_class = images_by_class(counts["labels"].text("by class"), names)
     storage.write_json(context.path("images_by_class.json"), [row.json_values() for row in by_class])
@@ -88,7 +88,7 @@ def run(spark: SparkSession, context: Context) -> Result:
 
 
 def class_table(names: dict[str, str], config: TrainingConfig) -> bytes:
-    """Make the table `classes` as a Parquet file: mid, name, the label that it gives or NULL, whether it is chipped."""
+    """Return the table `classes` as Parquet bytes, with columns mid, name, label (or NULL) and chipped."""
     columns = {
         "mid": pa.array(names.values(), pa.string()),
         "name": pa.array(names.keys(), pa.string()),
@@ -101,7 +101,7 @@ def class_table(names: dict[str, str], config: TrainingConfig) -> bytes:
 
 
 def null_counts(columns: Iterable[str]) -> list[Column]:
-    """For each column how many values are NULL (an empty field), empty (`""`) or blank, and NaN, each by itself."""
+    """Return, for each column, the counts of NULL (an absent field), of empty or blank, and of NaN values."""
     counts = []
     for name in columns:
         text = F.trim(F.col(f"`{name}`"))
@@ -114,24 +114,24 @@ def null_counts(columns: Iterable[str]) -> list[Column]:
 
 
 def observe_raw(raw: DataFrame, table: str) -> Observed:
-    """Count the rows of a table as read, and the values in it that say nothing."""
+    """Count the rows of a raw table, and its null, empty and NaN values."""
     observation = Observation(f"raw {table}")
     count = F.count(F.lit(1)).alias("rows")
     return Observed(raw.observe(observation, count, *null_counts(_published(raw))), observation)
 
 
 def _published(raw: DataFrame) -> list[str]:
-    """List the columns of a table as published: `subset` comes from the file's name."""
+    """List the published columns of a table; `subset` comes from the file's name."""
     return [name for name in raw.columns if name != "subset"]
 
 
 def _wanted() -> Column:
-    """Whether a row is of a configured class."""
+    """Return the condition that a row is of a configured class."""
     return F.col("label").isNotNull() | F.col("chipped")
 
 
 def keep_labels(raw: DataFrame, classes: DataFrame) -> Observed:
-    """Type and count the image-level labels; keep those of the configured classes that have a verdict."""
+    """Type and count the image-level labels, and keep those of the configured classes that have a verdict."""
     observation = Observation("labels")
     labels = (
         type_labels(raw)
@@ -151,7 +151,7 @@ def keep_labels(raw: DataFrame, classes: DataFrame) -> Observed:
 
 
 def keep_boxes(raw: DataFrame, classes: DataFrame) -> Observed:
-    """Type and count the boxes; keep those of the configured classes."""
+    """Type and count the boxes, and keep those of the configured classes."""
     observation = Observation("boxes")
     boxes = (
         type_boxes(raw)
@@ -170,7 +170,7 @@ def keep_boxes(raw: DataFrame, classes: DataFrame) -> Observed:
 
 
 def keep_people(raw: DataFrame) -> Observed:
-    """Type and count MIAP's boxes; keep those of persons."""
+    """Type and count MIAP's boxes, and keep those of persons."""
     observation = Observation("miap")
     person = F.col("mid") == PERSON
     people = type_miap(raw).observe(
@@ -184,7 +184,7 @@ def keep_people(raw: DataFrame) -> Observed:
 
 
 def observe_images(raw: DataFrame) -> Observed:
-    """Type and count the images; all are kept."""
+    """Type, count and keep all images."""
     observation = Observation("images")
     images = type_images(raw).observe(
         observation,
@@ -195,7 +195,7 @@ def observe_images(raw: DataFrame) -> Observed:
 
 
 def write_held(spark: SparkSession, context: Context, delivery: str) -> None:
-    """Write the table `held`: the images of which each table of a dated delivery holds rows."""
+    """Write the table `held`: the images that have rows in each table of a dated delivery."""
     held = [
         images_held(read_csv(spark, uris).withColumn("delivery", F.lit(delivery)), table)
         for table, uris in context.release.tables.items()
@@ -207,11 +207,11 @@ def write_held(spark: SparkSession, context: Context, delivery: str) -> None:
 
 
 def make_record(raw: Mapping[str, Observed], counts: Mapping[str, Counts], release: Release) -> ExtractRecord:
-    """Gather what was counted.
+    """Build the record from the counts.
 
     Args:
-        raw: The tables as read.
-        counts: What was counted of the typed tables.
+        raw: The raw tables.
+        counts: The counts of the typed tables.
         release: The delivery's files.
     """
     as_read = {table: part.counts() for table, part in raw.items()}
@@ -241,7 +241,7 @@ def make_record(raw: Mapping[str, Observed], counts: Mapping[str, Counts], relea
 
 
 def miap_counts(people: Counts, rows: int, release: Release) -> MiapCounts:
-    """Gather what was counted of MIAP's boxes, `rows` in all."""
+    """Build the counts of MIAP's boxes; `rows` is their total."""
     return MiapCounts(
         subsets=tuple(release.tables["miap"]),
         other_classes=rows - people["kept"],
@@ -253,7 +253,7 @@ def miap_counts(people: Counts, rows: int, release: Release) -> MiapCounts:
 
 
 def box_ledger(record: ExtractRecord) -> dict[str, int]:
-    """Count all boxes by whether their class matters."""
+    """Count all boxes by kind of class: configured, other or unknown."""
     boxes = record.boxes
     return {
         "boxes of the classes that matter": boxes.kept,
@@ -263,16 +263,16 @@ def box_ledger(record: ExtractRecord) -> dict[str, int]:
 
 
 def images_by_class(counted: str | None, names: dict[str, str]) -> list[ClassCount]:
-    """Count the images verified to hold, and not to hold, each class: most positive first.
+    """Count for each class the images verified positive and negative, most positive first.
 
     Args:
-        counted: The observed counter, JSON with items `mid|true` and `mid|false`; None where there were no rows.
+        counted: The observed counter: JSON with items `mid|true` and `mid|false`; None if there were no rows.
         names: Class name to MID.
     """
     by_mid = {mid: name for name, mid in names.items()}
     counts: dict[str, dict[str, int]] = {}
     for entry in json.loads(counted) if counted else []:
-        if "item" not in entry:  # rows without a verdict, which are counted elsewhere
+        if "item" not in entry:  # rows without a verdict: `keep_labels` counts them
             continue
         mid, _, positive = entry["item"].partition("|")
         counts.setdefault(mid, {"true": 0, "false": 0})[positive] = entry["count"]
@@ -287,35 +287,35 @@ def images_by_class(counted: str | None, names: dict[str, str]) -> list[ClassCou
 
 
 def check_not_empty(record: ExtractRecord, config: TrainingConfig) -> None:
-    """Check that there is something to work with.
+    """Check that no table is empty and that there are faces.
 
     Args:
-        record: The counts of one delivery, or of all together.
+        record: The counts of one delivery, or of all deliveries together.
         config: The run's configuration.
 
     Raises:
-        DataError: A table holds no rows, or none of them is a box of the class to chip.
+        DataError: A table has no rows, or no box is of the chipped class.
     """
     for table, rows in record.rows.items():
         if not rows:
-            raise DataError(f"The release's table {table} holds no rows.", "Download its CSV files again.")
+            raise DataError(f"Table {table} of the release has no rows.", "Download its CSV files again.")
     if not record.boxes.chipped:
         raise DataError(
-            f"The release holds no box of class {config.chip_class!r}.", "Check the files, or the parameter chip_class."
+            f"The release has no box of class {config.chip_class!r}.", "Check the files, or the parameter chip_class."
         )
 
 
 def check_invalid(what: str, counts: Counts, config: TrainingConfig) -> None:
-    """Check that few enough of the kept boxes are invalid.
+    """Check that the share of invalid boxes is at most `max_fault_share`.
 
     Raises:
-        DataError: More are than `max_fault_share` allows.
+        DataError: The share is larger.
     """
     if counts["kept invalid"] > config.max_fault_share * counts["kept"]:
         raise DataError(
             f"{counts['kept invalid']} of {counts['kept']} {what} are invalid "
-            f"(coordinates outside [0, 1], in the wrong order or no numbers; flags none of 1, 0, -1), for example on "
-            f"image {counts.text('an invalid box')}.",
+            f"(coordinates outside [0, 1], in the wrong order or not numeric, or flags other than 1, 0, -1), for "
+            f"example on image {counts.text('an invalid box')}.",
             "Download the box files again, or raise max_fault_share.",
         )
 

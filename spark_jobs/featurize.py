@@ -1,7 +1,7 @@
-"""featurize: chips as tensors for the network, in shuffled shards by split.
+"""featurize: decode the chips to tensors for the network, in shuffled shards by split.
 
-Table written: `features`, in a folder for each split. The label index is that of the configuration's frozen order; no
-image lies on two sides of the split; pixels are uint8 RGB, row by row, as the network takes them.
+Writes the table `features` with one folder per split. The label index follows the configuration's frozen order, no
+image is in two splits, and pixels are uint8 RGB, row by row, as the network takes them.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from ml.workflow.execution import Context, Result
 from spark_jobs.main import main
 from spark_jobs.session import observed, read_table, write_table
 
-SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to hold a few in memory
+SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to keep a few in memory
 CHANNELS = ("red", "green", "blue")
 SPLIT = Column("split", "string", Origin.FACE)
 SUMS = tuple(Column(channel, "long", Origin.PIXELS) for channel in CHANNELS)  # counted, not written
 SCHEMA = (SPLIT, *FEATURES, *SUMS, Column("pixels", "binary", Origin.PIXELS))
-CARRIED = (SPLIT, *(column for column in FEATURES if column not in of_origin(Origin.PIXELS)))  # come with the chips
+CARRIED = (SPLIT, *(column for column in FEATURES if column not in of_origin(Origin.PIXELS)))  # copied from the chips
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the luma of ITU-R BT.601
 
 
 def label_index(config: TrainingConfig) -> SparkColumn:
-    """The label's place in the configuration's order: never by frequency, so it cannot flip between retrainings."""
+    """Return a label's index in the configuration's order, which, unlike frequency, is stable between trainings."""
     order = F.array(*(F.lit(label) for label in config.label_order))
     return F.array_position(order, F.col("name")) - 1
 
 
 def split_of(config: TrainingConfig) -> SparkColumn:
-    """The side of the split that an image is on: its official subset, or by digest of its id."""
+    """Return an image's split: its official subset, or one chosen by the digest of its id."""
     if config.split == "official":
         return F.col("subset")
     # The first eight hexadecimal digits as a number in [0, 1).
@@ -56,7 +56,7 @@ def split_of(config: TrainingConfig) -> SparkColumn:
 
 
 def shuffle(chips: DataFrame, seed: int, shards: int) -> DataFrame:
-    """Spread the faces over shards and order them in each by a digest of seed and face: the same order each time."""
+    """Shuffle the faces over and within shards by a digest of seed and face id, so the order is reproducible."""
     order = F.xxhash64(F.lit(seed), "face_id")
     return (
         chips.withColumn("order", order)
@@ -69,7 +69,7 @@ def shuffle(chips: DataFrame, seed: int, shards: int) -> DataFrame:
 def to_tensors(chips: DataFrame, chip_size: int) -> DataFrame:
     """Decode each chip to the network's input size, and measure its brightness and the sums of its channels.
 
-    Brightness is the mean luma by ITU-R BT.601 as a share of 255, in [0, 1]; the sums are for the readers' check.
+    Brightness is the mean luma by ITU-R BT.601 as a share of 255, in [0, 1]. The reader of features checks the sums.
     """
     return chips.mapInArrow(_decoder(chip_size), ddl(SCHEMA))
 
@@ -91,7 +91,7 @@ def _decoder(chip_size: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
 
 
 def run(spark: SparkSession, context: Context) -> Result:
-    """Make the features of the chips."""
+    """Decode the chips and write the features."""
     config, source = context.config, context.inputs["chip"]
     faces, face_bytes = source.rows("chips"), config.chip_size**2 * 3
     storage.check_space(context.uri, faces * face_bytes, f"{faces} faces of {config.chip_size} pixels a side")
@@ -110,7 +110,7 @@ def run(spark: SparkSession, context: Context) -> Result:
 
 
 def _counts(labels: Sequence[str]) -> dict[str, SparkColumn]:
-    """Count the faces of each split and label, and sum the channels of their pixels."""
+    """Return the face counts and the channel sums of each split and label."""
     counts = {}
     for split, (index, label) in itertools.product(SUBSETS, enumerate(labels)):
         here = (F.col("split") == split) & (F.col("label") == index)
@@ -144,10 +144,10 @@ def _added(sums: Iterable[Sums]) -> Sums:
 
 
 def _check_sides(chips: DataFrame) -> None:
-    """Check that no image is on two sides of the split, as one is that the release lists in two subsets.
+    """Check that no image is in two splits, as happens if the release lists it in two subsets.
 
     Raises:
-        SplitLeakError: Some are.
+        SplitLeakError: At least one image is.
     """
     sides = chips.groupBy("image_id").agg(F.collect_set("split").alias("splits")).where(F.size("splits") > 1)
     leaks = sides.select("image_id", F.explode("splits").alias("split")).collect()

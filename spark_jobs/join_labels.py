@@ -1,8 +1,8 @@
-"""join_labels: one row a face: its box, its label, how it got it, or why it has none.
+"""join_labels: give each face a label, or record the reason why it has none.
 
-Table written: `faces`, every box of the chipped class once or as often as the release repeats it, each with `reason`:
-`labelled`, or why not, and the `delivery` whose photograph shows it. The ledger counts the reasons, with the boxes that
-a later delivery replaces, and adds up to all boxes of the class.
+Writes the table `faces` with one row per box of the chipped class, repeated boxes included. `reason` is `labelled` or
+the reason for having no label, `delivery` is the delivery that holds the photograph. The ledger counts the reasons and
+the boxes that a later delivery replaced; its sum is the number of all boxes of the class.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ LABELLED = "labelled"
 REPLACED = "replaced by a later delivery"
 OVER_LIMIT = "over the image limit"
 FLAGS = ("is_occluded", "is_truncated", "is_group_of", "is_depiction")
-COMPARED = ("box", "image")  # the strategies whose labels are compared with MIAP's
-# In the order in which they are looked at: a face has the first that fits.
+COMPARED = ("box", "image")  # strategies whose labels are compared with MIAP's
+# In order of precedence: a face gets the first reason that applies.
 REASONS = (
     "invalid box",
     "repeated box",
@@ -59,20 +59,20 @@ def join_labels(
         labels: Typed image-level labels of the configured classes.
         images: Typed images.
         config: The run's configuration.
-        miap: Typed MIAP boxes; None where the release has none, or the labels are not MIAP's presentations. Strategy
-            `miap` needs them.
+        miap: Typed MIAP boxes; None if the release has none or the labels are not MIAP's presentations. Strategy `miap`
+            requires them.
 
     Returns:
-        One row a box of the chipped class, with columns face_id, image_id, subset, rotation, the box with its class and
-        flags, label and reason; for strategies `box` and `miap` the source box's class or presentation, and the share
-        of the face it holds. With `miap`, also what each strategy says of the face: label_by_box, label_by_image,
-        miap_label and age_presentation; without, the latter two are NULL.
+        One row per box of the chipped class, with columns face_id, image_id, subset, rotation, the box with its class
+        and flags, label and reason. Strategies `box` and `miap` add the class or presentation of the source box and the
+        share of the face that this box contains. With `miap`, the results of each strategy follow: label_by_box,
+        label_by_image, miap_label and age_presentation; without, the latter two are NULL.
     """
     faces = _faces(boxes, images)
-    found = _ask_strategies(faces.where(F.col("reason").isNull()), boxes, labels, config, miap)
-    for name, said in found.items():
-        columns = [column for column in said.columns if column != "row"]
-        faces = faces.join(said.select("row", F.struct(*columns).alias(name)), "row", "left")
+    found = _apply_strategies(faces.where(F.col("reason").isNull()), boxes, labels, config, miap)
+    for name, labeled in found.items():
+        columns = [column for column in labeled.columns if column != "row"]
+        faces = faces.join(labeled.select("row", F.struct(*columns).alias(name)), "row", "left")
     chosen = config.label_strategy
     faces = faces.withColumn("reason", F.coalesce("reason", f"{chosen}.verdict")).withColumn("label", _label_by(chosen))
     faces = faces.withColumns({name: F.col(f"{chosen}.{name}") for name in ("source_class", "source_containment")})
@@ -97,10 +97,10 @@ def join_labels(
     )
 
 
-def _ask_strategies(
+def _apply_strategies(
     faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: TrainingConfig, miap: DataFrame | None
 ) -> dict[str, DataFrame]:
-    """Ask the configured label strategy about the faces, and all of them where there is MIAP to compare with."""
+    """Label the faces by the configured strategy, and by all strategies if there are MIAP boxes to compare with."""
     found: dict[str, DataFrame] = {}
     if miap is not None or config.label_strategy == "box":
         found["box"] = label_by_box(faces, boxes, labels, config)
@@ -112,12 +112,12 @@ def _ask_strategies(
 
 
 def _label_by(strategy: str) -> Column:
-    """Select the label that a strategy gives, NULL where it gives a verdict instead."""
+    """Return a strategy's label, NULL where the strategy gives a verdict instead."""
     return F.when(F.col(f"{strategy}.verdict").isNull(), F.col(f"{strategy}.label"))
 
 
 def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
-    """Join the boxes of the chipped class with their images; add an id and the reasons that the box itself gives."""
+    """Join the boxes of the chipped class with their images, and add face ids and the reasons that need no strategy."""
     edges = ("x_min", "x_max", "y_min", "y_max")
     identity = F.sha2(F.concat_ws("|", "subset", "image_id", *edges), 256)
     listed = (
@@ -145,7 +145,7 @@ def _faces(boxes: DataFrame, images: DataFrame) -> DataFrame:
 
 
 def limit_images(faces: DataFrame, images_per_label: int) -> DataFrame:
-    """Keep the faces of at most this many images for each label: those whose ids have the lowest digests."""
+    """Keep at most this many images per label, chosen by the lowest digests of their ids."""
     labelled = F.col("reason").isNull() & F.col("label").isNotNull()
     order = Window.partitionBy("label").orderBy(_image_digest())
     chosen = (
@@ -165,12 +165,12 @@ def limit_images(faces: DataFrame, images_per_label: int) -> DataFrame:
 
 
 def _image_digest() -> Column:
-    """Digest an ImageID; salted, so that the image limit has nothing to do with the split."""
+    """Return the digest of an ImageID, salted so that the image limit is independent of the split."""
     return F.sha2(F.concat(F.lit("limit:"), "image_id"), 256)
 
 
 def run(spark: SparkSession, context: Context) -> Result:
-    """Join the tables of `extract` and count every face by reason, and by what MIAP says of its label."""
+    """Label the faces of `extract`, and count them by reason and by agreement with MIAP."""
     config, source = context.config, context.inputs["extract"]
     extracted = source.record(ExtractRecord)
     check_not_empty(extracted, config)
@@ -189,17 +189,16 @@ def run(spark: SparkSession, context: Context) -> Result:
 
     check_faults({fault: seen[fault] for fault in _faults(config)}, context.path("faces"))
     replaced = count_replaced(spark, source)
-    became = f"Boxes of class {config.chip_class!r} that became faces"
-    check_count(extracted.boxes.chipped - replaced, seen["faces"], became)
+    check_count(extracted.boxes.chipped - replaced, seen["faces"], f"Faces from boxes of class {config.chip_class!r}")
     record = make_record(seen, config, covered, names)
     asked = sum(part.faces for part in record.asked.values())
-    check_count(seen[LABELLED], asked, "Labelled faces asked of the deliveries")
+    check_count(seen[LABELLED], asked, "Labeled faces with a delivery")
     ledger = {reason: seen[reason] for reason in (LABELLED, *REASONS)}
     return Result(record, ledger | ({REPLACED: replaced} if len(names) > 1 else {}))
 
 
 def _counted(config: TrainingConfig, covered: Iterable[str], deliveries: Iterable[str]) -> list[Column]:
-    """List all counts that are observed of the faces in the pass that writes them."""
+    """Return all counts that the pass that writes the faces observes."""
     counts = {
         "faces": F.count(F.lit(1)),
         **{reason: F.count_if(F.col("reason") == reason) for reason in (LABELLED, *REASONS)},
@@ -215,12 +214,12 @@ def _counted(config: TrainingConfig, covered: Iterable[str], deliveries: Iterabl
 def make_record(
     seen: Counts, config: TrainingConfig, covered: Iterable[str], deliveries: Iterable[str]
 ) -> LabelsRecord:
-    """Gather what was counted of the faces.
+    """Build the record from the counts.
 
     Args:
         seen: The counts.
         config: The run's configuration.
-        covered: The subsets for which MIAP was asked.
+        covered: The subsets with MIAP boxes.
         deliveries: The names of the run's deliveries.
     """
     agreement = {
@@ -244,26 +243,26 @@ def make_record(
 
 
 def _asked(deliveries: Iterable[str]) -> dict[str, Column]:
-    """Count the faces to be cut from each delivery's photographs, and sum their hashes twice."""
+    """Return the count of the faces to cut from each delivery's photographs, and two sums of their hashes."""
     counts = {}
     for name in deliveries:
         asked = (F.col("reason") == LABELLED) & (F.col("delivery") == name)
         counts[f"asked.{name}"] = F.count_if(asked)
         for salt in (0, 1):
-            # A sum knows no order. As decimal: some billion faces' sums of 64 bits overflow nothing.
+            # A sum does not depend on order. Decimal, because a sum of 64-bit hashes overflows a long.
             hashed = F.xxhash64(F.lit(salt), *ASKED).cast("decimal(38,0)")
             counts[f"asked.{name}.{salt}"] = F.sum(F.when(asked, hashed))
     return counts
 
 
 def _digest(seen: Counts, delivery: str) -> str:
-    """Digest the faces asked of a delivery; its chips are kept under it."""
+    """Return the digest of the faces to cut from a delivery, which is part of the key of its chips."""
     sums = [seen[f"asked.{delivery}{part}"] for part in ("", ".0", ".1")]
     return hashlib.sha256(repr(sums).encode()).hexdigest()[:32]
 
 
 def _faults(config: TrainingConfig) -> dict[str, Column]:
-    """Count the faces that cannot be: of another class, or labeled by no box where boxes are to give the label."""
+    """Return the counts of impossible faces: of another class, or with a label that no box explains."""
     faults = {"are of another class": F.count_if(~F.col("face_class").eqNullSafe(config.chip_class))}
     meanings = {"box": config.label_classes, "miap": presentation_labels(config)}.get(config.label_strategy)
     if meanings:
@@ -277,7 +276,7 @@ def _faults(config: TrainingConfig) -> dict[str, Column]:
 
 
 def _agreement(subsets: Iterable[str]) -> dict[str, Column]:
-    """Count the faces that strategies `box` and `image` label, by whether MIAP gives the same label."""
+    """Return the counts of faces labeled by strategies `box` and `image`, by agreement with MIAP."""
     counts = {}
     for subset, strategy in itertools.product(subsets, COMPARED):
         label, miap = F.col(f"label_by_{strategy}"), F.col("miap_label")

@@ -1,7 +1,7 @@
-"""The ways to label faces: by the person box, the image, or the MIAP box that holds them.
+"""The strategies that label faces: by person box, by image, or by MIAP box.
 
-Each strategy gives one row a face that it is asked about: `row`, `label`, `verdict` (why the face has no label, NULL
-where it has one), and what the label comes from, `source_class` and `source_containment`.
+Each strategy returns one row per face: `row`, `label`, `verdict` (the reason for having no label, NULL if there is
+one), and the source of the label, `source_class` and `source_containment`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from ml.release.miap import UNKNOWN, presentation_labels
 
 
 def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: TrainingConfig) -> DataFrame:
-    """Label each face by the person boxes that hold it.
+    """Label each face by the person boxes that contain it.
 
-    Every box of a label's class, neither group nor depiction, that holds at least the configured share of the face is a
-    candidate; a flag of -1 (unknown) keeps it. Candidates of two labels leave the face without one, whatever their
-    sizes; otherwise the smallest is the source, and a verified negative of its own class on the image vetoes it.
+    A box qualifies if it is of a label's class, is neither a group nor a depiction (a flag of -1, unknown, does not
+    disqualify it), and contains at least the configured share of the face. If boxes of two labels qualify, the face
+    gets no label. Otherwise the smallest box is the source, unless its class is a verified negative on the image.
     """
     people = boxes.where(F.col("label").isNotNull() & _one_person())
     sources = _sources(faces, people, F.struct("name", "mid"), config.containment)
@@ -40,11 +40,11 @@ def label_by_box(faces: DataFrame, boxes: DataFrame, labels: DataFrame, config: 
 
 
 def label_by_miap(faces: DataFrame, miap: DataFrame, config: TrainingConfig) -> DataFrame:
-    """Label each face by the gender presentation of the MIAP person box that holds it.
+    """Label each face by the gender presentation of the MIAP person box that contains it.
 
-    Candidates are chosen as by `label_by_box`. Those of both presentations leave the face without a label; otherwise
-    the smallest is the source, and gives the face its age presentation too, but no label where annotators could not
-    tell the gender presentation.
+    Boxes qualify as in `label_by_box`. If boxes of both presentations qualify, the face gets no label. Otherwise the
+    smallest box is the source and also gives the age presentation. If its gender presentation is unknown, the face gets
+    no label.
     """
     words = presentation_labels(config) or {}
     people = miap.withColumn("label", lookup("gender_presentation", words)).where(_one_person())
@@ -68,7 +68,7 @@ def label_by_miap(faces: DataFrame, miap: DataFrame, config: TrainingConfig) -> 
 
 
 def label_by_image(faces: DataFrame, labels: DataFrame) -> DataFrame:
-    """Give each face the label that its image is verified to hold; an image that holds both leaves it without one."""
+    """Give each face the verified label of its image, or no label if both labels are verified."""
     by_image = (
         labels.where(F.col("label").isNotNull() & F.col("positive"))
         .groupBy("image_id")
@@ -91,31 +91,30 @@ def label_by_image(faces: DataFrame, labels: DataFrame) -> DataFrame:
 
 
 def _one_person() -> Column:
-    """Whether a box is one real person's: valid, neither group nor depiction; a flag of -1 (unknown) keeps it."""
+    """Return the condition that a box is valid and, as far as the flags are known, neither a group nor a depiction."""
     return F.col("valid") & (F.col("is_group_of") != 1) & (F.col("is_depiction") != 1)
 
 
 def lookup(column: str, values: Mapping[str, str]) -> Column:
-    """Look a column's value up in a mapping; NULL where it is not there."""
+    """Look up a column's value in a mapping; the result is NULL where the mapping lacks it."""
     return F.coalesce(*(F.when(F.col(column) == key, value) for key, value in values.items()))
 
 
 def _sources(faces: DataFrame, people: DataFrame, about: Column, least: float) -> DataFrame:
-    """Find for each face the number of labels of the person boxes that hold it, one of these, and the smallest box.
+    """Find the person boxes that contain each face: the number of their labels, one label, and the smallest box.
 
     Args:
         faces: The faces to label.
-        people: Person boxes with a column `label`; a NULL is no label.
-        about: What is to be known of the smallest box.
-        least: Share of the face that a box must hold, in [0, 1].
+        people: Person boxes with a column `label`, which may be NULL.
+        about: The columns to return about the smallest box.
+        least: Share of the face that a box must contain, in [0, 1].
 
     Returns:
-        Only the faces that some box holds: row, image_id, labels, label, and source_box with `person.about` and `held`.
+        Only the faces that a box contains: row, image_id, labels, label, and source_box with `person.about` and `held`.
     """
     edges = ("x_min", "x_max", "y_min", "y_max")
     area = (F.col("x_max") - F.col("x_min")) * (F.col("y_max") - F.col("y_min"))
-    # The smallest structure is that with the smallest area, its first field; the others make the choice among equals
-    # the same each time.
+    # Structs compare by their first field, the area; the other fields make the choice among equal areas reproducible.
     person = F.struct(area.alias("area"), about.alias("about"), *edges).alias("person")
     return (
         faces.select("row", "image_id", "subset", *edges)
@@ -132,7 +131,7 @@ def _sources(faces: DataFrame, people: DataFrame, about: Column, least: float) -
 
 
 def containment() -> Column:
-    """Compute the share of a face's area that the box `person` holds, in [0, 1]."""
+    """Return the share of a face's area that the box `person` contains, in [0, 1]."""
 
     def overlap(low: str, high: str) -> Column:
         reach = F.least(F.col(high), F.col(f"person.{high}")) - F.greatest(F.col(low), F.col(f"person.{low}"))

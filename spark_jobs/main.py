@@ -1,4 +1,4 @@
-"""The command line of a job: do a stage for a run, in one Spark session."""
+"""The command line of a job: execute a stage of a run in one Spark session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ Body = Callable[[SparkSession, FlowContext[C]], Result]
 
 
 def main(stage: str, body: Body[C]) -> None:
-    """Run a job as `spark-submit <job>.py --run URI [--attempt NAME]`. No session is made for a stage found done."""
+    """Run a job as `spark-submit <job>.py --run URI [--attempt NAME]`.
+
+    A stage whose result already exists starts no Spark session.
+    """
     log_to_stderr()
     parser = argparse.ArgumentParser(prog=stage)
     parser.add_argument("--run", required=True, help="the run folder")
@@ -32,7 +35,7 @@ def main(stage: str, body: Body[C]) -> None:
         manifest = run_stage(
             load_run(arguments.run),
             find_stage(stage),
-            lambda context: _traced(session(stage), body, context),  # one session for however many deliveries
+            lambda context: _traced(session(stage), body, context),  # all deliveries share one session
             arguments.attempt,
         )
     except StageError as error:
@@ -47,6 +50,6 @@ def main(stage: str, body: Body[C]) -> None:
 
 
 def _traced(spark: SparkSession, body: Body[C], context: FlowContext[C]) -> Result:
-    """Run a job's body and add to its result the id by which Spark's history server knows its application."""
+    """Run a job's body and add the Spark application id to its result."""
     result = body(spark, context)
     return dataclasses.replace(result, spark_application=spark.sparkContext.applicationId)

@@ -1,8 +1,8 @@
-"""predict: the faces of a folder or bucket of photographs, classified by a trained model.
+"""predict: find and classify the faces in a folder or bucket of photographs with a trained model.
 
-Tables written: `faces`, one row a face with its answer, and `photographs`, one row a photograph with what became of it;
-`sample` holds some photographs with their answers drawn on. Photographs are read where they lie: what moves through
-Spark is their paths, and the answers.
+Writes the tables `faces`, one row per face with its prediction, and `photographs`, one row per photograph with its
+status; `sample` holds some photographs annotated with their predictions. Workers read the photographs from where they
+are stored; only paths and predictions move through Spark.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from spark_jobs.session import read_table, write_table
 CLASSIFIED = "classified"
 FAULTS = ("absent", "unreadable")
 STATUSES = (CLASSIFIED, "no face", *FAULTS)
-PHOTOGRAPHS_PER_TASK = 200  # a task of some ten seconds
-BATCH_FACES = 64  # of several photographs, given to the model at once
-BATCH_PHOTOGRAPHS = 256  # their answers are handed over at the latest after so many
+PHOTOGRAPHS_PER_TASK = 200  # about ten seconds of work
+BATCH_FACES = 64  # faces, of several photographs, that the model classifies at once
+BATCH_PHOTOGRAPHS = 256  # photographs after which predictions are returned even if the batch of faces is not full
 FACE = (
     "struct<face: int, left: int, top: int, right: int, bottom: int, label: string, confidence: double, "
     "probabilities: array<double>>"
@@ -67,7 +67,7 @@ Batches = Iterator[pa.RecordBatch]
 
 @dataclass
 class FaceRow:
-    """A face in the table of photographs: its number on the photograph, its box in pixels, and its answer."""
+    """A face in the table of photographs: its number on the photograph, its box in pixels, and its prediction."""
 
     face: int
     left: int
@@ -81,7 +81,7 @@ class FaceRow:
 
 @dataclass
 class PhotographRow:
-    """A photograph in the table: as it was listed, what became of it, its size and its faces."""
+    """A photograph in the table: path and bytes as listed, status, size in pixels, and faces."""
 
     photo: str
     bytes: int
@@ -92,21 +92,21 @@ class PhotographRow:
 
 
 def classify(listed: DataFrame, config: PredictionConfig) -> DataFrame:
-    """Read, search and classify photographs.
+    """Read photographs, find their faces and classify them.
 
     Args:
-        listed: Columns photo (path below the folder) and bytes.
-        config: Its `photographs` and `model` are settled.
+        listed: Columns photo (path relative to the folder) and bytes.
+        config: A configuration with `photographs` and `model` resolved.
 
     Returns:
-        One row a photograph: its status, and its faces with their answers.
+        One row per photograph: its status, and its faces with their predictions.
     """
     assert config.model is not None
     return listed.mapInArrow(_classifier(config.photographs, config.model, config.min_confidence), SCHEMA)
 
 
 def _classifier(folder: str, model: str, min_confidence: float) -> Callable[[Batches], Batches]:
-    """The function that Spark's Python workers run over the paths of photographs."""
+    """Return the function that Spark's Python workers run over the paths of photographs."""
 
     def run_batches(batches: Batches) -> Batches:
         listed = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
@@ -118,12 +118,12 @@ def _classifier(folder: str, model: str, min_confidence: float) -> Callable[[Bat
 
 
 def classify_rows(rows: Iterable[PhotographRow], folder: str, predictor: Predictor) -> Iterator[list[PhotographRow]]:
-    """Fill in the rows of photographs, some at a time: only chips are held, of a batch of faces at most.
+    """Fill in the rows of photographs in batches, holding no more than the chips of one batch in memory.
 
     Args:
-        rows: As they were listed.
-        folder: The URI below which the photographs lie.
-        predictor: Gives the answers.
+        rows: The photographs as listed.
+        folder: The URI of the folder that holds the photographs.
+        predictor: The predictor that classifies the chips.
     """
     done: list[PhotographRow] = []
     chips: list[images.Pixels] = []
@@ -137,14 +137,14 @@ def classify_rows(rows: Iterable[PhotographRow], folder: str, predictor: Predict
                 chips.append(predictor.cut_chip(photo, face))
             row.status = CLASSIFIED if row.faces else "no face"
         if len(chips) >= BATCH_FACES or len(done) >= BATCH_PHOTOGRAPHS:
-            yield _answered(done, chips, predictor)
+            yield _with_predictions(done, chips, predictor)
             done, chips = [], []
     if done:
-        yield _answered(done, chips, predictor)
+        yield _with_predictions(done, chips, predictor)
 
 
 def _read(uri: str) -> tuple[images.Pixels | None, str]:
-    """A photograph, or why there is none; what may pass, such as a lost connection, is left to Spark's retries."""
+    """Read a photograph, or return the reason why it cannot be read; Spark retries transient errors."""
     try:
         return decode_upright(_content(uri)), ""
     except FileNotFoundError:
@@ -162,7 +162,9 @@ def _content(uri: str) -> bytes:
         return storage.read_bytes(original)
 
 
-def _answered(rows: list[PhotographRow], chips: list[images.Pixels], predictor: Predictor) -> list[PhotographRow]:
+def _with_predictions(
+    rows: list[PhotographRow], chips: list[images.Pixels], predictor: Predictor
+) -> list[PhotographRow]:
     faces = (face for row in rows for face in row.faces)
     for face, answer in zip(faces, predictor.answer(chips), strict=True):
         face.label, face.confidence = answer.label, answer.confidence
@@ -171,7 +173,7 @@ def _answered(rows: list[PhotographRow], chips: list[images.Pixels], predictor: 
 
 
 def face_table(classified: DataFrame, labels: list[str]) -> DataFrame:
-    """One row a face: photo, its size, face number, box in pixels, label, confidence, and each label's probability."""
+    """Return one row per face: photo, its size, face number, box in pixels, label, confidence, label probabilities."""
     probabilities = (
         F.col("face.probabilities")[index].alias(f"probability_{label}") for index, label in enumerate(labels)
     )
@@ -183,19 +185,19 @@ def face_table(classified: DataFrame, labels: list[str]) -> DataFrame:
 
 
 def choose_sample(classified: DataFrame, count: int) -> DataFrame:
-    """The classified photographs that are annotated: those of the smallest digests of their paths, always the same."""
+    """Choose the classified photographs to annotate by the digests of their paths, so the choice is reproducible."""
     return classified.where(F.col("status") == CLASSIFIED).orderBy(F.sha2("photo", 256), "photo").limit(count)
 
 
 def _annotator(folder: str, target: str, labels: list[str]) -> Callable[[Iterable[Row]], None]:
-    """The function that Spark's Python workers run over the photographs to annotate."""
+    """Return the function that Spark's Python workers run over the photographs to annotate."""
 
     def annotate_photographs(rows: Iterable[Row]) -> None:
         for row in rows:
             faces = [(face.left, face.top, face.right, face.bottom) for face in row.faces]
             answers = [Answer(face.label, face.confidence, tuple(face.probabilities)) for face in row.faces]
             photo, _ = _read(storage.join(folder, row.photo))
-            if photo is not None:  # it may have gone since
+            if photo is not None:  # it may have been removed since
                 drawn = images.encode_jpeg(annotate(photo, faces, answers, labels))
                 storage.write_bytes(storage.join(target, sample_name(row.photo)), drawn)
 
@@ -203,31 +205,31 @@ def _annotator(folder: str, target: str, labels: list[str]) -> Callable[[Iterabl
 
 
 def sample_name(photo: str) -> str:
-    """The name of a photograph's annotated copy, whatever folder of all it lies in."""
+    """Return the name of a photograph's annotated copy, unique across the folders of photographs."""
     stem = posixpath.splitext(posixpath.basename(photo))[0]
     return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
 
 
 def _check_readable(total: int, ledger: dict[str, int], examples: dict[str, str], config: PredictionConfig) -> None:
-    """Check that few enough photographs could not be read.
+    """Check that the share of unreadable photographs is at most `max_fault_share`.
 
     Raises:
-        DataError: There are too many.
+        DataError: The share is larger.
     """
     if sum(ledger[fault] for fault in FAULTS) <= config.max_fault_share * total:
         return
-    found = ", ".join(f"{ledger[fault]} {fault} (such as {examples[fault]})" for fault in FAULTS if ledger[fault])
+    found = ", ".join(f"{ledger[fault]} {fault} (for example {examples[fault]})" for fault in FAULTS if ledger[fault])
     raise DataError(
-        f"Of {total} photographs below {config.photographs}: {found}.",
-        "Mend or remove them, or raise max_fault_share.",
+        f"Too many of the {total} photographs at {config.photographs} are unusable: {found}.",
+        "Repair or remove them, or raise max_fault_share.",
     )
 
 
 def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
-    """Classify the photographs of a run; too many that cannot be read stop it."""
+    """Classify the photographs of a run; fail if too many are absent or unreadable."""
     config = context.config
     assert config.model is not None
-    # Loaded here as well, since what is wrong with a model is not told apart once a worker has told it to Spark.
+    # Load the model here too: an error raised in a worker reaches the driver only as text, without its type.
     description = load_predictor(config.model, config.min_confidence).description
     listed = read_table(spark, [layout.photographs_uri(context.run.uri)])
     total = listed.count()
@@ -238,7 +240,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         counts = classified.groupBy("status").agg(F.count("*").alias("count"), F.min("photo").alias("example"))
         seen = {row["status"]: row for row in counts.collect()}
         ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
-        check_count(total, sum(ledger.values()), "Photographs listed, each with what became of it")
+        check_count(total, sum(ledger.values()), "Photographs listed, each with a status")
         _check_readable(total, ledger, {status: str(row["example"]) for status, row in seen.items()}, config)
         faces = face_table(classified, description.labels)
         write_table(faces, context, "faces")

@@ -1,4 +1,4 @@
-"""The Spark session, the tables that jobs read and write, and the counts that their passes observe."""
+"""The Spark session, and helpers to read and write tables and to observe counts."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 
 def session(name: str) -> SparkSession:
-    """Get the Spark session, with the settings that the jobs' results depend on; all else is left to spark-submit."""
+    """Return the Spark session with the settings that results depend on; spark-submit sets everything else."""
     return (
         SparkSession.builder.appName(name)
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.ansi.enabled", True)
-        # Attempts are read through manifests only, so Hadoop's own commit needs neither renames nor markers.
+        # Readers find an attempt's files through its manifest, so Hadoop's commit needs neither renames nor markers.
         .config("spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version", 2)
         .config("spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs", False)
-        # Counts rows, not bytes: a batch of chips must fit a worker many times over.
+        # The limit is in rows, not bytes, and a batch of chips must fit a worker's memory many times over.
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", 128)
         .config("spark.ui.showConsoleProgress", False)
         .getOrCreate()
@@ -33,25 +33,25 @@ def session(name: str) -> SparkSession:
 
 
 def read_table(spark: SparkSession, uris: Iterable[str]) -> DataFrame:
-    """Read a table of an attempt by the files that its manifest names."""
+    """Read a table of an attempt from the files that its manifest lists."""
     return spark.read.parquet(*(storage.hadoop_uri(uri) for uri in uris))
 
 
 def write_table(table: DataFrame, context: FlowContext[C], name: str, partition_by: str | None = None) -> None:
-    """Write a table of the attempt as Parquet, in one folder or in one for each value of a column."""
+    """Write a table of the attempt as Parquet, in one folder or in one folder per value of a column."""
     started = time.monotonic()
     table.write.parquet(storage.hadoop_uri(context.path(name)), partitionBy=partition_by)
     log.info("wrote table %s in %.1f s", name, time.monotonic() - started)
 
 
 class Counts(Mapping[str, int]):
-    """What a finished pass observed: counts and sums by name, and a few texts such as an example."""
+    """The counts, sums and example texts that a finished pass observed, by name."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
 
     def __getitem__(self, name: str) -> int:
-        """Return a count, 0 where a sum saw no row."""
+        """Return a count or sum; a sum over no rows is 0."""
         return int(self._values[name] or 0)
 
     def __iter__(self) -> Iterator[str]:
@@ -61,11 +61,11 @@ class Counts(Mapping[str, int]):
         return len(self._values)
 
     def text(self, name: str) -> str | None:
-        """Return an observed text, None where no row gave one."""
+        """Return an observed text, or None if there is none."""
         value = self._values[name]
         return None if value is None else str(value)
 
 
 def observed(observation: Observation) -> Counts:
-    """Wait for the pass that an observation belongs to, and return what it observed."""
+    """Wait for the pass of an observation to finish, and return its counts."""
     return Counts(observation.get)

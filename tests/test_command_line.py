@@ -48,22 +48,22 @@ def with_a_limit_of_zero(release):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "expected"),
     [
         (absent, "There is no release at"),
         (without_a_file, f"has no {TRAIN_BOXES}"),
         (without_a_column, "lacks the column XMin"),
         (with_an_empty_file, "class-descriptions-boxable.csv is empty"),
-        (with_an_unknown_class, "describes no class 'Human faces'"),
+        (with_an_unknown_class, "has no class 'Human faces'"),
         (with_a_limit_of_zero, "images_per_label = '0'"),
     ],
 )
-def test_a_run_is_refused_in_one_line(release_copy, tmp_path, spoil, told):
+def test_a_run_is_refused_in_one_line(release_copy, tmp_path, spoil, expected):
     done = ml("open-run", *spoil(release_copy), "--storage", tmp_path / "storage")
     assert done.returncode != 0
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")
-    assert told in done.stderr
+    assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "storage").exists()
 

@@ -42,22 +42,22 @@ def test_rows_lost_and_doubled() -> None:
 
 def test_faults_are_all_named_with_their_counts() -> None:
     check_faults({"are cats": 0, "are dogs": 0}, "table faces")
-    with pytest.raises(ProvenanceError, match="Of the faces of table faces, 2 are cats, 5 are dogs"):
+    with pytest.raises(ProvenanceError, match="table faces holds invalid faces: 2 are cats, 5 are dogs"):
         check_faults({"are cats": 2, "are birds": 0, "are dogs": 5}, "table faces")
 
 
 @pytest.mark.parametrize(
-    ("pixels", "told"),
+    ("pixels", "expected"),
     [
         (np.ones((2, 32, 32, 3), np.float32), "raw uint8"),
-        (np.ones((2, 32, 32, 3), np.uint8), "scaled before"),
+        (np.ones((2, 32, 32, 3), np.uint8), "already scaled"),
         (np.full((2, 48, 48, 3), 9, np.uint8), r"\(48, 48, 3\)"),
         (np.full((32, 32, 3), 9, np.uint8), "shape"),
         (np.full((2, 3, 32, 32), 9, np.uint8), "shape"),
     ],
 )
-def test_pixels(pixels: np.ndarray, told: str) -> None:
-    with pytest.raises(PreprocessingError, match=told):
+def test_pixels(pixels: np.ndarray, expected: str) -> None:
+    with pytest.raises(PreprocessingError, match=expected):
         check_pixels(pixels, 32)
 
 

@@ -21,7 +21,7 @@ def bare_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def install(home: Path, version: str, reported_home: Path | None = None) -> Path:
-    """Put a script in the place of `java` that reports the version, and return its home."""
+    """Install a script as `java` that reports the version, and return its home."""
     program = home / "bin" / "java"
     program.parent.mkdir(parents=True)
     lines = [f'openjdk version "{version}" 2025-04-15', "OpenJDK Runtime Environment"]
@@ -79,7 +79,7 @@ def test_fetched_java_is_used_when_path_has_none_that_will_do(
 
 
 def test_missing_java_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"JAVA_HOME is not set and PATH holds no `java`") as caught:
+    with pytest.raises(ConfigurationError, match=r"JAVA_HOME is not set and PATH has no `java`") as caught:
         java.java_home()
     assert "make setup" in caught.value.advice
 
@@ -91,7 +91,7 @@ def test_old_java_on_path_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("version", "message"), [(None, "which holds no bin/java"), ("11.0.2", "which is Java 11"), ("?", "does not run")]
+    ("version", "message"), [(None, "which has no bin/java"), ("11.0.2", "which is Java 11"), ("?", "does not run")]
 )
 def test_java_home_that_will_not_do_is_not_passed_over(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str | None, message: str

@@ -6,34 +6,34 @@ from ml.config.parameter import FlowConfig, field
 
 
 class CleanUpConfig(FlowConfig):
-    """What one clean-up of the storage root does."""
+    """The parameters of one clean-up of the storage root."""
 
     grace_hours: float = field(
         72.0,
-        "What goes",
-        "Grace (hours)",
-        "What was written within so many hours is never touched. More than the longest stage takes: a job that is "
-        "slower may find its attempt removed, and fail.",
+        "What is removed",
+        "Grace period (hours)",
+        "Never touch anything written within this many hours. Set it longer than the slowest stage takes: a slower "
+        "job may lose its attempt and fail.",
         gt=0.0,
         le=24.0 * 366,
     )
     run_days: float | None = field(
         90.0,
-        "What goes",
+        "What is removed",
         "Age of runs (days)",
-        "Runs in whose folder nothing was written for so many days are removed, and with them what they alone used; "
-        "empty: none is.",
+        "Remove runs whose folder has not changed for this many days, and everything that only they use. Empty: "
+        "remove no runs.",
         gt=0.0,
         le=36_600.0,
     )
     keep_runs: int = field(
         20,
-        "What goes",
+        "What is removed",
         "Newest runs kept",
-        "So many of the newest evaluated training runs are kept whatever their age.",
+        "Always keep this many of the most recent evaluated training runs.",
         ge=1,
         le=100_000,
     )
     remove: bool = field(
-        False, "Run", "Remove", "Remove what the plan lists. Otherwise the plan is only made and shown."
+        False, "Run", "Remove", "Remove everything that the plan lists. Off: only make the plan and show it."
     )

@@ -1,4 +1,4 @@
-"""What a deployment sets once for all runs."""
+"""The settings that a deployment makes once for all runs."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ DEPLOYMENT_VARIABLE = "OPEN_IMAGES_CONFIG"
 
 
 class Deployment(BaseModel):
-    """What a deployment sets once for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
+    """The settings for all runs, read from the YAML file that `OPEN_IMAGES_CONFIG` names.
 
-    The file's keys are those below, except `defaults`: the fields of `TrainingConfig` stand in the file directly. The
-    values are the defaults that scheduled runs, Airflow's forms and the command line start from.
+    The file has the keys below, except `defaults`: the fields of `TrainingConfig` are top-level keys of the file. The
+    values are the defaults for scheduled runs, Airflow's forms and the command line.
 
     Attributes:
         storage: The storage root.
-        spark_conf: Settings of Spark.
-        mlflow: Address of a tracking server, needed where the storage is not on this machine.
-        training_schedule: When the training runs: a cron expression, UTC; empty: by deliveries and by hand only.
-        landing_schedule: When the landing is looked at, likewise.
-        notify: Who is told of a run's end. The id of an Airflow connection or an http(s) address, to which JSON is
-            posted; or the dotted path of an Airflow notifier with its arguments.
-        timeouts: Hours that Airflow gives the task of a stage, over those of the table of stages.
-        defaults: Of the training flow.
-        prediction: Of the prediction flow.
-        promotion: Of the promotion flow.
-        maintenance: Of the clean-up.
+        spark_conf: Spark properties.
+        mlflow: Address of a tracking server, required when the storage root is not on this machine.
+        training_schedule: Cron expression (UTC) of the training flow. Empty: only deliveries and people start it.
+        landing_schedule: Cron expression (UTC) of the check for new deliveries.
+        notify: Where to report the end of a run: the id of an Airflow connection or an http(s) address to post JSON
+            to, or the dotted path of an Airflow notifier with its arguments.
+        timeouts: Hours allowed for a stage's task. They override the table of stages.
+        defaults: Defaults of the training flow.
+        prediction: Defaults of the prediction flow.
+        promotion: Defaults of the promotion flow.
+        maintenance: Defaults of the clean-up.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,13 +60,13 @@ class Deployment(BaseModel):
     maintenance: CleanUpConfig = CleanUpConfig()
 
     def timeout(self, stage: str) -> float:
-        """Return the hours that Airflow gives the task of a stage."""
+        """Return the hours that Airflow allows a stage's task."""
         return self.timeouts.get(stage, ALL_STAGES[stage].timeout)
 
     @field_validator("spark_conf", mode="before")
     @classmethod
     def _as_properties(cls, value: Any) -> Any:
-        """YAML's numbers and booleans as Spark's properties have them."""
+        """Spell YAML's numbers and booleans as Spark properties do."""
         if not isinstance(value, dict):
             return value or {}
         return {str(key): str(v).lower() if isinstance(v, bool) else str(v) for key, v in value.items()}
@@ -75,28 +75,28 @@ class Deployment(BaseModel):
     def _check_grace(self) -> Self:
         longest = max(map(self.timeout, ALL_STAGES))
         if self.maintenance.grace_hours <= longest:
-            raise ValueError(f"maintenance.grace_hours must be more than the longest of timeouts, {longest:g}")
+            raise ValueError(f"maintenance.grace_hours must be more than the longest timeout, {longest:g}")
         return self
 
 
 def load_deployment() -> Deployment:
-    """Read the deployment's settings. Entry points call this and hand on what they read; nothing else does.
+    """Read the deployment's settings. Only entry points call this; they pass the result on.
 
     Raises:
-        ConfigurationError: The file cannot be read, is no mapping, or holds a wrong value.
+        ConfigurationError: The file cannot be read, is not a mapping, or holds an invalid value.
     """
-    named = os.environ.get(DEPLOYMENT_VARIABLE)
-    if not named:
+    path = os.environ.get(DEPLOYMENT_VARIABLE)
+    if not path:
         return Deployment()
     try:
-        content = yaml.safe_load(Path(named).read_text()) or {}
+        content = yaml.safe_load(Path(path).read_text()) or {}
     except (OSError, yaml.YAMLError) as error:
         raise ConfigurationError(
-            f"{DEPLOYMENT_VARIABLE} names {named}, which cannot be read: {error}",
-            "Correct the variable or the file.",
+            f"{DEPLOYMENT_VARIABLE} names {path}, which cannot be read: {error}",
+            "Fix the variable or the file.",
         ) from error
     if not isinstance(content, dict):
-        raise ConfigurationError(f"{named} must hold `name: value` lines.", "See docs/deployment.md.")
+        raise ConfigurationError(f"{path} must hold `name: value` lines.", "See docs/deployment.md.")
     flows: dict[str, type[FlowConfig]] = {
         "prediction": PredictionConfig,
         "promotion": PromotionConfig,
@@ -114,4 +114,4 @@ def load_deployment() -> Deployment:
         kind = TrainingConfig
         return Deployment(**own, defaults=TrainingConfig(**content))
     except ValidationError as error:
-        raise ConfigurationError(f"{named}: {describe(error, kind)}", "Correct the file.") from error
+        raise ConfigurationError(f"{path}: {describe(error, kind)}", "Fix the file.") from error

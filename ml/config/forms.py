@@ -1,4 +1,4 @@
-"""From the run's configuration to Airflow's trigger form and to command line options: one converter for both."""
+"""Turn a flow's configuration into Airflow's trigger form, command line options and the documentation's tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from ml.config.parameter import FlowConfig, schema_options
 
-MANY_VALUES = 10  # more are not written out in a table
+MANY_VALUES = 10  # a table abbreviates longer lists
 _KEPT = (
     "minimum",
     "maximum",
@@ -26,17 +26,17 @@ _KEPT = (
 
 
 def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
-    """The arguments of an Airflow `Param` for each field: default, and a flat JSON schema with its section.
+    """Return the arguments of an Airflow `Param` for each field: default, and a flat JSON schema with its section.
 
-    Airflow's form wants `type: [x, "null"]` where pydantic writes `anyOf`, and knows no `$ref`.
+    Airflow's form needs `type: [x, "null"]` where pydantic writes `anyOf`, and does not support `$ref`.
     """
     values = defaults.model_dump(mode="json")
     fields = {}
     for name, schema in type(defaults).model_json_schema()["properties"].items():
         options = schema_options(schema)
         types = [option["type"] for option in options]
-        # pydantic writes the examples of a field that may be empty beside its `anyOf`, and bounds into it.
-        flat: dict[str, Any] = {k: v for told in (schema, *options) for k, v in told.items() if k in _KEPT}
+        # For a field that may be empty, pydantic puts examples next to `anyOf` and bounds inside it.
+        flat: dict[str, Any] = {k: v for level in (schema, *options) for k, v in level.items() if k in _KEPT}
         if "enum" in flat and "null" in types:
             flat["enum"] = [*flat["enum"], None]
         fields[name] = {
@@ -55,10 +55,12 @@ def with_options(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of a flow's configuration, in panels by section.
 
-    Fields that mean nothing at a command line are left out.
+    The command receives the given options as `values`, next to its own parameters. The options are untyped: the
+    configuration validates them, so that an invalid value causes the same message everywhere.
 
-    The command receives the options that were given, as `values`, beside its own parameters. Types are left to the
-    configuration, so that a wrong value is refused in the same words everywhere.
+    Args:
+        kind: The flow's configuration.
+        leave_out: Fields that have no meaning on a command line.
     """
     names = [name for name in kind.model_fields if name not in leave_out]
 
@@ -102,7 +104,7 @@ def _is_bool(annotation: Any) -> bool:
 
 
 def markdown_table(defaults: FlowConfig) -> str:
-    """The parameters of a flow as a Markdown table, for the README; a test keeps the two equal."""
+    """Return a flow's parameters as a Markdown table, for the documentation; a test keeps the two equal."""
     lines = ["| parameter | default | allowed | what it does |", "|---|---|---|---|"]
     for name, field in form_fields(defaults).items():
         default = "" if field["default"] is None else f"`{json.dumps(field['default'])}`"

@@ -1,4 +1,4 @@
-"""One parameter of a flow: its section, title, description, bounds and default, and how a wrong value is explained."""
+"""The parameters of a flow: their sections, titles, descriptions, bounds and defaults, and messages for bad values."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ml.flow.stage import Stage
 
 
 def field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
-    """A parameter: its default, and what form, command line and documentation say of it."""
+    """Declare a parameter: its default, and what the form, the command line and the documentation show."""
     return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Annotate a text that is one of some names which only the running program knows, as `Literal` does for others."""
+    """Annotation for a string that must be one of several names, like `Literal`, but for names computed at import."""
 
     names: tuple[str, ...]
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
-        """Validate, and describe in the JSON schema, as pydantic does a `Literal`."""
+        """Validate the value and describe it in the JSON schema as pydantic does for a `Literal`."""
         return core_schema.literal_schema(list(self.names))
 
 
 class FlowConfig(BaseModel):
-    """Base of the parameters of a flow. Every field has a section, a title, a description, bounds and a default."""
+    """Base class of a flow's parameters. Every field has a section, a title, a description, bounds and a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
-        """The named fields as JSON values, for a stage's key."""
+        """Return the named fields as JSON values, for a stage's key."""
         return self.model_dump(mode="json", include=set(fields))
 
 
@@ -43,12 +43,12 @@ F = TypeVar("F", bound=FlowConfig)
 
 
 def check_fields(kind: type[FlowConfig], stages: Iterable[Stage]) -> None:
-    """Refuse a row of the table of stages that names a field which the flow's configuration lacks.
+    """Check that the flow's configuration has every field that the table of stages names.
 
-    Such a parameter would be missing from the stage's key, so that old work would count as done.
+    A misspelled field would be missing from the stage's key, so that old work would count as done.
 
     Raises:
-        ValueError: It names the stage and the field.
+        ValueError: A field is missing; the message names the stage and the field.
     """
     for stage in stages:
         if unknown := stage.declared_fields - set(kind.model_fields):
@@ -59,18 +59,18 @@ def validate(values: dict[str, Any], defaults: F) -> F:
     """Validate `values` on top of the defaults of a flow.
 
     Raises:
-        ConfigurationError: With the name, the value and what is allowed, for each wrong field.
+        ConfigurationError: A value is invalid. For each one, the message has name, value and what is allowed.
     """
     merged = {**defaults.model_dump(mode="json"), **values}
     try:
         return type(defaults)(**merged)
     except ValidationError as error:
-        told = describe(error, type(defaults))
-        raise ConfigurationError(told, "Correct the parameter and start the run again.") from error
+        message = describe(error, type(defaults))
+        raise ConfigurationError(message, "Correct the parameter and start the run again.") from error
 
 
 def describe(error: ValidationError, kind: type[FlowConfig]) -> str:
-    """One sentence for each wrong field of a flow: its name, the value given and what is allowed."""
+    """Describe each invalid field in one sentence: its name, the value given and what is allowed."""
     sentences = []
     for fault in error.errors():
         name = str(fault["loc"][0]) if fault["loc"] else "parameters"
@@ -100,6 +100,6 @@ def _allowed(name: str, kind: type[FlowConfig]) -> str:
 
 
 def schema_options(schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a field's JSON schema allows, one option a type; a single value is a choice of one."""
+    """Return what a field's JSON schema allows, one option per type; a constant becomes an enum of one."""
     options = schema.get("anyOf", [schema])
     return [{**option, "enum": [option["const"]]} if "const" in option else option for option in options]

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from ml.config.parameter import FlowConfig, OneOf, check_fields, field
 from ml.flow.table import STAGES
 
-FACE = "Human face"  # the class of which the labels are perceived gender presentation
-# The backbones of keras.applications that take chips as small as ours; named here, because this module loads no Keras.
+FACE = "Human face"  # for this class, the labels are perceived gender presentation
+# The backbones of keras.applications that accept chips this small, listed because this module must not load Keras.
 BACKBONES = (
     *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
     *(f"DenseNet{depth}" for depth in (121, 169, 201)),
@@ -26,15 +26,15 @@ NETWORK_NAMES = ("compact", "notebook", *(f"transfer:{name}" for name in BACKBON
 
 
 class TrainingConfig(FlowConfig):
-    """What one run of the training flow does."""
+    """The parameters of one run of the training flow."""
 
     release: str = field(
         "/data/open-images",
         "Release",
         "Release folder",
         "Path or URI of a release in the official Open Images layout: annotation CSV files, and photographs as "
-        "{train,validation,test}/<ImageID>.jpg. Or of a landing: a folder of such releases, each in a folder "
-        "<YYYY-MM-DD> with a delivery.json.",
+        "{train,validation,test}/<ImageID>.jpg. Or path or URI of a landing: a folder of deliveries <YYYY-MM-DD>, each "
+        "in that layout with a delivery.json.",
         min_length=1,
         examples=["/data/open-images", "s3://bucket/landing"],
     )
@@ -42,22 +42,21 @@ class TrainingConfig(FlowConfig):
         None,
         "Release",
         "As of",
-        "Of a landing, deliveries up to this day are seen. Empty: those before the run; a scheduled or backfilled run "
-        "always sees those before the end of its interval.",
+        "For a landing, use deliveries dated up to and including this day. Empty: use those dated before the run. "
+        "Scheduled and backfilled runs always use those dated before the end of their interval.",
     )
     retrain_without_news: bool = field(
         False,
         "Release",
-        "Retrain without news",
-        "A scheduled or backfilled run trains also where no delivery is dated in its interval; otherwise its tasks are "
-        "skipped.",
+        "Retrain without a new delivery",
+        "Let a scheduled or backfilled run train even if no delivery is dated in its interval. Off: skip it.",
     )
     photographs: str | None = field(
         None,
         "Release",
-        "Photographs elsewhere",
-        "Path, URI or http(s) address that holds the folders train, validation and test, where the photographs do not "
-        "lie in the release folder.",
+        "Photographs folder",
+        "Path, URI or http(s) address of the folder that holds train, validation and test, if the photographs are not "
+        "in the release folder.",
         min_length=1,
         examples=["s3://open-images-dataset", "https://s3.amazonaws.com/open-images-dataset"],
     )
@@ -73,22 +72,22 @@ class TrainingConfig(FlowConfig):
         {"female": ["Woman", "Girl"], "male": ["Man", "Boy"]},
         "Classes",
         "Labels",
-        "Exactly two labels, each with the Open Images classes that give it. The labels' order is alphabetical. For "
-        "faces they mean gender presentation as perceived by annotators.",
+        "Exactly two labels, each with the Open Images classes that stand for it. They are put in alphabetical order. "
+        "For faces they mean gender presentation as perceived by annotators.",
     )
     label_strategy: Literal["box", "image", "miap"] = field(
         "box",
         "Classes",
         "Label strategy",
-        "box: a face takes the label of the person box that holds it. image: every face takes the label of its image "
-        "(the original notebook's way, for comparison). miap: the gender presentation of the MIAP person box that "
-        "holds it; its authors ask that it be used to evaluate, not to train.",
+        "box: a face takes the label of the person box that contains it. image: every face takes the label of its "
+        "image (as in the original notebook, for comparison). miap: a face takes the gender presentation of the MIAP "
+        "person box that contains it; MIAP's authors ask that it be used to evaluate, not to train.",
     )
     containment: float = field(
         0.9,
         "Classes",
         "Containment",
-        "Share of the face's area that a person box must hold to be a candidate (strategies box and miap).",
+        "Share of the face's area that a person box must contain to be a candidate (strategies box and miap).",
         ge=0.5,
         le=1.0,
     )
@@ -96,22 +95,23 @@ class TrainingConfig(FlowConfig):
         None,
         "Classes",
         "Images per label",
-        "At most this many images for each label, chosen by digest of ImageID (the notebook used 150); empty: all.",
+        "Use at most this many images for each label, chosen by digest of ImageID (the notebook used 150). Empty: "
+        "use all.",
         ge=1,
     )
     max_fault_share: float = field(
         0.1,
         "Classes",
-        "Largest share of faults",
-        "The run stops when more than this share of the boxes is invalid or of the photographs absent or unreadable.",
+        "Maximum share of faults",
+        "Stop the run when more than this share of the boxes is invalid, or of the photographs missing or unreadable.",
         ge=0.0,
         le=1.0,
     )
     min_face_size: int = field(
         32,
         "Chips",
-        "Smallest face (pixels)",
-        "Faces whose box is narrower or lower than this, in pixels of the stored photograph, are dropped.",
+        "Minimum face size (pixels)",
+        "Drop faces whose box is narrower or shorter than this, in pixels of the stored photograph.",
         ge=8,
         le=1024,
     )
@@ -119,7 +119,7 @@ class TrainingConfig(FlowConfig):
         0.2,
         "Chips",
         "Margin",
-        "Added on each side of a face box, as a share of its longer side, before the square chip is cut.",
+        "Widen the face box on each side by this share of its longer side before cutting the square chip.",
         ge=0.0,
         le=1.0,
     )
@@ -127,7 +127,7 @@ class TrainingConfig(FlowConfig):
         96,
         "Chips",
         "Chip size (pixels)",
-        "Width and height of the network's input. The notebook's network had 224.",
+        "Width and height of the network's input. The notebook used 224.",
         ge=32,
         le=256,
     )
@@ -135,28 +135,28 @@ class TrainingConfig(FlowConfig):
         "official",
         "Split",
         "Split",
-        "official: the release's own train, validation and test images. digest: by digest of ImageID, in the shares "
-        "below. Either way no image lies on two sides.",
+        "official: follow the release's train, validation and test subsets. digest: split by digest of ImageID, in the "
+        "shares below. Either way, all faces of an image are in the same split.",
     )
     validation_share: float = field(
-        0.15, "Split", "Validation share", "Share of the images for validation (split digest).", ge=0.01, le=0.45
+        0.15, "Split", "Validation share", "Share of the images used for validation (split digest).", ge=0.01, le=0.45
     )
     test_share: float = field(
-        0.15, "Split", "Test share", "Share of the images for the test (split digest).", ge=0.01, le=0.45
+        0.15, "Split", "Test share", "Share of the images used for testing (split digest).", ge=0.01, le=0.45
     )
     network: str = Field(
         "compact",
         title="Network",
-        description="compact: a small residual network for CPUs. notebook: the network of the original report. "
-        "transfer:<name>: a backbone of keras.applications, trained frozen first and then as a whole.",
+        description="compact: a small residual network for CPUs. notebook: the network of the original notebook. "
+        "transfer:<name>: a backbone of keras.applications; its head is trained first, then the whole network.",
         json_schema_extra={"section": "Training", "enum": list(NETWORK_NAMES)},
     )
     backbone_weights: str = field(
         "imagenet",
         "Training",
-        "Backbone's weights",
-        "Of a transfer network: imagenet (Keras downloads them), none (it starts at random), or path or URI of a "
-        "weights file of the backbone (.weights.h5).",
+        "Backbone weights",
+        "Initial weights of a transfer network's backbone: imagenet (Keras downloads them), none (random), or the "
+        "path or URI of a weights file (.weights.h5).",
         min_length=1,
         examples=["imagenet", "none", "/data/weights/mobilenet_v2.weights.h5"],
     )
@@ -164,23 +164,24 @@ class TrainingConfig(FlowConfig):
         3,
         "Training",
         "Frozen epochs",
-        "First epochs of a transfer network in which only its head learns.",
+        "Number of epochs at the start in which only the head of a transfer network is trained.",
         ge=0,
         le=100,
     )
-    epochs: int = field(30, "Training", "Epochs", "Passes over the training faces.", ge=1, le=1000)
-    batch_size: int = field(64, "Training", "Batch size", "Faces a training step.", ge=2, le=4096)
+    epochs: int = field(30, "Training", "Epochs", "Number of passes over the training faces.", ge=1, le=1000)
+    batch_size: int = field(64, "Training", "Batch size", "Number of faces per training step.", ge=2, le=4096)
     optimizer: Literal["muon", "adamw"] = field(
         "muon",
         "Training",
         "Optimizer",
-        "muon: kernels of convolutions by Muon, all else by AdamW; learns from half the epochs. adamw: AdamW alone.",
+        "muon: Muon for the kernels of convolutions and AdamW for all other weights; needs about half the epochs. "
+        "adamw: AdamW for all weights.",
     )
     learning_rate: float = field(
         0.01,
         "Training",
         "Learning rate",
-        "Peak learning rate; adamw wants less, such as 0.002.",
+        "Peak learning rate. Use a lower one with adamw, for example 0.002.",
         gt=0.0,
         le=1.0,
     )
@@ -188,24 +189,31 @@ class TrainingConfig(FlowConfig):
         "cosine",
         "Training",
         "Schedule",
-        "cosine: the learning rate warms up, then falls along half a cosine to a hundredth. constant: it stays.",
+        "cosine: the learning rate warms up, then falls along half a cosine to 1% of its peak. constant: it does not "
+        "change.",
     )
     weight_decay: float = field(
         0.05,
         "Training",
         "Weight decay",
-        "Decoupled decay of kernels; with adamw, 0 is plain Adam.",
+        "Decoupled weight decay of kernels. With adamw, 0 means plain Adam.",
         ge=0.0,
         le=1.0,
     )
     label_smoothing: float = field(
-        0.1, "Training", "Label smoothing", "Share of each label's weight that is spread over both.", ge=0.0, le=0.5
+        0.1,
+        "Training",
+        "Label smoothing",
+        "Share of the target probability spread evenly over both labels.",
+        ge=0.0,
+        le=0.5,
     )
     averaging: float = field(
         0.998,
         "Training",
-        "Averaged weights",
-        "Momentum a step of the moving average of the weights, which is what is validated and kept; 0: no average.",
+        "Weight averaging",
+        "Momentum per step of the moving average of the weights; the averaged weights are validated and saved. 0: no "
+        "averaging.",
         ge=0.0,
         le=0.9999,
     )
@@ -213,48 +221,53 @@ class TrainingConfig(FlowConfig):
         True,
         "Training",
         "Augmentation",
-        "Flip, turn, shift, shear, zoom and relight training chips at random, and erase a part of some.",
+        "Randomly flip, rotate, shift, shear, zoom and relight training chips, and erase a part of some.",
     )
     mixing: float = field(
-        0.5, "Training", "Mixing", "Share of the training faces that are blended with another.", ge=0.0, le=1.0
+        0.5, "Training", "Mixing", "Share of the training faces that are blended with another face.", ge=0.0, le=1.0
     )
     patience: int | None = field(
         None,
         "Training",
         "Patience",
-        "Stop after so many epochs without a lower validation loss; empty: go on to the last epoch.",
+        "Stop after this many epochs without a lower validation loss. Empty: train for all epochs.",
         ge=1,
     )
     checkpoint_minutes: float = field(
-        5.0, "Training", "Minutes between checkpoints", "At most this much work is lost to a kill.", gt=0.0, le=600.0
+        5.0,
+        "Training",
+        "Minutes between checkpoints",
+        "A killed training loses at most this much work.",
+        gt=0.0,
+        le=600.0,
     )
     balance: bool = field(
-        True, "Training", "Class balance", "Weight the training faces so that both labels count the same."
+        True, "Training", "Class balance", "Weight the training faces so that both labels have the same total weight."
     )
     min_faces: int = field(
         20,
         "Training",
-        "Faces needed a label",
-        "Training refuses to start with fewer training faces of a label than this; validation and test need one each.",
+        "Minimum faces per label",
+        "Refuse to train with fewer training faces than this for either label. Validation and test need one per label.",
         ge=1,
     )
     seed: int = field(
-        42, "Training", "Seed", "Seed of shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1
+        42, "Training", "Seed", "Random seed for shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1
     )
     threshold: float | None = field(
         None,
         "Evaluation",
         "Decision threshold",
-        "A face is given the second label (male) when its probability is at least this; empty: the threshold that "
-        "training chose on the validation split.",
+        "Predict the second label (male) when its probability is at least this. Empty: use the threshold that training "
+        "chose on the validation split.",
         ge=0.01,
         le=0.99,
     )
     min_confidence: float = field(
         0.75,
         "Evaluation",
-        "Least confidence",
-        "Below this probability of the label that it would be given, a face is answered 'unknown'.",
+        "Minimum confidence",
+        "Predict 'unknown' for a face when the probability of its label is below this.",
         ge=0.5,
         le=0.999,
     )
@@ -262,13 +275,13 @@ class TrainingConfig(FlowConfig):
         None,
         "Evaluation",
         "Compare with",
-        "Attempt folder of another training, whose model is compared with this run's on the same test faces; empty: "
-        "no comparison.",
+        "Attempt folder of stage train whose model is compared with this run's model on the same test faces. Empty: no "
+        "comparison.",
         min_length=1,
         examples=["/data/storage/stages/train/<key>/attempts/<attempt>"],
     )
     force: Annotated[str, OneOf(tuple(STAGES))] | None = field(
-        None, "Run", "Redo from stage", "Redo this stage and all that follow it, although they are found done."
+        None, "Run", "Redo from stage", "Redo this stage and all stages downstream even if their work is already done."
     )
 
     @field_validator("labels", mode="before")
@@ -279,7 +292,7 @@ class TrainingConfig(FlowConfig):
         try:
             return json.loads(value)
         except json.JSONDecodeError as error:
-            raise ValueError(f'must be a JSON object such as {{"female": ["Woman"], ...}} ({error})') from error
+            raise ValueError(f'must be a JSON object like {{"female": ["Woman"], ...}} ({error})') from error
 
     @field_validator("labels")
     @classmethod
@@ -295,7 +308,7 @@ class TrainingConfig(FlowConfig):
     @classmethod
     def _check_network(cls, value: str) -> str:
         if value not in NETWORK_NAMES:
-            raise ValueError("there is no such network")
+            raise ValueError("unknown network")
         return value
 
     @model_validator(mode="after")
@@ -308,13 +321,13 @@ class TrainingConfig(FlowConfig):
 
     @property
     def label_order(self) -> tuple[str, str]:
-        """The labels by index, alphabetical: index 0 is the first."""
+        """The labels in alphabetical order; a label's index is its class index."""
         first, second = self.labels
         return first, second
 
     @property
     def label_classes(self) -> dict[str, str]:
-        """Class name to the label it gives."""
+        """The label that each Open Images class stands for."""
         return {name: label for label, names in self.labels.items() for name in names}
 
 

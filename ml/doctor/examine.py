@@ -1,4 +1,4 @@
-"""Makes all checks of the machine at once, and waits for none of them for ever."""
+"""Run all checks of the machine concurrently, each with a time limit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ml.errors import StageError
 
 
 def examine(full: bool = False, seconds: float = SECONDS) -> list[Finding]:
-    """Make all checks, at once, and wait no longer than a bound for any.
+    """Run all checks concurrently.
 
     Args:
-        full: Import TensorFlow and the face detector too, which takes a while.
-        seconds: Bound of each check.
+        full: Also import TensorFlow and the face detector, which takes a while.
+        seconds: Time limit of the checks.
     """
     checks: dict[str, Check] = {
         "Python": check_python,
@@ -35,7 +35,7 @@ def examine(full: bool = False, seconds: float = SECONDS) -> list[Finding]:
     try:
         deployment = load_deployment()
     except StageError as error:
-        advice = f"{error.advice} `make demo` and `make up` write this project's own."
+        advice = f"{error.advice} `make demo` and `make up` write a deployment file of their own."
         first = Finding(check="deployment", state="fault", found=error.message, advice=advice)
     else:
         first = _deployment(deployment)
@@ -52,9 +52,9 @@ def _all_at_once(checks: dict[str, Check], seconds: float) -> list[Finding]:
     found: dict[str, Finding] = {}
 
     def run(name: str, check: Check) -> None:
-        found[name] = _make(name, check)
+        found[name] = _run_check(name, check)
 
-    # Daemons: one that hangs on a dead disk or server keeps neither the answer nor the process.
+    # Daemon threads: a check that hangs on a dead disk or server delays neither the findings nor the exit.
     threads = {name: threading.Thread(target=run, args=(name, check), daemon=True) for name, check in checks.items()}
     for thread in threads.values():
         thread.start()
@@ -66,21 +66,21 @@ def _all_at_once(checks: dict[str, Check], seconds: float) -> list[Finding]:
             check=name,
             state="fault",
             found=f"no answer in {seconds:g} s",
-            advice="Something that it asks hangs: a disk, a server.",
+            advice="Look for a disk or server that hangs.",
         )
         findings.append(found.get(name, late))
     return findings
 
 
-def _make(name: str, check: Check) -> Finding:
-    """Make one check; an error in it is a finding too, as the other checks are worth their answers."""
+def _run_check(name: str, check: Check) -> Finding:
+    """Run one check; an error in it becomes a finding, so the other checks still report theirs."""
     try:
         state, found, advice = check()
     except StageError as error:
         return Finding(check=name, state="fault", found=error.message, advice=error.advice)
-    except Exception as error:  # whatever it is
+    except Exception as error:  # a check may fail in any way
         message = f"{type(error).__name__}: {error}"
-        return Finding(check=name, state="fault", found=message, advice="See to it; the message is all there is.")
+        return Finding(check=name, state="fault", found=message, advice="The check failed unexpectedly. See its error.")
     return Finding(check=name, state=state, found=found, advice=advice)
 
 
@@ -92,5 +92,5 @@ def _deployment(deployment: Deployment) -> Finding:
         check="deployment",
         state="warning",
         found=f"{DEPLOYMENT_VARIABLE} is not set: storage {deployment.storage}, release {deployment.defaults.release}",
-        advice='Let it name your YAML file. For the one of `make up`: eval "$(python scripts/local_airflow.py env)"',
+        advice='Set it to your YAML file. For the file of `make up`: eval "$(python scripts/local_airflow.py env)"',
     )

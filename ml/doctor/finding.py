@@ -1,4 +1,4 @@
-"""What a check of the machine finds."""
+"""The result of a check of the machine."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 State = Literal["ok", "warning", "fault"]
-SECONDS = 60.0  # any check is given up after so long
+SECONDS = 60.0  # time limit of a check
 
 
 class Finding(BaseModel):
-    """What one check has found.
+    """The result of one check.
 
     Attributes:
         check: The check's name.
-        state: ok; a warning, with which much works; or a fault, with which a run cannot succeed.
-        found: What was found.
-        advice: What to do; empty where all is well.
+        state: ok, warning (most things work) or fault (a run cannot succeed).
+        found: The observation.
+        advice: What to do; empty if the state is ok.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,5 +29,5 @@ class Finding(BaseModel):
     advice: str = ""
 
 
-Answer = tuple[State, str, str]  # what a check hands back: state, what was found, advice
+Answer = tuple[State, str, str]  # state, observation and advice
 Check = Callable[[], Answer]

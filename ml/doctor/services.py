@@ -1,4 +1,4 @@
-"""Checks of what listens: the pages' ports, and MLflow."""
+"""Checks of services: the ports of the web pages, and MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PORTS = {8080: "Airflow", 5000: "MLflow's pages", 4040: "Spark's pages"}
 
 
 def check_ports() -> Answer:
-    """Whether the pages' ports are free, or who has them."""
+    """Check whether the ports of the web pages are free, and which processes use them."""
     users = _listeners()
     ports, taken = [], False
     for port, name in PORTS.items():
@@ -30,7 +30,7 @@ def check_ports() -> Answer:
                 ports.append(f"{port} ({name}) in use by {users.get(port, 'another user')}")
     if not taken:
         return "ok", ", ".join(ports), ""
-    advice = "Nothing to do where it is this project's own. `make up` and `make mlflow` take the next free port."
+    advice = "Nothing to do if the process is this project's. `make up` and `make mlflow` use the next free port."
     return "warning", ", ".join(ports), advice
 
 
@@ -49,17 +49,17 @@ def check_mlflow(root: str) -> Answer:
     if not uri.startswith(experiments.SQLITE):
         try:
             experiments.connect(uri).search_experiments(max_results=1)
-        except Exception as error:  # of MLflow, of the network
+        except Exception as error:  # MLflow and the network raise many types
             refusal = experiments.refusal(uri, error)
             return "fault", refusal.message, refusal.advice
         return "ok", f"{experiments.shown(uri)} answers", ""
     path = Path(uri.removeprefix(experiments.SQLITE))
     if not path.exists():
-        return "ok", f"the first training makes {path}", ""
+        return "ok", f"the first training creates {path}", ""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
             (count,) = database.execute("SELECT count(*) FROM runs").fetchone()
     except sqlite3.Error as error:
-        advice = "See to its rights and disk; a damaged one must be restored or moved away."
+        advice = "Check its permissions and its disk. If it is damaged, restore it or move it away."
         return "fault", f"{path} cannot be read: {error}", advice
     return "ok", f"{path}, with {count} runs", ""

@@ -1,4 +1,4 @@
-"""Prints what the checks have found."""
+"""Print the findings of the checks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def show(findings: list[Finding], as_json: bool = False) -> None:
         return
     table = Table()
     for title in ("check", "", "found", "what to do"):
-        table.add_column(title, overflow="fold")  # a path that is cut off helps nobody
+        table.add_column(title, overflow="fold")  # wrap long paths instead of cutting them off
     for finding in findings:
         state = f"[{COLORS[finding.state]}]{finding.state}"
         table.add_row(finding.check, state, escape(finding.found), escape(finding.advice))

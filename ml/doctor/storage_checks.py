@@ -1,4 +1,4 @@
-"""Checks of the files: the storage root, room on disks, the release."""
+"""Checks of files: the storage root, free disk space, the release."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ LITTLE, TOO_LITTLE = 20.0, 2.0  # GB free
 
 
 def check_storage(root: str) -> Answer:
-    """All that stages do to files, done to one."""
-    uri = storage.join(storage.normalise(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
-    advice = "Give this user the right to it, or correct `storage` in the deployment's file."
+    """Check that a file can be written, read, listed and removed below the storage root."""
+    uri = storage.join(storage.normalize(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
+    advice = "Give this user access, or correct `storage` in the deployment's file."
     content = os.urandom(1024)
     try:
         storage.write_bytes(uri, content)
         if storage.read_bytes(uri) != content or storage.survey(uri.rpartition("/")[0])["probe"].bytes != 1024:
-            return "fault", f"{root} gives back something else than was written", advice
+            return "fault", f"{root} does not return what was written", advice
         storage.remove(uri.rpartition("/")[0])
         if storage.exists(uri):
-            return "fault", f"{root}: a file that was removed is still there", advice
-    except Exception as error:  # each file system has its own
+            return "fault", f"{root}: a removed file still exists", advice
+    except Exception as error:  # each file system raises its own types
         return "fault", f"{root} cannot be written: {error}", advice
     return "ok", f"{root}: written, read, listed, removed", ""
 
@@ -52,12 +52,15 @@ def check_disk(root: str) -> Answer:
         room.append(f"{free:.0f} GB free for {name}")
         if free < LITTLE:
             state = "fault" if free < TOO_LITTLE or state == "fault" else "warning"
-            advice = "Free some: python -m ml clean-up lists what may go. The whole of Open Images needs hundreds."
+            advice = (
+                "Free some space: python -m ml clean-up lists what can be removed. "
+                "All of Open Images needs hundreds of GB."
+            )
     return state, ", ".join(room), advice
 
 
 def check_release(deployment: Deployment) -> Answer:
-    """The annotation files of each delivery, their columns and classes; of photographs, the subsets' folders."""
+    """Check the annotation files of each delivery, their columns and classes, and the folders of photographs."""
     config = deployment.defaults
     found = find_deliveries(config.release, config.photographs, datetime.datetime.now(datetime.UTC))
     for release in found.values():
@@ -67,7 +70,7 @@ def check_release(deployment: Deployment) -> Answer:
     content = f"{config.release} ({deliveries}{', '.join(release.tables)})"
     missing = [each.photographs.missing() for each in found.values()]
     if absent := [subset for subset in SUBSETS if all(subset in subsets for subsets in missing)]:
-        advice = "Download the photographs, or let `photographs` say where they lie."
+        advice = "Download the photographs, or set `photographs` to the place that holds them."
         return "fault", f"{content}: no photographs in a folder {', '.join(absent)}", advice
     where = " with photographs" if release.holds_photographs else f", photographs at {release.photographs.uri}"
     return "ok", content + where, ""

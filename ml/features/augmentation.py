@@ -1,4 +1,4 @@
-"""Random changes to training chips, so that the network meets other poses, framings and lights than it was given."""
+"""Random changes to training chips, which show the network more poses, framings and lighting than the data has."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import math
 
 import tensorflow as tf
 
-# A chip stays a face that an annotator would label the same.
+# The ranges keep every chip a face that an annotator would label the same.
 ROTATION_DEGREES = 20.0
 SHIFT = 0.1  # of the chip's side
-SHEAR = 0.1  # sideways pixels a row
-# Of both axes together, as logarithms: face boxes are drawn tight by one annotator, loose by another. More inwards,
-# where a chip loses hair and chin, than outwards.
+SHEAR = 0.1  # horizontal pixels per row
+# Logarithms of the scale of both axes: some annotators draw face boxes tight, others loose. The range is larger inward,
+# where a chip loses hair and chin, than outward.
 ZOOM = (-0.36, 0.2)
-ASPECT = 0.1  # of one axis against the other, as a logarithm
+ASPECT = 0.1  # logarithm of the scale of one axis relative to the other
 CONTRAST = 0.35
 BRIGHTNESS = 0.15  # of 255
 SATURATION = 0.4
-TINT = 0.08  # of each channel by itself
-GREY = 0.1  # share of the chips that lose their colours
-ERASED = 0.3  # share of the chips of which a rectangle is erased (Zhong et al. 2017, arXiv:1708.04896)
+TINT = 0.08  # of each channel
+GRAY = 0.1  # share of the chips that lose their colors
+ERASED = 0.3  # share of the chips that lose a rectangle (Zhong et al. 2017, arXiv:1708.04896)
 ERASED_SIDE = (0.1, 0.45)  # of the chip's side
 MIXING_ALPHA = 0.4  # of the Beta distribution of mixup (Zhang et al. 2017, arXiv:1710.09412)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.Tensor:
-    """Flip, turn, shift, shear, zoom, relight and recolour each chip of a batch at random, and erase a part of some.
+    """Flip, rotate, shift, shear, zoom, relight and recolor each chip of a batch at random, and erase a part of some.
 
-    All geometry is composed to one affine map a chip and so resampled once.
+    The geometric changes of a chip are composed into one affine map, so the chip is resampled only once.
 
     Args:
         pixels: uint8, shape (n, side, side, 3), 0..255.
-        seed: Two integers; the same seed gives the same changes, whatever was drawn before.
+        seed: Two integers, which determine all changes.
         side: Width and height of the result. Defaults to those of the chips.
 
     Returns:
-        uint8, shape (n, side, side, 3). Beyond the chip's border the border's pixels are repeated.
+        uint8, shape (n, side, side, 3). The border pixels of a chip repeat beyond its border.
     """
     count, given = tf.shape(pixels)[0], pixels.shape[1]
     side = side or given
@@ -57,17 +57,17 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.T
 def mix(
     pixels: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, share: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Blend a share of the chips of a batch, and their labels and weights, each with another chip of the batch (mixup).
+    """Blend a share of the chips, labels and weights of a batch, each with another of the batch (mixup).
 
     Args:
         pixels: uint8, shape (n, side, side, 3).
         labels: float32, shape (n, labels): the share of each label.
         weights: float32, shape (n,).
         seed: Two integers.
-        share: Of the chips that are blended, in [0, 1].
+        share: The share of chips to blend, in [0, 1].
 
     Returns:
-        The same types and shapes. A chip keeps at least half of itself.
+        The same types and shapes. At least half of each result comes from the chip itself.
     """
     count = tf.shape(pixels)[0]
     seeds = tf.random.split(seed, 2)
@@ -85,40 +85,40 @@ def mix(
 
 
 def _affine(drawn: tf.Tensor, given: int, side: int) -> tf.Tensor:
-    """Maps from a point of the result to one of the chip, as (n, 8) rows a0 a1 a2 b0 b1 b2 0 0.
+    """Return the maps from points of the result to points of the chip, as (n, 8) rows a0 a1 a2 b0 b1 b2 0 0.
 
-    The point p = (x, y) is taken from turn(shear(zoom(flip(p - centre)))) + centre of the chip + shift.
+    The point p = (x, y) maps to rotate(shear(zoom(flip(p - center)))) + center of the chip + shift.
     """
     flip = tf.where(drawn[0] < 0, -1.0, 1.0)
     angle = drawn[1] * (ROTATION_DEGREES * math.pi / 180)
     shift_x, shift_y = drawn[2] * SHIFT * given, drawn[3] * SHIFT * given
     shear = drawn[4] * SHEAR
-    inwards, outwards = ZOOM
-    zoom = tf.exp(inwards + (outwards - inwards) * (drawn[5] + 1) / 2) * (given / side)
+    inward, outward = ZOOM
+    zoom = tf.exp(inward + (outward - inward) * (drawn[5] + 1) / 2) * (given / side)
     aspect = tf.exp(ASPECT * drawn[6])
     zoom_x, zoom_y = zoom * aspect * flip, zoom / aspect
     sine, cosine = tf.sin(angle), tf.cos(angle)
     a0, a1 = cosine * zoom_x, (cosine * shear - sine) * zoom_y
     b0, b1 = sine * zoom_x, (sine * shear + cosine) * zoom_y
-    centre = (side - 1) / 2
-    a2 = (given - 1) / 2 - centre * (a0 + a1) + shift_x
-    b2 = (given - 1) / 2 - centre * (b0 + b1) + shift_y
-    nothing = tf.zeros_like(a0)
-    return tf.stack([a0, a1, a2, b0, b1, b2, nothing, nothing], axis=1)
+    center = (side - 1) / 2
+    a2 = (given - 1) / 2 - center * (a0 + a1) + shift_x
+    b2 = (given - 1) / 2 - center * (b0 + b1) + shift_y
+    zero = tf.zeros_like(a0)
+    return tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
 
 
 def _relight(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-    """Change saturation, tint, contrast and brightness; some chips lose their colours.
+    """Change saturation, tint, contrast and brightness; some chips lose their colors.
 
-    All of it is linear in a pixel's red, green and blue, and so is done by one 3 x 3 matrix and one offset a chip.
+    All changes are linear in a pixel's red, green and blue, so one 3 x 3 matrix and one offset per chip apply them.
     """
-    saturation = tf.where(drawn[0] < 2 * GREY - 1, 0.0, 1 + SATURATION * drawn[1])[:, None, None]
-    # Towards the luma, which all channels get alike.
-    colours = saturation * tf.eye(3) + (1 - saturation) * tf.constant(LUMA)[:, None]
+    saturation = tf.where(drawn[0] < 2 * GRAY - 1, 0.0, 1 + SATURATION * drawn[1])[:, None, None]
+    # Move each channel toward the luma.
+    colors = saturation * tf.eye(3) + (1 - saturation) * tf.constant(LUMA)[:, None]
     # Red against blue, and green against both.
     tint = 1 + TINT * tf.stack([drawn[2], drawn[3], -drawn[2]], axis=1)
     gain, offset = 1 + CONTRAST * drawn[4], 255 * BRIGHTNESS * drawn[5]
-    matrix = colours * tint[:, None, :] * gain[:, None, None]
+    matrix = colors * tint[:, None, :] * gain[:, None, None]
     shift = 127.5 * (1 - gain) + offset
     shape = tf.shape(pixels)
     mixed = tf.reshape(pixels, (shape[0], -1, 3)) @ matrix
@@ -126,7 +126,7 @@ def _relight(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
 
 
 def _erase(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
-    """Fill a rectangle of some chips with one random colour."""
+    """Fill a rectangle of some chips with a random color."""
     side = pixels.shape[1]
     share = (drawn + 1) / 2
     low, high = ERASED_SIDE

@@ -1,7 +1,7 @@
-"""The columns that travel with a face: one row a column, from which every stage derives its schemas and the slices.
+"""The columns that travel with a face: one table, from which every stage derives its schemas and the slices.
 
-To report a model's metrics by another column, add a row with a `Slice`, and give the column its value where `Origin`
-says that it comes from. Raise the version of the stages whose output gets the column.
+To report a model's metrics by another column, add a row with a `Slice`, and compute the column in the stage that its
+`Origin` names. Raise the version of every stage whose output gets the column.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ARROW_TYPES = {
 
 
 class Origin(enum.Enum):
-    """Where a column gets its value."""
+    """The stage that gives a column its value."""
 
     IMAGE = "join_labels, the same for all faces of an image"
     BOX = "join_labels, the face's box; chip reads it and drops it"
@@ -43,10 +43,10 @@ class Column:
     """A column.
 
     Attributes:
-        name: Its name in every table.
-        spark: Its type in Spark's DDL.
-        origin: Where it gets its value.
-        slice: How its values part the faces, if metrics are reported by it.
+        name: The name, the same in every table.
+        spark: The type in Spark's DDL.
+        origin: The stage that gives the column its value.
+        slice: How to split the faces by the column, if metrics are reported by it.
     """
 
     name: str
@@ -56,11 +56,11 @@ class Column:
 
     @property
     def arrow(self) -> pa.DataType:
-        """Its type in Arrow."""
+        """The type in Arrow."""
         return ARROW_TYPES[self.spark]
 
 
-# The order is that of the table `chips`, and of what join_labels digests for the key of the chips.
+# This order defines the table `chips` and the digest of faces in the key of the chips, so it must not change.
 TRAVELING = (
     Column("face_id", "string", Origin.FACE),
     Column("image_id", "string", Origin.IMAGE),
@@ -89,13 +89,13 @@ TRAVELING = (
         by_range("Brightness of the chip (mean luma)", BRIGHTNESS_EDGES, lambda edge: f"{100 * edge:.0f}", "%", rank=7),
     ),
 )
-LABEL_INDEX = Column("label", "tinyint", Origin.PIXELS)  # what stands in features for the label's name
-# Features have always begun with these; the others follow in the order of the table above.
+LABEL_INDEX = Column("label", "tinyint", Origin.PIXELS)  # replaces the label's name in features
+# Features begin with these columns for compatibility; the others follow in the order of the table above.
 _FEATURES_FIRST = ("face_id", "image_id", "label", "rotation", "face_px", "is_occluded", "is_truncated", "source")
 
 
 def of_origin(*origins: Origin) -> tuple[Column, ...]:
-    """Return the columns that get their values there, in the table's order."""
+    """Return the columns with one of the origins, in the table's order."""
     return tuple(column for column in TRAVELING if column.origin in origins)
 
 
@@ -105,12 +105,12 @@ def names(columns: Iterable[Column]) -> tuple[str, ...]:
 
 
 def ddl(columns: Iterable[Column]) -> str:
-    """Return a schema as Spark's DDL has it."""
+    """Return the columns' schema in Spark's DDL."""
     return ", ".join(f"{column.name} {column.spark}" for column in columns)
 
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
-    """Return a schema as Arrow has it."""
+    """Return the columns' Arrow schema."""
     return pa.schema([(column.name, column.arrow) for column in columns])
 
 
@@ -129,10 +129,10 @@ def _slices() -> dict[str, Slice]:
 IDS = ("face_id", "image_id")
 MIAP_LABEL = "miap_label"
 EDGES = names(of_origin(Origin.BOX))
-# What a face's chip and what is carried with it depend on, beside its photograph.
+# What a face's chip and its carried columns depend on, besides the photograph.
 ASKED = names(of_origin(Origin.IMAGE, Origin.BOX, Origin.FACE))
 CARRIED = of_origin(Origin.FACE)
-CHIPS = of_origin(Origin.IMAGE, Origin.FACE, Origin.CHIP)  # the table `chips`, without the chips themselves
+CHIPS = of_origin(Origin.IMAGE, Origin.FACE, Origin.CHIP)  # the table `chips`, without the encoded chips
 FEATURES = _in_features()  # the table `features`, without split and pixels
-SLICES = _slices()  # how metrics are reported, by the name of the column, in the order of the report
-EVALUATED = (*SLICES, MIAP_LABEL)  # what evaluation reads of a face besides its pixels
+SLICES = _slices()  # the slices by column name, in the order of the report
+EVALUATED = (*SLICES, MIAP_LABEL)  # the columns that evaluation reads besides label and pixels

@@ -1,4 +1,4 @@
-"""The data sets that Keras is fed, made from the batches of a reader."""
+"""Data sets for Keras, made from the batches of a reader."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Feed:
-    """Feeds Keras with the faces of a split, and lets errors in reading through under their own names.
+    """The faces of a split as data sets for Keras; errors in reading keep their types.
 
     Args:
         reader: The split's reader.
-        batch_size: Most faces of a batch.
-        balance: Weight the faces so that all labels of the split count the same; by default each face weighs 1.
+        batch_size: Maximum number of faces in a batch.
+        balance: Weight the faces so that all labels of the split have the same total; by default each face weighs 1.
         augment: Change the chips at random, by the reader's seed.
-        mixing: Share of the faces that are blended with another of their batch, see `ml.features.augmentation.mix`.
-        smoothing: Share of each label's weight that is spread over all labels (Szegedy et al. 2015, arXiv:1512.00567).
+        mixing: Share of the faces to blend with another of their batch, see `ml.features.augmentation.mix`.
+        smoothing: Share of each label's weight to spread over all labels (Szegedy et al. 2015, arXiv:1512.00567).
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class Feed:
         self._error: Exception | None = None
 
     def faces(self, steps: int) -> int:
-        """Number of faces in the first `steps` batches of a pass."""
+        """Return the number of faces in the first `steps` batches of a pass."""
         return self.reader.rows * steps // self.steps
 
     def dataset(self, epoch: int | None = None, first_step: int = 0, side: int | None = None) -> tf.data.Dataset:
-        """One pass as a data set of whole batches: uint8 chips, float32 label shares, float32 weights.
+        """Return one pass as a data set of batches: uint8 chips, float32 label shares, float32 weights.
 
         Args:
-            epoch: Which shuffled order (and which augmentation); by default the order as stored.
-            first_step: Batches of the pass to leave out, which a training that was killed has done already.
+            epoch: The epoch, which determines the shuffled order and the augmentation; by default the stored order.
+            first_step: Number of batches to skip, which an interrupted training has already seen.
             side: Width and height of augmented chips in pixels; by default as stored.
         """
         import tensorflow as tf
@@ -83,15 +83,15 @@ class Feed:
         generator = functools.partial(self._generate, epoch, first_step)
         dataset = tf.data.Dataset.from_generator(generator, output_signature=signature).map(change)
         options = tf.data.Options()
-        # There is nothing to tune, and to let an iterator go can take until the tuner wakes the next time: it sleeps
-        # 10 ms, then twice as long each time, and many passes ended after 20.5, 41 or 82 seconds only.
+        # There is nothing to tune, and destroying an iterator waits for the tuner to wake up. Its sleep starts at 10 ms
+        # and doubles each time, so many passes ended only after 20.5, 41 or 82 seconds.
         options.autotune.enabled = False
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(self.steps - first_step)).prefetch(2)
         return dataset.with_options(options)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Raise the error that reading met in place of TensorFlow's, which holds it as a text only."""
+        """Raise the reader's own error instead of TensorFlow's, which has only its text."""
         import tensorflow as tf
 
         try:
@@ -104,7 +104,7 @@ class Feed:
     def _generate(self, epoch: int | None, first_step: int) -> Iterator[tuple[NDArray[Any], ...]]:
         targets, weights = self._targets.astype(np.float32), self._weights.astype(np.float32)
         try:
-            # The steps left out are read all the same: the whole pass is what is checked.
+            # Skipped steps are read too, because the checks cover the whole pass.
             for step, batch in enumerate(self.reader.checked_batches(self._batch_size, epoch)):
                 if step >= first_step:
                     seed = np.array([self.reader.seed, (epoch or 0) * self.steps + step], np.int64)

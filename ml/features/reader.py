@@ -1,4 +1,4 @@
-"""Read features: a stream of batches from Parquet shards, in constant memory. Loads no TensorFlow."""
+"""Read features as a stream of batches from Parquet shards, in constant memory and without TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ml.features.record import FeaturesRecord
 from ml.guards import check_channel_sums, check_pixels
 from ml.workflow.manifest import Manifest
 
-READ_ROWS = 256  # rows taken from Arrow at a time
-READ_BUFFER = 4 << 20  # bytes; without it Arrow reads a row group's whole column, often 128 MB, at once
-BLOCK_BYTES = 64 << 20  # pixels that are shuffled together
+READ_ROWS = 256  # rows that Arrow returns at a time
+READ_BUFFER = 4 << 20  # bytes; without it Arrow reads the whole column of a row group, often 128 MB, at once
+BLOCK_BYTES = 64 << 20  # bytes of pixels that are shuffled together
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some faces.
+    """A batch of faces.
 
     Attributes:
         pixels: uint8 RGB, shape (n, chip_size, chip_size, 3), 0..255.
-        labels: int64, shape (n,): each face's index in the labels' order.
-        columns: The further columns that the reader was asked for, each of shape (n,).
+        labels: int64, shape (n,): each face's index in the order of the labels.
+        columns: The further columns of the reader, each of shape (n,).
     """
 
     pixels: NDArray[np.uint8]
@@ -41,17 +41,17 @@ class Batch:
         return len(self.labels)
 
     def take(self, rows: NDArray[np.int64]) -> Batch:
-        """The given rows, copied."""
+        """Return a copy of the given rows."""
         return Batch(self.pixels[rows], self.labels[rows], {name: c[rows] for name, c in self.columns.items()})
 
 
 def split_table(split: str) -> str:
-    """The folder of a split's shards in a features attempt, as Spark's `partitionBy` names it."""
+    """Return the folder of a split's shards in a features attempt, as named by Spark's `partitionBy`."""
     return f"features/split={split}"
 
 
 class FeatureReader:
-    """Streams the faces of one split of a features attempt.
+    """A stream of the faces of one split of a features attempt.
 
     Args:
         manifest: The features attempt.
@@ -60,11 +60,11 @@ class FeatureReader:
         seed: Seed of the order of shuffled passes.
 
     Attributes:
-        rows: Number of faces, by the manifest.
-        stated: What the manifest states about the features.
+        rows: Number of faces according to the manifest.
+        stated: The record of the features in the manifest.
         chip_size: Width and height of the chips in pixels.
         labels: The labels in order.
-        faces: Number of faces of each label, in the labels' order, by the manifest.
+        faces: Number of faces of each label according to the manifest, in the order of the labels.
     """
 
     def __init__(self, manifest: Manifest, split: str, columns: tuple[str, ...] = (), seed: int = 0) -> None:
@@ -79,23 +79,23 @@ class FeatureReader:
         self._columns = columns
 
     def steps(self, batch_size: int) -> int:
-        """Number of batches of one pass."""
+        """Return the number of batches in one pass."""
         return math.ceil(self.rows / batch_size)
 
     def batches(self, batch_size: int, epoch: int | None = None) -> Iterator[Batch]:
         """Read every face once.
 
-        All batches of a pass have the same size, give or take one face: a last batch of one or two faces would spoil
-        the statistics of batch normalisation.
+        The batches of a pass differ in size by at most one face: a last batch of one or two faces would distort the
+        statistics of batch normalization.
 
         Args:
-            batch_size: Most faces of a batch.
-            epoch: Which shuffled order to read in: shards, row groups in a shard, and faces within blocks of 64 MB.
-                The same seed and epoch give the same order. By default the order as stored.
+            batch_size: Maximum number of faces in a batch.
+            epoch: The epoch, which together with the seed determines the order of shards, of row groups in a shard, and
+                of faces within blocks of 64 MB. By default faces come in the stored order.
 
         Raises:
-            DataError: The shards are not what the manifest states, or a label is none.
-            PreprocessingError: A chip has another size.
+            DataError: The shards differ from the manifest, or a label is invalid.
+            PreprocessingError: A chip has the wrong size.
         """
         random = None if epoch is None else np.random.default_rng((self.seed, epoch))
         rows = max(batch_size, BLOCK_BYTES // (self.chip_size**2 * 3)) if random else batch_size
@@ -113,20 +113,20 @@ class FeatureReader:
             rest = [block.take(order[start:])]
         if size is not None or any(len(batch) for batch in rest):
             raise DataError(
-                f"Table {self.split} of {self.manifest.uri} does not hold the {self.rows} rows that the manifest has.",
+                f"Table {self.split} of {self.manifest.uri} does not hold the {self.rows} rows its manifest states.",
                 "Remove the attempt and run stage featurize again.",
             )
 
     def checked_batches(self, batch_size: int, epoch: int | None = None) -> Iterator[Batch]:
-        """`batches`, guarded: each batch is what the network takes, the whole pass is what Spark wrote.
+        """Read every face once as `batches` does, and check that the pixels and labels are those that Spark wrote.
 
-        The last batch is held back until the whole pass is checked, so that a consumer that counts its batches, as
-        Keras does, meets the error too.
+        The last batch is held back until the whole pass is checked, so that a consumer that counts batches, as Keras
+        does, gets the error too.
 
         Raises:
-            PreprocessingError: A batch is no raw uint8 chips, or before the last one: red, green and blue of all faces,
-                or of those of a label, do not sum to what the manifest states.
-            DataError: As `batches`, and before the last one: the faces of each label are not as many as stated.
+            PreprocessingError: A batch is not raw uint8 chips. Before the last batch: the channel sums of all faces, or
+                of the faces of a label, differ from the manifest.
+            DataError: As `batches`. Before the last batch: the number of faces of a label differs from the manifest.
         """
         held: Batch | None = None
         sums = np.zeros((len(self.labels), 3), np.uint64)
@@ -143,17 +143,17 @@ class FeatureReader:
         check_channel_sums(self.stated.channel_sums[self.split], sums.sum(axis=0).tolist(), where)
         if faces.tolist() != self.faces:
             raise DataError(
-                f"{where} holds {faces.tolist()} faces of {list(self.labels)}, its manifest states {self.faces}.",
+                f"{where} holds {faces.tolist()} faces of {list(self.labels)}, but its manifest states {self.faces}.",
                 "Remove the attempt and run stage featurize again.",
             )
-        # Pixels that came with another face's label change what the faces of a label sum to.
+        # If pixels are paired with another face's label, the channel sums of the labels change.
         for label, found in zip(self.labels, sums.tolist(), strict=True):
-            check_channel_sums(self.stated.label_sums[self.split][label], found, f"{where}, faces labelled {label}")
+            check_channel_sums(self.stated.label_sums[self.split][label], found, f"{where}, faces labeled {label}")
         if held is not None:
             yield held
 
     def _chunks(self, random: np.random.Generator | None) -> Iterator[Batch]:
-        """The faces as Arrow hands them over, their pixels not copied."""
+        """Yield the faces as Arrow returns them, without copying their pixels."""
         columns = ["pixels", "label", *self._columns]
         shards = self.manifest.table(split_table(self.split))
         for shard in random.permutation(len(shards)) if random else range(len(shards)):
@@ -172,10 +172,8 @@ class FeatureReader:
 
     def _batch(self, rows: pa.RecordBatch, shard: str) -> Batch:
         labels = rows.column("label").to_numpy(zero_copy_only=False)
-        if not np.isin(labels, range(len(self.labels))).all():  # NULL comes as NaN and is none either
-            raise DataError(
-                f"{shard} holds a label that is none of 0..{len(self.labels) - 1}.", "Run stage featurize again."
-            )
+        if not np.isin(labels, range(len(self.labels))).all():  # NULL is read as NaN and fails too
+            raise DataError(f"{shard} holds a label outside 0..{len(self.labels) - 1}.", "Run stage featurize again.")
         columns = {name: rows.column(name).to_numpy(zero_copy_only=False) for name in self._columns}
         return Batch(chips(rows.column("pixels"), self.chip_size), labels.astype(np.int64), columns)
 
@@ -188,10 +186,10 @@ def chips(pixels: pa.Array, chip_size: int) -> NDArray[np.uint8]:
         chip_size: Width and height of the chips in pixels.
 
     Returns:
-        uint8, shape (n, chip_size, chip_size, 3); it lives as long as the column's buffer.
+        uint8, shape (n, chip_size, chip_size, 3); valid as long as the column's buffer.
 
     Raises:
-        PreprocessingError: A value is NULL or of another length.
+        PreprocessingError: A value is NULL or has the wrong length.
     """
     offset_type = np.int64 if pa.types.is_large_binary(pixels.type) else np.int32
     _, offsets_buffer, data = pixels.buffers()
@@ -199,16 +197,16 @@ def chips(pixels: pa.Array, chip_size: int) -> NDArray[np.uint8]:
     length = chip_size * chip_size * 3
     if pixels.null_count or (np.diff(offsets) != length).any():
         raise PreprocessingError(
-            f"A chip is not of {length} bytes, as chips of {chip_size} x {chip_size} pixels are.",
+            f"A chip does not have the {length} bytes of {chip_size} x {chip_size} RGB pixels.",
             "Run stage featurize again.",
         )
     return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].reshape(-1, chip_size, chip_size, 3)
 
 
 def channel_sums(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The exact sums of red, green and blue of chips of shape (n, height, width, 3)."""
+    """Return the exact sums of red, green and blue of chips of shape (n, height, width, 3)."""
     count, height, width, _ = pixels.shape
-    # Rows first: 20 times faster than a sum over three axes at once. A column of uint32 holds 16 million rows.
+    # Summing rows first is 20 times faster than summing three axes at once. uint32 suffices for 16 million rows.
     columns = pixels.reshape(count * height, width * 3).sum(axis=0, dtype=np.uint32)
     sums: NDArray[np.uint64] = columns.reshape(width, 3).sum(axis=0, dtype=np.uint64)
     return sums
@@ -239,7 +237,7 @@ def _even_sizes(rows: int, parts: int) -> Iterator[int]:
 
 
 def present_columns(features: Manifest, table: str, wanted: Sequence[str]) -> tuple[str, ...]:
-    """Those of the wanted columns that a table of a features attempt has; older attempts lack some."""
+    """Return the wanted columns that a table of a features attempt has; older attempts lack some."""
     shards = features.table(table)
     if not shards:
         return ()

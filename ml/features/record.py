@@ -1,4 +1,4 @@
-"""What stage featurize states about its features in its manifest."""
+"""The record that stage featurize writes to its manifest."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ Sums = tuple[int, int, int]  # of all values of red, green and blue
 
 
 class FeaturesRecord(ChipSpec):
-    """The chips of a features attempt, how many there are, and the sums of their pixels, which readers check.
+    """The chips of a features attempt, their number, and the channel sums that readers check.
 
     Attributes:
         faces: Number of faces by split and label.
-        channel_sums: The sums of the pixels by split.
-        label_sums: The same by split and label: a face that comes with another's label changes them.
+        channel_sums: Channel sums by split.
+        label_sums: Channel sums by split and label, which change if faces are paired with wrong labels.
     """
 
     faces: dict[str, dict[str, int]]
@@ -22,5 +22,5 @@ class FeaturesRecord(ChipSpec):
 
     @property
     def spec(self) -> ChipSpec:
-        """What a model that learns from these features must agree with."""
+        """The specification that a model trained on these features must match."""
         return ChipSpec(labels=self.labels, chip_size=self.chip_size, chip_class=self.chip_class, margin=self.margin)

@@ -1,4 +1,4 @@
-"""How the values of a column name the slices that the metrics of a model are reported for."""
+"""How to split faces by the values of a column into the slices for which metrics are reported."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LAST = 1_000
 
 @dataclass(frozen=True)
 class Slice:
-    """A way to part faces by the values of a column.
+    """A way to split faces by the values of a column.
 
     Attributes:
-        title: What it parts by, for people.
-        name: Gives the name of the slice that a value, which is not NULL, belongs to.
-        order: All names in order; empty where the values name themselves.
-        rank: Its place in the report. Lower comes first, equal ranks stay in the order of the table of columns.
+        title: The criterion, as shown to people.
+        name: Returns the name of the slice that a value other than NULL belongs to.
+        order: All names in order; empty if the values are the names.
+        rank: The position in the report. Lower ranks come first; equal ranks keep the order of the table of columns.
     """
 
     title: str
@@ -30,19 +30,19 @@ class Slice:
 
 
 def by_flag(title: str, set_: str, rank: int = LAST) -> Slice:
-    """Part by a flag of Open Images: 1, 0, or -1 where it is unknown."""
+    """Split by an Open Images flag: 1, 0 or -1 (unknown)."""
     names = {1: set_, 0: f"not {set_}", -1: "unknown"}
     return Slice(title, lambda value: names[int(value)], tuple(names.values()), rank)
 
 
 def by_range(title: str, edges: Sequence[float], text: Callable[[float], str], unit: str, rank: int = LAST) -> Slice:
-    """Part a number into ranges.
+    """Split numbers into ranges.
 
     Args:
-        title: What it parts by, for people.
-        edges: Where a range ends and the next begins, ascending; an edge belongs to the range above it.
-        text: Writes an edge, without its unit.
-        unit: Written behind the edges.
+        title: The criterion, as shown to people.
+        edges: The ascending edges between ranges; an edge belongs to the range above it.
+        text: Formats an edge without its unit.
+        unit: The unit, written after the edges.
         rank: See `Slice`.
     """
     names = (

@@ -1,4 +1,4 @@
-"""What chips, features, a model and its predictions must agree about."""
+"""The specification of chips that features, models and predictions must share."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from ml.flow.record import Record
 
 
 class ChipSpec(Record):
-    """The chips that a network learns from.
+    """The specification of the chips that a network learns from.
 
     Attributes:
         labels: The labels in the order of their indices.
         chip_size: Width and height in pixels.
         chip_class: The Open Images class whose boxes are cut out.
-        margin: Added around a box before the chip is cut, as a share of the box's longer side.
+        margin: The margin around a box, as a share of the box's longer side.
     """
 
     labels: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The base of the typed records that stages hand on in their manifests."""
+"""The base class of the typed records that stages write to their manifests."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
-    """Base of what a stage states about its output: written to its manifest as JSON, read from there with types.
+    """Base class of what a stage records about its output, written to and read from its manifest as JSON.
 
-    A field whose name in the JSON is no Python name has an alias; both are accepted when a record is made. Fields that
-    a record does not know, those of another version of the program, are ignored.
+    A field whose JSON name is not a Python name has an alias; the constructor accepts both. Unknown fields, written by
+    another version of the program, are ignored.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     def json_values(self) -> dict[str, Any]:
-        """Return the record as the JSON values that a manifest holds, under their names there."""
+        """Return the record as JSON values under their names in the manifest."""
         return self.model_dump(mode="json", by_alias=True)

@@ -1,4 +1,4 @@
-"""What the stages extract, explore and join_labels state about their output."""
+"""The records of stages extract, explore, join_labels and chip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ml.flow.record import Record
 
 
 class NullCounts(Record):
-    """Values of one column that say nothing: NULL (an empty field), empty or blank text, and NaN."""
+    """Missing values of one column: NULL (an empty field), empty or blank text, and NaN."""
 
     null: int
     empty: int
@@ -18,10 +18,10 @@ class NullCounts(Record):
 
 
 class LabelCounts(Record):
-    """Image-level labels, one an image and class.
+    """Counts of image-level labels, one per image and class.
 
     Attributes:
-        repeated: Labels that several rows give.
+        repeated: Labels that occur in several rows.
         no_verdict: Labels whose confidence is neither 0 nor 1.
         unknown_class: Labels of a class that the release does not name.
     """
@@ -32,13 +32,13 @@ class LabelCounts(Record):
 
 
 class BoxCounts(Record):
-    """Boxes of a release.
+    """Counts of a release's boxes.
 
     Attributes:
         unknown_class: Boxes of a class that the release does not name.
-        invalid: Boxes with a coordinate or a flag that cannot be.
+        invalid: Boxes with an invalid coordinate or flag.
         kept: Boxes of the configured classes.
-        kept_invalid: Those of them that are invalid.
+        kept_invalid: Invalid boxes of the configured classes.
         chipped: Boxes of the class to chip.
     """
 
@@ -50,22 +50,22 @@ class BoxCounts(Record):
 
 
 class ImageCounts(Record):
-    """Images of a release by what is known of their rotation."""
+    """Counts of a release's images whose rotation is unknown or not zero."""
 
     rotation_unknown: int = Field(alias="rotation unknown")
     turned: int
 
 
 class MiapCounts(Record):
-    """MIAP's boxes.
+    """Counts of MIAP's boxes.
 
     Attributes:
-        subsets: The subsets for which the release has MIAP.
-        other_classes: Boxes of another class than MIAP's person.
+        subsets: The subsets for which the release has MIAP files.
+        other_classes: Boxes of classes other than MIAP's person.
         kept: Boxes of persons.
-        kept_invalid: Those of them that are invalid.
-        no_gender_presentation: Those whose gender presentation is none of MIAP's words.
-        no_age_presentation: Those whose age presentation is none of MIAP's words.
+        kept_invalid: Invalid boxes of persons.
+        no_gender_presentation: Boxes of persons whose gender presentation is not one of MIAP's values.
+        no_age_presentation: Boxes of persons whose age presentation is not one of MIAP's values.
     """
 
     subsets: tuple[str, ...]
@@ -77,15 +77,15 @@ class MiapCounts(Record):
 
 
 class ExtractRecord(Record):
-    """What stage extract counts in one delivery, or in all of a run's deliveries together.
+    """The counts of stage extract for one delivery, or for all of a run's deliveries together.
 
     Attributes:
         rows: Rows by table.
-        nulls: Values that say nothing, by table and column.
+        nulls: Missing values by table and column.
         labels: Image-level labels.
         boxes: Boxes.
         images: Images.
-        miap: MIAP's boxes; None where the release has none.
+        miap: MIAP's boxes; None if the release has none.
     """
 
     rows: dict[str, int]
@@ -96,13 +96,13 @@ class ExtractRecord(Record):
     miap: MiapCounts | None = None
 
     def json_values(self) -> dict[str, Any]:
-        """Return the JSON values, without `miap` where the release has none: then deliveries that have it add up."""
+        """Return the JSON values, without `miap` if it is None, so that only deliveries with MIAP are added up."""
         values = super().json_values()
         return values if self.miap else {name: value for name, value in values.items() if name != "miap"}
 
 
 class ClassCount(Record):
-    """Images verified to hold (`positive`), and not to hold (`negative`), a class."""
+    """Counts of images in which a class is verified as present (`positive`) or absent (`negative`)."""
 
     mid: str
     name: str
@@ -111,12 +111,12 @@ class ClassCount(Record):
 
 
 class VerifiedImages(Record):
-    """Images verified for the class to chip and for a class of a label.
+    """Counts of images verified both for the class to chip and for a class of a label.
 
     Attributes:
         label: The label.
-        all_positive: Images whose labels are all verified as present.
-        with_a_negative: Images with a label that is verified as absent.
+        all_positive: Images in which every verified class is present.
+        with_a_negative: Images in which a verified class is absent.
     """
 
     label: str
@@ -125,14 +125,14 @@ class VerifiedImages(Record):
 
 
 class FaceSizes(Record):
-    """Faces by the longer side of their box, in bins between edges in percent of the photograph's side."""
+    """A histogram of the faces by the longer side of their box; `edges` are in percent of the photograph's side."""
 
     edges: tuple[int, ...] = Field(alias="edges, per cent of the photograph's side")
     faces: tuple[int, ...]
 
 
 class FlagCounts(Record):
-    """Boxes of one source by the value of one flag: 1 (yes), 0 (no) and -1 (unknown)."""
+    """Counts of the boxes of one source by the value of one flag: 1 (yes), 0 (no) and -1 (unknown)."""
 
     source: str
     flag: str
@@ -146,8 +146,8 @@ class Analyses(Record):
 
     Attributes:
         top_classes: The classes with the most images.
-        verified_images: The images that are good and bad to learn from, by label.
-        faces_per_image: The number of images by the number of faces on them.
+        verified_images: The verified images of each label.
+        faces_per_image: The number of images by their number of faces.
         face_sizes: The faces by size.
         boxes_by_source: The boxes by source and flag.
     """
@@ -160,13 +160,13 @@ class Analyses(Record):
 
 
 class ExploreRecord(Analyses):
-    """What stage explore finds, with the URIs of its plots by name."""
+    """The results of stage explore, with the URIs of its plots by name."""
 
     plots: dict[str, str]
 
 
 class Credit(Record):
-    """What the license of a photograph asks to be shown with it."""
+    """The credit that a photograph's license requires to be shown with it."""
 
     image_id: str
     author: str | None = None
@@ -182,7 +182,7 @@ class Exploration(Analyses):
 
 
 class Agreement(Record):
-    """Faces that a label strategy labels, by whether MIAP gives the same label."""
+    """Counts of the faces that a strategy labels, by whether MIAP gives the same label."""
 
     agree: int
     disagree: int
@@ -190,21 +190,21 @@ class Agreement(Record):
 
 
 class AskedFaces(Record):
-    """The faces that are to be cut from one delivery's photographs: how many, and the digest of what they ask."""
+    """The faces to cut from one delivery's photographs: their number, and the digest of their rows."""
 
     faces: int
     digest: str
 
 
 class LabelsRecord(Record):
-    """What stage join_labels counts.
+    """The counts of stage join_labels.
 
     Attributes:
         faces: All faces, labeled or not.
         labelled: Labeled faces by label.
-        flags_unknown: Faces by the flag that is unknown for them.
-        miap: Agreement with MIAP by subset and label strategy; None where MIAP cannot be asked.
-        asked: The faces to cut by delivery.
+        flags_unknown: Faces with an unknown flag, by flag.
+        miap: Agreement with MIAP by subset and label strategy; None if MIAP is not available.
+        asked: The faces to cut, by delivery.
     """
 
     faces: int
@@ -218,8 +218,8 @@ class ChipsRecord(Record):
     """The photographs that chips were cut from.
 
     Attributes:
-        images: Number of photographs of labelled faces.
-        photograph_faults: How many of them could not be used, by what is wrong with them.
+        images: Number of photographs with labeled faces.
+        photograph_faults: Number of photographs that could not be used, by fault.
     """
 
     images: int

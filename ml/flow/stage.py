@@ -1,4 +1,4 @@
-"""A stage: what it is called, what it reads, how it runs, what it leaves, and the key under which its output lies."""
+"""A stage: its name, what it reads and writes, how it runs, and the key of its output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Engine = Literal["spark", "process"]
 
 
 class Config(Protocol):
-    """What a key needs of a flow's configuration."""
+    """The part of a flow's configuration that a key needs."""
 
     def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
         """Return the named fields as JSON values."""
@@ -24,12 +24,12 @@ class Config(Protocol):
 
 @dataclass(frozen=True)
 class Page:
-    """A page that a stage writes for people.
+    """A page that a stage writes for readers.
 
     Attributes:
         name: The page's name in addresses and records.
         file: Its path in the attempt.
-        title: What a link to it says.
+        title: The text of links to it.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Page:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a stage's ledger counts.
+    """The description of a stage's ledger.
 
     Attributes:
-        title: What the rows add up to; `{chip_class}` stands for the class whose boxes are cut out.
-        kept: The row that goes on to the next stage.
+        title: What the rows add up to; `{chip_class}` stands for the class to chip.
+        kept: The row that the next stage gets.
     """
 
     title: str
@@ -55,26 +55,26 @@ class Stage:
     """One step of a flow: a row of the table of stages.
 
     Attributes:
-        name: The stage's name. Its task, its command and, on Spark, the file of its job are called the same.
-        version: Raised by hand whenever the same input gives another output.
-        fields: The fields of the flow's configuration that shape the output. They are part of the key.
-        engine: `spark`: a job of `spark_jobs`. `process`: a Python process of its own.
-        timeout: Hours that its task may take unless the deployment says otherwise: enough for all of Open Images.
-        purpose: What it does, as one sentence: the help of its command.
-        leaves: What it leaves in storage, for the table in the DAG's description.
-        pushes: What its task pushes to XCom, likewise.
-        body: Where the function of a process stage is: `module:name`.
+        name: The stage's name, also used for its task, its command and, on Spark, the file of its job.
+        version: Raised by hand whenever the same input leads to a different output.
+        fields: The fields of the flow's configuration that affect the output. They are part of the key.
+        engine: `spark` for a job in `spark_jobs`, `process` for a separate Python process.
+        timeout: Hours allowed for its task, enough for all of Open Images. The deployment may override it.
+        purpose: One sentence on what the stage does, the help of its command.
+        leaves: The output it leaves in storage, for the table in the DAG's description.
+        pushes: The values its task pushes to XCom, for the same table.
+        body: The function of a process stage: `module:name`.
         inputs: The stages whose output it reads. Their keys are part of the key.
-        reads: Other stages whose manifests it reads. They come before one of `inputs`, so that what shaped the output
-            came in by these; they are not part of the key.
-        sources: What it reads that no stage made: `tables` and `photographs` of the release, a `model`. For a stage
-            done by delivery: what it reads of one, such as the `faces` that join_labels asks of it.
-        by_delivery: The work is done, kept and found again for each delivery by itself.
-        files: Those of `fields` that may name a file, whose content is part of the key too.
-        unkeyed: Fields that it reads although they do not shape the output; the row says why.
-        only_with: The field without which the stage has nothing to do; its task is skipped.
+        reads: Other stages whose manifests it reads. They are not part of the key, because each is upstream of one of
+            `inputs`, whose key covers it.
+        sources: The digests of what it reads that no stage made: `tables` and `photographs` of the release, a `model`.
+            For a stage done by delivery, they are of one delivery and may include the `faces` that join_labels found.
+        by_delivery: The work is done, kept and found again separately for each delivery.
+        files: The fields among `fields` that may name a file. The file's content is part of the key.
+        unkeyed: Fields that it reads but that do not affect the output; the row says why.
+        only_with: The field that the stage requires; its task is skipped if the field is empty.
         pages: The pages it writes. The first one is its report, which the task links to.
-        ledger: What its ledger counts, for a stage that keeps or drops faces.
+        ledger: The description of its ledger, for a stage that keeps or drops faces.
     """
 
     name: str
@@ -102,10 +102,10 @@ class Stage:
         return {*self.fields, *self.files, *self.unkeyed, *([self.only_with] if self.only_with else [])}
 
     def key(self, config: Config, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
-        """Return the digest under which the stage's output lies.
+        """Return the digest under which the stage's output is stored.
 
         Args:
-            config: The run's configuration, of which only `fields` count.
+            config: The run's configuration; only `fields` count.
             inputs: The key of each input stage.
             sources: The digest of each source of the release.
         """
@@ -118,7 +118,7 @@ class Stage:
         )
 
     def part_key(self, config: Config, sources: Mapping[str, str]) -> str:
-        """Return the digest under which the work for one delivery lies: only that delivery's own sources count.
+        """Return the digest under which the output for one delivery is stored; only that delivery's sources count.
 
         Args:
             config: The run's configuration.
@@ -127,7 +127,7 @@ class Stage:
         return self._digest(config=config.part(self.fields), sources={name: sources[name] for name in self.sources})
 
     def collected_key(self, part_keys: Mapping[str, str]) -> str:
-        """Return the digest under which a run's work for all its deliveries together lies."""
+        """Return the digest under which the collected output for all of a run's deliveries is stored."""
         return self._digest(parts=dict(part_keys))
 
     def _digest(self, **parts: Mapping[str, Any]) -> str:
@@ -136,7 +136,7 @@ class Stage:
 
 
 def _content_digest(uri: str) -> str:
-    """Return the SHA-256 of a file, computed again once its size or time differs; empty where there is no such file."""
+    """Return the SHA-256 of a file, cached until its size or time changes; empty if there is no such file."""
     try:
         fs, path = storage.filesystem(uri)
         info = fs.info(path)

@@ -1,6 +1,6 @@
-"""The table of stages, and what follows from it. To add a stage, add a row here and the file that does the work.
+"""The table of stages. To add a stage, add a row here and the file that does the work.
 
-A row says everything about a stage: `ml.flow.stage.Stage` explains its columns. The DAG's tasks and arrows, the command
+A row describes a stage completely; `ml.flow.stage.Stage` explains its columns. The DAG's tasks and arrows, the command
 line, timeouts, the choices of `force`, links, report pages and ledgers derive from the rows and their order.
 """
 
@@ -15,14 +15,14 @@ def check_rows(*rows: Stage) -> dict[str, Stage]:
     """Return the stages of a flow by name, in order.
 
     Raises:
-        ValueError: A row is wrong: it names a stage that does not come before it, or a process stage has no body.
+        ValueError: A row names a stage that is not above it, or lacks a body, or has one on Spark.
     """
     stages: dict[str, Stage] = {}
     for stage in rows:
         if unknown := {*stage.inputs, *stage.reads} - set(stages):
-            raise ValueError(f"Stage {stage.name} reads {', '.join(sorted(unknown))}, of which no row stands above it.")
+            raise ValueError(f"Stage {stage.name} reads {', '.join(sorted(unknown))}, which no row above it defines.")
         if (stage.engine == "process") != bool(stage.body):
-            raise ValueError(f"Stage {stage.name} needs a body if it runs in a process, and none on Spark.")
+            raise ValueError(f"Stage {stage.name} must have a body if it runs in a process, and none on Spark.")
         stages[stage.name] = stage
     return stages
 
@@ -60,34 +60,34 @@ STAGES = check_rows(
         engine="spark",
         timeout=6.0,
         purpose="Give each face a label, or the reason why it has none.",
-        leaves="one row a face: label, or why not",
+        leaves="one row per face: its label, or the reason why it has none",
         pushes="ledger of reasons",
         fields=(*_CLASSES, "label_strategy", "containment", "images_per_label"),
         inputs=("extract",),
         sources=("listings",),
-        ledger=Ledger("{chip_class} boxes of the release, by what became of them", kept="labelled"),
+        ledger=Ledger("{chip_class} boxes of the release by outcome", kept="labelled"),
     ),
-    # A later delivery changes nothing for those before it, unless it changes their faces.
+    # A new delivery leaves the output for earlier ones valid, unless it changes their faces.
     Stage(
         name="chip",
         version=3,
         engine="spark",
         timeout=24.0,
-        purpose="Cut every labelled face out of its photograph.",
+        purpose="Cut every labeled face out of its photograph.",
         leaves="upright square face chips",
         pushes="ledger of reasons",
         fields=("min_face_size", "margin", "max_fault_share"),
         inputs=("join_labels",),
         sources=("delivery", "photographs", "faces"),
         by_delivery=True,
-        ledger=Ledger("Labelled boxes, by what became of their chip", kept="chipped"),
+        ledger=Ledger("Labeled boxes by outcome of chipping", kept="chipped"),
     ),
     Stage(
         name="featurize",
         version=2,
         engine="spark",
         timeout=12.0,
-        purpose="Turn the chips into shuffled tensors, in shards by split.",
+        purpose="Turn the chips into shuffled tensors, sharded by split.",
         leaves="shuffled tensors by split",
         pushes="faces by split and label",
         fields=(*_CLASSES, "chip_size", "split", "validation_share", "test_share", "seed"),
@@ -109,10 +109,10 @@ STAGES = check_rows(
         ),
         files=("backbone_weights",),
         inputs=("featurize",),
-        # How often a checkpoint is written changes nothing in the model; the class names the MLflow experiment.
+        # The interval between checkpoints does not affect the model. The class only names the MLflow experiment.
         unkeyed=("checkpoint_minutes", "chip_class"),
     ),
-    # The report shows the exploratory plots, so it waits for them.
+    # The report shows the plots of explore.
     Stage(
         name="evaluate",
         version=5,
@@ -125,11 +125,11 @@ STAGES = check_rows(
         fields=("labels", "threshold", "min_confidence"),
         inputs=("explore", "featurize", "train"),
         reads=("extract", "join_labels", "chip"),
-        # The pages say what the labels are about; the class shaped the faces by way of the inputs.
+        # Only the pages' wording depends on the class; its effect on the faces is part of the inputs' keys.
         unkeyed=("chip_class",),
-        pages=(Page("report", "report.html", "Whole report"), Page("card", "model_card.md", "Model card")),
+        pages=(Page("report", "report.html", "Full report"), Page("card", "model_card.md", "Model card")),
     ),
-    # The other model is named by its attempt, which never changes.
+    # `baseline` names an attempt, which never changes, so that its name is enough for the key.
     Stage(
         name="compare",
         version=3,
@@ -137,7 +137,7 @@ STAGES = check_rows(
         timeout=6.0,
         body="ml.stages.compare:compare",
         purpose="Compare the model of a run with its baseline, another training's model, on the same test faces.",
-        leaves="this model beside that of `baseline`; skipped without one",
+        leaves="this model next to that of `baseline`; skipped without one",
         pushes="differences with intervals, URIs",
         fields=("labels", "baseline"),
         inputs=("featurize", "train"),
@@ -146,7 +146,7 @@ STAGES = check_rows(
         pages=(Page("comparison", "compare.html", "Comparison"),),
     ),
 )
-# The prediction flow's; its model is named by its attempt too.
+# The only stage of the prediction flow.
 PREDICT = Stage(
     name="predict",
     version=2,
@@ -163,12 +163,12 @@ ALL_STAGES = {**STAGES, PREDICT.name: PREDICT}
 
 
 def find_stage(name: str) -> Stage:
-    """Return the stage of that name, of either flow."""
+    """Return the stage with this name, from either flow."""
     return ALL_STAGES[name]
 
 
 def downstream_of(name: str) -> set[str]:
-    """Return the stage and all that depend on it, directly or not."""
+    """Return the names of the stage and of all stages that depend on it, directly or indirectly."""
     found = {name}
     for stage in STAGES.values():  # in order, so that one pass is enough
         if found & set(stage.inputs):
@@ -177,7 +177,7 @@ def downstream_of(name: str) -> set[str]:
 
 
 def arrows() -> Iterator[tuple[str, str]]:
-    """Yield which stage runs right before which: each stage's inputs, without those that another input waits for."""
+    """Yield the arrows of the graph of stages, from each input to its stage, without those implied by other arrows."""
     for stage in STAGES.values():
         for name in stage.inputs:
             if not any(other in downstream_of(name) for other in stage.inputs if other != name):
@@ -185,5 +185,5 @@ def arrows() -> Iterator[tuple[str, str]]:
 
 
 def find_page(name: str) -> tuple[Stage, Page]:
-    """Return the page of that name, and the stage that writes it."""
+    """Return the page with this name and the stage that writes it."""
     return next((stage, page) for stage in ALL_STAGES.values() for page in stage.pages if page.name == name)

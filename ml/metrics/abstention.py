@@ -1,4 +1,4 @@
-"""What is gained by leaving the least confident faces unanswered."""
+"""Selective prediction: accuracy and coverage when the least confident faces get no label."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CURVE_POINTS = 20
 
 
 class CoveragePoint(Record):
-    """What answering 'unknown' below one confidence buys and costs.
+    """Coverage and accuracy when faces below one confidence are predicted 'unknown'.
 
     Attributes:
         min_confidence: The confidence.
         coverage: Share of the faces that get a label.
-        accuracy: Of those.
+        accuracy: Accuracy on the faces that get a label.
     """
 
     min_confidence: float
@@ -28,7 +28,7 @@ class CoveragePoint(Record):
 
 
 class Abstention(CoveragePoint):
-    """The same at the run's own confidence.
+    """Coverage and accuracy at the run's own `min_confidence`.
 
     Attributes:
         unknown: Faces that get no label.
@@ -38,10 +38,10 @@ class Abstention(CoveragePoint):
 
 
 class AbstentionMetrics(Abstention):
-    """The same with the curve of risk and coverage.
+    """Coverage and accuracy at the run's own confidence, with the risk-coverage curve.
 
     Attributes:
-        curve: Up to `CURVE_POINTS` confidences, from all faces down.
+        curve: Up to `CURVE_POINTS` points, in order of falling coverage; the first covers all faces.
     """
 
     curve: list[CoveragePoint]
@@ -54,14 +54,14 @@ def abstention_metrics(
     min_confidence: float,
     bootstrap: ImageBootstrap,
 ) -> AbstentionMetrics:
-    """Measure what answering 'unknown' below a confidence buys and costs (El-Yaniv and Wiener, 2010).
+    """Measure coverage and accuracy when unsure faces are predicted 'unknown' (El-Yaniv and Wiener, 2010).
 
     Args:
         truth: Annotated label index of each face, shape (n,).
-        probabilities: As the model gives them, shape (n, 2).
-        predicted: Label index that each face was given, shape (n,).
-        min_confidence: Below this confidence a face is answered 'unknown'.
-        bootstrap: Of the faces' images.
+        probabilities: The model's probabilities, shape (n, 2).
+        predicted: Predicted label index of each face, shape (n,).
+        min_confidence: Below this confidence a face is predicted 'unknown'.
+        bootstrap: Resamples the faces' images.
     """
     confidence, right = given_confidence(probabilities, predicted), predicted == truth
     everyone = np.ones(len(truth), bool)

@@ -1,7 +1,7 @@
-"""Agreement with MIAP, a second annotation of the same photographs (Schumann et al., 2021), where the release has it.
+"""Agreement with MIAP, a second annotation of the same photographs (Schumann et al., 2021), if the release has it.
 
-MIAP gives person boxes a gender presentation as perceived by other annotators. Where two annotations disagree no model
-can agree with both. Its authors ask that it be used to evaluate, not to train.
+MIAP labels person boxes with the gender presentation that other annotators perceived. Where two annotations disagree,
+no model can agree with both. The authors of MIAP ask that it be used for evaluation and not for training.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ml.metrics.estimate import Estimate, Proportion, proportion
 
 
 class StrategyAgreement(Record):
-    """How often one way to label agrees with MIAP in one split.
+    """How often one label strategy agrees with MIAP in one split.
 
     Attributes:
         split: The split.
         strategy: The label strategy.
-        agree: Faces on which both give the same label.
-        disagree: Faces on which they do not.
-        miap_unknown: Faces whose presentation MIAP does not know.
-        share: The agreeing ones among those that MIAP knows. Only counts are kept of these faces, so the interval
-            takes them as independent.
+        agree: Faces to which both give the same label.
+        disagree: Faces to which they give different labels.
+        miap_unknown: Faces whose presentation MIAP marks as unknown.
+        share: `agree` as a share of `agree` and `disagree`. Only the counts of these faces are kept, so the interval
+            treats the faces as independent.
     """
 
     split: str
@@ -41,12 +41,12 @@ class StrategyAgreement(Record):
 
 
 class MiapMetrics(Record):
-    """What MIAP says about the labels and about the model.
+    """Agreement of the labels and of the model with MIAP.
 
     Attributes:
         model: Share of the test faces with a MIAP label on which the model agrees with it; count 0 without such faces.
-        annotation: The same for the run's labels.
-        agreement: The ways to label, by split.
+        annotation: The same share for the run's labels.
+        agreement: Agreement of each label strategy in each split.
     """
 
     model: Estimate
@@ -62,18 +62,18 @@ def miap_metrics(
     counted: Mapping[str, Mapping[str, Agreement]] | None,
     bootstrap: ImageBootstrap,
 ) -> MiapMetrics | None:
-    """Compare labels and model with MIAP.
+    """Compare the labels and the model with MIAP.
 
     Args:
         labels: The labels by index.
         truth: Annotated label index of each test face, shape (n,).
-        predicted: Label index that each was given, shape (n,).
-        miap_labels: MIAP's label by name, None where it has none; None where the features do not have the column.
-        counted: What stage join_labels counted, by split and label strategy.
-        bootstrap: Of the test faces' images.
+        predicted: Predicted label index of each test face, shape (n,).
+        miap_labels: Name of each face's MIAP label, None for a face without one; None if the features lack the column.
+        counted: Counts of stage join_labels, by split and label strategy.
+        bootstrap: Resamples the test faces' images.
 
     Returns:
-        None where there is nothing from MIAP.
+        None if the release holds nothing from MIAP.
     """
     index = np.full(len(truth), -1)
     if miap_labels is not None:

@@ -1,4 +1,4 @@
-"""Resample images with replacement, so that intervals respect that the faces of one image are alike."""
+"""Resample images with replacement, because faces of the same image are not independent."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from ml.metrics.estimate import FEW_IMAGES, Estimate, estimate, ratios, widened
 
 RESAMPLES = 2000
-CHUNK = 50  # resamples held at once: some MB even for a hundred thousand images
+CHUNK = 50  # resamples in memory at once: a few MB even for a hundred thousand images
 
 Mask = NDArray[np.bool_]
 
 
 class Ranking(NamedTuple):
-    """Ranking metrics of the faces themselves and, after them, of each resample: shape (1 + resamples,) each.
+    """Ranking metrics of the faces, followed by those of each resample: shape (1 + resamples,) each.
 
-    Both are NaN where a resample lacks one of the labels.
+    Both are NaN for a resample that lacks one of the labels.
 
     Attributes:
-        auc: The share of pairs in the right order, ties as half (Hanley and McNeil, 1982).
-        average_precision: Of label 1, the mean precision over its faces, as in scikit-learn.
+        auc: Share of pairs in the right order; a tie counts half (Hanley and McNeil, 1982).
+        average_precision: Mean precision over the faces of label 1, as in scikit-learn.
     """
 
     auc: NDArray[np.float64]
@@ -31,7 +31,7 @@ class Ranking(NamedTuple):
 
 
 class ImageBootstrap:
-    """Resamples images, the same ones each time that it is asked.
+    """Resamples images; every method draws the same resamples.
 
     Args:
         image_ids: The image of each face, shape (n,), n at least 1.
@@ -50,23 +50,23 @@ class ImageBootstrap:
         self._seed = seed
 
     def count_images(self, among: Mask) -> int:
-        """Number of images that hold at least one of the faces."""
+        """Count the images that hold at least one of the faces."""
         return int((np.bincount(self._codes[among], minlength=self.images) > 0).sum())
 
     def sums(self, columns: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-        """The sum over the faces of each resample, shape (resamples, len(columns)); columns have shape (n,)."""
+        """Sum columns of shape (n,) over the faces of each resample: shape (resamples, len(columns))."""
         by_image = np.stack([np.bincount(self._codes, column, self.images) for column in columns], axis=1)
         return np.concatenate([weights @ by_image for weights in self._weights()])
 
     def shares(self, parts: Sequence[tuple[Mask, Mask]]) -> list[Estimate]:
-        """For each pair of masks estimate the share of the second's faces that are also in the first.
+        """Estimate, for each pair of masks, the share of the second mask's faces that are also in the first.
 
-        An estimate is undefined where the second mask has no faces; its `count` and `images` are those of that mask.
+        An estimate is undefined if the second mask has no faces; its `count` and `images` are those of that mask.
         """
         return self.drawn_shares(parts)[0]
 
     def drawn_shares(self, parts: Sequence[tuple[Mask, Mask]]) -> tuple[list[Estimate], NDArray[np.float64]]:
-        """As `shares`, and the shares of each resample: shape (resamples, len(parts)), NaN where it has no faces."""
+        """Return `shares`, and the shares of each resample: shape (resamples, len(parts)), NaN without faces."""
         if not parts:
             return [], np.zeros((self._resamples, 0))
         sums = self.sums([mask for right, among in parts for mask in (right & among, among)])
@@ -74,11 +74,11 @@ class ImageBootstrap:
         return [self._share(*part, draws[:, number]) for number, part in enumerate(parts)], draws
 
     def ranking(self, truth: NDArray[np.integer], scores: NDArray[np.floating]) -> Ranking:
-        """Measure how well scores rank the faces, and the faces of each resample.
+        """Measure how well scores rank the faces and the faces of each resample.
 
         Args:
             truth: 0 or 1, shape (n,); both occur.
-            scores: The higher, the more likely 1; shape (n,).
+            scores: Higher means more likely 1; shape (n,).
         """
         order = np.argsort(-scores, kind="stable")
         codes, positive, ranked = self._codes[order], truth[order] == 1, scores[order]
@@ -90,7 +90,7 @@ class ImageBootstrap:
             misses = np.add.reduceat(faces * ~positive, starts, axis=1)
             hits_so_far, misses_so_far = hits.cumsum(axis=1), misses.cumsum(axis=1)
             all_hits, all_misses = hits_so_far[:, -1], misses_so_far[:, -1]
-            # A pair is in order where the miss comes later; within a run it counts half.
+            # A pair is in order if the miss comes later; within a run of equal scores it counts half.
             ordered = (hits * (all_misses[:, None] - misses_so_far + misses / 2)).sum(axis=1)
             precision = ratios(hits_so_far, hits_so_far + misses_so_far, otherwise=0.0)
             found.append((ratios(ordered, all_hits * all_misses), ratios((hits * precision).sum(axis=1), all_hits)))
@@ -108,7 +108,7 @@ class ImageBootstrap:
         return found
 
     def _weights(self) -> Iterator[NDArray[np.float64]]:
-        """How often each image is drawn: shape (up to CHUNK, images), `resamples` rows together."""
+        """Yield how often each image is drawn: shape (up to CHUNK, images), `resamples` rows in total."""
         random = np.random.default_rng(self._seed)
         for start in range(0, self._resamples, CHUNK):
             rows = min(CHUNK, self._resamples - start)

@@ -1,7 +1,7 @@
-"""How far a two-label classifier's probabilities can be taken at their word, and what is done about it.
+"""Calibration of a two-label classifier: fit a temperature and a threshold, and measure the calibration error.
 
-Temperature scaling (Guo et al., 2017, 'On Calibration of Modern Neural Networks') divides all logits by one number: it
-changes no ranking and hence no ROC curve. numpy and scipy only.
+Temperature scaling (Guo et al., 2017, 'On Calibration of Modern Neural Networks') divides all logits by one number. It
+changes no ranking and therefore no ROC curve. The module needs only numpy and scipy.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ml.metrics.decision import given_confidence
 from ml.metrics.estimate import Estimate, estimate
 
 SMALLEST_PROBABILITY = 1e-7  # float32 softmax gives exact zeros; Keras clips its cross-entropy at the same value
-TEMPERATURES = (0.05, 20.0)  # nothing that learned lies outside; faces that are all told apart would ask for 0
+TEMPERATURES = (0.05, 20.0)  # every trained network falls inside; perfectly separated faces would push it to 0
 THRESHOLDS = (0.05, 0.95)
-SMOOTHING = 2.0  # of log-odds: about the deviation among the faces of one label
+SMOOTHING = 2.0  # in log-odds: about the standard deviation among the faces of one label
 BINS = 15
 
 Probabilities = NDArray[np.floating]
@@ -27,11 +27,11 @@ Truth = NDArray[np.integer]
 
 
 class ReliabilityBin(Record):
-    """A bin of faces of like confidence.
+    """A bin of faces with similar confidence.
 
     Attributes:
-        confidence: Its mean.
-        accuracy: Of the bin's faces.
+        confidence: Mean confidence of the bin's faces.
+        accuracy: Accuracy on the bin's faces.
     """
 
     confidence: float
@@ -39,12 +39,12 @@ class ReliabilityBin(Record):
 
 
 class Calibration(Record):
-    """How far one set of probabilities can be taken at their word.
+    """Calibration of one set of probabilities.
 
     Attributes:
         ece: Expected calibration error.
         brier: Brier score.
-        log_loss: In nats a face.
+        log_loss: Log loss in nats per face.
         reliability: The bins, by ascending confidence.
     """
 
@@ -58,10 +58,10 @@ class CalibrationMetrics(Record):
     """Calibration before and after temperature scaling.
 
     Attributes:
-        temperature: That of the model.
-        bins: Number of bins at most.
-        before: Without the temperature.
-        after: With it.
+        temperature: The model's temperature.
+        bins: Maximum number of bins.
+        before: Calibration without the temperature.
+        after: Calibration with the temperature.
     """
 
     temperature: float
@@ -71,30 +71,34 @@ class CalibrationMetrics(Record):
 
 
 def face_log_losses(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
-    """Negative log of the annotated label's probability of each face, in nats: shape (n,), 0 to 16.1."""
+    """Return the negative log of each face's annotated label's probability, in nats: shape (n,), 0 to 16.1."""
     chosen = np.asarray(probabilities, np.float64)[np.arange(len(truth)), truth]
     return -np.log(np.clip(chosen, SMALLEST_PROBABILITY, 1.0))
 
 
 def face_briers(probabilities: Probabilities, truth: Truth) -> NDArray[np.float64]:
-    """Squared error of the second label's probability of each face (Brier, 1950): shape (n,), 0 to 1, a coin 0.25."""
+    """Return each face's squared error of the second label's probability (Brier, 1950).
+
+    Returns:
+        Shape (n,), 0 to 1; a probability of one half scores 0.25.
+    """
     return np.square(np.asarray(probabilities, np.float64)[:, 1] - truth)
 
 
 def brier(probabilities: Probabilities, truth: Truth) -> float:
-    """Mean of `face_briers`."""
+    """Return the mean of `face_briers`."""
     return float(face_briers(probabilities, truth).mean())
 
 
 def apply_temperature(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
-    """The probabilities that the network would give, were its logits divided by `temperature`.
+    """Return the probabilities that the network would give if its logits were divided by `temperature`.
 
-    A softmax forgets only a constant of its logits, so softmax(log(p) / T) equals softmax(logits / T). Hence
-    1 / T undoes T, but for probabilities at 0 and 1, which are held `SMALLEST_PROBABILITY` away from them.
+    A softmax discards only a constant of its logits, so softmax(log(p) / T) equals softmax(logits / T). Applying 1 / T
+    therefore undoes T, except for probabilities of 0 and 1, which are clipped to `SMALLEST_PROBABILITY` away from them.
 
     Args:
         probabilities: Shape (n, 2), rows that sum to 1.
-        temperature: Above 1 moves towards one half, below 1 away from it.
+        temperature: Values above 1 move probabilities toward one half, values below 1 away from it.
 
     Returns:
         Shape (n, 2), rows that sum to 1.
@@ -105,44 +109,44 @@ def apply_temperature(probabilities: Probabilities, temperature: float) -> NDArr
 
 
 def fit_temperature(probabilities: Probabilities, truth: Truth) -> float:
-    """The temperature that minimises the log loss, on faces that were not learned from.
+    """Fit the temperature that minimizes the log loss on faces that the network was not trained on.
 
     Args:
-        probabilities: Of the network as trained, shape (n, 2).
+        probabilities: Probabilities of the network as trained, shape (n, 2).
         truth: Annotated label index of each face, shape (n,).
 
     Returns:
-        Within `TEMPERATURES`; 1, that is no change, where none has a lower loss or there are no faces. Where all faces
-        are told apart, the loss falls without end as T goes to 0: then too 1, since such faces tell nothing
-        of how sure to be.
+        A value within `TEMPERATURES`; 1, which changes nothing, if no temperature has a lower loss or there are no
+        faces. Also 1 if the network is right about all faces: the loss then keeps falling as T approaches 0, so the
+        faces do not show how sure the network should be.
     """
     wrong = np.asarray(probabilities).argmax(axis=1) != truth
-    if not wrong.any():  # empty or told apart
+    if not wrong.any():  # no faces, or no mistakes
         return 1.0
 
     def loss(logarithm: float) -> float:
         return float(face_log_losses(apply_temperature(probabilities, np.exp(logarithm)), truth).mean())
 
     low, high = np.log(TEMPERATURES)
-    # The loss is convex in 1 / T, so that it has one minimum in log T too.
+    # The loss is convex in 1 / T, so it has one minimum in log T too.
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x)) if found.fun < loss(0.0) else 1.0
 
 
 def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
-    """The threshold at which the second label is given: for both labels the model shall be right equally often.
+    """Choose the decision threshold at which the recalls of both labels are equal.
 
-    Counted recalls jump from face to face, and where they meet on a few hundred faces is chance by some points. Here
-    a face counts as found by how far its log-odds lie beyond the threshold's: 1 / (1 + exp(-distance / `SMOOTHING`)), a
-    kernel's distribution function in place of the step (Zou, Hall and Shapiro, 1997, 'Smooth non-parametric receiver
-    operating characteristic curves for continuous diagnostic tests'). So every face has its say, the near ones most.
+    Counted recalls jump from face to face; on a few hundred faces the point where they meet varies by chance. Each face
+    is therefore weighted by how far its log-odds are beyond the threshold's: 1 / (1 + exp(-distance / `SMOOTHING`)), a
+    kernel's distribution function instead of a step (Zou, Hall and Shapiro, 1997, 'Smooth non-parametric receiver
+    operating characteristic curves for continuous diagnostic tests'). Every face contributes, the near ones most.
 
     Args:
-        probabilities: Calibrated ones, shape (n, 2), of faces that were not learned from.
+        probabilities: Calibrated probabilities of faces that the network was not trained on, shape (n, 2).
         truth: Annotated label index of each face, shape (n,).
 
     Returns:
-        Where both smoothed recalls are equal, the nearest within `THRESHOLDS` to it; 0.5 where a label has no face.
+        The threshold at which both smoothed recalls are equal, clipped to `THRESHOLDS`; 0.5 if a label has no faces.
     """
     log_odds = logit(
         np.clip(np.asarray(probabilities, np.float64)[:, 1], SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
@@ -152,7 +156,7 @@ def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
         return 0.5
 
     def lead_of_second(threshold: float) -> float:
-        """Falls from 1 to -1, hence has one root."""
+        """Return the second smoothed recall less the first; it falls from 1 to -1, so it has one root."""
         recalls = (expit((threshold - first) / SMOOTHING).mean(), expit((second - threshold) / SMOOTHING).mean())
         return float(recalls[1] - recalls[0])
 
@@ -165,36 +169,37 @@ def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
 
 
 def calibration_bins(probabilities: Probabilities, predicted: Truth, bins: int = BINS) -> NDArray[np.int64]:
-    """The bin of each face's confidence, the probability of the label that it was given.
+    """Return the bin of each face's confidence, the probability of its predicted label.
 
-    The bins hold equally many faces (Nguyen and O'Connor, 2015): equally wide ones leave most of a good classifier's
-    faces in the last bin, and a few faces, hence noise, in the others. Faces of equal confidence share a bin.
+    The bins hold equally many faces (Nguyen and O'Connor, 2015). Bins of equal width would put most of a good
+    classifier's faces into the last bin and leave the others few and noisy. Faces of equal confidence share a bin.
 
     Returns:
-        Shape (n,), from 0 on, of ascending confidence.
+        Bin numbers from 0 by ascending confidence, shape (n,).
     """
     confidence = given_confidence(probabilities, predicted)
     count = max(1, min(bins, len(confidence)))
     if not len(confidence):
         return np.zeros(0, np.int64)
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, count + 1)[1:-1]))
-    # Numbered anew: between two edges there may be no face.
+    # Renumbered, because no face may be between two edges.
     return np.unique(np.searchsorted(edges, confidence, side="left"), return_inverse=True)[1].astype(np.int64)
 
 
 def expected_calibration_error(
     probabilities: Probabilities, truth: Truth, bins: int = BINS, predicted: Truth | None = None
 ) -> float:
-    """Mean distance of confidence and accuracy (Naeini et al., 2015), over bins of `calibration_bins`.
+    """Return the mean distance between confidence and accuracy (Naeini et al., 2015) over `calibration_bins`.
 
     Args:
         probabilities: Shape (n, 2), n at least 1.
         truth: Annotated label index of each face, shape (n,).
-        bins: At most so many bins.
-        predicted: Label index that each face was given, shape (n,); by default the more probable one.
+        bins: Maximum number of bins.
+        predicted: Predicted label index of each face, shape (n,); by default the more probable one.
 
     Returns:
-        0 to 1. Chance alone makes it positive: about 0.4 / sqrt(faces a bin) for a perfect model of accuracy 0.9.
+        0 to 1. Chance alone makes it positive: about 0.4 / sqrt(faces per bin) for a perfectly calibrated model of
+        accuracy 0.9.
     """
     predicted = np.asarray(probabilities).argmax(axis=1) if predicted is None else predicted
     place = calibration_bins(probabilities, predicted, bins)
@@ -211,14 +216,14 @@ def calibration_metrics(
 ) -> CalibrationMetrics:
     """Measure calibration before and after the temperature that training fitted on the validation split.
 
-    The network divides its logits by the temperature T; without that it would give `apply_temperature(p, 1 / T)`.
+    The network divides its logits by the temperature T; without it, it would give `apply_temperature(p, 1 / T)`.
 
     Args:
         truth: Annotated label index of each face, shape (n,).
-        probabilities: As the model gives them, shape (n, 2).
-        predicted: Label index that each face was given, shape (n,); the same before and after.
-        temperature: That of the model.
-        bootstrap: Of the faces' images.
+        probabilities: The model's probabilities, shape (n, 2).
+        predicted: Predicted label index of each face, shape (n,); the same before and after.
+        temperature: The model's temperature.
+        bootstrap: Resamples the faces' images.
     """
     raw = apply_temperature(probabilities, 1 / temperature)
     return CalibrationMetrics(
@@ -265,9 +270,9 @@ def _calibration(
 def _mirrored(ece: Estimate) -> Estimate:
     """Correct the percentile interval of the expected calibration error.
 
-    Chance makes the error of the faces larger than the model's own, and that of a resample larger again, so the
-    percentiles lie too high. The upper one is kept as the safe side; the lower end is mirrored from it, as the basic
-    bootstrap does (Davison and Hinkley, 1997, section 5.2).
+    Chance makes the error measured on the faces larger than the model's true error, and the error of a resample larger
+    still, so both percentiles are too high. The upper end stays, which errs on the safe side; the lower end is mirrored
+    from it, as in the basic bootstrap (Davison and Hinkley, 1997, section 5.2).
     """
     if ece.high is None:
         return ece

@@ -1,6 +1,6 @@
 """Metrics of a two-label classifier, each with the number of faces it rests on and an interval clustered by image.
 
-Index 1, the second label, is what a face is given when its probability is at least the decision threshold.
+A face is predicted as index 1, the second label, when that label's probability is at least the decision threshold.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class _Labelled(Record):
 
 
 class Majority(Bounded, _Labelled):  # the fields of the base on the right come first in the JSON
-    """The accuracy of always answering the label that most faces have.
+    """The accuracy of always predicting the most frequent label.
 
     Attributes:
-        label: That label.
+        label: The most frequent label.
     """
 
 
 class RecallGap(Estimate):
-    """The better recall less the worse one.
+    """The higher recall minus the lower one.
 
     Attributes:
-        better: The label of the better recall; None where the gap is undefined.
-        worse: The label of the worse one, likewise.
+        better: The label with the higher recall; None if the gap is undefined.
+        worse: The label with the lower recall; None if the gap is undefined.
     """
 
     better: str | None
@@ -44,14 +44,14 @@ class RecallGap(Estimate):
 
 
 class LabelMetrics(Record):
-    """What is measured of one label.
+    """The metrics of one label.
 
     Attributes:
-        precision: Share of the faces predicted so that are annotated so; undefined where none is predicted so.
-        recall: Share of the faces annotated so that are predicted so; undefined where none is annotated so.
-        f1: Their harmonic mean.
+        precision: Share of the faces with this predicted label that are annotated with it; undefined without any.
+        recall: Share of the faces with this annotated label that are predicted with it; undefined without any.
+        f1: Harmonic mean of precision and recall.
         average_precision: Mean precision over the label's faces.
-        support: Faces annotated so.
+        support: Number of faces annotated with the label.
     """
 
     precision: Estimate
@@ -65,10 +65,10 @@ class Confusion(Record):
     """The confusion matrix.
 
     Attributes:
-        rows: What its rows are.
-        columns: What its columns are.
+        rows: What the rows stand for.
+        columns: What the columns stand for.
         labels: The labels of rows and columns, in order.
-        counts: Faces, by row and column.
+        counts: Number of faces by row and column.
     """
 
     rows: str = "annotated"
@@ -78,26 +78,26 @@ class Confusion(Record):
 
 
 class Classification(Record):
-    """How often and on whom the answers agree with the annotators.
+    """How often, and for which labels, the predictions agree with the annotators.
 
-    An accuracy cannot be told from guessing without its interval and the majority baseline: a record that lacks one of
-    them is refused when it is made, so no report is written about it.
+    Without its interval and the majority baseline an accuracy does not show whether the model beats guessing. A record
+    without either of them fails validation, so no report can omit them.
 
     Attributes:
         labels: The labels by index.
-        threshold: The second label is given where its probability is at least this.
-        confidence: Of the intervals.
-        intervals: How they were made.
+        threshold: The second label is predicted where its probability is at least this.
+        confidence: Confidence level of the intervals.
+        intervals: How the intervals were computed.
         faces: Number of test faces.
-        images: Number of images that they lie on.
-        accuracy: Share of the faces that are answered as annotated.
-        majority: The baseline.
-        beats_majority: Whether the lower end of the accuracy's interval lies above the baseline.
-        balanced_accuracy: Mean of both recalls; undefined where all faces have the same label.
-        recall_gap: Likewise.
+        images: Number of images that the test faces are on.
+        accuracy: Share of the faces that are predicted as annotated.
+        majority: The majority baseline.
+        beats_majority: Whether the lower end of the accuracy's interval is above the baseline.
+        balanced_accuracy: Mean of both recalls; undefined if all faces have the same label.
+        recall_gap: The higher recall minus the lower one; undefined if all faces have the same label.
         by_label: Metrics of each label.
-        auc: Area under the ROC curve; undefined where all faces have the same label.
-        log_loss: In nats a face.
+        auc: Area under the ROC curve; undefined if all faces have the same label.
+        log_loss: Log loss in nats per face.
         confusion: The confusion matrix.
     """
 
@@ -119,21 +119,21 @@ class Classification(Record):
 
 
 def check_answers(truth: NDArray[np.integer], probabilities: NDArray[np.floating]) -> None:
-    """Check that there is something to measure.
+    """Check that there are faces and valid probabilities to measure.
 
     Raises:
         DataError: There are no faces, or a probability is not in [0, 1].
-        ValueError: The shapes do not fit, or `truth` holds another index than 0 and 1.
+        ValueError: The shapes do not match, or `truth` holds an index other than 0 and 1.
     """
     count = len(truth)
     if np.shape(truth) != (count,) or np.shape(probabilities) != (count, 2):
         raise ValueError(f"expected truth (n,) and probabilities (n, 2), found {truth.shape}, {probabilities.shape}")
     if count == 0:
-        raise DataError("There are no faces to evaluate on.", "The test split needs at least one labelled face.")
+        raise DataError("There are no faces to evaluate on.", "The test split needs at least one labeled face.")
     if not np.isin(truth, (0, 1)).all():
         raise ValueError("truth must hold the label indices 0 and 1")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():  # False for NaN
-        raise DataError("The model gives values that are no probabilities.", "Its training diverged: train it again.")
+        raise DataError("The model returned values outside 0 to 1.", "Its training diverged: train it again.")
 
 
 def classification_metrics(
@@ -143,14 +143,14 @@ def classification_metrics(
     threshold: float,
     bootstrap: ImageBootstrap,
 ) -> Classification:
-    """Measure how often and on whom the answers agree with the annotators.
+    """Measure how often, and for which labels, the predictions agree with the annotators.
 
     Args:
         labels: The two labels by index.
         truth: The annotated label index of each face, shape (n,), n at least 1; see `check_answers`.
         probabilities: Shape (n, 2), rows that sum to 1.
         threshold: Decision threshold, see `decide`.
-        bootstrap: Of the faces' images.
+        bootstrap: Resamples the faces' images.
     """
     count = len(truth)
     predicted = decide(probabilities, threshold)
@@ -205,10 +205,10 @@ def _log_loss(losses: NDArray[np.float64], bootstrap: ImageBootstrap) -> Estimat
 def _balance(
     labels: Sequence[str], recalls: Sequence[Estimate], draws: NDArray[np.float64], count: int, images: int
 ) -> tuple[Estimate, RecallGap]:
-    """Return balanced accuracy, the mean of both recalls; and the gap, the better recall less the worse one.
+    """Return balanced accuracy, the mean of both recalls, and the gap, the higher recall minus the lower one.
 
-    The interval of the gap is that of the signed difference, so that it reaches below 0 where the data do not show
-    which of the two labels is served worse.
+    The interval of the gap is that of the signed difference, so it reaches below 0 where the data do not show which
+    label has the lower recall.
     """
     first, second = recalls
     if first.value is None or second.value is None:
@@ -216,7 +216,7 @@ def _balance(
         return nothing, RecallGap(**dict(nothing), better=None, worse=None)
     better, worse = (1, 0) if second.value > first.value else (0, 1)
     gap = difference(recalls[better], recalls[worse], draws[:, better] - draws[:, worse])
-    # The mean is half the difference of one recall and of the other one's share of errors.
+    # The mean of both recalls is half of (1 + one recall - the other label's share of errors).
     low, high = second.ends
     missed = second.model_copy(update={"value": 1 - second.value, "low": 1 - high, "high": 1 - low})
     summed = difference(first, missed, draws.sum(axis=1) - 1)
@@ -236,9 +236,9 @@ def _balance(
 
 
 def _f1(overlap: Estimate) -> Estimate:
-    """Return F1 of a label, 2J / (1 + J) of J, the right faces' share of all that are annotated or predicted so.
+    """Return a label's F1, 2J / (1 + J), where J is the share of right faces among all annotated or predicted with it.
 
-    The interval is J's, so transformed, since F1 rises with J.
+    F1 rises with J, so its interval is the transformed interval of J.
     """
     bounds = {"value": overlap.value, "low": overlap.low, "high": overlap.high}
     return overlap.model_copy(update={name: None if j is None else 2 * j / (1 + j) for name, j in bounds.items()})
@@ -247,10 +247,10 @@ def _f1(overlap: Estimate) -> Estimate:
 def _ranking(
     truth: NDArray[np.integer], probabilities: NDArray[np.floating], bootstrap: ImageBootstrap
 ) -> tuple[Estimate, tuple[Estimate, Estimate]]:
-    """Return ROC AUC, and the average precision of either label.
+    """Return ROC AUC and the average precision of each label.
 
-    Where every pair of faces is in the right order, so is every resample's. Then the lower bound is Wilson's for as
-    many trials as the rarer label has images.
+    If every pair of faces is in the right order, so is every pair of every resample. The lower bound is then Wilson's,
+    with as many trials as the rarer label has images.
     """
     count, images = len(truth), bootstrap.images
     by_label = [bootstrap.count_images(truth == index) for index in (0, 1)]

@@ -27,7 +27,7 @@ class AccuracyByRole(Record):
 
 
 class LogLossByRole(Record):
-    """The log loss of each of the two models, in nats a face."""
+    """The log loss of each of the two models, in nats per face."""
 
     model: Estimate
     baseline: Estimate
@@ -37,10 +37,10 @@ class RightTable(Record):
     """Faces by which of the two models is right.
 
     Attributes:
-        both: Both are.
-        only_model: Only the model is.
-        only_baseline: Only the baseline is.
-        neither: Neither is.
+        both: Faces on which both models are right.
+        only_model: Faces on which only the model is right.
+        only_baseline: Faces on which only the baseline is right.
+        neither: Faces on which neither is right.
     """
 
     both: int
@@ -50,11 +50,11 @@ class RightTable(Record):
 
 
 class McNemar(Record):
-    """The exact test (McNemar, 1947) that the two models are right equally often.
+    """McNemar's exact test (1947) of the hypothesis that the two models are right equally often.
 
     Attributes:
-        p_value: Of the test.
-        discordant: Faces that only one model answers right, taken as independent.
+        p_value: The p-value of the test.
+        discordant: Number of faces on which only one model is right, treated as independent.
     """
 
     p_value: float
@@ -62,18 +62,18 @@ class McNemar(Record):
 
 
 class Comparison(Record):
-    """The paired comparison of two models' answers to the same faces; differences are model less baseline.
+    """The paired comparison of two models' predictions for the same faces; differences are model minus baseline.
 
     Attributes:
         faces: Number of test faces.
-        images: Number of images that they lie on.
-        intervals: How the intervals were made.
-        accuracy: Of each model.
-        log_loss: Of each model.
+        images: Number of images that the test faces are on.
+        intervals: How the intervals were computed.
+        accuracy: Accuracy of each model.
+        log_loss: Log loss of each model.
         accuracy_difference: The difference in accuracy.
         log_loss_difference: The difference in log loss.
         table: Faces by which of the two is right.
-        mcnemar: Whether the two are right equally often.
+        mcnemar: Test of whether the two are right equally often.
         slices: The differences in accuracy by slice.
     """
 
@@ -90,7 +90,7 @@ class Comparison(Record):
 
 
 def measure(model: TestPredictions, baseline: TestPredictions) -> Comparison:
-    """Compare two models' answers to the same faces, with intervals of one bootstrap of images for both."""
+    """Compare two models' predictions for the same faces, with intervals from one bootstrap of images for both."""
     truth, count = model.truth, len(model.truth)
     bootstrap = ImageBootstrap(model.columns["image_id"])
     everyone = np.ones(count, bool)

@@ -13,7 +13,7 @@ def decide(probabilities: NDArray[np.floating], threshold: float) -> NDArray[np.
 
     Args:
         probabilities: Shape (n, 2), rows that sum to 1.
-        threshold: The second label is chosen where its probability is at least this.
+        threshold: The second label is predicted where its probability is at least this.
 
     Returns:
         Shape (n,), 0 or 1.
@@ -22,11 +22,11 @@ def decide(probabilities: NDArray[np.floating], threshold: float) -> NDArray[np.
 
 
 def given_confidence(probabilities: NDArray[np.floating], predicted: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Return the probability of the label that each face was given, shape (n,)."""
+    """Return the probability of each face's predicted label, shape (n,)."""
     chosen: NDArray[np.float64] = np.asarray(probabilities, np.float64)[np.arange(len(predicted)), predicted]
     return chosen
 
 
 def is_sure(confidence: NDArray[np.floating], min_confidence: float) -> NDArray[np.bool_]:
-    """Return whether each face keeps its label, shape (n,); one of a lower confidence is answered 'unknown'."""
+    """Return whether each face keeps its label, shape (n,); a face of lower confidence is predicted 'unknown'."""
     return confidence >= min_confidence

@@ -1,13 +1,13 @@
-"""Intervals of 95% for what is measured on faces, of which those of one photograph are not independent.
+"""95% intervals for metrics of faces, where the faces of one photograph are not independent.
 
-They are percentile intervals of a bootstrap that resamples whole images (Davison and Hinkley, 1997, section 3.8; Field
-and Welsh, 2007): one that resampled faces would be too narrow wherever the faces of an image are right or wrong
-together.
+The intervals are percentile intervals of a bootstrap that resamples whole images (Davison and Hinkley, 1997, section
+3.8; Field and Welsh, 2007). Resampling faces would make them too narrow wherever the faces of an image are right or
+wrong together.
 
-A percentile interval has one known fault: where hardly any face is wrong (or right), hardly any resample is, and where
-none is it shrinks to a point. A share that rests on fewer than `FEW_IMAGES` images with a right face, or with a wrong
-one, therefore reaches at least as far as Wilson's score interval (1927; Brown, Cai and DasGupta, 2001) with the images
-as its trials, which is right if all faces of an image go together and wide otherwise.
+Percentile intervals have one known fault: if few faces are wrong (or right), few resamples contain one, and if none
+are, the interval shrinks to a point. A share based on fewer than `FEW_IMAGES` images with a right face, or with a wrong
+face, is therefore widened to at least Wilson's score interval (1927; Brown, Cai and DasGupta, 2001) with the images as
+trials. That interval is correct if all faces of an image are right or wrong together, and too wide otherwise.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Proportion(Record):
     """A number with its 95% interval and the number of faces it rests on.
 
     Attributes:
-        value: None where the faces do not define it, as the recall of a label that no face has.
-        low: Lower end of the interval; None where the value is, or where nothing can be resampled.
-        high: Upper end, likewise.
-        count: Faces that the number rests on.
+        value: The number; None if the faces do not define it, such as the recall of a label without faces.
+        low: Lower end of the interval; None if the value is None, or if there is too little to resample.
+        high: Upper end of the interval; None in the same cases.
+        count: Number of faces that the number is based on.
     """
 
     value: float | None
@@ -45,10 +45,10 @@ class Proportion(Record):
 
     @property
     def defined(self) -> float:
-        """The value, where the caller knows that the faces define it.
+        """The value, for a caller who knows that the faces define it.
 
         Raises:
-            ValueError: They do not.
+            ValueError: The faces do not define it.
         """
         if self.value is None:
             raise ValueError("the faces do not define this number")
@@ -56,7 +56,7 @@ class Proportion(Record):
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The ends of the interval; the value itself where it has none."""
+        """The ends of the interval; the value itself if there is no interval."""
         value = self.defined
         return value if self.low is None else self.low, value if self.high is None else self.high
 
@@ -65,19 +65,19 @@ class Estimate(Proportion):
     """A number whose interval is clustered by image.
 
     Attributes:
-        images: Images that the faces lie on.
+        images: Number of images that the faces are on.
     """
 
     images: int
 
     @classmethod
     def undefined(cls, count: int, images: int) -> Estimate:
-        """Return the estimate of what the faces do not define."""
+        """Return an estimate without value and interval."""
         return Estimate(value=None, low=None, high=None, count=count, images=images)
 
 
 class Bounded(Estimate):
-    """An estimate that always has its value and its interval: what lacks them is refused when it is made."""
+    """An estimate that always has a value and an interval; validation rejects one without them."""
 
     value: float
     low: float
@@ -95,23 +95,23 @@ def proportion(successes: int, count: int) -> Proportion:
 def ratios(
     numerators: NDArray[np.floating], denominators: NDArray[np.floating], otherwise: float = math.nan
 ) -> NDArray[np.float64]:
-    """Divide element by element, with a value of its own where the denominator is 0."""
+    """Divide element by element, with the value `otherwise` where the denominator is 0."""
     filled = np.full(np.shape(denominators), otherwise)
     np.divide(numerators, denominators, out=filled, where=np.asarray(denominators) != 0)
     return filled
 
 
 def estimate(value: float, draws: NDArray[np.floating], count: int, images: int) -> Estimate:
-    """Return a number with its percentile interval, which is made to hold the number itself.
+    """Return a number with its percentile interval, extended to contain the number itself.
 
-    A resample that leaves the number undefined (NaN), such as the recall of a label that it does not hold, says
-    nothing about it and is left out.
+    Resamples that leave the number undefined (NaN), such as the recall of a label that they do not contain, are left
+    out.
 
     Args:
-        value: Of the faces themselves.
-        draws: Of the resamples.
-        count: Faces that the number rests on.
-        images: Images that these lie on; of one image alone nothing can be resampled, so `low` and `high` are None.
+        value: The number measured on the faces.
+        draws: The number measured on each resample.
+        count: Number of faces that the number is based on.
+        images: Number of images that the faces are on; one image cannot be resampled, so `low` and `high` are None.
     """
     defined = draws[~np.isnan(draws)]
     if images < 2 or not len(defined):
@@ -124,17 +124,17 @@ def estimate(value: float, draws: NDArray[np.floating], count: int, images: int)
 
 
 def widened(found: Estimate, trials: int) -> Estimate:
-    """Extend the interval of a share at least as far as Wilson's for that share of so many trials."""
+    """Extend a share's interval to at least Wilson's interval for that share of `trials` trials."""
     share = found.defined
     low, high = proportion(round(share * trials), trials).ends
     return found.model_copy(update={"low": min(found.ends[0], low), "high": max(found.ends[1], high)})
 
 
 def difference(one: Estimate, other: Estimate, draws: NDArray[np.floating]) -> Estimate:
-    """Return the difference of two shares that `ImageBootstrap.shares` gave, with an interval.
+    """Return the difference of two shares from `ImageBootstrap.shares`, with an interval.
 
-    It is the percentile interval of the draws, and reaches at least as far as the shares' own intervals ask for by
-    the square-and-add rule (Newcombe, 1998), which knows what the draws do not: that these may have been widened.
+    The interval is the percentile interval of the draws, extended to at least the square-and-add interval (Newcombe,
+    1998) of the two shares. The draws do not reflect that the shares' intervals may have been widened; that rule does.
 
     Args:
         one: A share.
@@ -142,7 +142,7 @@ def difference(one: Estimate, other: Estimate, draws: NDArray[np.floating]) -> E
         draws: The difference in each resample.
 
     Returns:
-        `count` and `images` are those of the smaller one. Undefined where one of the two is.
+        `count` and `images` are the smaller of both shares'. Undefined if either share is.
     """
     count, images = min(one.count, other.count), min(one.images, other.images)
     if one.value is None or other.value is None:

@@ -17,14 +17,14 @@ from ml.metrics.decision import decide, given_confidence
 
 @dataclass(frozen=True)
 class TestPredictions:
-    """A model's answers.
+    """A model's predictions.
 
     Attributes:
         labels: The labels by index.
-        threshold: The second label is given where its probability is at least this.
+        threshold: The second label is predicted where its probability is at least this.
         truth: Annotated label index of each face, shape (n,).
         probabilities: Shape (n, 2).
-        columns: face_id, image_id, and those of the features' other columns about the faces that there are.
+        columns: face_id, image_id, and any other columns of the features that describe faces.
     """
 
     labels: tuple[str, str]
@@ -35,16 +35,16 @@ class TestPredictions:
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """The label index that each face was given, shape (n,)."""
+        """The predicted label index of each face, shape (n,)."""
         return decide(self.probabilities, self.threshold)
 
     @property
     def confidence(self) -> NDArray[np.float64]:
-        """Probability of the label that each face was given, shape (n,)."""
+        """The probability of each face's predicted label, shape (n,)."""
         return given_confidence(self.probabilities, self.predicted)
 
     def parquet(self) -> bytes:
-        """A Parquet file of one row a face: ids, label, predicted, and the second label's probability."""
+        """Return a Parquet file with one row per face: ids, label, predicted, and the second label's probability."""
         names = np.array(self.labels, dtype=object)
         table = pa.table(
             {

@@ -1,4 +1,4 @@
-"""What stages evaluate and compare state about their output, and the files of numbers that they write."""
+"""The records of stages evaluate and compare, and the contents of the JSON files of metrics that they write."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ml.metrics.slices import SliceMetrics, TitledSlice
 
 
 class EvaluationMetrics(Classification):
-    """All metrics of the test faces: `metrics.json`.
+    """All metrics of the test faces, as `metrics.json` holds them.
 
     Attributes:
         ece: Expected calibration error.
         brier: Brier score.
         calibration: Calibration before and after temperature scaling.
-        abstention: What answering 'unknown' buys and costs.
-        slices: For whom the model fails.
-        miap: Agreement with MIAP; None where the release has nothing from it.
+        abstention: Coverage and accuracy when unsure faces are predicted 'unknown'.
+        slices: Metrics by slice.
+        miap: Agreement with MIAP; None if the release holds nothing from MIAP.
     """
 
     ece: Estimate
@@ -33,7 +33,7 @@ class EvaluationMetrics(Classification):
 
 
 class Headline(Record):
-    """The metrics that are tracked in MLflow; described in `EvaluationMetrics`."""
+    """The metrics that MLflow tracks, as described in `EvaluationMetrics`."""
 
     faces: int
     images: int
@@ -55,10 +55,10 @@ class Headline(Record):
 
 
 class EvaluationSummary(Headline):
-    """The numbers that stage evaluate states, which the page of a run shows.
+    """The numbers of stage evaluate that the page of a run shows.
 
     Attributes:
-        abstention: What answering 'unknown' buys and costs at the run's own confidence.
+        abstention: Coverage and accuracy at the run's own `min_confidence`.
         worst_slice: The slice of enough faces with the lowest accuracy; None without such a slice.
     """
 
@@ -67,15 +67,15 @@ class EvaluationSummary(Headline):
 
 
 class EvaluationRecord(EvaluationSummary):
-    """What stage evaluate states about its output: numbers, and the URIs of its files.
+    """The record of stage evaluate: numbers, and the URIs of its files.
 
     Attributes:
-        report: Of the report.
-        card: Of the model card.
-        metrics: Of `metrics.json`.
-        predictions: Of the table of predictions.
-        model: The attempt of stage train that was evaluated.
-        plots: Of each figure, by name.
+        report: URI of the report.
+        card: URI of the model card.
+        metrics: URI of `metrics.json`.
+        predictions: URI of the table of predictions.
+        model: URI of the evaluated attempt of stage train.
+        plots: URI of each figure, by name.
     """
 
     report: str
@@ -90,9 +90,9 @@ class ComparedModel(Record):
     """One of the two models of a comparison.
 
     Attributes:
-        attempt: URI of its attempt of stage train.
-        network: Name of its network.
-        threshold: Its decision threshold.
+        attempt: URI of the model's attempt of stage train.
+        network: Name of the network.
+        threshold: The model's decision threshold.
     """
 
     attempt: str
@@ -105,7 +105,7 @@ class _Models(Record):
 
 
 class ComparisonMetrics(Comparison, _Models):  # the fields of the base on the right come first in the JSON
-    """All of a comparison: `compare.json`.
+    """A comparison with its models, as `compare.json` holds it.
 
     Attributes:
         models: The two models.
@@ -113,7 +113,7 @@ class ComparisonMetrics(Comparison, _Models):  # the fields of the base on the r
 
 
 class ComparisonSummary(Record):
-    """The numbers that stage compare states, which the page of a run shows; described in `Comparison`."""
+    """The numbers of stage compare that the page of a run shows, as described in `Comparison`."""
 
     models: dict[Role, ComparedModel]
     faces: int
@@ -127,12 +127,12 @@ class ComparisonSummary(Record):
 
 
 class ComparisonRecord(ComparisonSummary):
-    """What stage compare states about its output: numbers, and the URIs of its files.
+    """The record of stage compare: numbers, and the URIs of its files.
 
     Attributes:
-        report: Of the page.
-        metrics: Of `compare.json`.
-        plots: Of each figure, by name.
+        report: URI of the page.
+        metrics: URI of `compare.json`.
+        plots: URI of each figure, by name.
     """
 
     report: str

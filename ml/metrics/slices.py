@@ -1,4 +1,4 @@
-"""For whom the model fails: its accuracy and recall on parts of the test faces."""
+"""Accuracy and recall on slices of the test faces: where the model fails."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.estimate import Bounded, Estimate, difference
 
-# Of so many faces the interval reaches at most 14 points to either side: fewer name no worst slice.
+# With this many faces the interval reaches at most 14 points to either side; smaller slices cannot be the worst slice.
 ENOUGH_FACES = 50
-LARGEST_SHARE = 0.8  # of all faces: what holds more is nearly the whole, which has an accuracy of its own
+LARGEST_SHARE = 0.8  # of all faces: a larger slice is nearly the whole test split, whose accuracy is reported anyway
 
 
 class MeasuredSlice(Record):
-    """What is measured on one slice.
+    """The metrics of one slice.
 
     Attributes:
-        name: Its name.
-        faces: Number of its faces.
-        images: Number of images that they lie on.
-        accuracy: Share of its faces that are answered as annotated.
-        recall: The same by annotated label.
-        recall_gap: Recall of the first label less that of the second.
+        name: Name of the slice.
+        faces: Number of faces in the slice.
+        images: Number of images that these faces are on.
+        accuracy: Share of the slice's faces that are predicted as annotated.
+        recall: Recall by annotated label.
+        recall_gap: Recall of the first label minus that of the second.
     """
 
     name: str
@@ -50,16 +50,16 @@ class TitledSlice(MeasuredSlice, _Titled):  # the fields of the base on the righ
     """A slice with the title of its slicing.
 
     Attributes:
-        title: Of the slicing.
+        title: Title of the slicing.
     """
 
 
 class AccuracyGap(Estimate):
-    """The accuracy of a slicing's best slice of enough faces less that of its worst.
+    """The accuracy of a slicing's best slice of enough faces minus that of its worst.
 
     Attributes:
-        best: Name of the best.
-        worst: Name of the worst.
+        best: Name of the best slice.
+        worst: Name of the worst slice.
     """
 
     best: str
@@ -70,10 +70,10 @@ class SlicingMetrics(Record):
     """The slices of one slicing.
 
     Attributes:
-        column: The column of the features that it reads.
-        title: What it parts by, for people.
-        without_value: Faces whose column is NULL.
-        accuracy_gap: None where fewer than two slices have enough faces.
+        column: The column of the features that the slicing reads.
+        title: What the slicing groups faces by, for people.
+        without_value: Number of faces whose column is NULL.
+        accuracy_gap: Gap between the best and the worst slice; None if fewer than two slices have enough faces.
         slices: The slices that have faces.
     """
 
@@ -85,14 +85,14 @@ class SlicingMetrics(Record):
 
 
 class SliceMetrics(Record):
-    """All slices, and where they are worst.
+    """The metrics of all slices, and the worst slices.
 
     Attributes:
-        enough_faces: Slices of fewer faces name no worst one.
-        left_out: Titles of the slicings without a column or without any value.
-        by: The others.
+        enough_faces: Number of faces that a slice needs to be named the worst.
+        left_out: Titles of the slicings whose column is missing or holds no value.
+        by: The other slicings.
         worst: The slice of enough faces with the lowest accuracy; None without such a slice.
-        widest_recall_gap: Of the slices with enough faces of either label the one whose recalls differ most; or None.
+        widest_recall_gap: The slice whose recalls differ most, among those with enough faces of each label; or None.
     """
 
     enough_faces: int
@@ -106,9 +106,9 @@ class SliceDifference(Record):
     """Two models on one slice.
 
     Attributes:
-        name: Of the slice.
-        difference: Accuracy of the first model less that of the second.
-        accuracy: Of each model, by its name.
+        name: Name of the slice.
+        difference: Accuracy of the first model minus that of the second.
+        accuracy: Accuracy of each model, by the model's name.
     """
 
     name: str
@@ -120,8 +120,8 @@ class SlicingDifferences(Record):
     """Two models on the slices of one slicing.
 
     Attributes:
-        title: Of the slicing.
-        slices: Its slices.
+        title: Title of the slicing.
+        slices: The slices of the slicing.
     """
 
     title: str
@@ -129,14 +129,14 @@ class SlicingDifferences(Record):
 
 
 def slice_names(part: Slice, values: NDArray[Any]) -> NDArray[np.object_]:
-    """The name of each face's slice, shape (n,), None where the value is NULL."""
+    """Return the name of each face's slice, shape (n,), None where the value is NULL."""
     return np.array([None if pd.isna(value) else part.name(value) for value in values], dtype=object)
 
 
 def _present(
     columns: Mapping[str, NDArray[Any]],
 ) -> tuple[list[tuple[str, NDArray[np.object_], list[str]]], list[str]]:
-    """Each column that has values, with `slice_names` and the names that occur, in order; the titles of the others."""
+    """Return each column that has values, with `slice_names` and the ordered names; and the titles of the others."""
     present, left_out = [], []
     for column, part in SLICES.items():
         names = slice_names(part, columns.get(column, np.zeros(0)))
@@ -161,14 +161,14 @@ def slice_metrics(
     columns: Mapping[str, NDArray[Any]],
     bootstrap: ImageBootstrap,
 ) -> SliceMetrics:
-    """Measure accuracy and recall by slice, with intervals, and find where they are worst.
+    """Measure accuracy and recall by slice, with intervals, and find the worst slices.
 
     Args:
         labels: The labels by index.
         truth: Annotated label index of each face, shape (n,).
-        predicted: Label index that each face was given, shape (n,).
-        columns: Columns of the features by name, shape (n,) each; of those in `SLICES` some may be absent.
-        bootstrap: Of the faces' images.
+        predicted: Predicted label index of each face, shape (n,).
+        columns: Columns of the features by name, shape (n,) each; columns in `SLICES` may be missing.
+        bootstrap: Resamples the faces' images.
     """
     right = predicted == truth
     present, left_out = _present(columns)
@@ -204,7 +204,7 @@ def slice_metrics(
 
 
 def _slice(labels: Sequence[str], name: str, shares: Sequence[Estimate], draws: NDArray[np.float64]) -> MeasuredSlice:
-    """Return one slice, whose shares and draws are accuracy, recall of the first and recall of the second label."""
+    """Return one slice; shares and draws hold accuracy, recall of the first label and recall of the second."""
     accuracy, first, second = shares
     return MeasuredSlice(
         name=name,
@@ -228,7 +228,7 @@ def _accuracy_gap(
         metrics={"faces": count, "accuracy": accuracy_score},
         y_true=truth[named],
         y_pred=predicted[named],
-        sensitive_features=pd.Series(names[named]),  # an array of one face is refused
+        sensitive_features=pd.Series(names[named]),  # fairlearn rejects an array of one face
     ).by_group
     enough = frame[frame["faces"] >= ENOUGH_FACES]["accuracy"]
     if len(enough) < 2:
@@ -247,10 +247,10 @@ def slice_differences(
     Args:
         columns: Columns of the features, as in `slice_metrics`.
         right: Whether each of the two models, by name, is right; shape (n,). The second is subtracted from the first.
-        bootstrap: Of the faces' images.
+        bootstrap: Resamples the faces' images.
 
     Returns:
-        The difference on all faces, and those by slice.
+        The difference on all faces, and the differences by slice.
     """
     first, second = right.values()
     gained = first.astype(np.int64) - second

@@ -1,9 +1,9 @@
-"""A trained model: what its attempt holds, and the one way in which it is loaded and asked.
+"""A trained model: what its attempt holds, and the only way to load it and predict with it.
 
-An attempt of stage train holds `model.keras` (the network, scaling inside), `model.json` (`Description`) and
-`reference.json`: a few validation chips with the probabilities that the model gave them when its training ended. Who
-loads the model first predicts these chips again, so that swapped channels, double scaling or another model's file are
-found before anything is predicted. `saved_model` and `model.onnx` are the same network, for others to serve.
+An attempt of stage train holds `model.keras` (the network, which scales its input), `model.json` (`Description`) and
+`reference.json`: a few validation chips with the probabilities that the model predicted after training. Loading a model
+predicts these chips again, which detects swapped channels, double scaling or another model's file before anything else
+is predicted. `saved_model` and `model.onnx` hold the same network for other servers.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ BATCH_SIZE = 64
 
 
 class Classifier:
-    """Gives chips the probabilities of the labels; all who predict do it by this class.
+    """Predicts the label probabilities of chips; all predictions use this class.
 
     Args:
         network: A trained network of `ml.networks.table`.
-        description: What belongs to it.
+        description: The model's description.
 
     Raises:
         PreprocessingError: The network does not take the chips that the description states.
-        LabelOrderError: It has another number of outputs than there are labels.
+        LabelOrderError: The number of outputs differs from the number of labels.
     """
 
     def __init__(self, network: keras.Model, description: Description) -> None:
@@ -50,30 +50,30 @@ class Classifier:
         if (pixels.dtype, tuple(pixels.shape[1:])) != ("uint8", (side, side, 3)):
             given = f"{pixels.dtype} {tuple(pixels.shape[1:])}"
             raise PreprocessingError(
-                f"The network takes {given}, its description says uint8 {(side, side, 3)}.",
+                f"The network takes {given}, but its description states uint8 {(side, side, 3)}.",
                 "The model's files do not belong together: train again.",
             )
         if (outputs := network.output_shape[-1]) != len(description.labels):
             raise LabelOrderError(
-                f"The network has {outputs} outputs, its description names the labels {description.labels}.",
+                f"The network has {outputs} outputs, but its description names the labels {description.labels}.",
                 "The model's files do not belong together: train again.",
             )
-        # One trace for all sizes of batch.
+        # One trace for all batch sizes.
         signature = [tf.TensorSpec((None, side, side, 3), tf.uint8)]
         self._forward = tf.function(lambda chips: network(chips, training=False), input_signature=signature)
 
     @classmethod
     def load(cls, source: Manifest | str, labels: Sequence[str] | None = None) -> Self:
-        """Load a trained model, checked.
+        """Load a trained model and check it.
 
         Args:
-            source: The attempt of stage train, as its manifest or its URI.
-            labels: The order of labels by which the caller will read the probabilities, where it has one of its own.
+            source: The manifest or URI of the attempt of stage train.
+            labels: The order of labels that the caller expects; None to accept the model's.
 
         Raises:
-            DataError: There is no such model, a file of it is damaged, or Keras does not know one of its layers.
+            DataError: There is no such model, one of its files is damaged, or Keras does not know one of its layers.
             LabelOrderError: Two places disagree about the labels' order.
-            PreprocessingError: The reference chips do not get the probabilities that they once got.
+            PreprocessingError: The probabilities of the reference chips have changed.
         """
         manifest = load_manifest(source) if isinstance(source, str) else source
         try:
@@ -81,8 +81,8 @@ class Classifier:
             network = load_network(manifest.file(MODEL))
         except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
             raise DataError(
-                f"{manifest.uri} holds no model that can be loaded: {_reason(error)}",
-                f"Name a committed attempt of stage train, whose layers Keras {keras.__version__} knows.",
+                f"The model in {manifest.uri} cannot be loaded: {_reason(error)}",
+                f"Name a committed attempt of stage train whose layers Keras {keras.__version__} knows.",
             ) from error
         check_label_order(manifest.record(ModelLabels).labels, description.labels, manifest.file(DESCRIPTION))
         if labels is not None:
@@ -93,8 +93,8 @@ class Classifier:
             chips = reference.pixels
         except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
             raise DataError(
-                f"{manifest.uri} holds no reference chips that can be read: {_reason(error)}",
-                "Without them nothing shows that the model is what it was: train again.",
+                f"The reference chips in {manifest.uri} cannot be read: {_reason(error)}",
+                "Without them the model cannot be verified: train again.",
             ) from error
         check_reference(reference.probabilities, classifier.predict(chips))
         return classifier
@@ -110,17 +110,17 @@ class Classifier:
         return self.description.chip_size
 
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Give each chip the probability of each label.
+        """Predict the probability of each label for each chip.
 
         Args:
-            pixels: uint8 RGB, shape (n, chip_size, chip_size, 3), 0..255, of any n.
+            pixels: uint8 RGB, shape (n, chip_size, chip_size, 3), 0..255, any n.
 
         Returns:
             float32, shape (n, labels), rows that sum to 1.
 
         Raises:
-            PreprocessingError: The chips are of another type or size, or were scaled.
-            MetricsError: The network's outputs are no probabilities.
+            PreprocessingError: The chips have another type or size, or were scaled.
+            MetricsError: The network's outputs are not probabilities.
         """
         check_pixels(pixels, self.chip_size)
         parts = [
@@ -132,5 +132,5 @@ class Classifier:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, in a line: Keras puts the configuration of all layers before the cause."""
+    """Return an error's message as one line, without the configuration of all layers that Keras puts before it."""
     return textwrap.shorten(str(error).rpartition("Exception encountered: ")[2], 500, placeholder=" ...")

@@ -1,4 +1,4 @@
-"""Where on a chip a network looked: Grad-CAM (Selvaraju et al., 2017, arXiv:1610.02391)."""
+"""Grad-CAM, which shows where on a chip a network looked (Selvaraju et al., 2017, arXiv:1610.02391)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-SMALLEST_PROBABILITY = 1e-30  # of float32 still normal, so that its logarithm and gradient are numbers
+SMALLEST_PROBABILITY = 1e-30  # a normal float32, so that its logarithm and gradient are finite
 CHIPS_AT_ONCE = 8
 
 
 def last_feature_map(network: keras.Model) -> keras.layers.Layer:
-    """The last layer that still says where: whose output has shape (n, h, w, channels) with h or w above 1.
+    """Return the last layer with spatial output: shape (n, h, w, channels) with h or w above 1.
 
-    A backbone that is nested in the network as one layer is searched in its turn.
+    A backbone that is nested in the network as one layer is searched recursively.
 
     Raises:
-        ValueError: There is none, so the network has no convolution.
+        ValueError: No layer has spatial output.
     """
     for layer in reversed(network.layers):
         if isinstance(layer, keras.Model):
@@ -35,19 +35,19 @@ def last_feature_map(network: keras.Model) -> keras.layers.Layer:
 
 
 def grad_cam(network: keras.Model, pixels: NDArray[np.uint8], labels: NDArray[np.integer]) -> NDArray[np.float32]:
-    """How much each part of the chips speaks for the given label.
+    """Compute how much each part of the chips supports the given label.
 
-    The channels of the last feature map are weighted by their mean gradient and summed; what speaks against the label
-    is cut off. The gradient is that of log p(label) - log p(other), which for two labels is the difference of the
-    logits: that of p itself vanishes where the network is sure.
+    The channels of the last feature map are weighted by their mean gradient and summed; negative values, which oppose
+    the label, become 0. The gradient is that of log p(label) - log p(other), which for two labels is the difference of
+    the logits, because the gradient of p itself vanishes where the network is sure.
 
     Args:
-        network: From uint8 chips to probabilities of two labels.
+        network: A network from uint8 chips to probabilities of two labels.
         pixels: uint8 RGB, shape (n, side, side, 3).
         labels: The label index to explain for each chip, shape (n,).
 
     Returns:
-        Shape (n, h, w) of the feature map; each chip's largest value is 1, or all are 0 where nothing speaks for it.
+        Shape (n, h, w) of the feature map; each chip's largest value is 1, or all are 0 if nothing supports the label.
     """
     layer = last_feature_map(network)
     parts = [
@@ -64,7 +64,7 @@ def _grad_cam(
         logs = tf.math.log(tf.maximum(network(pixels, training=False), SMALLEST_PROBABILITY))
         chosen = tf.gather(logs, labels, axis=1, batch_dims=1)
         other = tf.gather(logs, 1 - labels, axis=1, batch_dims=1)
-        margin = tf.reduce_sum(chosen - other)  # the chips do not touch one another, so one gradient serves all
+        margin = tf.reduce_sum(chosen - other)  # chips are independent, so one gradient serves all
     (maps,) = seen
     weights = tf.reduce_mean(tape.gradient(margin, maps), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1)).numpy()
@@ -75,7 +75,7 @@ def _grad_cam(
 
 @contextmanager
 def _watched(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list[tf.Tensor]]:
-    """Collect and watch what the layer gives while the network is called, wherever in it the layer is nested."""
+    """Collect and watch the layer's output while the network is called, wherever in the network the layer is nested."""
     seen: list[tf.Tensor] = []
     call = layer.call
 
@@ -89,4 +89,4 @@ def _watched(layer: keras.layers.Layer, tape: tf.GradientTape) -> Iterator[list[
     try:
         yield seen
     finally:
-        del layer.call  # the class has its own
+        del layer.call  # restores the method of the class

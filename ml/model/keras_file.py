@@ -21,6 +21,6 @@ def network_bytes(network: keras.Model) -> bytes:
 
 
 def load_network(uri: str) -> keras.Model:
-    """Read a `.keras` file from any storage, without its optimizer; Keras' safe mode stays on: no code in it is run."""
+    """Read a `.keras` file from any storage, without its optimizer; Keras' safe mode runs no code in it."""
     with storage.local_copy(uri) as path:
         return keras.models.load_model(path, compile=False, safe_mode=True)

@@ -1,4 +1,4 @@
-"""A trained network as an ONNX file, which takes raw uint8 chips as `model.keras` does: ONNX has no JPEG decoder."""
+"""Export a trained network to ONNX; like `model.keras` it takes raw uint8 chips, because ONNX has no JPEG decoder."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def export_onnx(network: keras.Model, description: Description, file: Path) -> N
     side = description.chip_size
     signature = [tf.TensorSpec((None, side, side, 3), tf.uint8, name="pixels")]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # Keras asks numpy for a name that is about to return
+        warnings.simplefilter("ignore", FutureWarning)  # Keras uses a numpy name whose meaning will change
         network.export(file, format="onnx", verbose=False, input_signature=signature)
     model = onnx.load(file)
-    (output,) = model.graph.output  # tf2onnx calls it by the name of a TensorFlow operation
+    (output,) = model.graph.output  # tf2onnx names it after a TensorFlow operation
     for node in model.graph.node:
         node.output[:] = [OUTPUT if name == output.name else name for name in node.output]
         node.input[:] = [OUTPUT if name == output.name else name for name in node.input]
@@ -50,7 +50,7 @@ def export_onnx(network: keras.Model, description: Description, file: Path) -> N
 
 
 def ask_onnx(file: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The probabilities that an ONNX file gives uint8 chips of shape (n, side, side, 3), shape (n, labels)."""
+    """Predict uint8 chips of shape (n, side, side, 3) with an ONNX file; return probabilities of shape (n, labels)."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])

@@ -1,7 +1,7 @@
-"""What stage train states about the model it trained, and the rows of the training's history.
+"""The record of stage train, and the rows of the training's history.
 
-The record lies beside the model and not in `ml.training`, because everything that opens a model reads it, and nothing
-of the training is needed for that.
+The record is in this package and not in `ml.training`, because everything that opens a model reads it without needing
+the training code.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class EpochRow(Record):
         loss: Mean training loss.
         accuracy: Mean training accuracy.
         val_loss: Loss on the validation split.
-        val_accuracy: Accuracy there.
-        seconds: Time that the epoch took, its validation included.
-        images_per_second: Faces learned from a second.
+        val_accuracy: Accuracy on the validation split.
+        seconds: Duration of the epoch, including validation.
+        images_per_second: Number of faces trained on per second.
     """
 
     epoch: int
@@ -32,13 +32,13 @@ class EpochRow(Record):
 
 
 class ValidationScores(Record):
-    """What the calibrated model reaches on the validation split.
+    """Scores of the calibrated model on the validation split.
 
     Attributes:
         loss: Mean log loss.
-        accuracy: At the model's threshold; None where an older attempt did not measure it.
+        accuracy: Accuracy at the model's threshold; None if an older attempt did not measure it.
         faces: Number of faces in the split.
-        majority: Share of the larger label, which is the accuracy of always guessing it.
+        majority: Share of the larger label, which is the accuracy of always predicting it.
     """
 
     loss: float
@@ -53,9 +53,9 @@ class MlflowRun(Record):
     Attributes:
         run_id: The MLflow run.
         experiment_id: The experiment that holds it.
-        model_id: The logged model; None where MLflow did not take it.
+        model_id: The logged model; None if MLflow did not accept it.
         tracking_uri: The tracking server or database.
-        unrecorded: What MLflow never took, by name.
+        unrecorded: Names of what MLflow did not accept.
     """
 
     run_id: str
@@ -66,26 +66,26 @@ class MlflowRun(Record):
 
 
 class ModelLabels(Record):
-    """What every version of stage train states, and a model is opened by.
+    """The part of the record that every version of stage train wrote, enough to open a model.
 
     Attributes:
-        labels: In the order of the network's outputs.
+        labels: The labels in the order of the network's outputs.
     """
 
     labels: list[str]
 
 
 class TrainingRecord(ModelLabels):
-    """What stage train states in its manifest.
+    """The record that stage train writes to its manifest.
 
     Attributes:
-        network: Its name in `ml.networks.table.NETWORKS`.
-        parameters: Number of its parameters.
+        network: The network's name in `ml.networks.table.NETWORKS`.
+        parameters: Number of the network's parameters.
         best_epoch: The epoch, from 1, whose weights were kept.
         epochs: Number of epochs trained.
-        validation: What the model reaches on the validation split.
-        temperature: By which the logits were divided; the network has it inside.
-        threshold: Probability from which the second label is given.
+        validation: The model's scores on the validation split.
+        temperature: Divisor of the logits, built into the network.
+        threshold: The second label is predicted where its probability is at least this.
         images_per_second: Median over the epochs.
         seconds: Sum over the epochs.
         history: URI of `history.json`.

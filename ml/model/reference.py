@@ -1,4 +1,4 @@
-"""Reference chips stored with a model, which show that it still predicts what it predicted after training."""
+"""Reference chips stored with a model, to verify that it still predicts what it predicted after training."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ REFERENCE_CHIPS = 8
 
 
 class ReferenceChip(Record):
-    """A chip, as a PNG file in base64, and the probabilities that the model gave it after training."""
+    """A chip, as a PNG file in base64, and the probabilities that the model predicted for it after training."""
 
     png: str
     probabilities: list[float]
 
 
 class Reference(Record):
-    """What `reference.json` holds: the labels in the order of the probabilities, and the chips."""
+    """The contents of `reference.json`: the labels in the order of the probabilities, and the chips."""
 
     labels: list[str]
     chips: list[ReferenceChip]
@@ -51,15 +51,15 @@ def choose_reference(
     probabilities: NDArray[np.floating],
     swapped: NDArray[np.floating],
 ) -> Reference:
-    """Choose the chips that tell best whether red and blue are swapped.
+    """Choose the chips that best reveal whether red and blue are swapped.
 
-    A chip on which the network is sure, or which is gray, would not tell the swap from rounding.
+    On a gray chip, or one that the network is sure about, a swap would look like rounding.
 
     Args:
         labels: In the order of the probabilities.
         candidates: Chips, shape (n, side, side, 3).
-        probabilities: Those that the model gives them, shape (n, labels).
-        swapped: Those that it gives them with red and blue swapped.
+        probabilities: The model's probabilities for the candidates, shape (n, labels).
+        swapped: The model's probabilities with red and blue swapped.
     """
     chosen = np.argsort(-np.abs(probabilities - swapped).max(axis=1), kind="stable")[:REFERENCE_CHIPS]
     chips = [

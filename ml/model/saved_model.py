@@ -1,4 +1,4 @@
-"""A trained network as a SavedModel that takes encoded chips and handles them as `ml.vision.images` does."""
+"""Export a trained network to a SavedModel that takes encoded chips and decodes them as `ml.vision.images` does."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from ml.model.description import Description
 
 
-SAVED_MODEL = "saved_model/1"  # TensorFlow Serving is given `saved_model`, and takes the number for a version
-MAX_ASPECT = 1.2  # a chip is square; a picture longer than this is a photograph, whose face nobody has cut out
+SAVED_MODEL = "saved_model/1"  # TensorFlow Serving takes `saved_model`, and reads the number as a version
+MAX_ASPECT = 1.2  # chips are square; a picture longer than this is a photograph that was not cut
 
 
 def export_saved_model(network: keras.Model, description: Description, folder: Path) -> None:
     """Write a SavedModel whose signature `serving_default` takes chips as JPEG or PNG files.
 
-    Its input `image_bytes` is a string tensor of shape (n,). It has one output a label, under the label's name: float32
-    of shape (n,), the label's probability; so there is no order of labels to mistake, and TensorFlow Serving answers
+    Its input `image_bytes` is a string tensor of shape (n,). Each label has an output under its own name: float32 of
+    shape (n,), the label's probability. No caller can confuse the order of labels, and TensorFlow Serving returns
     `{"female": 0.1, "male": 0.9}` for each chip.
 
-    A chip is a face with the model's margin around it, upright, of any size. Where it is not quite square its border is
-    repeated, as at a photograph's edge; one more than 1.2 times as long as wide (or as wide as long) is refused with
-    `InvalidArgumentError`, since it is no chip. Transparency is ignored, 16 bits are cut to 8.
+    A chip is an upright face with the model's margin around it, of any size. If it is not quite square, its border is
+    repeated, as at a photograph's edge. A picture whose sides differ by more than a factor of 1.2 is refused with
+    `InvalidArgumentError`, because it is not a chip. Transparency is ignored; 16 bits are reduced to 8.
 
     Args:
         network: The trained network.
@@ -54,10 +54,10 @@ def export_saved_model(network: keras.Model, description: Description, folder: P
 
 
 def decode_chip(encoded: tf.Tensor, side: int) -> tf.Tensor:
-    """`ml.vision.images.decode_chip` as a TensorFlow graph: an encoded chip to uint8 RGB of shape (side, side, 3)."""
+    """Decode a chip to uint8 RGB of shape (side, side, 3), as `ml.vision.images.decode_chip` does, in TensorFlow."""
     image = tf.cond(
         tf.io.is_jpeg(encoded),
-        # The exact transform is that of simplejpeg; TensorFlow's own choice is a faster one, some levels off.
+        # simplejpeg uses the exact transform; TensorFlow's default is faster and off by a few levels.
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE"),
         lambda: tf.io.decode_png(encoded, channels=3),
     )
@@ -85,15 +85,14 @@ def _squared(image: tf.Tensor) -> tf.Tensor:
 
 
 def _reduced(image: tf.Tensor, side: int) -> tf.Tensor:
-    """The image reduced by area averaging, rounded as OpenCV does; one of that size already is left as it is."""
+    """Reduce an image by area averaging, rounded as in OpenCV; an image of that size is unchanged."""
     return tf.cast(tf.round(tf.image.resize(image, (side, side), "area")), tf.uint8)
 
 
 def _enlarged(image: tf.Tensor, side: int) -> tf.Tensor:
-    """The image enlarged as OpenCV does it on uint8: bilinear, in fixed point; one of that size is left as it is.
+    """Enlarge an image as OpenCV does on uint8: bilinear, in fixed point; an image of that size is unchanged.
 
-    By TensorFlow's own arithmetic one in eight values would be another by 1, of which a deep network makes more than a
-    rounding.
+    With TensorFlow's own arithmetic one in eight values would differ by 1, which a deep network can amplify.
     """
     length = tf.shape(image)[0]
     place = (tf.range(side, dtype=tf.float64) + 0.5) * tf.cast(length, tf.float64) / side - 0.5
@@ -113,7 +112,7 @@ def _enlarged(image: tf.Tensor, side: int) -> tf.Tensor:
 
 
 def ask_saved_model(folder: Path, labels: list[str], chips: list[bytes]) -> NDArray[np.float32]:
-    """The probabilities that a SavedModel gives encoded chips, shape (n, labels)."""
+    """Predict encoded chips with a SavedModel; return probabilities of shape (n, labels)."""
     signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
     found = signature(tf.constant(chips))
     return np.stack([found[label].numpy() for label in labels], axis=1)

@@ -26,9 +26,9 @@ def write_model(uri: str, network: keras.Model, description: Description, candid
     Args:
         uri: The attempt folder.
         network: The trained network.
-        description: What belongs to it.
-        candidates: Validation chips as training read them, shape (n, chip_size, chip_size, 3); those become the
-            reference whose probabilities change most when red and blue are swapped.
+        description: The model's description.
+        candidates: Validation chips as training read them, shape (n, chip_size, chip_size, 3). Those whose
+            probabilities change most when red and blue are swapped become the reference.
 
     Returns:
         The model as it will be loaded.
@@ -45,16 +45,16 @@ def write_model(uri: str, network: keras.Model, description: Description, candid
 
 
 def write_exports(uri: str, network: keras.Model, description: Description, reference: Reference) -> None:
-    """Write the SavedModel and the ONNX file into a model's attempt, once both answer as the network does.
+    """Write the SavedModel and the ONNX file into a model's attempt, after checking their predictions.
 
     Args:
         uri: The attempt folder.
         network: The trained network.
-        description: What belongs to it.
+        description: The model's description.
         reference: The model's reference chips.
 
     Raises:
-        PreprocessingError: An export gives a reference chip other probabilities.
+        PreprocessingError: An export predicts other probabilities for a reference chip than the network.
     """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -16,12 +16,12 @@ NOTEBOOK_NOT_TRAINABLE = 2_880
 def notebook(chip_size: int, labels_count: int) -> keras.Model:
     """Build the original report's network (its SmallerVGGNet), the reference that others are compared with.
 
-    Two things differ from the report, both without parameters: scaling to [0, 1] lies inside the network, and the two
-    labels share a softmax, where two sigmoids gave confidences that did not sum to 1.
+    It differs from the report in two layers without parameters: the network scales its input to [0, 1] itself, and a
+    softmax replaces the two sigmoids, whose confidences did not sum to 1.
 
     Args:
-        chip_size: Width and height of the chips in pixels; the report's were 224.
-        labels_count: Number of labels; the report's were 2.
+        chip_size: Width and height of the chips in pixels; 224 in the report.
+        labels_count: Number of labels; 2 in the report.
 
     Returns:
         A model from uint8 (n, chip_size, chip_size, 3) in 0..255 to float32 (n, labels_count), rows that sum to 1.
@@ -59,5 +59,5 @@ def notebook(chip_size: int, labels_count: int) -> keras.Model:
         not_trainable = sum(math.prod(weight.shape) for weight in model.non_trainable_weights)
         found = (model.count_params(), not_trainable)
         if found != (NOTEBOOK_PARAMETERS, NOTEBOOK_NOT_TRAINABLE):
-            raise AssertionError(f"the notebook's network has other parameters than the report states: {found}")
+            raise AssertionError(f"the notebook's network does not have the parameters that the report states: {found}")
     return model

@@ -1,4 +1,4 @@
-"""Any backbone of keras.applications with a head of its own."""
+"""Transfer networks: a backbone of keras.applications with a new head."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from keras import layers
 from ml import storage
 from ml.errors import ConfigurationError, ResourceError
 
-BACKBONE = "backbone"  # name of the layer that holds a transfer network's backbone
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of red, green and blue in 0..1
+BACKBONE = "backbone"  # name of the backbone's layer
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # red, green and blue, in 0..1
 
 
 def transfer(name: str, chip_size: int, labels_count: int, weights: str = "imagenet") -> keras.Model:
-    """Build a network on a backbone of `keras.applications`, with the backbone's own preprocessing inside.
+    """Build a network on a backbone of `keras.applications`, which includes the backbone's preprocessing.
 
     Args:
         name: The backbone, such as `MobileNetV2`.
         chip_size: Width and height of the chips in pixels, at least 32.
         labels_count: Number of labels.
         weights: `imagenet` (Keras downloads them once), `none` (random), or path or URI of a file that the backbone,
-            without its top, wrote by `save_weights`.
+            without its top, saved with `save_weights`.
 
     Returns:
-        A model from uint8 (n, chip_size, chip_size, 3) in 0..255 to float32 (n, labels_count), rows that sum to 1. A
-        pretrained backbone's batch statistics stay as they are, also while it is fine-tuned.
+        A model from uint8 (n, chip_size, chip_size, 3) in 0..255 to float32 (n, labels_count), rows that sum to 1. The
+        batch statistics of a pretrained backbone stay fixed, even during fine-tuning.
 
     Raises:
         ResourceError: The ImageNet weights cannot be downloaded.
-        ConfigurationError: The weights file is absent or not of this backbone.
+        ConfigurationError: The weights file is missing or does not fit the backbone.
     """
     backbone = _build_backbone(name, chip_size, weights)
     backbone.name = BACKBONE
@@ -45,9 +45,9 @@ def transfer(name: str, chip_size: int, labels_count: int, weights: str = "image
 
 
 def _preprocess(name: str, inputs: keras.KerasTensor) -> keras.KerasTensor:
-    """What `preprocess_input` of the backbone's module does, as layers, so that it is saved with the network.
+    """Apply the backbone's `preprocess_input` as layers, so that it is saved with the network.
 
-    ConvNeXt, EfficientNet and MobileNetV3 scale inside and take 0..255.
+    ConvNeXt, EfficientNet and MobileNetV3 scale internally and take 0..255.
     """
     if name in ("MobileNet", "MobileNetV2") or (name.startswith("ResNet") and name.endswith("V2")):
         return layers.Rescaling(1 / 127.5, -1.0)(inputs)
@@ -55,29 +55,29 @@ def _preprocess(name: str, inputs: keras.KerasTensor) -> keras.KerasTensor:
         scale = [1 / (255 * value) for value in IMAGENET_DEVIATION]
         offset = [-m / d for m, d in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)]
         return layers.Rescaling(scale, offset)(inputs)
-    if name.startswith(("ResNet", "VGG")):  # Caffe's: BGR, each channel less its mean
+    if name.startswith(("ResNet", "VGG")):  # Caffe style: BGR, the mean of each channel subtracted
         return keras.ops.flip(layers.Rescaling(1.0, [-123.68, -116.779, -103.939])(inputs), axis=-1)
     return layers.Rescaling(1.0)(inputs)
 
 
 def _build_backbone(name: str, chip_size: int, weights: str) -> keras.Model:
-    """The backbone with the given weights, from (n, chip_size, chip_size, 3) to one vector a chip."""
+    """Build the backbone with the given weights, from (n, chip_size, chip_size, 3) to one vector per chip."""
     build = functools.partial(
         getattr(keras.applications, name), include_top=False, input_shape=(chip_size, chip_size, 3), pooling="avg"
     )
     if weights == "imagenet":
         try:
-            # By Keras as a whole: EfficientNetB* have a layer more with these weights than without.
+            # Keras must build and load in one call: with these weights EfficientNetB* have an extra layer.
             return build(weights="imagenet")
-        except Exception as error:  # Keras passes on whatever the download raises
+        except Exception as error:  # the download can raise any exception
             raise ResourceError(
                 f"The ImageNet weights of {name} cannot be downloaded: {error}",
-                "Give a weights file by backbone_weights, or backbone_weights none.",
+                "Set backbone_weights to a weights file or to none.",
             ) from error
     backbone = build(weights=None)
     if weights == "none":
-        # Some of Keras' backbones (MobileNetV2: 0.999) average their statistics over thousands of batches, as ImageNet
-        # has them: from random weights, validation would be at chance for the first dozens of epochs of a small set.
+        # Some backbones (MobileNetV2: 0.999) average batch statistics over thousands of batches, which suits ImageNet.
+        # From random weights on a small data set, validation would stay at chance for dozens of epochs.
         for layer in backbone.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = 0.9
@@ -90,19 +90,20 @@ def _build_backbone(name: str, chip_size: int, weights: str) -> keras.Model:
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise ConfigurationError(
             f"backbone_weights: {weights} does not fit {name} without its top: {error}",
-            "Use a file that `save_weights` of this backbone wrote (include_top=False).",
+            "Use a file saved with `save_weights` from this backbone (include_top=False).",
         ) from error
     return backbone
 
 
 def _scale_for_file(x: keras.KerasTensor, backbone: keras.Model) -> keras.KerasTensor:
-    """Scale 0..255 for an EfficientNetB* whose weights came from a file, as Keras does when it loads ImageNet's itself.
+    """Scale the input of an EfficientNetB* with weights from a file, as Keras does when it loads ImageNet's weights.
 
-    Those hold deviations where the backbone's normalization, (x - mean) / sqrt(variance), wants variances. Keras makes
-    up for it by a layer behind the normalization, 1 / sqrt(deviation), that holds no weights and that no backbone built
-    otherwise has. Here the same is done in front: scale * (x - mean) + mean, of which the normalization takes the mean.
+    Keras' ImageNet weights hold standard deviations where the backbone's normalization, (x - mean) / sqrt(variance),
+    expects variances. Keras corrects this with a rescaling layer, 1 / sqrt(deviation), after the normalization. That
+    layer has no weights, and Keras adds it only when it loads ImageNet's weights itself. This function corrects the
+    input instead: scale * (x - mean) + mean, from which the normalization subtracts the mean.
 
-    A normalization whose mean is 0 was never adapted: that backbone did not start from ImageNet's weights.
+    A normalization with mean 0 was never adapted: that backbone did not start from ImageNet's weights.
     """
     normalization = next(layer for layer in backbone.layers if isinstance(layer, layers.Normalization))
     mean = normalization.adapt_mean.numpy()

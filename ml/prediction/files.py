@@ -1,4 +1,4 @@
-"""What the command `predict` leaves beside the annotated photographs: a table for people and one for programs."""
+"""The files that the command `predict` writes beside the annotated photographs: a CSV file and a JSON file."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ EDGES = ("left", "top", "right", "bottom")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one photograph.
+    """The outcome for one photograph.
 
     Attributes:
-        photo: Its path.
+        photo: Path of the photograph.
         status: `classified`, `no face` or `unreadable`.
-        faces: Boxes in pixels of the photograph as it is seen, upright.
-        answers: One for each face.
-        annotated: The annotated copy; None where there is none.
+        faces: Boxes in pixels of the upright photograph.
+        answers: One prediction per face.
+        annotated: Path of the annotated copy; None without a copy.
     """
 
     photo: str
@@ -38,7 +38,7 @@ class Outcome:
 
 
 class Heading(Record):
-    """What `predictions.json` says about all photographs together."""
+    """The part of `predictions.json` that applies to all photographs."""
 
     model: str
     meaning: str
@@ -48,7 +48,7 @@ class Heading(Record):
 
 
 class FaceEntry(Record):
-    """A face in `predictions.json`: its number on the photograph, its box by edge, and its answer."""
+    """A face in `predictions.json`: its number on the photograph, its box by edge, and its prediction."""
 
     face: int
     box: dict[str, int]
@@ -70,9 +70,9 @@ class PredictionFiles:
     """Writes `predictions.csv` and `predictions.json` photograph by photograph, in a temporary folder until kept.
 
     Args:
-        predictor: Gives the answers.
+        predictor: Makes the predictions.
         attempt: The model's attempt.
-        out: The folder for both files and the annotated copies, which are named by their place in it.
+        out: The folder for both files and the annotated copies; paths of copies are relative to it.
     """
 
     def __init__(self, predictor: Predictor, attempt: str, out: Path) -> None:
@@ -107,7 +107,7 @@ class PredictionFiles:
         shutil.rmtree(self._folder)
 
     def add(self, outcome: Outcome) -> None:
-        """Write one photograph: a row a face, or one row where there is none."""
+        """Write one photograph: one row per face, or a single row without faces."""
         annotated = outcome.annotated.relative_to(self._out).as_posix() if outcome.annotated else None
         tail = [annotated, self._heading.model, self._heading.meaning]
         if not outcome.faces:
@@ -131,10 +131,10 @@ class PredictionFiles:
         self._separator = ",\n"
 
     def keep(self) -> None:
-        """End both files and copy them to their place.
+        """Finish both files and copy them to the output folder.
 
         Raises:
-            ResourceError: They cannot be written there.
+            ResourceError: The output folder cannot be written.
         """
         self._json_file.write("\n]}\n")
         for file in (self._csv_file, self._json_file):

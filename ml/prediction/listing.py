@@ -23,7 +23,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class Listed:
-    """A photograph in a listing: its path below the folder, escaped, its bytes, and its time or etag."""
+    """A photograph in a listing: its escaped path below the folder, its size in bytes, and its time or etag."""
 
     path: str
     bytes: int
@@ -31,18 +31,18 @@ class Listed:
 
 
 def escaped(path: str | os.PathLike[str]) -> str:
-    r"""A path as it is shown and written: bytes that are no UTF-8, as old archives have them, become `\xe9`."""
+    r"""Return a path as text: bytes that are not UTF-8, as in old archives, become escapes such as `\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def unescaped(path: str) -> str:
-    """The path that `escaped` was given; who opens a file tries the path as it is written first."""
+    """Return the path that `escaped` was called with; try to open the escaped path first, which may be a real name."""
     raw = re.sub(rb"\\x([89a-f][0-9a-f])", lambda found: bytes.fromhex(found[1].decode()), os.fsencode(path))
     return os.fsdecode(raw)
 
 
 def list_photographs(uri: str) -> Iterator[Listed]:
-    """List the JPEG and PNG files of a folder or bucket and of all below it, in no order; hidden ones are left out."""
+    """Yield all JPEG and PNG files below a folder or bucket, in no order; hidden files are left out."""
     fs, root = storage.filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         for folder, folders, names in os.walk(root):
@@ -50,7 +50,7 @@ def list_photographs(uri: str) -> Iterator[Listed]:
             for name in names:
                 if _is_photograph(name):
                     path = os.path.join(folder, name)
-                    # A link to nothing is listed, so that it is told as absent.
+                    # A broken link is listed, so that it is reported as absent.
                     stat = os.stat(path) if os.path.exists(path) else os.lstat(path)
                     yield Listed(escaped(os.path.relpath(path, root)), stat.st_size, str(stat.st_mtime_ns))
         return
@@ -66,11 +66,11 @@ def _is_photograph(name: str) -> bool:
 
 
 def write_listing(photographs: Iterable[Listed], uri: str) -> tuple[int, str]:
-    """Write a listing as a Parquet file (columns photo, bytes), in memory that does not grow with it.
+    """Write a listing as a Parquet file (columns photo, bytes) in constant memory.
 
     Returns:
-        The number of photographs, and a digest of path, size and time (or etag) of all, whatever their order: their own
-        digests are summed.
+        The number of photographs, and a digest of their paths, sizes and times (or etags). The digest is the sum of the
+        photographs' digests, so their order does not matter.
     """
     count = total = 0
     fs, path = storage.filesystem(uri)

@@ -1,4 +1,4 @@
-"""The command `predict`: photographs and folders of them, one at a time, to annotated copies, a CSV and a JSON file."""
+"""The command `predict`: classifies the faces of photographs; writes annotated copies, a CSV file and a JSON file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ml.storage import write_bytes
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces
 
-TOLD_FAULTS = 20  # more are only counted in the error's message; the files name all
+LISTED_FAULTS = 20  # the error's message only counts any more; the files name all
 
 
 def predict_photos(
@@ -26,21 +26,21 @@ def predict_photos(
 ) -> None:
     """Find the faces of photographs, classify them, and write annotated copies, `predictions.csv` and `.json`.
 
-    Photographs are read one after the other, so their number does not matter to memory. What cannot be read is listed
-    and told at the end, after all others are done. Where no photograph shows a face, nothing is written.
+    Photographs are read one after the other, so memory does not grow with their number. Unreadable photographs are
+    reported at the end, after all others. If no face is found, nothing is written.
 
     Args:
-        given: Photographs, and folders that are searched, with all below them, for JPEG and PNG files.
-        out: Folder for what is written, made if needed. Copies of a folder's photographs lie as deep in it as their
-            originals; a photograph is never overwritten by its own copy: where names clash a number is added.
-        model: Attempt folder of stage `train`; None for the champion's, or the newest where nothing was promoted.
-        storage: Storage root, in which champion and newest are looked for.
-        min_confidence: Below this probability of the label that a face would be given, it is `unknown`.
-        defaults: The deployment's, whose `chip_class` names the champion's registered model.
+        given: Photographs, and folders that are searched recursively for JPEG and PNG files.
+        out: Folder for the output, created if needed. Copies keep their path below the given folder. A copy never
+            overwrites a photograph: if names clash, a number is added.
+        model: Attempt folder of stage `train`; None for the champion, or the newest model if none was promoted.
+        storage: Storage root that is searched for the champion or the newest model.
+        min_confidence: Predictions with a lower confidence become `unknown`.
+        defaults: The deployment's defaults, whose `chip_class` names the champion's registered model.
 
     Raises:
-        ConfigurationError: There is no model, or `out` will not do.
-        DataError: A photograph is missing or is none, or no photograph shows a face that the detector finds.
+        ConfigurationError: There is no model, or `out` is not usable.
+        DataError: A photograph is missing or unreadable, or the detector finds no face on any photograph.
         ResourceError: `out` cannot be written.
     """
     _check_out(given, out)
@@ -55,7 +55,7 @@ def predict_photos(
                 photo = read_photo(path)
             except DataError as error:
                 outcome = Outcome(escaped(path), "unreadable")
-                if len(faults) < TOLD_FAULTS:
+                if len(faults) < LISTED_FAULTS:
                     faults.append(error.message)
             else:
                 outcome = _predict_one(predictor, photo, path, out / escaped(below), taken)
@@ -67,10 +67,10 @@ def predict_photos(
 
 
 def find_photographs(given: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each photograph to read, and the folder below `out` in which its copy belongs.
+    """Yield each photograph to read, and the folder below `out` for its copy.
 
-    Hidden files, and what lies in `out` itself, are passed over in folders. A folder without photographs is yielded
-    itself, to be told as one that cannot be read.
+    Hidden files and files in `out` are skipped when a folder is searched. A folder without photographs is yielded
+    itself, so that it is reported as unreadable.
     """
     for path in given:
         if not path.is_dir():
@@ -106,7 +106,7 @@ def read_photo(path: Path) -> images.Pixels:
     """Read a photograph upright.
 
     Raises:
-        DataError: There is no such file, or it is no photograph that can be decoded whole.
+        DataError: There is no such file, or it cannot be decoded completely.
     """
     name = escaped(path)
     if path.is_dir():
@@ -118,11 +118,11 @@ def read_photo(path: Path) -> images.Pixels:
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from error
     except images.UnreadableImageError as error:
-        raise DataError(f"{name}: is no photograph that can be read (a whole JPEG or PNG is needed)") from error
+        raise DataError(f"{name}: is not a readable photograph (a complete JPEG or PNG is needed)") from error
 
 
 def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder: Path, taken: set[str]) -> Outcome:
-    """Classify the faces of a photograph that was read, and write its annotated copy into the folder."""
+    """Classify the faces of a photograph, and write its annotated copy into the folder."""
     faces = find_faces(photo)
     if not faces:
         return Outcome(escaped(path), "no face")
@@ -139,7 +139,7 @@ def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder:
 
 
 def _free_name(folder: Path, stem: str, suffix: str, taken: set[str]) -> Path:
-    """A name in `folder` that neither a given photograph nor an earlier copy has; it is added to `taken`."""
+    """Return a path in `folder` that no given photograph and no earlier copy has, and add it to `taken`."""
     number, target = 1, folder / f"{stem}{suffix}"
     while str(target.resolve()) in taken:
         number += 1
@@ -158,21 +158,19 @@ def _print(outcome: Outcome) -> None:
 
 
 def _finish(predictor: Predictor, seen: Counter[str], faults: list[str], files: PredictionFiles, out: Path) -> None:
-    """Keep the files and say what was done, or fail."""
+    """Keep the files and print a summary, or raise the error that says what failed."""
     total = sum(seen[status] for status in ("classified", "no face", "unreadable"))
     if seen["classified"]:
         files.keep()
         faces = ", ".join(f"{seen['label ' + label]} {label}" for label in [*predictor.description.labels, UNKNOWN])
         print(f"faces: {faces}; labels are {predictor.description.meaning}")
-        print(f"{UNKNOWN}: the model is less sure than {predictor.min_confidence:.0%}")
+        print(f"{UNKNOWN}: the model's confidence is below {predictor.min_confidence:.0%}")
         print(f"annotated photographs, predictions.csv and predictions.json are in {escaped(out)}")
     if seen["unreadable"]:
         which = f"{seen['unreadable']} of {total} photographs" if total > 1 else "The photograph"
         more = seen["unreadable"] - len(faults)
-        told = "; ".join(faults) + (f"; and {more} more" if more else "")
-        raise DataError(f"{which} could not be used: {told}.", "" if seen["classified"] else "Nothing was written.")
+        listed = "; ".join(faults) + (f"; and {more} more" if more else "")
+        raise DataError(f"{which} could not be used: {listed}.", "" if seen["classified"] else "Nothing was written.")
     if not seen["classified"]:
         which = f"any of {total} photographs" if total > 1 else "the photograph"
-        raise DataError(
-            f"No face was found on {which}.", "Nothing was written. Faces that are small on a photograph are missed."
-        )
+        raise DataError(f"No face was found on {which}.", "Nothing was written. The detector misses small faces.")

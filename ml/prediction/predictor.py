@@ -1,7 +1,7 @@
-"""From faces on a photograph to answers: the one way by which the command and the bulk job predict.
+"""Predict the labels of faces on photographs, for both the command and the bulk job.
 
-A chip is cut, stored and read again as stage chip and stage featurize do it, so that the network sees what it learned
-from, to the pixel.
+Chips are cut, stored and read again as in stages chip and featurize, so the network sees the same pixels as in
+training.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from ml.model.classifier import Classifier
 
 
-UNKNOWN_COLOR: drawing.Colour = (110, 110, 110)
+UNKNOWN_COLOR: drawing.Color = (110, 110, 110)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What is said of one face.
+    """The prediction for one face.
 
     Attributes:
-        label: The label that it is given, or `unknown` where the model is not sure enough.
-        confidence: Probability of the label that the model would give, unsure or not.
-        probabilities: Of each label, in the model's order.
+        label: The predicted label, or `unknown` if the confidence is too low.
+        confidence: Probability of the label that the threshold selects, even if `label` is `unknown`.
+        probabilities: Probability of each label, in the model's order.
     """
 
     label: str
@@ -43,14 +43,14 @@ class Answer:
 
 
 class Predictor:
-    """Answers for faces, by a trained model and a least confidence.
+    """Predicts faces with a trained model and a minimum confidence.
 
     Args:
         classifier: The model.
-        min_confidence: Below this probability of the label that a face would be given, it is `unknown`.
+        min_confidence: Predictions with a lower confidence become `unknown`.
 
     Raises:
-        ConfigurationError: The model was not trained on faces, which are what is found on photographs.
+        ConfigurationError: The model was not trained on faces, the only objects that the detector finds.
     """
 
     def __init__(self, classifier: Classifier, min_confidence: float) -> None:
@@ -59,16 +59,16 @@ class Predictor:
         self._classifier = classifier
         if self.description.chip_class != FACE:
             raise ConfigurationError(
-                f"The model was trained on {self.description.chip_class} chips, but here faces are found.",
+                f"The model was trained on {self.description.chip_class} chips, but the detector finds faces only.",
                 f"Name a model that was trained on {FACE} chips.",
             )
 
     def cut_chip(self, photo: images.Pixels, face: drawing.Rectangle) -> images.Pixels:
-        """A face as the network takes it.
+        """Cut a face out of a photograph as the network takes it.
 
         Args:
             photo: RGB, upright.
-            face: In pixels of the photograph.
+            face: The face's box in pixels of the photograph.
 
         Returns:
             uint8, shape (chip_size, chip_size, 3).
@@ -80,7 +80,7 @@ class Predictor:
         return images.decode_chip(stored, self.description.chip_size)
 
     def answer(self, chips: Sequence[images.Pixels]) -> list[Answer]:
-        """The answers for chips, which may be of several photographs."""
+        """Predict chips, which may come from several photographs."""
         side = self.description.chip_size
         pixels = np.stack(chips) if chips else np.zeros((0, side, side, 3), np.uint8)
         return answers_of(
@@ -91,13 +91,13 @@ class Predictor:
 def answers_of(
     probabilities: NDArray[np.floating], labels: Sequence[str], threshold: float, min_confidence: float
 ) -> list[Answer]:
-    """Give faces their labels.
+    """Return the predictions for probabilities.
 
     Args:
         probabilities: Shape (n, 2), in the order of `labels`.
         labels: The two labels.
-        threshold: The second label is given where its probability is at least this.
-        min_confidence: Below this probability of the label that it would be given, a face is `unknown`.
+        threshold: The second label is predicted where its probability is at least this.
+        min_confidence: Predictions with a lower confidence become `unknown`.
     """
     predicted = decide(probabilities, threshold)
     confidences = given_confidence(probabilities, predicted)
@@ -120,7 +120,7 @@ def annotate(
 
 
 def describe(answer: Answer) -> str:
-    """An answer in words: `female 93%`, or `unknown` alone, as a percentage would be read as its own."""
+    """Return a prediction as text: `female 93%`, or just `unknown`, whose percentage would be misleading."""
     if answer.label == UNKNOWN:
         return UNKNOWN
     return f"{answer.label} >99%" if answer.confidence > 0.99 else f"{answer.label} {answer.confidence:.0%}"
@@ -130,19 +130,19 @@ def load_predictor(attempt: str, min_confidence: float) -> Predictor:
     """Load a trained model for prediction.
 
     Raises:
-        DataError: There is no such model, or it is not what it was when its training ended.
-        ConfigurationError: It was not trained on faces.
+        DataError: There is no such model, or it is damaged.
+        ConfigurationError: The model was not trained on faces.
     """
-    from ml.model.classifier import Classifier  # late: it imports TensorFlow
+    from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
 
     return Predictor(Classifier.load(attempt), min_confidence)
 
 
 @cache
 def worker_predictor(attempt: str, min_confidence: float) -> Predictor:
-    """The predictor of a Spark Python worker, loaded once in its life.
+    """Return the predictor of a Spark Python worker, loaded once per process.
 
-    A worker is one of as many processes as there are cores, so TensorFlow and OpenCV get one thread each.
+    There is one worker process per core, so TensorFlow and OpenCV get one thread each.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What stage predict states about its output."""
+"""The record of stage predict."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from ml.flow.record import Record
 
 
 class PredictionsRecord(Record):
-    """What stage predict states in its manifest.
+    """The record that stage predict writes to its manifest.
 
     Attributes:
         photographs: Number of photographs listed.
-        faces: Number of faces by the label that they were given, `unknown` included.
+        faces: Number of faces by predicted label, including `unknown`.
         labels: The labels, in the order of the model's outputs.
         meaning: What the labels stand for.
-        threshold: Probability from which the second label is given.
+        threshold: The second label is predicted where its probability is at least this.
         model: URI of the model's attempt.
         sample: URI of the folder of annotated photographs.
     """

@@ -1,4 +1,4 @@
-"""Runs of the prediction flow: the photographs of a folder or bucket, and the model that answers for them."""
+"""Runs of the prediction flow: the photographs of a folder or bucket, and the model that predicts them."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 
 
 def newest_model(root: str) -> str:
-    """The train attempt, of those that runs have pinned, which finished last.
+    """Return the URI of the most recent attempt of stage train that a run has pinned.
 
     Raises:
         ConfigurationError: No run has trained a model yet.
     """
     found = []
-    for uri in runs_with(storage.normalise(root), "train"):
+    for uri in runs_with(storage.normalize(root), "train"):
         try:
             if pin := read_pin(layout.pin_uri(uri, "train")):
                 found.append(load_manifest(pin.attempt))
         except DataError as error:  # removed since, perhaps to free space
-            log.warning("passed over: %s", error)
+            log.warning("skipped: %s", error)
     if not found:
         raise ConfigurationError(
             f"No run in {root} has trained a model yet.", "Run `make demo` first, or name a --model."
@@ -43,28 +43,28 @@ def newest_model(root: str) -> str:
 
 
 def default_model(root: str, defaults: TrainingConfig) -> str:
-    """The train attempt of the champion of the deployment's `chip_class`; without one that which finished last.
+    """Return the train attempt of the champion for the deployment's `chip_class`, or the most recent without one.
 
     Raises:
         ConfigurationError: No run has trained a model yet.
     """
-    registry = Registry(storage.normalise(root), defaults)
+    registry = Registry(storage.normalize(root), defaults)
     if champion := registry.champion():
         log.info("the model is the champion: %s, %s", champion.title, champion.train)
         return champion.train
     attempt = newest_model(root)
-    log.info("%s has no champion; the model is the one that was trained last: %s", registry.name, attempt)
+    log.info("%s has no champion; using the most recently trained model: %s", registry.name, attempt)
     return attempt
 
 
 def train_attempt(model: str) -> str:
-    """The URI of a committed attempt of stage train.
+    """Return the URI of a committed attempt of stage train.
 
     Raises:
-        DataError: It was never committed.
-        ConfigurationError: It is of another stage.
+        DataError: The attempt was never committed.
+        ConfigurationError: The attempt belongs to another stage.
     """
-    manifest = load_manifest(storage.normalise(model))
+    manifest = load_manifest(storage.normalize(model))
     if manifest.stage != "train":
         raise ConfigurationError(f"{model} is an attempt of stage {manifest.stage}.", "Name one of stage train.")
     return manifest.uri
@@ -80,12 +80,12 @@ def open_prediction(
         DataError: There are no photographs.
     """
     config = validate(values, deployment.prediction)
-    photographs = storage.normalise(config.photographs)
+    photographs = storage.normalize(config.photographs)
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     model = train_attempt(config.model or default_model(root, deployment.defaults))
-    # Settled from here on: the job may run in another folder, and later; what comes by then is not of this run.
+    # Fix both now: the job may start later and in another folder, and must not see newer photographs or models.
     config = config.model_copy(update={"photographs": photographs, "model": model})
     name = slug(run_id, "prediction")
     uri = layout.photographs_uri(layout.run_uri(root, name))
@@ -95,7 +95,7 @@ def open_prediction(
         raise DataError(f"{photographs} holds no JPEG or PNG file.", "Correct the parameter `photographs`.")
     run = FlowRun(root, name, run_id, config, {"photographs": digest, "model": model})
     run.write()
-    # The listing may take long. From here on the run holds its model, unless maintenance was removing it by then.
+    # The listing may take long. The run now holds its model, but maintenance may have removed it before.
     if not is_committed(model):
         raise DataError(f"The model {model} was removed meanwhile.", "Name another model, or start the run again.")
     return run

@@ -1,4 +1,4 @@
-"""What may become champion: the evaluated models of the training runs."""
+"""Candidates for champion: the evaluated models of the training runs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Candidate:
     """An evaluated model of a training run.
 
     Attributes:
-        run: The run.
-        trained: Its attempt of stage train.
-        evaluated: Its attempt of stage evaluate.
-        as_of: The run saw what was delivered before this instant; ISO 8601, UTC.
+        run: The training run.
+        trained: The run's attempt of stage train.
+        evaluated: The run's attempt of stage evaluate.
+        as_of: The run used deliveries before this instant; ISO 8601, UTC.
     """
 
     run: Run
@@ -33,15 +33,15 @@ class Candidate:
 
 
 def candidate_of(run_uri: str, evaluated: str | None = None) -> Candidate:
-    """The candidate of a run.
+    """Return the candidate of a run.
 
     Args:
         run_uri: The run folder.
-        evaluated: URI of its attempt of stage evaluate; None for that which the run has pinned.
+        evaluated: URI of the run's attempt of stage evaluate; None for the attempt that the run has pinned.
 
     Raises:
         ConfigurationError: There is no such run.
-        DataError: It was not evaluated, or what it left is gone.
+        DataError: The run has no evaluation, or its attempts were removed.
     """
     run = load_run(run_uri)
     evaluation = load_manifest(evaluated) if evaluated else run.pinned("evaluate")
@@ -51,19 +51,19 @@ def candidate_of(run_uri: str, evaluated: str | None = None) -> Candidate:
 
 
 def evaluated_runs(root: str) -> Iterator[Candidate]:
-    """The candidates of all training runs below a storage root, in no order; what is no longer whole is passed over."""
-    for uri in runs_with(storage.normalise(root), "evaluate"):
+    """Yield the candidates of all training runs in a storage root, in no order; skip runs with missing attempts."""
+    for uri in runs_with(storage.normalize(root), "evaluate"):
         try:
             record = read_run_record(uri)
-            # A promotion pins what it decides about, and is no training.
+            # A promotion run pins stage evaluate too, but is not a training run.
             if record and record.flow == TRAINING:
                 yield candidate_of(uri)
         except (ConfigurationError, DataError) as error:  # removed since, or of an earlier version of this program
-            log.warning("passed over: %s", error)
+            log.warning("skipped: %s", error)
 
 
 def newest_candidate(root: str) -> Candidate:
-    """The candidate that knew most: of the latest `as_of`, and of several that which was trained last.
+    """Return the candidate with the latest `as_of`; among several, the one that was trained last.
 
     Raises:
         ConfigurationError: No run has evaluated a model yet.
@@ -75,12 +75,12 @@ def newest_candidate(root: str) -> Candidate:
 
 
 def candidate_of_training(root: str, train: str) -> Candidate:
-    """The candidate whose model an attempt of stage train holds; of several runs that of the latest `as_of`.
+    """Return the candidate of an attempt of stage train; among several runs, the one with the latest `as_of`.
 
     Raises:
-        ConfigurationError: No run has evaluated it.
+        ConfigurationError: No run has evaluated the attempt.
     """
-    uri = storage.normalise(train)
+    uri = storage.normalize(train)
     found = max((each for each in evaluated_runs(root) if each.trained.uri == uri), key=age, default=None)
     if found is None:
         raise ConfigurationError(
@@ -91,5 +91,5 @@ def candidate_of_training(root: str, train: str) -> Candidate:
 
 
 def age(candidate: Candidate) -> tuple[str, str]:
-    """What candidates are ordered by: the latest that knew most comes last."""
+    """Return the sort key of a candidate: by `as_of`, then by when training finished."""
     return candidate.as_of, candidate.trained.finished

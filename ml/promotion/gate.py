@@ -1,7 +1,7 @@
-"""The gate of a promotion: whether a candidate may become champion, by which rules, and in numbers for people.
+"""The promotion gate: rules that decide whether a candidate may become champion, and the verdict.
 
-A rule about the whole test split asks for the measured difference itself, which a margin then bounds. A rule about
-slices asks besides that the interval leave out zero: of twenty slices of fifty faces some are worse by chance.
+The rule about the whole test split compares the measured difference with a margin. The rule about slices also requires
+that the interval exclude zero, because some of twenty slices of fifty faces are worse by chance.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ml.report.formats import fixed, instant, number, percent, points, signed
 from ml.report.subject import Subject
 from ml.tracking.registry import Version
 
-ROUNDING = 1e-9  # of a difference of two shares, which would else miss a margin that it equals
+ROUNDING = 1e-9  # rounding error of a difference of two shares, which could otherwise miss a margin that it equals
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the gate judges by.
+    """The evidence on which the gate decides.
 
     Attributes:
-        evaluation: What stage evaluate states of the candidate.
+        evaluation: The candidate's record of stage evaluate.
         subject: What the labels are about.
-        comparison: `compare.json` of candidate and champion; None where they were not compared.
-        comparison_report: URI of the page of that comparison.
+        comparison: `compare.json` of candidate and champion; None if they were not compared.
+        comparison_report: URI of the comparison's page.
     """
 
     evaluation: EvaluationRecord
@@ -44,12 +44,12 @@ class Rule(BaseModel):
     """A rule of the gate.
 
     Attributes:
-        name: Its name, the same in all verdicts.
-        title: What it asks for, for people.
-        value: What was measured; None where there was nothing to measure.
-        threshold: What the value must reach.
-        passed: Whether it does.
-        told: The same as a sentence.
+        name: Name of the rule, the same in all verdicts.
+        title: What the rule requires, for people.
+        value: The measured value; None if there was nothing to measure.
+        threshold: The value required.
+        passed: Whether the candidate passes the rule.
+        told: The result as a sentence.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,7 +63,7 @@ class Rule(BaseModel):
 
 
 class Row(BaseModel):
-    """A metric of both models on the same faces, and candidate less champion with its 95% interval."""
+    """A metric of both models on the same faces, and candidate minus champion with its 95% interval."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -77,14 +77,14 @@ class Row(BaseModel):
 
 
 class Verdict(BaseModel):
-    """What the gate says of a candidate.
+    """The gate's verdict on a candidate.
 
     Attributes:
         candidate: The version that may become champion.
-        champion: The one that it would follow; None where nothing was promoted yet.
+        champion: The current champion; None if no version was promoted yet.
         rules: All rules that apply.
-        rows: The metrics of both.
-        reports: URI of the candidate's report, and of that of the comparison where there is one.
+        rows: The metrics of both models.
+        reports: URI of the candidate's report, and of the comparison's page if there is one.
         about: What the labels are and are not, as sentences.
     """
 
@@ -100,23 +100,23 @@ class Verdict(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def passed(self) -> bool:
-        """Whether every rule is kept."""
+        """Whether the candidate passes every rule."""
         return all(rule.passed for rule in self.rules)
 
     @property
     def reasons(self) -> str:
-        """The rules that are not kept, as sentences."""
+        """The results of the rules that the candidate fails, as sentences."""
         return " ".join(rule.told for rule in self.rules if not rule.passed)
 
     def markdown(self) -> str:
-        """The verdict as Markdown: who stands against whom, the rules, and a table of the metrics."""
+        """Return the verdict as Markdown: candidate and champion, the rules, and a table of the metrics."""
         champion = _named(self.champion) if self.champion else "none yet"
         lines = [
             f"**Candidate:** {_named(self.candidate)}",
             "",
             f"**Champion:** {champion}",
             "",
-            "| rule | kept | |",
+            "| rule | passed | |",
             "|---|---|---|",
             *(
                 f"| {_cell(rule.title)} | {'yes' if rule.passed else '**no**'} | {_cell(rule.told)} |"
@@ -139,9 +139,9 @@ def judge(candidate: Version, champion: Version | None, evidence: Evidence, conf
 
     Args:
         candidate: The version that may become champion.
-        champion: The one that is; None where nothing was promoted yet.
-        evidence: What was measured.
-        config: Margins and what is allowed.
+        champion: The current champion; None if no version was promoted yet.
+        evidence: The measured metrics.
+        config: The margins, and whether older candidates are allowed.
     """
     evaluation, comparison, about = evidence.evaluation, evidence.comparison, evidence.subject
     rules = [_floor(evaluation, config)]
@@ -163,9 +163,11 @@ def judge(candidate: Version, champion: Version | None, evidence: Evidence, conf
 
 
 def as_of_rule(candidate: Version, champion: Version, config: PromotionConfig) -> Rule:
-    """That the candidate knew at least what the champion knew, unless an older one is allowed."""
+    """Require that the candidate used at least the champion's deliveries, unless older candidates are allowed."""
     newer = datetime.datetime.fromisoformat(candidate.as_of) >= datetime.datetime.fromisoformat(champion.as_of)
-    told = f"The candidate saw deliveries before {_time(candidate.as_of)}, the champion before {_time(champion.as_of)}."
+    told = (
+        f"The candidate used deliveries before {_time(candidate.as_of)}, the champion before {_time(champion.as_of)}."
+    )
     return Rule(
         name="as_of",
         title="not older than the champion" + (" (an older one is allowed)" if config.allow_older else ""),
@@ -181,12 +183,12 @@ def _floor(evaluation: EvaluationRecord, config: PromotionConfig) -> Rule:
     threshold = majority.value + config.floor
     return Rule(
         name="floor",
-        title="surely better than always the commonest label",
+        title="significantly better than always predicting the most frequent label",
         value=accuracy.low,
         threshold=threshold,
         passed=accuracy.low >= threshold,
-        told=f"Accuracy is at least {percent(accuracy.low)} (interval's low end); asked for is {percent(threshold)}: "
-        f"always {majority.label} has {percent(majority.value)}.",
+        told=f"Accuracy is at least {percent(accuracy.low)} (lower end of the interval); required: "
+        f"{percent(threshold)}. Always predicting {majority.label} reaches {percent(majority.value)}.",
     )
 
 
@@ -198,19 +200,19 @@ def _difference(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
         value=found.value,
         threshold=-config.margin,
         passed=found.value >= -config.margin - ROUNDING,
-        told=f"Accuracy on the same faces differs by {points(found.value)} points ({points(found.low)} to "
-        f"{points(found.high)}); asked for is {points(-config.margin)} or more.",
+        told=f"Accuracy on the same test split differs by {points(found.value)} points ({points(found.low)} to "
+        f"{points(found.high)}); required: at least {points(-config.margin)}.",
     )
 
 
 def _slices(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
-    title = "no slice clearly worse"
+    title = "no slice significantly worse"
     lowest = -config.slice_margin - ROUNDING
     slices = list(_large_slices(comparison))
     worse = [each for each in slices if each[1].defined < lowest and each[1].ends[1] < 0]
     worst = min(worse or slices, key=lambda each: each[1].defined, default=None)
     if worst is None:
-        told = f"No slice has {ENOUGH_FACES} faces."
+        told = f"No slice has {ENOUGH_FACES} chips."
         return Rule(name="slices", title=title, value=None, threshold=-config.slice_margin, passed=True, told=told)
     name, found, _ = worst
     others = f" So are {len(worse) - 1} more." if len(worse) > 1 else ""
@@ -220,8 +222,8 @@ def _slices(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
         value=found.value,
         threshold=-config.slice_margin,
         passed=not worse,
-        told=f"{'Clearly worse' if worse else 'The lowest difference'}: {name}, {points(found.value)} points "
-        f"({points(found.low)} to {points(found.high)}) on {found.count} faces; allowed are "
+        told=f"{'Significantly worse' if worse else 'The lowest difference'}: {name}, {points(found.value)} points "
+        f"({points(found.low)} to {points(found.high)}) on {found.count} chips; allowed: "
         f"{points(-config.slice_margin)}.{others}",
     )
 

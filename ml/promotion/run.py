@@ -1,8 +1,8 @@
-"""Runs of the promotion flow: which candidate, against which champion, what the gate said, and what was decided.
+"""Runs of the promotion flow: the candidate, the champion, the gate's verdict, and the decision.
 
-A run folder of this flow has pinned the candidate's features, training and evaluation, and names the champion as
-baseline, so that stage compare runs in it. Beside `run.json` it holds `promotion.json` (who stands against whom),
-`verdict.json` (what the gate said) and `decision.json` (what became of it).
+A run folder of this flow pins the candidate's features, training and evaluation, and names the champion as baseline, so
+that stage compare can run in it. Beside `run.json` it holds `promotion.json` (candidate and champion), `verdict.json`
+(the gate's verdict) and `decision.json` (the decision).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BACKFILL = "backfill"  # Airflow's type of a run
 
 
 class NothingToDecideError(Exception):
-    """There is no candidate about which anything is to be decided; the message says why."""
+    """No candidate needs a decision; the message says why."""
 
 
 class Promotion(BaseModel):
@@ -43,10 +43,10 @@ class Promotion(BaseModel):
 
     Attributes:
         run: URI of the run folder.
-        config: Its parameters.
+        config: The run's parameters.
         candidate: The version that may become champion.
-        champion: The one that is; None where nothing was promoted yet.
-        compares: Whether stage compare is to run.
+        champion: The current champion; None if no version was promoted yet.
+        compares: Whether stage compare runs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -69,23 +69,22 @@ def open_promotion(
 
     Args:
         root: The storage root.
-        run_id: Of the promotion, Airflow's for instance.
-        values: The parameters, on top of the deployment's.
+        run_id: Id of the promotion run, such as Airflow's.
+        values: The parameters, which override the deployment's.
         deployment: The deployment's settings.
-        events: What the asset events that the run is about say of evaluations (see `ProcessStageOperator`). Of their
-            candidates it takes the one that knew most, of those about which something is to be decided.
+        events: The extras of the asset events that triggered the run, about evaluations (see `ProcessStageOperator`).
+            The run takes the candidate with the latest `as_of` among those that need a decision.
 
     Raises:
-        NothingToDecideError: Each candidate is champion, was decided upon, or is older than another; unless it is
-            named.
+        NothingToDecideError: No candidate is named, and each is champion, was decided before, or is older than another.
         ConfigurationError: A parameter is wrong, or there is no candidate.
-        DataError: What the candidate's run left is gone.
+        DataError: Attempts of the candidate's run were removed.
     """
     config = validate(dict(values), deployment.promotion)
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     candidate, version, champion = _choose(root, config, deployment.defaults, events)
     compares = champion is not None and config.compare
-    # The candidate's own run, so that the comparison is made and kept as if that run had asked for it.
+    # A copy of the candidate's own run, so that stage compare gets the same key as it would in that run.
     run = dataclasses.replace(
         candidate.run,
         slug=slug(run_id, "promotion"),
@@ -102,7 +101,7 @@ def open_promotion(
     for manifest in (load_manifest(candidate.evaluated.inputs["featurize"]), candidate.trained, candidate.evaluated):
         run.pin(manifest)
         if not is_committed(manifest.uri):  # maintenance had begun to remove it before it was pinned
-            raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a candidate that is still there.")
+            raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a candidate that still exists.")
     promotion = Promotion(run=run.uri, config=config, candidate=version, champion=champion, compares=compares)
     storage.write_json(layout.promotion_uri(run.uri), promotion.model_dump(mode="json"))
     return promotion
@@ -112,19 +111,19 @@ def load_promotion(run_uri: str) -> Promotion:
     """Read what `open_promotion` wrote.
 
     Raises:
-        ConfigurationError: The run is none of the promotion flow.
+        ConfigurationError: The run does not belong to the promotion flow.
     """
     try:
         return Promotion.model_validate(storage.read_json(layout.promotion_uri(run_uri)))
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{run_uri} is no run of the promotion flow.", "Start a promotion.") from error
+        raise ConfigurationError(f"{run_uri} is not a run of the promotion flow.", "Start a promotion.") from error
 
 
 def gate(run_uri: str) -> Verdict:
     """Judge the candidate of a run, write the verdict, and record comparison and refusal in the registry.
 
     Raises:
-        DataError: Stage compare, where it is to run, has not been done in this run.
+        DataError: The run needs stage compare, which has not finished in it.
     """
     promotion, run = load_promotion(run_uri), load_run(run_uri)
     evidence = Evidence(run.pinned("evaluate").record(EvaluationRecord), subject(run.config))
@@ -151,11 +150,11 @@ def promote(run_uri: str, how: str) -> Version:
         how: By whom or what, such as `by admin`.
 
     Raises:
-        ConfigurationError: The gate has not passed it, or the champion is no longer that of the verdict.
+        ConfigurationError: The gate has not passed the candidate, or the champion has changed since the verdict.
     """
     promotion = load_promotion(run_uri)
-    told = layout.verdict_uri(run_uri)
-    if not storage.exists(told) or not storage.read_json(told)["passed"]:
+    verdict = layout.verdict_uri(run_uri)
+    if not storage.exists(verdict) or not storage.read_json(verdict)["passed"]:
         raise ConfigurationError(
             f"The gate has not passed {promotion.candidate.title} in {run_uri}.", "See verdict.json in that folder."
         )
@@ -170,35 +169,35 @@ def reject(run_uri: str, by: str | None) -> str:
 
     Args:
         run_uri: The run folder.
-        by: Who rejected it; None where nobody answered in time.
+        by: Who rejected the candidate; None if the approval timed out.
 
     Returns:
-        What was recorded, as a sentence.
+        The recorded decision as a sentence.
     """
     promotion = load_promotion(run_uri)
     if by is None:
-        _record(promotion, "timed out", f"nobody answered in {promotion.config.approval_hours:g} hours")
-        return f"Nobody answered in time: {promotion.candidate.title} stays a candidate."
+        _record(promotion, "timed out", f"no answer within {promotion.config.approval_hours:g} hours")
+        return f"The approval timed out: {promotion.candidate.title} was not promoted."
     _record(promotion, "rejected", f"by {by}")
     return f"{promotion.candidate.title} was rejected by {by}."
 
 
 def move_back(root: str, config: TrainingConfig, how: str, run_id: str) -> tuple[Version, Version]:
-    """Make the champion before the present one champion again, and record it.
+    """Make the previous champion champion again, and record it.
 
     Args:
         root: The storage root.
-        config: Its `chip_class` names the registered model.
+        config: The configuration whose `chip_class` names the registered model.
         how: By whom or what, such as `by admin`.
-        run_id: Of the run that moves; tried again under the same id, it moves no second time.
+        run_id: Id of the run that moves back; a retry with the same id does not move back again.
 
     Returns:
-        The champion now, and the one until now.
+        The new champion and the one that it replaces.
 
     Raises:
         ConfigurationError: There is no earlier champion, or another version has become champion meanwhile.
     """
-    registry = Registry(storage.normalise(root), config)
+    registry = Registry(storage.normalize(root), config)
     now, until_now = registry.move_back(run_id)
     registry.decide(until_now.number, "moved back", how)
     registry.decide(now.number, "promoted", f"moved back to {how}")
@@ -208,7 +207,7 @@ def move_back(root: str, config: TrainingConfig, how: str, run_id: str) -> tuple
 def _choose(
     root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
 ) -> tuple[Candidate, Version, Version | None]:
-    """The candidate that is to be decided about, its version, and the champion."""
+    """Return the candidate that needs a decision, its version, and the champion."""
     reasons = []
     for candidate in _candidates(root, config, defaults, events):
         registry = Registry(root, candidate.run.config)
@@ -220,7 +219,7 @@ def _choose(
         try:
             _check_worth_deciding(version, champion, registry.versions(), config)
         except NothingToDecideError as nothing:
-            log.info("passed over: %s", nothing)
+            log.info("skipped: %s", nothing)
             reasons.append(str(nothing))
         else:
             return candidate, version, champion
@@ -230,26 +229,26 @@ def _choose(
 def _candidates(
     root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
 ) -> list[Candidate]:
-    """What may be decided about, at least one; the one that knew most comes first."""
+    """Return the possible candidates, at least one, latest `as_of` first."""
     if config.candidate and config.candidate.isdecimal():
         version = Registry(root, defaults).version(int(config.candidate))
         return [candidate_of(version.run, version.evaluate)]
     if config.candidate:
         return [candidate_of_training(root, config.candidate)]
-    events = [event for event in events if "run" in event and "attempt" in event]  # made by hand, they lack these
+    events = [event for event in events if "run" in event and "attempt" in event]  # events made by hand lack these
     if not events:
         return [newest_candidate(root)]
     asked = [event for event in events if config.include_backfills or event.get("run_type") != BACKFILL]
     if not asked:
         raise NothingToDecideError(
-            "All candidates were trained by a backfill, about which nobody is asked unless `include_backfills` is set."
+            "All candidates were trained by a backfill; set `include_backfills` to promote them."
         )
     found, gone = {}, []
     for event in asked:
         try:
             found[event["attempt"]] = candidate_of(event["run"], event["attempt"])
         except (ConfigurationError, DataError) as error:  # removed since
-            log.warning("passed over: %s", error)
+            log.warning("skipped: %s", error)
             gone.append(error)
     if not found:
         raise gone[0]
@@ -262,20 +261,18 @@ def _check_worth_deciding(
     if champion and version.number == champion.number:
         raise NothingToDecideError(f"{version.title} is champion already.")
     if config.candidate:
-        return  # who names one wants to hear what the gate says of it
-    how = f"to decide all the same, name it as candidate: {version.number}."
+        return  # a named candidate is always judged
+    how = f"to decide anyway, name it as candidate: {version.number}."
     if version.decision:
-        raise NothingToDecideError(
-            f"{version.title} was decided upon before ({version.decision}: {version.decided}); {how}"
-        )
+        raise NothingToDecideError(f"{version.title} was decided before ({version.decision}: {version.decided}); {how}")
     if champion and not (rule := as_of_rule(version, champion, config)).passed:
         raise NothingToDecideError(f"{version.title} is older than the champion. {rule.told} {how}")
-    # What was decided against leaves the way free for one that knew less.
+    # Only undecided versions supersede: once the newer one is decided, an older one may be proposed.
     newer = [each for each in versions if each.as_of > version.as_of and each.decision is None]
     if newer and not config.allow_older:
         raise NothingToDecideError(
-            f"{version.title} is superseded by version {newer[-1].number}, which saw later deliveries and waits for "
-            f"its decision; {how}"
+            f"{version.title} is superseded by version {newer[-1].number}, which used later deliveries and awaits "
+            f"a decision; {how}"
         )
 
 

@@ -1,4 +1,4 @@
-"""A delivery as a run saw it, and the digests by which it is known."""
+"""A delivery as a run sees it, and the digests that identify it."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ml.release.release import Release, tables_digest
 from ml.storage import modified
 
 log = logging.getLogger(__name__)
-UNDATED = "release"  # the name of the one delivery of a plain release folder
+UNDATED = "release"  # name of the only delivery of a plain release folder
 
 
 class Delivery(BaseModel):
-    """A delivery as a run saw it when it was opened.
+    """A delivery as it was when the run was opened.
 
     Attributes:
-        name: Its date, `YYYY-MM-DD`, or `release` for a plain release folder.
-        uri: Its folder.
-        tables: Digest of its annotation files.
-        photographs: Digest of its photographs, or of their address where they lie behind http.
-        listing: Digest of the photographs' names, under which `DeliveryCache` keeps them; empty where nothing needs
-            them.
+        name: The date, `YYYY-MM-DD`, or `release` for a plain release folder.
+        uri: The folder.
+        tables: Digest of the annotation files.
+        photographs: Digest of the photographs, or of their address if they are behind HTTP.
+        listing: Digest of the photographs' names, which names their file in `DeliveryCache`; empty if the delivery
+            needs no listing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,41 +43,41 @@ class Delivery(BaseModel):
 
     @property
     def date(self) -> datetime.date | None:
-        """Its date, None for a plain release folder."""
+        """The delivery's date, None for a plain release folder."""
         return None if self.name == UNDATED else datetime.date.fromisoformat(self.name)
 
 
 class DeliveryCache(NamedTuple):
-    """Folders for what is computed once of a delivery.
+    """The folders that cache what is computed once per delivery.
 
     Attributes:
-        digests: Of the digests of its files.
-        listings: Of the names of its photographs: Parquet with the columns subset and image_id.
+        digests: Folder of the digests of files.
+        listings: Folder of the listings of photographs: Parquet with the columns subset and image_id.
     """
 
     digests: str
     listings: str
 
     def listing_uri(self, listing: str) -> str:
-        """Return where the names of a delivery's photographs are kept."""
+        """Return the URI of a delivery's listing of photographs."""
         return storage.join(self.listings, f"{listing}.parquet")
 
 
 def identify(name: str, release: Release, cache: DeliveryCache) -> Delivery:
-    """Give a delivery the digests by which it is known.
+    """Compute the digests that identify a delivery.
 
-    Those of a dated one, which never changes after its note was written, are computed once and kept.
+    A dated delivery does not change once its note is written, so its digests are cached.
 
     Args:
         name: The delivery's name.
-        release: Its files.
-        cache: Where digests and listings are kept.
+        release: The delivery's files.
+        cache: The folders of cached digests and listings.
 
     Raises:
-        DataError: It holds another number of photographs than its note states.
+        DataError: The number of photographs differs from the delivery's note.
     """
     entry = ""
-    if name != UNDATED and release.holds_photographs:  # those of another place may come at any time
+    if name != UNDATED and release.holds_photographs:  # photographs stored elsewhere may change at any time
         fs, path = storage.filesystem(storage.join(release.uri, NOTE))
         info = fs.info(path)
         state = repr([release.uri, info["size"], modified(info)])
@@ -100,7 +100,7 @@ def identify(name: str, release: Release, cache: DeliveryCache) -> Delivery:
 
 
 def _keep_listing(name: str, release: Release, listing: Iterable[Listed], cache: DeliveryCache) -> str:
-    """Keep the names of a delivery's photographs, and return the digest of them under which they are."""
+    """Store the names of a delivery's photographs, and return the digest that names the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -108,8 +108,8 @@ def _keep_listing(name: str, release: Release, listing: Iterable[Listed], cache:
     stated = read_note(release.uri.rpartition("/")[0], name).photographs
     if stated not in (None, len(names)):
         raise DataError(
-            f"The delivery {release.uri} holds {len(names)} photographs, its {NOTE} states {stated}.",
-            f"Bring the photographs that are missing and write its {NOTE} anew.",
+            f"The delivery {release.uri} holds {len(names)} photographs, but its {NOTE} states {stated}.",
+            "Add the missing photographs and seal the delivery again with `python -m ml seal-delivery`.",
         )
     digest = hashlib.sha256(repr(names).encode()).hexdigest()[:32]
     uri = cache.listing_uri(digest)
@@ -123,5 +123,5 @@ def _keep_listing(name: str, release: Release, listing: Iterable[Listed], cache:
 
 
 def combined(digests: Sequence[str]) -> str:
-    """One digest of several in their order; a single one stays what it is."""
+    """Combine digests, in their order, into one; a single digest is returned unchanged."""
     return digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()

@@ -1,11 +1,11 @@
-"""Where the published files of Open Images lie, and the columns they must hold."""
+"""The layout of the published files of Open Images, and the columns that they must have."""
 
 from __future__ import annotations
 
 SUBSETS = ("train", "validation", "test")
 
-# For each table the places where the published files lie, the official one first, then a flat folder of downloads.
-# The boxes of 2018_04/validation and 2018_04/test are those of V4, fewer than V5's, and are deliberately not listed.
+# The possible places of each table's files: the official path first, then a flat folder of downloads. The boxes in
+# 2018_04/validation and 2018_04/test are those of V4, fewer than in V5, and are left out on purpose.
 _LABELS = "{subset}-annotations-human-imagelabels-boxable.csv"
 _BOXES = "{subset}-annotations-bbox.csv"
 _MIAP = "open_images_extended_miap_boxes_{short}.csv"  # {short} is `val` for validation
@@ -20,7 +20,7 @@ OPTIONAL = ("miap",)  # a table that a release, or one of its subsets, may lack
 TRAIN_BOXES = ("2018_04/train/train-annotations-bbox.csv", "train-annotations-bbox.csv")
 CLASSES = ("v5/class-descriptions-boxable.csv", "class-descriptions-boxable.csv")
 
-# The columns without which a table is of no use. Files may hold more, in any order; Rotation came in 2018.
+# The required columns of each table. Files may have more, in any order. Rotation was added in 2018, so it is optional.
 REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
     "labels": ("ImageID", "Source", "LabelName", "Confidence"),
     "boxes": (
@@ -37,6 +37,6 @@ REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
 
 
 def places(table: str, subset: str) -> list[str]:
-    """Where a table's file of a subset may lie in a release, the official place first."""
+    """Return the possible paths of a table's file for a subset, the official path first."""
     known = TRAIN_BOXES if (table, subset) == ("boxes", "train") else LAYOUT[table]
     return [place.format(subset=subset, short="val" if subset == "validation" else subset) for place in known]

@@ -1,7 +1,7 @@
-"""MIAP (More Inclusive Annotations for People, of Open Images Extended): its words, and the labels they stand for.
+"""MIAP (More Inclusive Annotations for People, from Open Images Extended): its values and the labels they map to.
 
-MIAP boxes whole persons, not faces, and states for each the gender presentation and the age presentation that
-annotators perceived. Its authors ask that it be used to evaluate, not to train (Schumann et al., AIES 2021).
+MIAP boxes whole persons, not faces, and gives each the gender presentation and the age presentation that annotators
+perceived. Its authors ask that it be used for evaluation, not for training (Schumann et al., AIES 2021).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from ml.errors import ConfigurationError, DataError
 from ml.release.layout import SUBSETS, places
 from ml.release.release import Release
 
-PERSON = "/m/01g317"  # the one class of MIAP's boxes
+PERSON = "/m/01g317"  # the only class of MIAP's boxes
 FEMININE, MASCULINE, UNKNOWN = "Predominantly Feminine", "Predominantly Masculine", "Unknown"
 PRESENTATIONS = (FEMININE, MASCULINE, UNKNOWN)
 AGES = ("Young", "Middle", "Older", UNKNOWN)
@@ -19,10 +19,10 @@ _CLASSES = {FEMININE: {"Woman", "Girl"}, MASCULINE: {"Man", "Boy"}}
 
 
 def presentation_labels(config: TrainingConfig) -> dict[str, str] | None:
-    """The configured label that each of MIAP's two presentations stands for, told by the labels' classes.
+    """Map each of MIAP's two gender presentations to a configured label by the classes of the labels.
 
-    Predominantly Feminine stands for the label with the class Woman or Girl, Predominantly Masculine for the one with
-    Man or Boy. None where the labels are not these two presentations: one has classes of neither or of both.
+    Predominantly Feminine maps to the label with the class Woman or Girl, Predominantly Masculine to the label with Man
+    or Boy. Return None if the labels do not match the presentations one to one.
     """
     found = {
         presentation: [label for label, names in config.labels.items() if classes & set(names)]
@@ -35,19 +35,19 @@ def presentation_labels(config: TrainingConfig) -> dict[str, str] | None:
 
 
 def check_miap(config: TrainingConfig, release: Release) -> None:
-    """Check that label strategy `miap` can be followed, where it is the run's.
+    """Check that the labels and the release support label strategy `miap`, if the run uses it.
 
     Raises:
-        ConfigurationError: The labels are not the presentations that MIAP tells apart.
+        ConfigurationError: The labels do not match MIAP's presentations.
         DataError: The release lacks a MIAP file.
     """
     if config.label_strategy != "miap":
         return
     if presentation_labels(config) is None:
-        told = ", ".join(f"{label}: {' and '.join(names)}" for label, names in config.labels.items())
+        labels = ", ".join(f"{label}: {' and '.join(names)}" for label, names in config.labels.items())
         raise ConfigurationError(
-            f"label_strategy = 'miap': MIAP's presentations cannot be told to the labels {told}.",
-            "One label must have the class Woman or Girl, the other one Man or Boy; or choose box or image.",
+            f"label_strategy = 'miap': MIAP's presentations do not map to the labels {labels}.",
+            "Give one label the class Woman or Girl and the other Man or Boy, or choose box or image.",
         )
     if missing := [subset for subset in SUBSETS if subset not in release.tables.get("miap", {})]:
         files = ", ".join(places("miap", subset)[0] for subset in missing)

@@ -1,4 +1,4 @@
-"""The note `delivery.json` that is written last into a delivery: what it holds."""
+"""The note `delivery.json`, which states what a delivery holds and completes it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Note(BaseModel):
-    """What a `delivery.json` says; all of it may be left out.
+    """The content of a `delivery.json`; every field is optional.
 
     Attributes:
-        date: The folder's name.
-        rows: Lines of each annotation file after the first, by its path in the folder; a delivery with others is not
-            announced.
-        photographs: Number of photographs; a run that finds another number refuses the delivery.
+        date: The delivery's date, which is the folder's name.
+        rows: Number of lines after the header of each annotation file, by its path in the folder. A delivery whose
+            files differ is not announced.
+        photographs: Number of photographs; a run refuses a delivery whose number differs.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -35,7 +35,7 @@ class Note(BaseModel):
 
 
 def is_date(name: str) -> bool:
-    """Return whether a folder's name is a date, as a delivery's must be: `YYYY-MM-DD`."""
+    """Return whether a folder's name is a date, `YYYY-MM-DD`, as the name of a delivery must be."""
     if not DATE.fullmatch(name):
         return False
     try:
@@ -46,33 +46,35 @@ def is_date(name: str) -> bool:
 
 
 def read_note(landing: str, name: str) -> Note:
-    """What the `delivery.json` of a delivery says.
+    """Read the `delivery.json` of a delivery.
 
     Raises:
-        DataError: It is no JSON object, says something else than it may, or names another date.
+        DataError: It is not a valid note, or its date is not the folder's name.
     """
     uri = storage.join(landing, name, NOTE)
     try:
         note = Note.model_validate(storage.read_json(uri))
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(
-            f"{uri} is not as it must be: {error}", "Write it anew with `python -m ml seal-delivery`."
+            f"{uri} is not a valid note: {error}", "Write it again with `python -m ml seal-delivery`."
         ) from error
     if note.date is not None and note.date.isoformat() != name:
-        raise DataError(f"{uri} names the date {note.date}, its folder is {name}.", "Rename the folder, or correct it.")
+        raise DataError(
+            f"{uri} names the date {note.date}, but its folder is {name}.", "Rename the folder, or correct the note."
+        )
     return note
 
 
 def seal(folder: str) -> Note:
-    """Count what a delivery holds and write its `delivery.json`, after which it is there.
+    """Count what a delivery holds and write its `delivery.json`, which makes it complete.
 
     Raises:
-        DataError: The folder's name is no date, or it holds no release in the official layout.
+        DataError: The folder's name is not a date, or it holds no release in the official layout.
     """
-    uri = storage.normalise(folder)
+    uri = storage.normalize(folder)
     name = uri.rpartition("/")[2]
     if not is_date(name):
-        raise DataError(f"{uri} is no folder of a landing: its name is no date.", "Name it <YYYY-MM-DD>.")
+        raise DataError(f"{uri} is not a delivery: its name is not a date.", "Name the folder <YYYY-MM-DD>.")
     release = find_release(uri)
     check_columns(release)
     note = count(name, release)
@@ -85,13 +87,13 @@ def count(name: str, release: Release) -> Note:
     return Note(
         date=datetime.date.fromisoformat(name),
         rows={file.removeprefix(release.uri).lstrip("/"): _rows(file) for file in release.table_files()},
-        # Those of another place are no part of the delivery.
+        # Photographs stored elsewhere are not part of the delivery.
         photographs=sum(1 for _ in release.photographs.list()) if release.holds_photographs else None,
     )
 
 
 def _rows(uri: str) -> int:
-    """Lines of a file after the first."""
+    """Count the lines of a file after the header."""
     fs, path = storage.filesystem(uri)
     breaks, last = 0, b""
     with fs.open(path, "rb") as file:

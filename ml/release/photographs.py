@@ -1,4 +1,4 @@
-"""Where the photographs of a release lie: how one is read, how all are listed, and the digest of their state."""
+"""Access to the photographs of a release: read one, list all, and compute a digest of their state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIX = ".jpg"
 
 
 class Listed(NamedTuple):
-    """A photograph that is there: its subset, its image id, and its size with its time (or etag) as text."""
+    """A photograph in a listing: its subset, its image id, and its state, which is size and time (or etag) as text."""
 
     subset: str
     image_id: str
@@ -29,22 +29,22 @@ class Listed(NamedTuple):
 class Photographs(Protocol):
     """A place that holds the photographs of a release.
 
-    Another source of photographs is another implementation and its line in `open_photographs`. Spark sends it to its
-    workers, so it holds no connection.
+    To add another kind of source, implement this protocol and add a line to `open_photographs`. Spark pickles the
+    object and sends it to its workers, so it must not hold a connection.
     """
 
     @property
     def uri(self) -> str:
-        """The place, as messages name it."""
+        """The location, as shown in messages."""
 
     def exists(self) -> bool:
-        """Return whether the place is there, as far as that can be seen without reading a photograph."""
+        """Return whether the place exists, as far as can be determined without reading a photograph."""
 
     def missing(self) -> tuple[str, ...]:
-        """Return the subsets for which the place can be seen to hold no photographs."""
+        """Return the subsets that are known to have no photographs in this place."""
 
     def list(self) -> Iterator[Listed]:
-        """List all photographs, in no order.
+        """List all photographs, in any order.
 
         Raises:
             DataError: The place cannot be listed.
@@ -54,21 +54,21 @@ class Photographs(Protocol):
         """Return one photograph, encoded.
 
         Raises:
-            FileNotFoundError: It is not there.
+            FileNotFoundError: The photograph does not exist.
         """
 
     def digest(self) -> str:
-        """Return a digest that changes when a photograph is added, removed or replaced, as far as that can be seen."""
+        """Return a digest that changes when a photograph is added, removed or replaced, if such changes are visible."""
 
 
 @dataclass(frozen=True)
 class FolderPhotographs:
-    """Photographs in a folder of any file system or object store that fsspec knows."""
+    """Photographs in a folder of any file system or object store that fsspec supports."""
 
     uri: str
 
     def exists(self) -> bool:
-        """Return whether the folder is there."""
+        """Return whether the folder exists."""
         return storage.exists(self.uri)
 
     def missing(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class FolderPhotographs:
         return tuple(subset for subset in SUBSETS if not storage.exists(storage.join(self.uri, subset)))
 
     def list(self) -> Iterator[Listed]:
-        """List all photographs, in no order."""
+        """List all photographs, in any order."""
         fs, path = storage.filesystem(self.uri)
         for subset in SUBSETS:
             folder = f"{path}/{subset}"
@@ -106,21 +106,21 @@ class FolderPhotographs:
 
 @dataclass(frozen=True)
 class HttpPhotographs:
-    """Photographs behind http or https, which can be read but not listed."""
+    """Photographs behind HTTP or HTTPS, which can be read but not listed."""
 
     uri: str
 
     def exists(self) -> bool:
-        """Return True: there is no folder to look for."""
+        """Return True, since there is no folder to look for."""
         return True
 
     def missing(self) -> tuple[str, ...]:
-        """Return nothing: there are no folders to look for."""
+        """Return an empty tuple, since there are no folders to look for."""
         return ()
 
     def list(self) -> Iterator[Listed]:
-        """Refuse: http has no listing."""
-        raise DataError(f"The photographs at {self.uri} cannot be listed.", "Name a folder that holds them.")
+        """Raise an error, since HTTP has no listings."""
+        raise DataError(f"The photographs at {self.uri} cannot be listed.", "Use a folder that holds them.")
 
     def read(self, subset: str, image_id: str) -> bytes:
         """Return one photograph, encoded."""
@@ -132,20 +132,20 @@ class HttpPhotographs:
 
 
 def open_photographs(uri: str) -> Photographs:
-    """Return the photographs that lie at a path, URI or http(s) address."""
-    uri = storage.normalise(uri)
+    """Return the photographs at a path, a URI or an HTTP(S) address."""
+    uri = storage.normalize(uri)
     return HttpPhotographs(uri) if uri.startswith(("http://", "https://")) else FolderPhotographs(uri)
 
 
 def photograph_name(subset: str, image_id: str) -> str:
-    """Return where a photograph lies below the place that holds all, as in the published release."""
+    """Return a photograph's path relative to the folder of all photographs, as in the published release."""
     return f"{subset}/{image_id}{SUFFIX}"
 
 
 def listing_digest(listing: Iterable[Listed]) -> str:
-    """Return one digest of listed photographs.
+    """Return one digest of a listing of photographs.
 
-    The photographs' own digests are summed, so that millions of them need neither order nor memory.
+    It is the sum of a digest per photograph, so it depends on no order and takes no memory for millions of them.
     """
     total = 0
     for subset, image_id, state in listing:

@@ -1,4 +1,4 @@
-"""A release of Open Images: where its files lie, what they must hold, and the digest by which its state is known."""
+"""A release of Open Images: find its files, check them, and compute the digest of their state."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ml.storage import file_digest, modified
 
 @dataclass(frozen=True)
 class Release:
-    """The files of a release, found.
+    """The files of a release.
 
     Attributes:
         uri: The release folder.
-        photographs: Where its photographs lie.
+        photographs: The place that holds the photographs.
         classes: URI of the class descriptions.
-        tables: URI of the CSV file by table (labels, boxes, images) and subset; `miap` with the subsets that have it,
-            and not at all where none has.
+        tables: URI of the CSV file by table (labels, boxes, images, miap) and subset; `miap` only has the subsets that
+            have a file, and is absent if none has.
     """
 
     uri: str
@@ -36,16 +36,16 @@ class Release:
 
     @property
     def holds_photographs(self) -> bool:
-        """Whether its photographs lie in its own folder; else they are those of all deliveries."""
+        """Whether the photographs are in the release's own folder, not in a place shared by all deliveries."""
         return self.photographs.uri == self.uri
 
     def table_files(self) -> Iterator[str]:
-        """The URIs of the tables' files."""
+        """Yield the URIs of the tables' files."""
         for by_subset in self.tables.values():
             yield from by_subset.values()
 
     def files(self) -> Iterator[str]:
-        """The URIs of all annotation files."""
+        """Yield the URIs of all annotation files."""
         yield self.classes
         yield from self.table_files()
 
@@ -56,7 +56,7 @@ def find_release(uri: str, photographs: str | None = None) -> Release:
     Raises:
         DataError: There is no such folder, or a file is missing or empty.
     """
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     if not storage.exists(uri):
         raise DataError(f"There is no release at {uri}.", "Correct the parameter `release`.")
     tables: dict[str, dict[str, str]] = {}
@@ -100,12 +100,12 @@ def check_columns(release: Release) -> None:
             if missing := [name for name in REQUIRED_COLUMNS[table] if name not in found]:
                 raise DataError(
                     f"{uri} lacks the column {', '.join(missing)} (it has {', '.join(found)}).",
-                    "Use the published file, with its first line.",
+                    "Use the published file, including its header.",
                 )
 
 
 def header(uri: str) -> list[str]:
-    """The column names in the first line of a CSV file."""
+    """Return the column names in the first line of a CSV file."""
     fs, path = storage.filesystem(uri)
     with fs.open(path, "rb") as file:
         line = file.readline().decode("utf-8-sig", errors="replace")
@@ -113,10 +113,10 @@ def header(uri: str) -> list[str]:
 
 
 def read_classes(release: Release) -> dict[str, str]:
-    """Class name to MID, from the class descriptions.
+    """Read the class descriptions and map each class name to its MID.
 
     Raises:
-        DataError: It is not UTF-8, or a line is not `MID,name`.
+        DataError: The file is not UTF-8, or a line is not `MID,name`.
     """
     advice = "Use the published class-descriptions-boxable.csv."
     try:
@@ -135,10 +135,10 @@ def read_classes(release: Release) -> dict[str, str]:
 
 
 def check_classes(config: TrainingConfig, names: Iterable[str]) -> None:
-    """Check that every class named in the configuration is described in the release.
+    """Check that the release describes every class in the configuration.
 
     Raises:
-        ConfigurationError: A class is unknown; close names are proposed.
+        ConfigurationError: A class is unknown; the advice suggests similar names.
     """
     known = list(names)
     for field, wanted in (("chip_class", [config.chip_class]), ("labels", list(config.label_classes))):
@@ -146,15 +146,15 @@ def check_classes(config: TrainingConfig, names: Iterable[str]) -> None:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=3)
                 hint = f"Did you mean {' or '.join(close)}?" if close else "See class-descriptions-boxable.csv."
-                raise ConfigurationError(f"{field}: the release describes no class {name!r}.", hint)
+                raise ConfigurationError(f"{field}: the release has no class {name!r}.", hint)
 
 
 def tables_digest(release: Release, cache: str) -> str:
-    """A digest of path, size and SHA-256 of every annotation file.
+    """Return a digest of path, size and SHA-256 of every annotation file.
 
     Args:
         release: The release.
-        cache: Folder URI where the SHA-256 of a file is kept by path, size and time, so that it is computed once.
+        cache: URI of the folder that caches the SHA-256 of each file by path, size and time.
     """
     total = hashlib.sha256()
     for uri in release.files():

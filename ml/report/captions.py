@@ -1,6 +1,7 @@
-"""The figures that are shown: in which order, in which part of the report, and with which words.
+"""The order, report section and caption of each figure.
 
-A figure of stage evaluate is a row here and a row in `ml.report.figures.evaluation.PLOTS`; report and web page follow.
+To add a figure to stage evaluate, add a row here and a row in `ml.report.figures.evaluation.PLOTS`; the report and the
+web page use both.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ class Caption:
     """How a figure is shown.
 
     Attributes:
-        text: What can be seen on it, for readers of the report and for those who cannot see it.
-        part: The part of the report that it belongs to; empty for those of the exploration.
-        kind: How much room it takes; a sheet holds single faces or photographs.
+        text: What the figure shows; both its caption and its alternative text.
+        part: The section of the report that it belongs to; empty for figures of the exploration.
+        kind: How much room the figure takes; a sheet holds single faces or photographs.
     """
 
     text: str
@@ -29,7 +30,7 @@ class Caption:
 
     @property
     def group(self) -> Group:
-        """The part of the web page that it belongs to."""
+        """The section of the web page that the figure belongs to."""
         if not self.part:
             return "The release explored"
         return "Examples" if self.part in ("wrong", "correct") else "Plots"
@@ -37,16 +38,17 @@ class Caption:
 
 CAPTIONS: dict[str, Caption] = {
     "confusion_matrix": Caption(
-        "Confusion matrix. Rows: what annotators said. Columns: what the model says. Shares are of the row.", "metrics"
+        "Confusion matrix. Rows: annotated label. Columns: predicted label. Percentages are shares of the row.",
+        "metrics",
     ),
     "roc": Caption(
-        "ROC curve: for every threshold, how much of the second label is found against how much of the first is "
-        "mistaken for it.",
+        "ROC curve: for each threshold, the share of the second label that is found against the share of the first "
+        "that is mistaken for it.",
         "metrics",
     ),
     "precision_recall": Caption(
-        "Precision and recall: for every threshold, how many of a label's faces are found and how many of the answers "
-        "are right. Dashed: always answering it.",
+        "Precision and recall: for each threshold, the share of a label's chips that are found and the share of its "
+        "predictions that are right. Dashed: always predicting the label.",
         "metrics",
     ),
     "reliability": Caption(
@@ -54,36 +56,38 @@ CAPTIONS: dict[str, Caption] = {
         "calibration",
         "wide sheet",
     ),
-    "risk_coverage": Caption("Risk and coverage: what withholding the unsure answers buys.", "abstention"),
-    "slices": Caption("Accuracy by slice. Pale: too few faces to name the slice as the worst.", "slices", "wide sheet"),
+    "risk_coverage": Caption(
+        "Risk and coverage: the error rate when the least confident predictions are withheld.", "abstention"
+    ),
+    "slices": Caption("Accuracy by slice. Pale: too few chips to be the worst slice.", "slices", "wide sheet"),
     "differences": Caption(
         "Difference in accuracy by slice. Right of the line the model is better, left of it the baseline. Pale: few "
-        "faces.",
+        "chips.",
         "comparison",
         "wide sheet",
     ),
     "curves": Caption("Loss and accuracy by epoch.", "training", "wide"),
-    "wrong": Caption("Test faces where annotation and prediction differ, the surest first.", "wrong", "wide sheet"),
+    "wrong": Caption("Test chips where annotation and prediction differ, most confident first.", "wrong", "wide sheet"),
     "grad_cam_wrong": Caption(
-        "The same mistakes, and by Grad-CAM what in them spoke for the wrong answer.", "wrong", "wide sheet"
+        "The same mistakes, with the areas that supported the wrong prediction (Grad-CAM).", "wrong", "wide sheet"
     ),
     "correct": Caption(
-        "Test faces where annotation and prediction agree, chosen by a digest of the face's id.",
+        "Test chips where annotation and prediction agree, chosen by a digest of their id.",
         "correct",
         "wide sheet",
     ),
     "grad_cam_correct": Caption(
-        "The first of them, and by Grad-CAM what in them spoke for the answer.", "correct", "wide sheet"
+        "The first of these chips, with the areas that supported the prediction (Grad-CAM).", "correct", "wide sheet"
     ),
     "contact_sheet": Caption("A sample of the release with its boxes.", kind="wide sheet"),
 }
 
 
 def caption(name: str) -> Caption:
-    """Return how a figure is shown; one of the exploration that has no row here is shown under its name."""
+    """Return a figure's caption; a figure of the exploration without a row here is captioned with its name."""
     return CAPTIONS.get(name) or Caption(name.replace("_", " ").capitalize(), kind="wide")
 
 
 def part_of(part: Part) -> list[str]:
-    """Return the names of the figures of a part of the report, in order."""
+    """Return the names of the figures in a section of the report, in order."""
     return [name for name, found in CAPTIONS.items() if found.part == part]

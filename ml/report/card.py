@@ -1,4 +1,4 @@
-"""The model card (Mitchell et al., 2019): what a model is for, what not, what made it, and how it was measured."""
+"""The model card (Mitchell et al., 2019): intended and excluded uses of a model, its training and its metrics."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAINING_SECTIONS = ("Classes", "Chips", "Split", "Training")
 
 
 def render_card(data: CardData) -> str:
-    """Write the card's Markdown, with the metadata block that model hubs read. Nothing is fetched from anywhere."""
+    """Return the card's Markdown, with the metadata block that model hubs read; needs no network access."""
     config = data.config
     name = f"open-images-{data.subject.name}"
     metadata = ModelCardData(
@@ -60,7 +60,7 @@ def render_card(data: CardData) -> str:
 
 
 def plain(text: str) -> str:
-    """Write text of a release as Markdown that shows it and does nothing else: on one line, its marks escaped."""
+    """Return text from a release as literal Markdown: on one line, with its markup escaped."""
     return re.sub(r"([\\`*_{}\[\]()<>#+!|~&])", r"\\\1", " ".join(text.split()))
 
 

@@ -1,4 +1,4 @@
-"""What report, model card and comparison are handed; they read nothing themselves."""
+"""The data of the report, the model card and the comparison; the views read nothing themselves."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ml.report.subject import Subject
 
 @dataclass(frozen=True)
 class StageTime:
-    """When a stage was done.
+    """When a stage finished and how long it took.
 
     Attributes:
-        name: Of the stage.
-        attempt: Its attempt.
-        finished: When that finished; None for the one that writes the report.
-        took: How long that took, likewise.
+        name: Name of the stage.
+        attempt: The stage's attempt.
+        finished: When the attempt finished; None for the stage that writes the report.
+        took: How long the attempt took; None for the stage that writes the report.
     """
 
     name: str
@@ -36,12 +36,12 @@ class TrainingSummary:
     """The training of the evaluated model.
 
     Attributes:
-        attempt: URI of its attempt.
+        attempt: URI of the attempt of stage train.
         parameters: Number of the network's parameters.
         best_epoch: The epoch, from 1, whose weights were kept.
-        epochs: How many were trained.
-        validation: The accuracy on the validation split; None where an older attempt did not measure it.
-        versions: Of Python and the packages.
+        epochs: Number of epochs trained.
+        validation: The accuracy on the validation split; None if an older attempt did not measure it.
+        versions: Versions of Python and the packages.
     """
 
     attempt: str
@@ -54,16 +54,16 @@ class TrainingSummary:
 
 @dataclass(frozen=True)
 class CardData:
-    """What the model card is made from.
+    """The data of the model card.
 
     Attributes:
-        run_id: Of the run.
-        config: Its configuration.
-        subject: What its labels are about.
-        metrics: What stage evaluate measured.
+        run_id: Id of the run.
+        config: The run's configuration.
+        subject: What the run's labels are about.
+        metrics: The metrics of stage evaluate.
         training: The training of the model.
-        splits: Faces by split and label.
-        credits: The photographs that the report shows parts of.
+        splits: Number of faces by split and label.
+        credits: Credits of the photographs from which the report shows parts.
     """
 
     run_id: str
@@ -77,15 +77,15 @@ class CardData:
 
 @dataclass(frozen=True)
 class ReportData(CardData):
-    """What the report is made from.
+    """The data of the report.
 
     Attributes:
         written: The present moment.
-        deliveries: Names of the dated deliveries that the run saw, oldest first; empty for a plain release.
+        deliveries: Names of the dated deliveries that the run used, oldest first; empty for a plain release.
         figures: PNG files of stage evaluate, by name.
         explored: PNG files of stage explore, by name.
-        ledgers: What became of the faces in the stages before.
-        stages: When the run's stages were done, in the flow's order.
+        ledgers: What became of the faces in the earlier stages.
+        stages: When the run's stages finished, in the flow's order.
     """
 
     written: datetime.datetime
@@ -98,13 +98,13 @@ class ReportData(CardData):
 
 @dataclass(frozen=True)
 class ComparisonData:
-    """What the page of a comparison is made from.
+    """The data of a comparison's page.
 
     Attributes:
-        run_id: Of the run.
-        subject: What its labels are about.
+        run_id: Id of the run.
+        subject: What the run's labels are about.
         written: The present moment.
-        comparison: What stage compare measured.
+        comparison: The results of stage compare.
         plot: PNG file of the differences by slice.
     """
 

@@ -1,4 +1,4 @@
-"""How numbers are written in reports, cards, verdicts and figures."""
+"""Formatting of numbers in reports, cards, verdicts and figures."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 from ml.metrics.estimate import Proportion
 
-NOTHING = "–"  # what stands where there is no number
+NOTHING = "–"  # shown if there is no number
 
 
 def duration(time: datetime.timedelta) -> str:
-    """Write a duration in its two largest units."""
+    """Format a duration in its two largest units."""
     seconds = round(time.total_seconds())
     if seconds < 60:
         return f"{seconds} s"
@@ -21,47 +21,47 @@ def duration(time: datetime.timedelta) -> str:
 
 
 def instant(time: datetime.datetime) -> str:
-    """Write an instant, which is in UTC, to the minute."""
+    """Format an instant in UTC to the minute."""
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def percent(value: float | None) -> str:
-    """Write a share in per cent."""
+    """Format a share as a percentage."""
     return NOTHING if value is None else f"{value:.1%}"
 
 
 def points(value: float | None) -> str:
-    """Write a difference of shares in percentage points, with its sign."""
+    """Format a difference of shares in percentage points, with its sign."""
     return NOTHING if value is None else _minus(f"{100 * value:+.1f}")
 
 
 def number(value: int) -> str:
-    """Write a whole number with its thousands separated."""
+    """Format a whole number with thousands separators."""
     return f"{value:,}"
 
 
 def fixed(value: float | None) -> str:
-    """Write a number with three decimals."""
+    """Format a number with three decimals."""
     return NOTHING if value is None else f"{value:.3f}"
 
 
 def signed(value: float | None) -> str:
-    """Write a difference with three decimals and its sign."""
+    """Format a difference with three decimals and its sign."""
     return NOTHING if value is None else _minus(f"{value:+.3f}")
 
 
 def threshold(value: float) -> str:
-    """Write a probability that is set, with as many digits as it needs up to three."""
+    """Format a configured probability with up to three significant digits."""
     return f"{value:.3g}"
 
 
 def with_interval(value: Proportion, text: Callable[[float | None], str], without: str = " (no interval)") -> str:
-    """Write a number with its interval.
+    """Format a number with its interval.
 
     Args:
         value: The number.
-        text: How a number is written.
-        without: What is added where it has no interval.
+        text: Formats a single number.
+        without: Text to append if the number has no interval.
     """
     if value.value is None:
         return NOTHING
@@ -71,7 +71,7 @@ def with_interval(value: Proportion, text: Callable[[float | None], str], withou
 
 
 def data_uri(png: bytes) -> str:
-    """Write a PNG file as a URI that holds it."""
+    """Return a PNG file as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file that holds all it shows and asks for nothing from elsewhere."""
+"""The report of an evaluation and the page of a comparison: self-contained HTML files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ml.report.ledger import parameters
 
 
 def templates() -> jinja2.Environment:
-    """Return the package's templates. What comes from a release is escaped; a name that is not there is an error."""
+    """Return the environment of the package's templates, which escapes HTML and raises on undefined names."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ml.report"),
         autoescape=lambda name: name is not None and name.endswith(".html.j2"),
@@ -34,7 +34,7 @@ def templates() -> jinja2.Environment:
 
 
 def render_report(data: ReportData) -> str:
-    """Write the report's HTML; parts for which there is no data are left out."""
+    """Return the report's HTML; sections without data are left out."""
     return (
         templates()
         .get_template("report.html.j2")
@@ -53,7 +53,7 @@ def render_report(data: ReportData) -> str:
 
 
 def render_comparison(data: ComparisonData) -> str:
-    """Write the HTML of a comparison of two models."""
+    """Return the HTML page that compares two models."""
     return (
         templates()
         .get_template("compare.html.j2")
@@ -62,6 +62,6 @@ def render_comparison(data: ComparisonData) -> str:
 
 
 def _scale(metrics: EvaluationMetrics) -> dict[str, float]:
-    """Return the range of the headline's scale, in shares: wide enough for interval and baseline, with some air."""
+    """Return the range of the headline's scale, in shares: wide enough for interval and baseline, with some margin."""
     low = max(0.0, min(0.5, metrics.accuracy.low, metrics.accuracy.high, metrics.majority.value) - 0.05)
     return {"low": low, "span": 1.0 - low}

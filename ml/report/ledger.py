@@ -15,11 +15,11 @@ class LedgerTable:
     """What became of the faces in one stage.
 
     Attributes:
-        stage: The stage.
-        title: What is counted.
-        kept: The row that goes on to the next stage.
-        rows: Outcomes and their counts, the kept one first.
-        total: Their sum.
+        stage: Name of the stage.
+        title: What the ledger counts.
+        kept: The outcome that is passed to the next stage.
+        rows: Outcomes and their counts, the kept outcome first.
+        total: Sum of the counts.
     """
 
     stage: str
@@ -34,10 +34,10 @@ class ParameterRow:
     """A parameter of a run.
 
     Attributes:
-        section: The section of the form.
-        title: For people.
-        name: Of the field.
-        value: As text.
+        section: The parameter's section of the form.
+        title: The title in the form.
+        name: The name of the field.
+        value: The value as text.
     """
 
     section: str
@@ -47,10 +47,10 @@ class ParameterRow:
 
 
 def ledgers(counts: Mapping[str, Mapping[str, int]], chip_class: str) -> list[LedgerTable]:
-    """Return each ledger of a run with its total and its rows, the one that goes on to the next stage first.
+    """Return each ledger of a run with its total and its rows, the row passed to the next stage first.
 
     Args:
-        counts: The ledger that each stage states, by the stage's name; a stage that is absent has none.
+        counts: The ledger of each stage by the stage's name; absent stages have no ledger.
         chip_class: Open Images class whose boxes are cut out.
     """
     return [
@@ -67,10 +67,10 @@ def ledgers(counts: Mapping[str, Mapping[str, int]], chip_class: str) -> list[Le
 
 
 def parameters(values: Mapping[str, Any]) -> list[ParameterRow]:
-    """Return every parameter of a run of the training flow.
+    """Return the parameters of a run of the training flow.
 
     Args:
-        values: The run's configuration as JSON values; a parameter that it lacks, an older run's, is left out.
+        values: The run's configuration as JSON values; parameters that it lacks, as an older run may, are left out.
     """
     rows = []
     for name, field in TrainingConfig.model_fields.items():

@@ -1,4 +1,4 @@
-"""What the labels are about, in words that claim no more than the annotations do."""
+"""The subject of a run's labels, in words that claim no more than the annotations do."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Subject:
     """What a run's labels are about.
 
     Attributes:
-        title: In a few words, such as 'perceived gender presentation' or 'tame or wild'.
-        name: The same as part of a model's name.
+        title: A short title, such as 'perceived gender presentation' or 'tame or wild'.
+        name: The title as part of a model's name.
         noun: What a chip shows, such as 'face'.
         people: Whether the labels or the chips are about people.
-        meaning: What the labels stand for, as a model's description says it.
+        meaning: What the labels stand for, as stored in a model's description.
         statement: What the labels are, as a sentence.
-        limits: What they are not, as sentences; empty where nothing has to be said.
+        limits: What the labels are not, as sentences; empty for subjects other than people.
         purpose: What a model may be used for, as a sentence.
-        must_not: What it must not be used to do, each after 'must not be used'.
+        must_not: Prohibited uses, each completing 'must not be used'.
     """
 
     title: str
@@ -42,6 +42,11 @@ class Subject:
     def heading(self) -> str:
         """The title with a capital."""
         return self.title[:1].upper() + self.title[1:]
+
+    @property
+    def plural(self) -> str:
+        """What the chips are called when they are counted, such as 'faces' or 'cat chips'."""
+        return "faces" if self.noun == "face" else f"{self.noun} chips"
 
 
 def subject(config: TrainingConfig) -> Subject:
@@ -74,9 +79,9 @@ def _gender_presentation(noun: str) -> Subject:
         meaning="gender presentation as perceived by annotators; never identity",
         statement="The labels are gender presentation as annotators perceived it in one photograph, in the two words "
         "that the data set offers.",
-        limits="They are not anybody's gender or identity, which no photograph shows. People whose presentation fits "
+        limits="They are not a person's gender or identity, which no photograph shows. People whose presentation fits "
         "neither word are absent from the labels, not from the world.",
-        purpose="The model may be used to study the data set, this method and their faults: how well gender "
+        purpose="The model may be used to study the data set, this method and their flaws: how well gender "
         f"presentation as annotators perceived it can be predicted from a {noun}, and for whom that fails.",
         must_not=("to infer, record or check the gender or identity of any person", *_DECISIONS),
     )
@@ -93,8 +98,8 @@ def _people(noun: str, labels: Mapping[str, Sequence[str]]) -> Subject:
         statement=f"The labels are what annotators perceived in one photograph: {_classes(labels)}.",
         limits="They are not facts about any person, which no photograph shows. People who fit neither word are absent "
         "from the labels, not from the world.",
-        purpose="The model may be used to study the data set, this method and their faults.",
-        must_not=(f"to infer, record or check of any person what the labels {title} say", *_DECISIONS),
+        purpose="The model may be used to study the data set, this method and their flaws.",
+        must_not=(f"to infer, record or check whether the labels {title} apply to any person", *_DECISIONS),
     )
 
 
@@ -107,7 +112,7 @@ def _other(noun: str, labels: Mapping[str, Sequence[str]]) -> Subject:
         meaning="the label that annotators gave",
         statement=f"The labels are what annotators saw in the photographs: {_classes(labels)}.",
         limits="",
-        purpose="The model may be used to study the data set, this method and their faults.",
+        purpose="The model may be used to study the data set, this method and their flaws.",
         must_not=("to make or support decisions about people or animals",),
     )
 

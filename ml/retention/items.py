@@ -1,4 +1,4 @@
-"""What a clean-up may remove: attempts, runs, checkpoints, marks and old plans."""
+"""The items that a clean-up may remove: runs, attempts, checkpoints, marks and old plans."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Kind = Literal["run", "attempt", "checkpoints", "mark", "plan"]
 
 
 class Item(BaseModel):
-    """What is to go: a folder, or one file.
+    """A folder or a file to remove.
 
     Attributes:
-        kind: What it is.
-        uri: The folder or file, with all below it.
-        reason: Why it may go.
+        kind: The kind of item.
+        uri: The folder, with everything in it, or the file.
+        reason: Why it can be removed.
         files: Number of files.
-        bytes: Their size.
-        modified: When one of them was last written, in seconds since 1970.
+        bytes: Total size of the files.
+        modified: Time of the last change, in seconds since 1970.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,8 +37,8 @@ class Item(BaseModel):
     modified: float
 
 
-def told(items: list[Item]) -> str:
-    """Items by kind, with their size, as one line."""
+def summarize(items: list[Item]) -> str:
+    """Summarize items in one line: their number by kind, and their total size."""
     counts = Counter(item.kind for item in items)
     if not counts:
         return "nothing"
@@ -48,14 +48,14 @@ def told(items: list[Item]) -> str:
 
 @dataclass
 class Group:
-    """The files of an attempt, of a run's checkpoints, or of all else below one folder."""
+    """The files of an attempt, of a run's checkpoints, or of any other folder."""
 
     uri: str
     files: dict[str, storage.Stat] = field(default_factory=dict)
 
     @property
     def modified(self) -> float:
-        """When it was last written, but for the mark, which is maintenance's own."""
+        """Time of the last change, in seconds since 1970, ignoring the mark that a clean-up writes."""
         return max((stat.modified for path, stat in self.files.items() if path != layout.REMOVAL), default=0.0)
 
     @property
@@ -64,7 +64,7 @@ class Group:
 
     @property
     def claim(self) -> dict[str, str]:
-        """Who writes the attempt: `run`, its folder's name, and `job`, a process. Empty where no claim is left."""
+        """The writer of the attempt: `run`, its folder's name, and `job`, its process. Empty if there is no claim."""
         try:
             return dict(storage.read_json(layout.claim_uri(self.uri)))
         except FileNotFoundError:
@@ -72,7 +72,7 @@ class Group:
 
     @property
     def in_work(self) -> bool:
-        """Whether a process of this host still writes the attempt; one that failed has said so."""
+        """Whether a process on this host is still writing the attempt; a failed one has left an `error.json`."""
         return not self.committed and layout.ERROR not in self.files and lives(self.claim.get("job", ""))
 
     def item(self, kind: Kind, reason: str) -> Item:

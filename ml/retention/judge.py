@@ -1,4 +1,4 @@
-"""Decide what must stay, by what was there at the last look."""
+"""Decide what a clean-up must keep, from the state of the storage root at the last look."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ LOOK_AGAIN = 60.0  # seconds
 
 
 def unscheduled(flow: str, run_id: str) -> bool:
-    """What a shell knows of a scheduler's runs: that none is queued or under way."""
+    """Return False: a stand-in for shells, which cannot ask the scheduler and assume that no run is active."""
     return False
 
 
 class Judge:
-    """Says of each thing below a storage root why it stays, by what was there at the last look."""
+    """Gives the reason to keep each item below a storage root, from its state at the last look."""
 
     def __init__(self, root: str, config: CleanUpConfig, deployment: Deployment, is_running: IsRunning) -> None:
         self.root, self.config, self.is_running = root, config, is_running
@@ -32,7 +32,7 @@ class Judge:
         self.look()
 
     def look(self) -> None:
-        """List attempts and checkpoints again, then read the pins: what is pinned meanwhile counts."""
+        """List attempts and checkpoints again, then read the pins, so that pins written meanwhile count."""
         self.attempts: dict[str, Group] = {}
         self.checkpoints: dict[str, Group] = {}
         kinds = {"attempts": self.attempts, "checkpoints": self.checkpoints}
@@ -49,25 +49,25 @@ class Judge:
         self.looked = datetime.datetime.now(datetime.UTC).timestamp()
 
     def look_again(self) -> None:
-        """Look at the run folders, and at all else where the last look is not of this moment: it lists every file."""
+        """Read the run folders again, and everything else if the last look, which lists every file, is too old."""
         if datetime.datetime.now(datetime.UTC).timestamp() > self.looked + LOOK_AGAIN:
             self.look()
         else:
             self.references.refresh()
 
     def young(self, modified: float) -> bool:
-        """Whether something was written within the grace period."""
+        """Return whether a time of last change is within the grace period."""
         return modified > self.now - self.config.grace_hours * 3600
 
     def old(self, modified: float) -> bool:
-        """Whether something is as old as runs must be to go."""
+        """Return whether a time of last change is old enough for a run to be removed."""
         days = self.config.run_days
         return days is not None and not self.young(modified) and modified <= self.now - days * 86_400
 
     def run_stays(self, name: str) -> str | None:
-        """Why a run folder stays, or None."""
+        """Return why a run folder must be kept, or None."""
         run = self.references.runs[name]
-        if not run.run_id:  # open_run writes its `run.json` at once; a removal begins with it
+        if not run.run_id:  # open_run writes `run.json` at once, and a removal deletes it first
             return "within the grace period" if self.young(run.modified) else None
         if not self.old(run.modified):
             return "not old enough"
@@ -80,21 +80,21 @@ class Judge:
         return None
 
     def attempt_stays(self, attempt: str, group: Group) -> str | None:
-        """Why an attempt, given by its id, stays, or None."""
+        """Return why an attempt, given by its id, must be kept, or None."""
         if self.young(group.modified):
             return "within the grace period"
         if group.committed:
             return self.references.holder(attempt)
-        return "a living job writes it" if group.in_work else None
+        return "a live job is writing it" if group.in_work else None
 
     def checkpoints_stay(self, group: Group, runs: dict[str, HoldingRun]) -> str | None:
-        """Why the checkpoints of a run stay while these runs do, or None."""
+        """Return why the checkpoints of a run must be kept if these runs are, or None."""
         if self.young(group.modified):
             return "within the grace period"
-        return "their run may go on" if group.uri.rpartition("/")[2] in runs else None
+        return "their run may resume" if group.uri.rpartition("/")[2] in runs else None
 
     def _busy(self) -> set[str]:
-        """The folders' names of runs that may be writing an attempt or checkpoints."""
+        """Return the folder names of runs that may be writing an attempt or checkpoints."""
         busy = {group.uri.rpartition("/")[2] for group in self.checkpoints.values() if self.young(group.modified)}
         for group in self.attempts.values():
             if not group.committed and (self.young(group.modified) or group.in_work):

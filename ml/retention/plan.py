@@ -24,15 +24,15 @@ log = logging.getLogger(__name__)
 
 
 class Plan(BaseModel):
-    """What a clean-up would remove.
+    """The items that a clean-up would remove.
 
     Attributes:
         root: The storage root.
-        uri: Where the plan itself lies.
-        made: When, in ISO format.
+        uri: The plan's file.
+        made: Time of the plan, in ISO format.
         config: The parameters.
-        items: What would go.
-        kept: Of what stays, how many by reason.
+        items: The items to remove.
+        kept: Number of items kept, by kind and reason.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,24 +46,24 @@ class Plan(BaseModel):
 
 
 def plan(root: str, values: dict[str, Any], deployment: Deployment, is_running: IsRunning = unscheduled) -> Plan:
-    """List what a clean-up would remove, and write the list below `maintenance/` of the storage root.
+    """List what a clean-up would remove, and write the list to `maintenance/` in the storage root.
 
     Args:
         root: The storage root.
-        values: Parameters of `CleanUpConfig`, on top of the deployment's defaults.
-        deployment: The deployment's settings, which may hold attempts too.
-        is_running: Tells whether a run is queued or under way.
+        values: Parameters of `CleanUpConfig` that override the deployment's defaults.
+        deployment: The deployment's settings, which may refer to attempts.
+        is_running: Returns whether a run is queued or running.
 
     Raises:
-        ConfigurationError: A parameter is wrong, or MLflow is not named where it must be.
+        ConfigurationError: A parameter is invalid, or the deployment must name an MLflow server and does not.
         DataError: A run folder is damaged.
-        TransientError: The tracking server does not answer.
+        TransientError: The tracking server does not respond.
         ResourceError: MLflow's local database cannot be used.
     """
     config = validate(values, deployment.maintenance)
-    judge = Judge(storage.normalise(root), config, deployment, is_running)
+    judge = Judge(storage.normalize(root), config, deployment, is_running)
     kept: Counter[str] = Counter()
-    items = list(_goes(judge, kept))
+    items = list(_removable(judge, kept))
     uri = layout.plan_uri(judge.root, new_attempt())
     made = Plan(
         root=judge.root,
@@ -75,20 +75,20 @@ def plan(root: str, values: dict[str, Any], deployment: Deployment, is_running: 
     )
     storage.write_bytes(uri, made.model_dump_json(indent=2).encode())
     for item in items:
-        log.info("goes: %s %s, %d bytes: %s", item.kind, item.uri, item.bytes, item.reason)
+        log.info("remove: %s %s, %d bytes: %s", item.kind, item.uri, item.bytes, item.reason)
     for reason, count in kept.items():
-        log.info("stays: %s: %d", reason, count)
+        log.info("keep: %s: %d", reason, count)
     return made
 
 
-def _goes(judge: Judge, kept: Counter[str]) -> Iterator[Item]:
-    """What goes; what stays is counted by reason."""
+def _removable(judge: Judge, kept: Counter[str]) -> Iterator[Item]:
+    """Yield the items to remove, and count those to keep by reason in `kept`."""
     left = dict(judge.references.runs)
     for name, run in judge.references.runs.items():
         if reason := judge.run_stays(name):
             kept[f"run: {reason}"] += 1
         else:
-            why = f"unchanged for {judge.config.run_days:g} days" if run.run_id else "never opened, or half removed"
+            why = f"unchanged for {judge.config.run_days:g} days" if run.run_id else "never opened, or partly removed"
             yield Group(run.uri, run.files).item("run", why)
             del left[name]
     judge.references.hold(left)
@@ -102,12 +102,12 @@ def _goes(judge: Judge, kept: Counter[str]) -> Iterator[Item]:
         mark = group.files.get(layout.REMOVAL)
         if mark and not judge.young(mark.modified):
             uri = layout.removal_uri(group.uri)
-            yield Group(uri, {"": mark}).item("mark", "left by a clean-up that was killed")
+            yield Group(uri, {"": mark}).item("mark", "left by a killed clean-up")
     for group in judge.checkpoints.values():
         if reason := judge.checkpoints_stay(group, left):
             kept[f"checkpoints: {reason}"] += 1
         else:
-            yield group.item("checkpoints", "their run is gone")
+            yield group.item("checkpoints", "their run was removed")
     folder = layout.plans_uri(judge.root)
     for name, stat in storage.survey(folder).items():
         if judge.old(stat.modified):
@@ -118,9 +118,9 @@ def load_plan(uri: str) -> Plan:
     """Read a plan.
 
     Raises:
-        ConfigurationError: There is none, or it is damaged.
+        ConfigurationError: There is no plan at the URI, or it is damaged.
     """
     try:
         return Plan.model_validate_json(storage.read_bytes(uri))
     except (FileNotFoundError, ValueError) as error:
-        raise ConfigurationError(f"{uri} is no plan of a clean-up: {error}", "Make a plan first.") from error
+        raise ConfigurationError(f"{uri} is not a clean-up plan: {error}", "Make a plan first.") from error

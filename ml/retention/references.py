@@ -1,8 +1,8 @@
-"""What holds attempts: runs, experiments, registered models, and the deployment's own file.
+"""The references to attempts: from runs, experiments, registered models and the deployment's file.
 
-An attempt that nothing holds is read by nothing and may be removed. Its own inputs are not held by it: a reader of the
-report or the model of a run that is gone needs neither its chips nor its features, and these take the room. A run holds
-each stage's attempt itself, as long as it is kept.
+An attempt without references can be removed. An attempt does not keep its inputs: to read the report or the model of a
+removed run, its chips and features are not needed, and these take most of the space. A run that is kept refers to the
+attempt of every stage itself.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ml.workflow import layout
 from ml.workflow.folder import TRAINING, Pin, RunRecord, read_pin, read_run_record, survey_runs
 
 log = logging.getLogger(__name__)
-ASK_AGAIN = 60.0  # seconds after which MLflow is asked once more, which may take as long as all the files
+ASK_AGAIN = 60.0  # seconds between queries of MLflow, which may take as long as listing all files
 
 
 @dataclass
 class HoldingRun:
-    """A run folder, and what it holds.
+    """A run folder and the attempts that it refers to.
 
     Attributes:
         uri: The folder.
-        files: What the file system says of each file in it.
-        run_id: The run's id, empty where the folder has no `run.json`.
-        flow: The flow that it is a run of.
-        attempts: The attempts that it has pinned.
-        named: Those that its configuration names.
+        files: The state of each file in it, by path.
+        run_id: The run's id; empty if the folder has no `run.json`.
+        flow: The run's flow.
+        attempts: The attempts that the run has pinned.
+        named: The attempts that its configuration names.
         keys: `<stage>/<key>` of each pinned attempt.
     """
 
@@ -48,17 +48,17 @@ class HoldingRun:
 
     @property
     def modified(self) -> float:
-        """When a file in it was last written."""
+        """Time of the last change in the folder, in seconds since 1970."""
         return max(stat.modified for stat in self.files.values())
 
     @property
     def evaluated(self) -> bool:
-        """Whether it is a training run that came to its end."""
+        """Whether it is a training run that has evaluated its model."""
         return self.flow == TRAINING and "evaluate" in map(layout.pin_name, self.files)
 
 
 class References:
-    """All that holds attempts below a storage root, as of the last `refresh`.
+    """All references to the attempts below a storage root, as of the last `refresh`.
 
     Args:
         root: The storage root.
@@ -66,7 +66,7 @@ class References:
     """
 
     def __init__(self, root: str, deployment: Deployment) -> None:
-        self.root = storage.normalise(root)
+        self.root = storage.normalize(root)
         self._named = layout.attempt_ids([deployment.defaults.baseline, deployment.prediction.model])
         self.runs: dict[str, HoldingRun] = {}
         self.experiments: set[str] = set()
@@ -78,14 +78,15 @@ class References:
         self._asked = -math.inf
 
     def refresh(self) -> None:
-        """Look again. Of files, only those that have changed are read; MLflow is asked now and then.
+        """Update the references. Reads only the files that have changed, and queries MLflow at intervals.
 
-        What MLflow comes to hold meanwhile is held by a run already, which has trained, evaluated or promoted it.
+        MLflow may be out of date, because every new reference in it is to an attempt that a run, which trained,
+        evaluated or promoted the model, refers to as well.
 
         Raises:
-            ConfigurationError: MLflow is not named, or its database is of another version.
-            DataError: A file below `runs/` is damaged, so that what it holds is unknown.
-            TransientError: The tracking server does not answer.
+            ConfigurationError: MLflow is not named, or its database has another version.
+            DataError: A file below `runs/` is damaged, so that its references are unknown.
+            TransientError: The tracking server does not respond.
             ResourceError: MLflow's local database cannot be used.
         """
         self.runs = self._read_runs()
@@ -95,7 +96,7 @@ class References:
         self.hold(self.runs)
 
     def hold(self, runs: dict[str, HoldingRun]) -> None:
-        """Count only these of the run folders as holding anything: a plan asks what would be held without others."""
+        """Count the references of these run folders only; a plan leaves out the runs that it will remove."""
         sources = {
             "a run": {attempt for run in runs.values() for attempt in run.attempts | run.named},
             "a registered model": self.registered,
@@ -105,7 +106,7 @@ class References:
         self._held = {}
         for holder, attempts in sources.items():
             waiting = list(attempts)
-            while waiting:  # an attempt that collects others holds its parts
+            while waiting:  # an attempt that collects others refers to its parts
                 attempt = waiting.pop()
                 if attempt not in self._held:
                     self._held[attempt] = holder
@@ -113,7 +114,7 @@ class References:
         self._keys = {key for run in runs.values() for key in run.keys}
 
     def holder(self, attempt: str) -> str | None:
-        """Return what holds an attempt, given by its id, or None."""
+        """Return what refers to an attempt, given by its id, or None."""
         if holder := self._held.get(attempt):
             return f"{holder} holds it"
         key, name = layout.split_attempt_id(attempt)
@@ -142,7 +143,7 @@ class References:
         return runs
 
     def _content(self, run: str, path: str, state: str) -> BaseModel | None:
-        """Return the record of a run or a pin; None for other files, and where a run is being opened afresh."""
+        """Return the record of a run or a pin; None for other files, or if the file has just been removed."""
         uri = storage.join(run, path)
         last_state, content = self._files.get(uri, ("", None))
         if content and last_state == state:

@@ -1,34 +1,34 @@
-"""Cleans up the storage root: first a plan that lists what would go and why, then the removal of exactly that.
+"""Clean up the storage root: remove the items of a plan, and nothing else.
 
-What goes:
+A clean-up removes:
 
-- attempts that were never committed and that nobody writes any more
-- committed attempts that nothing holds (see `ml.retention.references`)
-- run folders by age, but never the newest evaluated ones, those that a registered model came from, or a run under way
-- checkpoints of runs that are gone; the plans of earlier clean-ups, by the same age as runs
+- attempts that were never committed and that no job is writing
+- committed attempts without references (see `ml.retention.references`)
+- old run folders, except the newest evaluated runs, the runs of registered models, and active runs
+- checkpoints of removed runs, and plans of earlier clean-ups that are as old as removed runs
 
-MLflow's own store, and the digests of releases, stay as they are.
+It does not touch MLflow's own store or the digests of releases.
 
-Why nothing goes that somebody needs, although runs start, find, pin and commit attempts while this works:
+Runs may start, find, pin and commit attempts during a clean-up. It still removes nothing that a run needs:
 
-1. What was written within the grace period is never touched, nor what a living process of this host has claimed
-   (`_job.json`, an attempt's first file). The deployment's grace is longer than the longest timeout of a task; who asks
-   for less answers for it that nothing is under way on another host.
-2. The pins of every run folder count, whatever the run's age and state, until the folder itself is removed; and a run
-   is removed only where it is not under way by any sign: its files, its claims, its checkpoints, and Airflow's word.
-3. A job that is slower than the grace finds its claim gone. Maintenance removes the claim, then looks for a manifest;
-   the job writes its manifest, then looks for the claim. Whatever the order, one of the two sees the other: either the
-   attempt is kept, or the commit is taken back and the task fails with a reason. Nothing half there is ever read.
-4. A run that finds an old attempt done pins it, then looks for the mark `_removing.json`, then for the manifest.
-   Maintenance writes the mark, then reads all pins again, then removes the manifest before anything else and the mark
-   after. Again one of the two sees the other: either the attempt is kept, whole all the time, or the run drops its pin
-   and does the work again.
-5. A key's `current.json` may point to nothing: it then counts as absent. It is removed with the key's last attempt.
-6. Whatever cannot be read (a pin, MLflow) stops the clean-up: in doubt nothing is removed.
+1. It never touches anything written within the grace period, or claimed by a live process on this host (`_job.json`,
+   an attempt's first file). The deployment's grace period is longer than the longest timeout of a task. Anyone who
+   requests a shorter one must make sure that no job is running on another host.
+2. The pins of every run folder count, regardless of the run's age and state, until the folder itself is removed. A run
+   is removed only if its files, claims and checkpoints, and Airflow, all show that it is not active.
+3. A job that takes longer than the grace period finds its claim removed. The clean-up removes the claim, then looks for
+   a manifest; the job writes its manifest, then looks for the claim. In any order, at least one of them sees the other:
+   either the attempt is kept, or the job withdraws its commit and fails with a reason. No partial attempt is ever read.
+4. A run that finds an old attempt done pins it, then looks for the mark `_removing.json`, then for the manifest. The
+   clean-up writes the mark, reads all pins again, then removes the manifest first and the mark last. Again, at least
+   one of them sees the other: either the attempt is kept and stays complete, or the run drops its pin and does the work
+   again.
+5. A key's `current.json` that names a removed attempt counts as absent. It is removed with the key's last attempt.
+6. Anything that cannot be read (a pin, MLflow) stops the clean-up, so that nothing is removed in doubt.
 
-A clean-up that is killed leaves marks, which the next one removes with the attempt or, where it was pinned meanwhile,
-alone. A run that is cleared in Airflow at the very moment when its folder goes fails with `There is no run`; a fresh
-run finds all that is still held.
+A killed clean-up leaves marks. The next clean-up removes such a mark with its attempt or, if the attempt has been
+pinned since, alone. A run that is cleared in Airflow while its folder is being removed fails with `There is no run`; a
+new run finds everything that is still referenced.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ log = logging.getLogger(__name__)
 
 
 class Outcome(BaseModel):
-    """What a clean-up did: the items removed, and those of the plan that stayed after all, with the reason."""
+    """The result of a clean-up: the items removed, and the items of the plan that were kept, with the reason."""
 
     removed: list[Item] = []
     stayed: list[Item] = []
 
 
 def remove(made: Plan, deployment: Deployment, is_running: IsRunning = unscheduled) -> Outcome:
-    """Remove what a plan lists and nothing else, each after it was looked at once more.
+    """Remove the items of a plan after checking each one again.
 
     Args:
-        made: The plan, with the parameters that it was made with.
-        deployment: The deployment's settings, which may hold attempts too.
-        is_running: Tells whether a run is queued or under way.
+        made: The plan, with its parameters.
+        deployment: The deployment's settings, which may refer to attempts.
+        is_running: Returns whether a run is queued or running.
 
     Raises:
-        StageError: As `plan`. What was removed until then is.
+        StageError: As for `plan`. Items removed before the error stay removed.
     """
     judge = Judge(made.root, made.config, deployment, is_running)
     removers = {
@@ -80,16 +80,16 @@ def remove(made: Plan, deployment: Deployment, is_running: IsRunning = unschedul
         found = Group(item.uri, storage.survey(item.uri))
         reason: str | None
         if not found.files:
-            reason = "gone already"
+            reason = "already removed"
         elif found.modified > item.modified:
-            reason = "written to since the plan"
+            reason = "changed since the plan"
         else:
             reason = removers[item.kind](judge, found)
         if reason is None:
             log.info("removed: %s %s, %d bytes", item.kind, item.uri, item.bytes)
             outcome.removed.append(item)
         else:
-            log.info("stays after all: %s %s: %s", item.kind, item.uri, reason)
+            log.info("kept after all: %s %s: %s", item.kind, item.uri, reason)
             outcome.stayed.append(item.model_copy(update={"reason": reason}))
     return outcome
 
@@ -98,10 +98,10 @@ def _remove_run(judge: Judge, found: Group) -> str | None:
     judge.look_again()
     if reason := judge.run_stays(layout.split_run_uri(found.uri)[1]):
         return reason
-    # Without it nobody can load the run any more, while its pins still count.
+    # Without `run.json` no job can load the run, but its pins still count.
     storage.remove(layout.run_file_uri(found.uri))
     storage.remove(found.uri)
-    judge.references.refresh()  # what it alone held goes next
+    judge.references.refresh()  # attempts that only this run referred to can be removed next
     return None
 
 
@@ -126,13 +126,13 @@ def _remove_attempt(judge: Judge, found: Group) -> str | None:
 
 
 def _tidy(key_uri: str) -> None:
-    """Remove what is left of a key without attempts: its pointer and, on a local disk, empty folders."""
+    """Remove the rest of a key without attempts: its pointer and, on a local disk, its empty folders."""
     folders = [layout.attempts_uri(key_uri), layout.all_checkpoints_uri(key_uri), key_uri]
     if storage.survey(folders[0]):
         return
     storage.remove(layout.pointer_uri(key_uri))
     for path in filter(None, map(storage.local_path, folders)):
-        with contextlib.suppress(OSError):  # it is not there, or not empty
+        with contextlib.suppress(OSError):  # it does not exist or is not empty
             path.rmdir()
 
 

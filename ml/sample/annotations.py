@@ -1,4 +1,4 @@
-"""What annotators and raters say about a drawn scene, with the habits of the published files that mislead a reader."""
+"""The annotations of a drawn scene, with the quirks of the published files that mislead a reader."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ml.sample.people import Portrait
 from ml.sample.tables import MIDS, Row
 
 PEOPLE = {("female", False): "Woman", ("male", False): "Man", ("female", True): "Girl", ("male", True): "Boy"}
-# What no scene shows, hence what raters verify to be absent.
+# Classes that no scene shows, so raters verify them as absent.
 NEVER_DRAWN = ("Toy", "Bird", "Bicycle", "Chair", "Cat", "Food", "Table", "Plant", "Tree", "Vehicle", "Dog", "Building")
 
 PRESENTATION = {"female": "Predominantly Feminine", "male": "Predominantly Masculine"}
-OLDER_SHARE = 0.25  # of the adults: children are drawn small, but nothing in a drawing tells an older adult
-UNTOLD_SHARE = 0.08  # of MIAP's boxes whose annotators could not tell the presentation, or else the age
+OLDER_SHARE = 0.25  # of the adults, chosen at random: a drawing shows who is a child but not who is older
+UNKNOWN_SHARE = 0.08  # of MIAP's boxes, for presentation and age each
 
 TITLES = (
     "Scene {n}",
@@ -32,7 +32,7 @@ TITLES = (
 
 
 class Boxes:
-    """The box rows of one image, which is stored turned clockwise by so many quarter turns."""
+    """The box rows of one image, which is stored rotated clockwise by `quarters` quarter turns."""
 
     def __init__(self, image_id: str, quarters: int) -> None:
         self.rows: list[Row] = []
@@ -40,7 +40,7 @@ class Boxes:
         self.image_id, self._quarters = image_id, quarters
 
     def corners(self, box: Box) -> tuple[str, ...]:
-        """The four numbers, as written, of a box given in upright coordinates."""
+        """Return the four numbers to write for a box given in upright coordinates."""
         return tuple(f"{value:.6f}" for value in box.turn(self._quarters))
 
     def add(
@@ -54,9 +54,9 @@ class Boxes:
         depiction: bool = False,
         mechanical: bool = False,
     ) -> tuple[str, ...]:
-        """Add a box given in upright coordinates; return the four numbers as written.
+        """Add a box given in upright coordinates, and return the four numbers as written.
 
-        `mechanical` boxes were drawn by a model (`activemil`), and nobody looked at their flags: all are -1.
+        `mechanical` boxes come from a model (`activemil`) and their flags were never verified, so all flags are -1.
         """
         flags = [-1] * 5 if mechanical else [int(flag) for flag in (occluded, truncated, group, depiction, False)]
         corners = self.corners(box)
@@ -69,7 +69,7 @@ class Boxes:
 def annotate_sitter(
     rng: np.random.Generator, boxes: Boxes, sitter: Sitter, portrait: Portrait, kind: str, mechanical: bool
 ) -> tuple[str, ...]:
-    """Add the boxes of one sitter, drawn with a slightly unsteady hand; return the face box as written."""
+    """Add the boxes of one sitter, with slightly inaccurate edges, and return the face box as written."""
     depiction, group = kind == "depiction", kind == "group"
     occluded = portrait.glasses is not None or bool(rng.random() < 0.1)
     face = boxes.add(
@@ -92,11 +92,11 @@ def annotate_sitter(
             depiction=depiction,
             mechanical=mechanical,
         )
-    if kind == "two labels":  # somebody else boxed the same person under the other label
+    if kind == "two labels":  # another annotator boxed the same person under the other label
         other = PEOPLE["male" if sitter.label == "female" else "female", sitter.child]
         wider = portrait.person._replace(x_min=portrait.person.x_min - 0.01, y_min=portrait.person.y_min - 0.01)
         boxes.add(other, wider.clip(), truncated=cut)
-    # Other classes overlap the faces too: a reader that forgets LabelName takes them for faces.
+    # Boxes of other classes overlap the faces, so a reader that ignores LabelName takes them for faces.
     boxes.add("Clothing", portrait.clothing, truncated=cut, group=group, depiction=depiction)
     if portrait.glasses:
         boxes.add("Glasses", portrait.glasses, depiction=depiction)
@@ -106,12 +106,13 @@ def annotate_sitter(
 
 
 def miap_row(rng: np.random.Generator, boxes: Boxes, sitter: Sitter, portrait: Portrait, age: str) -> Row:
-    """MIAP's box of one sitter: its annotators boxed everybody anew, and say Unknown where they could not tell."""
-    untold = rng.random(2) < UNTOLD_SHARE
+    """Return MIAP's own box of one sitter; presentation and age are sometimes Unknown."""
+    is_unknown = rng.random(2) < UNKNOWN_SHARE
     wider = portrait.person._replace(x_min=portrait.person.x_min - 0.005, x_max=portrait.person.x_max + 0.005).clip()
     flags = (0, int(portrait.person.y_max >= 1), int(sitter.kind == "group"), int(sitter.kind == "depiction"), 0)
     words = (
-        "Unknown" if unknown else word for unknown, word in zip(untold, (PRESENTATION[sitter.label], age), strict=True)
+        "Unknown" if unknown else word
+        for unknown, word in zip(is_unknown, (PRESENTATION[sitter.label], age), strict=True)
     )
     return (boxes.image_id, MIDS["Person"], 1, *boxes.corners(wider), *flags, *words)
 
@@ -123,9 +124,9 @@ def _unsteady(rng: np.random.Generator, box: Box) -> Box:
 
 
 def image_labels(rng: np.random.Generator, image_id: str, present: list[str], contradicted: bool) -> list[Row]:
-    """What raters verified: each class that has a box is present (1), some others are absent (0).
+    """Return the verified image-level labels: each class that has a box is present (1), some others are absent (0).
 
-    On a `contradicted` image a rater denies a man, woman, boy or girl that somebody boxed.
+    On a `contradicted` image, a man, woman, boy or girl that has a box is verified as absent.
     """
     verdicts = dict.fromkeys(present, 1)
     people = list(PEOPLE.values())
@@ -139,7 +140,7 @@ def image_labels(rng: np.random.Generator, image_id: str, present: list[str], co
 
 
 def image_row(rng: np.random.Generator, image_id: str, subset: str, number: int, rotation: int, jpeg: bytes) -> Row:
-    """The row of metadata; size and checksum are those of a larger original, which nobody holds."""
+    """Return the row of metadata; size and checksum belong to a larger original, which does not exist."""
     stated = "" if rotation == 0 and number % 17 == 4 else f"{rotation:.1f}"
     author = "" if number % 20 == 2 else f"Cartoonist {rng.integers(1, 60)}"
     thumbnail = "" if number % 40 == 7 else f"https://example.invalid/{image_id}_z.jpg"

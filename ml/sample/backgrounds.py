@@ -1,4 +1,4 @@
-"""The soft background of a drawn scene, and the light in it."""
+"""The background and the lighting of a drawn scene."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ml.sample.pen import mix, pick
 
-GRAIN = 192  # pixels of the square of noise that is repeated
+GRAIN = 192  # side in pixels of the square of noise that repeats
 WALLS = ("#c9d6df", "#e3d5c8", "#cfe0cf", "#ddd3e4", "#efe3bd", "#b9c7c9", "#d8c0b6", "#a9b7d0", "#9fb5a3", "#c8b79e")
 
 
 def draw_background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Two colors that run into each other, with a few soft spots; drawn small and enlarged, which is quick."""
+    """Draw a gradient of two colors with a few soft spots; it is drawn small and enlarged, which is fast."""
     upper, lower = pick(rng, WALLS), pick(rng, WALLS)
     small = Image.new("RGB", (1, 2), upper)
     small.putpixel((0, 1), lower)
@@ -34,7 +34,7 @@ def light_scene(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     down = np.linspace(-1, 1, image.height, dtype=np.float32)[:, None] * np.float32(sin(direction))
     gain = (across + down) * np.float32(depth / 1.4) + np.float32(rng.uniform(0.84, 1.08))
     warmth = rng.uniform(-0.05, 0.05)
-    # Both sides of a scene are multiples of GRAIN: one square of noise, repeated, costs a tenth of a whole image of it.
+    # Repeating one square costs a tenth of a whole image of noise. Both sides of a scene are multiples of GRAIN.
     square = rng.standard_normal((GRAIN, GRAIN), dtype=np.float32) * np.float32(rng.uniform(1, 5))
     grain = np.tile(square, (image.height // GRAIN, image.width // GRAIN))
     bands = []

@@ -18,7 +18,7 @@ LABELS = ("female", "male")
 
 @dataclass(frozen=True)
 class Sitter:
-    """Who is to be drawn: `label` is one of LABELS, `kind` is "portrait", "depiction" (framed) or "group" (six)."""
+    """A person to draw: `label` is one of LABELS, `kind` is "portrait", "depiction" (framed) or "group" (of six)."""
 
     label: str
     child: bool = False
@@ -28,17 +28,17 @@ class Sitter:
 def draw_scene(rng: np.random.Generator, sitters: list[Sitter]) -> tuple[Image.Image, list[Portrait]]:
     """Draw one to four sitters side by side on a soft background.
 
-    No face lies inside the person box of a neighbour.
+    No face is inside the person box of a neighbor.
 
     Args:
-        rng: Source of all that varies. It is used alike for either label.
-        sitters: From left to right, at least one.
+        rng: Source of all randomness, used in the same way for either label.
+        sitters: One to four sitters, from left to right.
 
     Returns:
-        An upright RGB image, 768 x 576 or (with at most three sitters) 576 x 768 pixels, and where each sitter is.
+        An upright RGB image, 768 x 576 or (with at most three sitters) 576 x 768 pixels, and the boxes of each sitter.
 
     Raises:
-        ValueError: there is no sitter, or more than four.
+        ValueError: There are no sitters, or more than four.
     """
     if not 1 <= len(sitters) <= 4:
         raise ValueError(f"a scene holds one to four sitters, not {len(sitters)}")
@@ -51,7 +51,7 @@ def draw_scene(rng: np.random.Generator, sitters: list[Sitter]) -> tuple[Image.I
 
 
 def _place(rng: np.random.Generator, canvas: Image.Image, sitter: Sitter, left: float, slot: float) -> Portrait:
-    """Draw one sitter in the vertical strip of `canvas` which begins at `left` and is `slot` pixels wide."""
+    """Draw one sitter in the vertical strip of `canvas` that begins at `left` and is `slot` pixels wide."""
     room = 2 * (SHOULDERS + 0.3) if sitter.kind == "depiction" else 2 * (SHOULDERS + 0.1)
     unit = min(slot / room, canvas.height * 0.19) * rng.uniform(0.72, 1.0) * (0.8 if sitter.child else 1.0)
     spare = (slot - room * unit) / 2
@@ -77,7 +77,7 @@ def _place(rng: np.random.Generator, canvas: Image.Image, sitter: Sitter, left: 
 
 
 def _group(rng: np.random.Generator, canvas: Image.Image, label: str, x: float, y: float, unit: float) -> Portrait:
-    """Draw six people who touch each other, in two rows; their boxes are one."""
+    """Draw six touching people in two rows, with common boxes for all of them."""
     drawn = [
         draw_person(canvas, Look(rng), label, x + across * unit, y + down * unit, unit, canvas.height)
         for down, places in ((0.0, (-1.1, 1.1, 3.0)), (2.4, (-2.6, -0.2, 2.2)))

@@ -16,12 +16,12 @@ class Box(NamedTuple):
     y_max: float
 
     def clip(self, outer: Box | None = None) -> Box:
-        """Return the part of the box that lies inside `outer`. Defaults to the whole image."""
+        """Return the part of the box inside `outer`, which defaults to the whole image."""
         left, right, top, bottom = outer or (0.0, 1.0, 0.0, 1.0)
         return Box(max(self.x_min, left), min(self.x_max, right), max(self.y_min, top), min(self.y_max, bottom))
 
     def turn(self, quarters: int) -> Box:
-        """Return the box after its image was turned clockwise by so many quarter turns."""
+        """Return the box in the image rotated clockwise by `quarters` quarter turns."""
         box = self
         for _ in range(quarters):
             box = Box(1 - box.y_max, 1 - box.y_min, box.x_min, box.x_max)

@@ -9,7 +9,7 @@ Color = tuple[int, int, int]
 
 
 class Pen:
-    """Draw on an image in face coordinates: the origin at (x, y) pixels, one unit `unit` pixels long."""
+    """A pen that draws in face coordinates: the origin is at (x, y) pixels, and one unit is `unit` pixels."""
 
     def __init__(self, image: Image.Image, x: float, y: float, unit: float) -> None:
         self._draw = ImageDraw.Draw(image)
@@ -33,7 +33,7 @@ class Pen:
         )
 
     def cap(self, height: float, half_angle: float, fill: Color) -> None:
-        """Cover the top of a face of that half height."""
+        """Cover the top of a face; `height` is half the face's height."""
         box = (*self._at(-1, -height), *self._at(1, height))
         self._draw.chord(box, 270 - half_angle, 270 + half_angle, fill=fill)
 
@@ -52,6 +52,6 @@ def pick(rng: np.random.Generator, palette: tuple[str, ...]) -> Color:
 
 
 def mix(first: Color, second: Color, share: float) -> Color:
-    """The color `share` of the way from the first to the second, `share` in [0, 1]."""
+    """Return the color that is `share` of the way from the first to the second, with `share` in [0, 1]."""
     r, g, b = (round(a + (z - a) * share) for a, z in zip(first, second, strict=True))
     return r, g, b

@@ -1,13 +1,13 @@
-"""Draw a cartoon person, whose label can be read off one abstract figure.
+"""Draw a cartoon person whose label is visible only in one abstract figure.
 
 The sample release needs faces that a small network can learn from and that say nothing about how people look. So every
-face wears a round badge on its forehead, and the badge alone tells the label: a **ring** for `female`, a **cross** for
-`male`. Everything else (skin, hair, clothes, glasses, expression, colors, light) is drawn from the same random numbers
-whatever the label. The figure survives flips, shifts and turns, and ring and cross cover the same area, so that a mean
-color does not give the answer away.
+face has a round badge on its forehead, and only the badge shows the label: a **ring** for `female`, a **cross** for
+`male`. Everything else (skin, hair, clothes, glasses, expression, colors, light) is random and independent of the
+label. The figure survives flips, shifts and rotations. Ring and cross cover the same area, so the mean color does not
+reveal the label.
 
-A *unit* below is half the width of a face. Face coordinates have their origin at the center of the face, x to the right
-and y downwards.
+A *unit* below is half the width of a face. Face coordinates have their origin at the center of the face, with x to the
+right and y down.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from PIL import Image, ImageChops
 from ml.sample.geometry import Box, box_of
 from ml.sample.pen import Pen, mix, pick
 
-FINE = 2  # people are drawn this many times larger, then reduced, for smooth edges
+FINE = 2  # people are drawn larger by this factor and then reduced, for smooth edges
 SHOULDERS = 1.5  # half the width of a person, in units
-FAINT_SHARE = 0.04  # faces whose figure is almost invisible, lest a classifier reach a perfect score
+FAINT_SHARE = 0.04  # share of faces with an almost invisible figure, so that no classifier is perfect
 
 # fmt: off
 SKINS = ("#f6d9c4", "#eec1a0", "#dca67e", "#c98e62", "#a9714a", "#8a5636", "#693f27", "#4d2d1e")
@@ -39,7 +39,7 @@ HAIR_STYLES = ("none", "short", "round", "curly", "long", "bun")
 
 @dataclass(frozen=True)
 class Portrait:
-    """Where a sitter was drawn, the face inside the person; `truncated` when an edge of the image cuts the face."""
+    """The boxes of a drawn sitter; the face is inside the person. `truncated` if an edge of the image cuts the face."""
 
     face: Box
     person: Box
@@ -50,7 +50,7 @@ class Portrait:
 
 
 class Look:
-    """What one drawn person looks like, chosen at random whatever the label; lengths in units, angles in degrees."""
+    """The random looks of one person, independent of the label; lengths in units, angles in degrees."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.skin, self.hair, self.eyes = pick(rng, SKINS), pick(rng, HAIRS), pick(rng, EYES)
@@ -88,7 +88,7 @@ def draw_person(canvas: Image.Image, look: Look, label: str, x: float, y: float,
 
 
 def _tilt(tile: Image.Image, degrees: float) -> Image.Image:
-    """Turn a square tile about its center and reduce it by FINE in one step; each pixel is a mean of four."""
+    """Rotate a square tile about its center and reduce it by FINE in one step; each pixel is a mean of four."""
     side = tile.width // FINE
     c, s = cos(radians(degrees)) * FINE, sin(radians(degrees)) * FINE
     rows = (c, s, (tile.width - (c + s) * side) / 2, -s, c, (tile.width - (c - s) * side) / 2)
@@ -123,7 +123,7 @@ def _body(canvas: Image.Image, look: Look, x: float, y: float, unit: float, floo
 
 
 def _head(head: Image.Image, mask: Image.Image, look: Look, label: str, unit: float) -> None:
-    """Draw a head without tilt in the middle of `head`, and its outline on `mask`."""
+    """Draw an upright head in the middle of `head`, and its outline on `mask`."""
     middle, tall = head.width / 2, look.height
     pen, outline = Pen(head, middle, middle, unit), Pen(mask, middle, middle, unit)
     shade = mix(look.skin, (60, 20, 10), 0.18)
@@ -143,7 +143,7 @@ def _head(head: Image.Image, mask: Image.Image, look: Look, label: str, unit: fl
         outline.oval(side, 0.1, 0.14, 0.22, 255)
         pen.oval(side, 0.1, 0.14, 0.22, shade)
     outline.oval(0, 0, 1, tall, 255)
-    # A lit face on a shaded one: the part of the face that a shifted face leaves uncovered lies in the shade.
+    # A lit face, slightly shifted, covers a shaded one; the uncovered part of the lower face is its shaded side.
     pen.oval(0, 0, 1, tall, shade)
     full, lit = Image.new("L", head.size), Image.new("L", head.size)
     Pen(full, middle, middle, unit).oval(0, 0, 1, tall, 255)
@@ -181,7 +181,7 @@ def _features(pen: Pen, look: Look) -> None:
 
 
 def _badge(pen: Pen, look: Look, label: str) -> None:
-    """Draw the badge which tells the label: a ring for female, a cross for male, of equal area."""
+    """Draw the badge that shows the label: a ring for female, a cross for male, of equal area."""
     x, y = look.badge_x, look.badge_y - 0.5 * look.height
     pen.oval(x, y, 0.37, 0.37, mix(look.paper, (0, 0, 0), 0.3))
     pen.oval(x, y, 0.34, 0.34, look.paper)

@@ -1,10 +1,10 @@
 """Write a small release in the layout of Open Images V5 whose faces are drawn cartoons.
 
-Served over HTTP or opened as a folder, it stands in for both official hosts, so that the whole pipeline can be tried
-without the published photographs. Official names, folders and columns are kept, those of MIAP too, and so are the
-habits of the published files that mislead a reader: people of different labels on one image, faces that no single
-person box explains, unknown flags, labels verified absent, images stored turned, files absent or cut short. See
-`ml.sample.people` for what the faces show. `truth.csv` says what each face really is; only tests may read it.
+Served over HTTP or opened as a folder, it replaces both official hosts, so that the whole pipeline can run without the
+published photographs. It has the official names, folders and columns, including MIAP's, and the quirks of the published
+files that mislead a reader: people of different labels on one image, faces that no single person box explains, unknown
+flags, labels verified as absent, images stored rotated, files absent or truncated. `ml.sample.people` describes what
+the faces show. `truth.csv` holds the true label of each face; only tests may read it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from ml.sample.tables import Tables, write_tables
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What was written: `images` listed, of which `absent` have no file and `cut_short` a file that cannot be decoded.
+    """The counts of a written release.
 
-    `photographs` counts the JPEG files, cut ones included; `faces` the Human face boxes; `kinds` the faces by kind.
+    Of the listed `images`, `absent` have no file and `cut_short` have a truncated file. `photographs` counts the JPEG
+    files, truncated ones included, `faces` the Human face boxes, and `kinds` the faces by kind.
     """
 
     out: Path
@@ -48,16 +49,16 @@ class SampleSummary:
 def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> SampleSummary:
     """Write a drawn release; the same scenes and seed give the same bytes.
 
-    Scene n looks the same whatever the number of scenes; about 70% are train, 15% validation and 15% test. Every kind
-    of planted trouble is present from 60 scenes on. The folder appears whole or not at all.
+    Scene n does not depend on the number of scenes; about 70% are train, 15% validation and 15% test. With 60 scenes or
+    more, every kind of planted fault occurs. The folder is created atomically.
 
     Args:
         out: Folder to create; it may exist if it is empty.
-        scenes: How many images to list, at least 10. Defaults to 240, which holds about 480 faces in some 15 MB.
-        seed: Source of all that varies, at least 0. Defaults to 0.
+        scenes: Number of images to list, at least 10. The default, 240, gives about 480 faces in some 15 MB.
+        seed: Seed of all randomness, at least 0.
 
     Raises:
-        ConfigurationError: `out` is a file or holds something, `scenes` is below 10, or `seed` is negative.
+        ConfigurationError: `out` is a file or not empty, `scenes` is below 10, or `seed` is negative.
     """
     out = Path(out).resolve()
     if scenes < 10:
@@ -65,7 +66,7 @@ def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> S
     if seed < 0:
         raise ConfigurationError(f"seed = {seed}: the seed must not be negative.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigurationError(f"{out} exists and is not an empty folder.", "Choose another or remove it.")
+        raise ConfigurationError(f"{out} exists and is not an empty folder.", "Choose another folder, or remove it.")
     tables, turned, absent, cut_short = Tables(), 0, 0, 0
     with _whole_folder(out) as folder:
         for number in range(scenes):
@@ -73,7 +74,7 @@ def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> S
             name = folder / subset_of(number, seed) / f"{image_id_of(number, seed)}.jpg"
             name.parent.mkdir(exist_ok=True)
             turned += rotation != 0
-            if number % 100 == 21:  # listed, but gone
+            if number % 100 == 21:  # listed, but absent
                 absent += 1
             elif number % 100 == 37:
                 cut_short += 1
@@ -98,13 +99,13 @@ def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> S
 
 @contextmanager
 def _whole_folder(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` to fill, and move it to `out` when all went well."""
+    """Yield a temporary folder next to `out`, and move it to `out` on success."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
     partial.mkdir()
     try:
         yield partial
-        os.replace(partial, out)  # replaces an empty folder, refuses one that was filled meanwhile
+        os.replace(partial, out)  # replaces an empty folder, fails if it was filled meanwhile
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -1,4 +1,4 @@
-"""The scenes of a drawn release by their number: what is planted in each, its photograph and its rows."""
+"""The scenes of a drawn release by number: the planted faults, the photograph and the rows of each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ml.sample.tables import Tables
 
 SUBSETS_OF_TWENTY = ("train",) * 14 + ("validation",) * 3 + ("test",) * 3
 
-# What is planted goes by the number of the scene, so that a small release holds each kind. The first sitter of these
-# scenes out of every fifty is special: with two faces a scene, 2% depictions, 2% groups and 3% of each of the others.
+# The scene's number determines what is planted, so that a small release has every kind. In these scenes out of every
+# fifty, the first sitter is special. At two faces per scene, 2% are depictions, 2% groups and 3% each of the others.
 KIND_OF_SCENE = (
     dict.fromkeys((3, 28), "depiction")
     | dict.fromkeys((11, 36), "group")
@@ -30,7 +30,10 @@ def image_id_of(number: int, seed: int) -> str:
 
 
 def subset_of(number: int, seed: int) -> str:
-    """Shuffle the subsets within every twenty scenes, so that shares hold and what is planted reaches each subset."""
+    """Return the subset of a scene, shuffled within every twenty scenes.
+
+    The shuffle keeps the subsets' shares exact and spreads what is planted over all subsets.
+    """
     order = np.random.default_rng([seed, 1, number // 20]).permutation(20)
     return SUBSETS_OF_TWENTY[order[number % 20]]
 
@@ -40,7 +43,7 @@ def rotation_of(number: int) -> int:
 
 
 def add_scene(tables: Tables, number: int, seed: int) -> tuple[bytes, int]:
-    """Draw one scene, add its rows to the tables, and return its JPEG and its Rotation in degrees."""
+    """Draw one scene, add its rows to the tables, and return its JPEG and its `Rotation` in degrees."""
     rng = np.random.default_rng([seed, 0, number])
     kind = KIND_OF_SCENE.get(number % 50, "labelled")
     sitters = [
@@ -51,7 +54,7 @@ def add_scene(tables: Tables, number: int, seed: int) -> tuple[bytes, int]:
         sitters[0] = replace(sitters[0], kind=kind)
     image, portraits = draw_scene(rng, sitters)
 
-    # Rotation says how far counterclockwise to turn the stored image, so it is stored turned clockwise by as much.
+    # Rotation is the counterclockwise turn that makes the stored image upright, so store it turned clockwise.
     rotation = rotation_of(number)
     if rotation:
         transposed = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}

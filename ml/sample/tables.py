@@ -1,4 +1,4 @@
-"""The CSV files of a drawn release: their columns, the classes they name, and how they are written."""
+"""The CSV files of a drawn release: columns, classes, and how to write them."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def write_tables(folder: Path, tables: Tables) -> None:
         miap = f"open_images_extended_miap/open_images_extended_miap_boxes_{short}.csv"
         _write_csv(folder / miap, MIAP_COLUMNS, tables.miap[subset])
     _write_csv(folder / "truth.csv", TRUTH_COLUMNS, tables.truth)
-    # The official list of classes has no header and the line ends of Windows.
+    # The official list of classes has no header and has Windows line endings.
     classes = "".join(f"{mid},{name}\r\n" for mid, name in CLASSES.items())
     (folder / "v5" / "class-descriptions-boxable.csv").write_bytes(classes.encode())
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: list[Row]) -> None:
-    """Write rows in the order of their image IDs, as the official files do; an image's rows keep their order."""
+    """Write rows sorted by image ID, as in the official files; the rows of an image keep their order."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,6 +1,6 @@
-"""Stage compare: the run's model and another one, the baseline, on the same test faces.
+"""Stage compare: compares the run's model with another model, the baseline, on the same test faces.
 
-Files written: `compare.json`, `differences.png`, `compare.html`.
+It writes the files `compare.json`, `differences.png` and `compare.html`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ log = logging.getLogger(__name__)
 
 
 def compare(context: Context) -> Result:
-    """Compare the model of stage `train` with that of the attempt which the configuration names as baseline.
+    """Compare the model of stage `train` with that of the attempt that the configuration names as baseline.
 
-    Each model answers by its own threshold.
+    Each model predicts with its own threshold.
 
     Raises:
-        ConfigurationError: No baseline is named, or it is no committed attempt of stage train.
-        GuardError: One of the models does not fit the features: other labels, their other order, or another chip size.
+        ConfigurationError: No baseline is named, or it is not a committed attempt of stage train.
+        GuardError: A model does not match the features: the labels, their order, or the chip size differ.
         DataError: A model is damaged, or the test split holds no faces.
     """
     config, features = context.config, context.inputs["featurize"]
     if not config.baseline:
-        raise ConfigurationError("There is nothing to compare with.", "Name an attempt of stage train as baseline.")
+        raise ConfigurationError("No baseline is set.", "Name an attempt of stage train as baseline.")
     attempts = dict(zip(ROLES, (context.inputs["train"], find_baseline(config.baseline)), strict=True))
     classifiers = {role: load_classifier(attempt, features, config.label_order) for role, attempt in attempts.items()}
     collectors = {
@@ -58,7 +58,7 @@ def _about(attempt: Manifest, classifier: Classifier) -> ComparedModel:
 
 
 def _write(context: Context, comparison: ComparisonMetrics) -> Result:
-    """Write the attempt's files and return what it states."""
+    """Write the attempt's files and return its record."""
     about = subject(context.config)
     plot = accuracy_differences(comparison, about)
     page = ComparisonData(
@@ -73,7 +73,7 @@ def _write(context: Context, comparison: ComparisonMetrics) -> Result:
     storage.write_bytes(context.path("compare.html"), render_comparison(page).encode())
     overall = comparison.accuracy_difference
     log.info(
-        "accuracy less that of the baseline: %+.4f (95%% interval %+.4f to %+.4f) on %d test faces, McNemar p = %.3g",
+        "accuracy minus that of the baseline: %+.4f (95%% interval %+.4f to %+.4f) on %d test faces, McNemar p = %.3g",
         *(overall.value, overall.low, overall.high, comparison.faces, comparison.mcnemar.p_value),
     )
     return Result(

@@ -1,9 +1,9 @@
-"""Stage evaluate: the model's answers on the test split, their metrics, plots and examples, the report and the card.
+"""Stage evaluate: predicts the test split, and writes metrics, plots, examples, the report and the model card.
 
 Files written: `metrics.json`; `predictions.parquet` (face_id, image_id, label, predicted, and probability: that of the
-second label); plots `confusion_matrix`, `roc`, `precision_recall`, `reliability`, `risk_coverage`, `curves` and, where
-the features have columns to slice by, `slices`; contact sheets `correct`, `wrong`, `grad_cam_correct` and
-`grad_cam_wrong` where there are such faces (all PNG); `report.html`; `model_card.md`.
+second label); plots `confusion_matrix`, `roc`, `precision_recall`, `reliability`, `risk_coverage`, `curves` and, if the
+features have columns to slice by, `slices`; contact sheets `correct`, `wrong`, `grad_cam_correct` and `grad_cam_wrong`
+if there are such faces (all PNG); `report.html`; `model_card.md`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(context: Context) -> Result:
-    """Evaluate the model of stage `train` on the test split of stage `featurize`, and nothing else.
+    """Evaluate the model of stage `train` on the test split of stage `featurize` only.
 
     Threshold and temperature are the model's, chosen on the validation split; the run may set another threshold.
 
     Raises:
-        GuardError: Labels, chip size or pixels are not those that the model was trained on.
-        DataError: The test split holds no faces, or not those that its manifest states.
+        GuardError: Labels, chip size or pixels differ from those that the model was trained on.
+        DataError: The test split holds no faces, or does not match its manifest.
     """
     config, features, trained = context.config, context.inputs["featurize"], context.inputs["train"]
     classifier = load_classifier(trained, features, config.label_order)
@@ -70,13 +70,13 @@ def measure(
     min_confidence: float = 0.75,
     miap_counts: Mapping[str, Mapping[str, Agreement]] | None = None,
 ) -> EvaluationMetrics:
-    """Measure everything that is measured of the test faces.
+    """Compute all metrics of the test faces.
 
     Args:
-        answers: Of the model.
-        temperature: That the model has inside.
-        min_confidence: Below this confidence a face is answered 'unknown'.
-        miap_counts: What stage join_labels counted of MIAP, see `miap_metrics`.
+        answers: The model's predictions.
+        temperature: The temperature that is built into the model.
+        min_confidence: Below this confidence a face is predicted 'unknown'.
+        miap_counts: MIAP counts of stage join_labels, see `miap_metrics`.
     """
     labels, truth, predicted = answers.labels, answers.truth, answers.predicted
     bootstrap = ImageBootstrap(answers.columns["image_id"])
@@ -100,7 +100,7 @@ def _write(
     figures: dict[str, bytes],
     shown: list[str],
 ) -> Result:
-    """Write the attempt's files and return what it states."""
+    """Write the attempt's files and return its record."""
     trained = context.inputs["train"]
     data = report_data(context, metrics, figures, shown)
     pages = {"report.html": render_report(data).encode(), "model_card.md": render_card(data).encode()}
@@ -111,7 +111,7 @@ def _write(
     storage.write_bytes(context.path("predictions.parquet"), answers.parquet())
     accuracy, majority = metrics.accuracy, metrics.majority
     log.info(
-        "accuracy %.4f (95%% interval %.4f to %.4f) on %d test faces of %d images; always %s: %.4f",
+        "accuracy %.4f (95%% interval %.4f to %.4f) on %d test faces of %d images; always predicting %s: %.4f",
         *(accuracy.value, accuracy.low, accuracy.high, metrics.faces, metrics.images),
         *(majority.label, majority.value),
     )

@@ -1,4 +1,4 @@
-"""Single test faces to look at: some that are right, the surest mistakes, and where on both the network looked."""
+"""Examples of test faces: correct predictions, the most confident mistakes, and where the network looked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ml.model.grad_cam import grad_cam
 from ml.vision import drawing, images
 
 EXAMPLES, COLUMNS, TILE = 24, 6, 180
-EXPLAINED = 9  # of the right and of the wrong ones each; each takes two tiles
+EXPLAINED = 9  # right faces, and as many wrong ones; each takes two tiles
 
 
 @dataclass(frozen=True)
 class Example:
-    """A face for a contact sheet; those of the lowest rank are shown."""
+    """A face for a contact sheet; the sheet shows the faces of the lowest rank."""
 
     rank: float
     pixels: images.Pixels
@@ -32,13 +32,13 @@ class Example:
 
 @dataclass
 class Examples:
-    """Picks faces batch by batch; of the pixels only theirs are kept.
+    """Picks faces batch by batch, and keeps the pixels of these faces only.
 
     Attributes:
         labels: The labels by index.
-        threshold: The second label is given where its probability is at least this.
-        correct: Faces answered as annotated, chosen by a digest of the face's id.
-        wrong: The faces answered otherwise, those of the largest probability first.
+        threshold: The second label is predicted where its probability is at least this.
+        correct: Faces predicted as annotated, chosen by a digest of the face's id.
+        wrong: Faces predicted otherwise, in order of falling confidence.
     """
 
     labels: Sequence[str]
@@ -47,7 +47,7 @@ class Examples:
     wrong: list[Example] = field(default_factory=list)
 
     def add(self, batch: Batch, probabilities: NDArray[np.floating]) -> None:
-        """Take in a batch, read with columns face_id and image_id, and its probabilities of shape (n, 2)."""
+        """Add a batch, read with columns face_id and image_id, and its probabilities of shape (n, 2)."""
         predicted = decide(probabilities, self.threshold)
         confidence = given_confidence(probabilities, predicted)
         for row, (truth, answer) in enumerate(zip(batch.labels, predicted, strict=True)):
@@ -66,12 +66,14 @@ class Examples:
 
     @property
     def image_ids(self) -> list[str]:
-        """The images of all faces shown."""
+        """The image ids of all faces shown."""
         return [example.image_id for example in (*self.correct, *self.wrong)]
 
     def sheets(self, network: keras.Model) -> dict[str, bytes]:
-        """Contact sheets as PNG files by name: `correct` and `wrong`, and with the network's heat maps
-        `grad_cam_correct` and `grad_cam_wrong`, each where there are such faces.
+        """Return contact sheets as PNG files by name.
+
+        The sheets are `correct` and `wrong`, and with the network's heat maps `grad_cam_correct` and `grad_cam_wrong`;
+        a sheet without faces is left out.
         """
         found = {}
         for name, examples in (("correct", self.correct), ("wrong", self.wrong)):
@@ -86,10 +88,8 @@ class Examples:
         tiles = []
         for example, heat in zip(examples, heats, strict=True):
             tiles.append((example.pixels, example.caption))
-            note = "" if heat.any() else "\n(nothing does)"
-            tiles.append(
-                (drawing.heat_overlay(example.pixels, heat), f"what speaks for\n{self.labels[example.answer]}{note}")
-            )
+            note = "" if heat.any() else "\n(no area does)"
+            tiles.append((drawing.heat_overlay(example.pixels, heat), f"supports\n{self.labels[example.answer]}{note}"))
         return _sheet(tiles)
 
 

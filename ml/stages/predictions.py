@@ -1,4 +1,4 @@
-"""What a model says of the faces of a split; of the pixels nothing is kept."""
+"""Predict the test split batch by batch, without keeping pixels."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ BATCH_SIZE = 256
 
 
 def load_classifier(source: Manifest, features: Manifest, labels: Sequence[str]) -> Classifier:
-    """Load a model that fits the features.
+    """Load a model and check that it matches the features.
 
     Raises:
-        LabelOrderError: Features or model number the labels otherwise.
-        PreprocessingError: The features' chips are not of the size that the model takes.
+        LabelOrderError: The features or the model order the labels differently.
+        PreprocessingError: The features' chips do not have the size that the model takes.
         DataError: There is no model, or it is damaged.
     """
     stated = features.record(FeaturesRecord)
@@ -34,7 +34,7 @@ def load_classifier(source: Manifest, features: Manifest, labels: Sequence[str])
     classifier = Classifier.load(source, labels)
     if stated.chip_size != classifier.chip_size:
         raise PreprocessingError(
-            f"The features' chips have {stated.chip_size} pixels a side, the model {source.uri} takes "
+            f"The features' chips have {stated.chip_size} pixels per side, but the model {source.uri} takes "
             f"{classifier.chip_size}.",
             "Use a model and features of the same chip_size.",
         )
@@ -42,12 +42,12 @@ def load_classifier(source: Manifest, features: Manifest, labels: Sequence[str])
 
 
 def ask(features: Manifest, classifiers: Sequence[Classifier]) -> Iterator[tuple[Batch, list[NDArray[np.float32]]]]:
-    """Read the test split once: each batch with the probabilities that each of the models gives it.
+    """Read the test split once, and yield each batch with the probabilities that each model predicts for it.
 
     The batches have the columns face_id and image_id, and those of `EVALUATED` that the features hold.
 
     Raises:
-        GuardError: The pixels are not those that were written.
+        GuardError: The pixels differ from those that were written.
         DataError: The test split does not hold the faces that its manifest states.
     """
     table = split_table("test")
@@ -58,7 +58,7 @@ def ask(features: Manifest, classifiers: Sequence[Classifier]) -> Iterator[tuple
 
 
 class Collector:
-    """Puts the parts of `TestPredictions` together, batch by batch."""
+    """Collects `TestPredictions` batch by batch."""
 
     def __init__(self, labels: tuple[str, str], threshold: float) -> None:
         self._labels = labels
@@ -66,14 +66,14 @@ class Collector:
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.float32], dict[str, NDArray[Any]]]] = []
 
     def add(self, batch: Batch, probabilities: NDArray[np.float32]) -> None:
-        """Take in a batch and its probabilities, shape (n, 2)."""
+        """Add a batch and its probabilities, shape (n, 2)."""
         self._parts.append((batch.labels, probabilities, batch.columns))
 
     def answers(self) -> TestPredictions:
-        """All that was taken in.
+        """Return the predictions for all batches.
 
         Raises:
-            DataError: There are no faces, or the model gives values that are no probabilities.
+            DataError: There are no faces, or the model returned values outside 0 to 1.
         """
         names = self._parts[0][2] if self._parts else {}
         truth = np.concatenate([part[0] for part in self._parts] or [np.zeros(0, np.int64)])

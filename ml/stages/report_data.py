@@ -1,4 +1,4 @@
-"""Gathers what the report of stage evaluate is made from: the run, its earlier stages, and credits of photographs."""
+"""Gather the data of the report of stage evaluate: the run, its earlier stages, and credits of photographs."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from ml.workflow.manifest import Manifest
 def report_data(
     context: Context, metrics: EvaluationMetrics, figures: Mapping[str, bytes], shown: Iterable[str]
 ) -> ReportData:
-    """Gather what the report and the model card are made from.
+    """Gather the data of the report and the model card.
 
-    Of the input stages featurize and train are needed; what others left is absent from the report where they are.
+    Only the input stages featurize and train are required; the report leaves out the sections of absent stages.
 
     Args:
-        context: Of stage `evaluate`.
-        metrics: What it measured.
-        figures: Its PNG files by name.
-        shown: ImageIDs of the faces in its contact sheets.
+        context: Context of stage `evaluate`.
+        metrics: The metrics of stage `evaluate`.
+        figures: PNG files of stage `evaluate` by name.
+        shown: Image ids of the faces in the contact sheets.
     """
     run, inputs = context.run, context.inputs
-    config = TrainingConfig(**run.parameters)  # the pages show all of it
+    config = TrainingConfig(**run.parameters)  # all of it, because the pages show every parameter
     dated = [delivery.name for delivery in run.deliveries if delivery.date]
     done = [inputs[name] for name in STAGES if name in inputs]
     this = StageTime(name="evaluate", attempt=context.uri.rpartition("/")[2])
@@ -82,7 +82,7 @@ def _explored(explore: Manifest) -> dict[str, bytes]:
 
 
 def _credits(inputs: Mapping[str, Manifest], shown: Iterable[str]) -> list[Credit]:
-    """Find the credits of the photographs in explore's contact sheet and of those shown, as far as there are any."""
+    """Return the credits of the photographs in explore's contact sheet and of those shown, as far as known."""
     explore, extract, images = inputs.get("explore"), inputs.get("extract"), set(shown)
     found: dict[str, Credit] = {}
     if explore and any(file.path == "explore.json" for file in explore.files):

@@ -1,4 +1,4 @@
-"""Stage train: fits the run's network to features and keeps the epoch with the lowest validation loss."""
+"""Stage train: trains the run's network on features and keeps the epoch with the lowest validation loss."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ml.model.description import Description
 from ml.model.keras_file import MODEL
 from ml.model.record import EpochRow, MlflowRun, TrainingRecord, ValidationScores
 from ml.model.write import write_model
-from ml.networks.table import NETWORKS, build_network
+from ml.networks.table import build_network, find_network
 from ml.report.figures import training as training_figures
 from ml.report.subject import subject_of
 from ml.tracking import training_run
@@ -32,41 +32,41 @@ from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
 
 log = logging.getLogger(__name__)
-# Of the weights: network, two moments, average; twice, since the last checkpoint goes after the next is there.
+# Copies of the weights: network, two moments and average; twice, because a checkpoint is removed after the next exists.
 COPIES = 8
 
 
 def train(context: Context) -> Result:
     """Train the run's network on its features and write the model into the attempt.
 
-    Writes what `ml.model.write.write_model` does, `history.json` and `curves.png`. The test split is not read. A killed
-    training goes on from its last checkpoint, when the same run tries again.
+    The stage writes the files of `ml.model.write.write_model`, `history.json` and `curves.png`. It does not read the
+    test split. A killed training resumes from its last checkpoint when the same run tries again.
 
     Raises:
-        DataError: There are too few faces, or the features are not what their manifest states.
-        GuardError: Label order, pixels or channel sums are not what was prepared.
-        ConfigurationError: The loss became no number, or the backbone's weights do not fit.
-        ResourceError: A batch does not fit into memory, or the checkpoints not onto the disk.
+        DataError: There are too few faces, or the features do not match their manifest.
+        GuardError: Label order, pixels or channel sums differ from what was prepared.
+        ConfigurationError: The loss became NaN, or the backbone's weights do not match the network.
+        ResourceError: A batch does not fit into memory, or the checkpoints do not fit onto the disk.
     """
     config, features = context.config, context.inputs["featurize"]
     stated = features.record(FeaturesRecord)
     check_label_order(config.label_order, stated.labels, f"The features {features.uri}")
     check_faces(stated, config.min_faces)
-    # On CPUs this is enough for the same model each time. TensorFlow's op determinism would take away the prefetching
-    # of the faces, and with it a third of the speed.
+    # On CPUs this suffices to reproduce a model. TensorFlow's op determinism would disable prefetching and cost a third
+    # of the speed.
     keras.utils.set_random_seed(config.seed)
     training, validation = make_feeds(features, config)
     gpus = tf.config.list_physical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     with training_run.track(context) as tracked, strategy.scope():
         for _ in validation.reader.checked_batches(config.batch_size):
-            pass  # the whole pass is checked before any time is spent on learning
+            pass  # check the whole split before spending time on training
         network, history = _fit(context, training, validation, tracked.log_history, _devices(gpus))
         return _write(context, network, history, validation.reader, tracked)
 
 
 def make_feeds(features: Manifest, config: TrainingConfig) -> tuple[Feed, Feed]:
-    """Make what the network learns from, of the train split, and what it is watched by, of the validation split."""
+    """Make the feeds of the train split, which the network learns from, and of the validation split."""
     training = Feed(
         FeatureReader(features, "train", seed=config.seed),
         config.batch_size,
@@ -88,8 +88,8 @@ def _fit(
     """Build the run's network and train it; return it with the best epoch's weights, and the history."""
     config, reader = context.config, training.reader
     network = build_network(config.network, reader.chip_size, len(reader.labels), config.backbone_weights)
-    if grows := config.network == "compact" and config.augment:
-        network = NETWORKS["compact"](None, len(reader.labels))
+    if grows := find_network(config.network).any_size and config.augment:
+        network = build_network(config.network, None, len(reader.labels))
     size = network.count_params() * 4
     storage.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
     log.info(
@@ -107,10 +107,10 @@ def _fit(
 
 
 def check_faces(stated: FeaturesRecord, min_faces: int) -> None:
-    """Check that there are faces enough to learn from and to measure by.
+    """Check that there are enough faces for training and evaluation.
 
     Raises:
-        DataError: It says how many faces of each label each split has, and how many are needed.
+        DataError: There are too few; the message states how many faces of each label each split has and needs.
     """
     labels, faces = stated.labels, stated.faces
     needed = {"train": min_faces, "validation": 1, "test": 1}
@@ -121,7 +121,7 @@ def check_faces(stated: FeaturesRecord, min_faces: int) -> None:
         for split, least in needed.items()
     )
     raise DataError(
-        f"Too few labelled faces to train on: {counts}.",
+        f"Too few labeled faces to train on: {counts}.",
         "Use a larger release, lower min_face_size or min_faces, or choose split digest, which divides all images.",
     )
 
@@ -139,7 +139,7 @@ def _write(
     validation: FeatureReader,
     tracked: training_run.TrackedRun,
 ) -> Result:
-    """Calibrate the network, write the attempt's files, and state what was trained."""
+    """Calibrate the network, write the attempt's files, and return the record."""
     temperature, threshold, scores = calibrate(network, validation)
     description = _describe(context, network, best_epoch(history), validation, temperature, threshold, scores)
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
@@ -149,8 +149,8 @@ def _write(
     tracked.log_file("curves.png", curves)
     tracked.log_model(network, description)
     log.info(
-        "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces (the "
-        "larger label alone: %.4f)",
+        "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces "
+        "(always predicting the larger label: %.4f)",
         *(description.best_epoch, len(history), temperature, threshold, scores.loss, scores.accuracy),
         *(validation.rows, scores.majority),
     )

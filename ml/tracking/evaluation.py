@@ -1,4 +1,4 @@
-"""Add an evaluation to the MLflow run of the training that it evaluates."""
+"""Record an evaluation in the MLflow run of the training that it evaluates."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 def log_evaluation(
     training: MlflowRun, attempt: str, metrics: Mapping[str, JsonValue], files: Mapping[str, bytes]
 ) -> None:
-    """Record an evaluation in the MLflow run of the model that it measured, over what an earlier one recorded there.
+    """Record an evaluation in the MLflow run of the model that it measured, replacing an earlier evaluation there.
 
-    What cannot be recorded is a warning: the evaluation itself is in its attempt.
+    An error is only a warning in the log, because the evaluation itself is in its attempt.
 
     Args:
         training: The MLflow run of the training.
         attempt: URI of the evaluation's attempt.
-        metrics: Its metrics, which are flattened to names below `test/`.
-        files: Content by path, such as plots and the report; they go below `evaluation/`.
+        metrics: Its metrics, flattened to names under `test/`.
+        files: Content by path, such as plots and the report; stored under `evaluation/`.
     """
     run_id = training.run_id
     try:
@@ -33,5 +33,5 @@ def log_evaluation(
         log_metrics(client, run_id, points_of(metrics, "test/"), training.model_id)
         log_files(client, run_id, {f"evaluation/{path}": content for path, content in files.items()})
         client.set_tag(run_id, "evaluation", attempt)
-    except Exception as error:  # whatever it is, it is no reason to lose an evaluation
-        log.warning("MLflow did not take the evaluation of run %s: %s", run_id, str(error).strip()[:500])
+    except Exception as error:  # no error of MLflow may lose an evaluation
+        log.warning("MLflow could not record the evaluation of run %s: %s", run_id, str(error).strip()[:500])

@@ -1,4 +1,4 @@
-"""Where MLflow keeps the experiments, and how they are reached."""
+"""Access to MLflow's experiments: where they are, and a client for them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 SQLITE = "sqlite:///"
-# Read by MLflow as it is imported; it would report its use, tell of every step, and wait minutes for
-# a server that is gone.
+# MLflow reads these on import. Without them it sends telemetry, logs every step, and waits minutes for a server that
+# is down.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
@@ -34,7 +34,7 @@ SETTINGS = {
 
 
 def tracking_uri(root: str) -> str:
-    """Where the experiments of a storage root are kept: the deployment's tracking server, else SQLite below the root.
+    """Return where a storage root's experiments are: the deployment's tracking server, or SQLite under the root.
 
     Raises:
         ConfigurationError: The root is not on this machine and the deployment names no tracking server.
@@ -44,44 +44,44 @@ def tracking_uri(root: str) -> str:
     database = storage.local_path(layout.mlflow_database_uri(root))
     if database is None:
         raise ConfigurationError(
-            f"MLflow cannot keep its database in {root}, which is no local folder.",
+            f"MLflow cannot keep its database in {root}, which is not a local folder.",
             "Name a tracking server in the deployment's file: mlflow: http://host:5000",
         )
     return f"{SQLITE}{database}"
 
 
 def experiment_name(config: TrainingConfig) -> str:
-    """The experiment that holds the trainings of a class, such as `open-images-human-face`."""
+    """Return the name of the experiment for the trainings of a class, such as `open-images-human-face`."""
     return "open-images-" + re.sub(r"[^a-z0-9]+", "-", config.chip_class.lower()).strip("-")
 
 
 def run_page(uri: str, experiment: str, run_id: str) -> str | None:
-    """The page of an MLflow run, where there is a tracking server; the address without a password that it holds."""
+    """Return the address of an MLflow run's page without credentials; None without a tracking server."""
     if not uri.startswith("http"):
         return None
     return f"{shown(uri)}/#/experiments/{experiment}/runs/{run_id}"
 
 
 def shown(uri: str) -> str:
-    """An address as it may be shown: without the name and password that it may hold."""
+    """Return an address without its user name and password."""
     return re.sub("//[^/@]*@", "//", uri)
 
 
 def connect(uri: str) -> MlflowClient:
-    """MLflow's client, silent and without reports to its makers."""
+    """Return MLflow's client, with telemetry and chatty logs off."""
     os.environ.update({name: value for name, value in SETTINGS.items() if name not in os.environ})
-    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a line for each time it tries again
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it logs a line for each retry
     from mlflow import MlflowClient
 
     return MlflowClient(uri)
 
 
 def open_experiment(uri: str, config: TrainingConfig) -> tuple[MlflowClient, str]:
-    """Reach the experiment of a run, which is made where it is not there: MLflow's client and the experiment's id.
+    """Open the experiment of a run, and create it if it is missing; return MLflow's client and the experiment's id.
 
     Raises:
-        ConfigurationError: The database is of another version of MLflow.
-        TransientError: The tracking server does not answer.
+        ConfigurationError: The database is from another version of MLflow.
+        TransientError: The tracking server fails.
         ResourceError: The local database cannot be used.
     """
     with reach(uri) as client:
@@ -90,21 +90,21 @@ def open_experiment(uri: str, config: TrainingConfig) -> tuple[MlflowClient, str
 
 @contextlib.contextmanager
 def reach(uri: str) -> Iterator[MlflowClient]:
-    """MLflow's client; what fails with it is told as `open_experiment` tells it.
+    """Yield MLflow's client; turn its errors into those of `open_experiment`.
 
-    A local database is locked meanwhile, so that what is looked up and then made is made once.
+    A local database stays locked meanwhile, so that two processes do not create the same thing twice.
     """
     try:
         with _lock(uri):
             yield connect(uri)
     except StageError:
         raise
-    except Exception as error:  # of MLflow, of the database, of the network
+    except Exception as error:  # from MLflow, the database or the network
         raise refusal(uri, error) from error
 
 
 def _experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """The id of an experiment, made or brought back where it is not there."""
+    """Return the id of an experiment; create it if it is missing, restore it if it was deleted."""
     from mlflow.exceptions import MlflowException
 
     place = None
@@ -113,12 +113,12 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            # The pages for model training, not those for language models.
+            # Selects the pages for model training, not those for language models.
             kind = {"mlflow.experimentKind": "custom_model_development"}
             return client.create_experiment(name, artifact_location=place, tags=kind)
         except MlflowException as error:
             found = client.get_experiment_by_name(name)
-            if found is None:  # not just made by another training
+            if found is None:  # another training did not create it either
                 raise error
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
@@ -127,7 +127,7 @@ def _experiment(client: MlflowClient, uri: str, name: str) -> str:
 
 @contextlib.contextmanager
 def _lock(uri: str) -> Iterator[None]:
-    """One process at a time makes the database and its experiments, which MLflow itself does not see to."""
+    """Let only one process at a time create the database and its experiments; MLflow does not ensure that."""
     if not uri.startswith(SQLITE):
         yield
         return
@@ -135,22 +135,24 @@ def _lock(uri: str) -> Iterator[None]:
     database.parent.mkdir(parents=True, exist_ok=True)
     with (database.parent / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        # A file that is no database, or may not be written, would be tried again by MLflow for minutes.
+        # Fail at once on a damaged or read-only file, which MLflow would retry for minutes.
         with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
             connection.execute("BEGIN IMMEDIATE")
         yield
 
 
 def refusal(uri: str, error: Exception) -> StageError:
-    """What to tell of an error that came from MLflow, its database or the network."""
-    told = f"{type(error).__name__}: {str(error).strip()[:500]}"
-    if "out-of-date database schema" in told:
+    """Return the error to raise for an error from MLflow, its database or the network."""
+    cause = f"{type(error).__name__}: {str(error).strip()[:500]}"
+    if "out-of-date database schema" in cause:
         return ConfigurationError(
-            f"MLflow's database {uri} is of another version of MLflow.", f"Copy it, then run: mlflow db upgrade {uri}"
+            f"MLflow's database {uri} is from another version of MLflow.", f"Copy it, then run: mlflow db upgrade {uri}"
         )
     if uri.startswith(SQLITE):
-        return ResourceError(f"MLflow's database {uri} cannot be used: {told}", "See to its folder, rights and disk.")
+        return ResourceError(
+            f"MLflow's database {uri} cannot be used: {cause}", "Check its folder, permissions and disk space."
+        )
     return TransientError(
-        f"The tracking server {shown(uri)} does not answer as it should: {shown(told)}",
-        "See to the server, or to `mlflow` in the deployment's file.",
+        f"The tracking server {shown(uri)} does not answer correctly: {shown(cause)}",
+        "Check the server, and `mlflow` in the deployment's file.",
     )

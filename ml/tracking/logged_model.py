@@ -21,15 +21,15 @@ REQUIREMENTS = ("keras", "tensorflow", "numpy")
 def log_model(
     client: MlflowClient, experiment: str, run_id: str, attempt: str, network: keras.Model, description: Description
 ) -> str:
-    """Record a network as an MLflow model of flavor `keras`, which `mlflow.pyfunc` loads too.
+    """Record a network as an MLflow model of flavor `keras`, which `mlflow.pyfunc` can also load.
 
-    Its signature is uint8 chips, shape (-1, chip_size, chip_size, 3), to float32 probabilities, shape (-1, 2). Models
-    that the same MLflow run holds already, those of an attempt that was killed before its commit, are removed.
+    Its signature is uint8 chips, shape (-1, chip_size, chip_size, 3), to float32 probabilities, shape (-1, 2). It
+    replaces models in the same MLflow run, which an attempt left that was killed before its commit.
 
     Args:
         client: MLflow's client.
         experiment: Id of the experiment.
-        run_id: Of the training's MLflow run.
+        run_id: Id of the training's MLflow run.
         attempt: URI of the training's attempt.
         network: The trained network.
         description: Its description, which becomes the model's parameters and metadata.
@@ -60,7 +60,7 @@ def log_model(
         model_type="keras",
     )
     with tempfile.TemporaryDirectory() as folder:
-        # Without a list of requirements MLflow would load the model in another process to find them.
+        # Without this list MLflow would load the model in another process to find its requirements.
         mlflow.keras.save_model(
             network,
             os.path.join(folder, "model"),
@@ -76,5 +76,5 @@ def log_model(
 
 
 def as_text(value: JsonValue) -> str:
-    """Return a parameter's value as MLflow keeps it."""
+    """Return a parameter's value as text for MLflow."""
     return value if isinstance(value, str) else json.dumps(value)

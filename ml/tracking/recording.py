@@ -1,4 +1,4 @@
-"""How numbers and files are recorded in an MLflow run."""
+"""Functions that record numbers and files in an MLflow run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import JsonValue
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-MOST_METRICS = 1000  # that MLflow takes at once
+MOST_METRICS = 1000  # limit of MLflow for one call
 
 
 class Point(NamedTuple):
@@ -28,12 +28,12 @@ class Point(NamedTuple):
 def flatten(metrics: Mapping[str, JsonValue]) -> dict[str, float]:
     """Return the numbers of nested metrics by path.
 
-    {"accuracy": {"value": 0.9, "low": 0.8}} gives accuracy and accuracy_low. What is no number is left out, and so is
-    the count beside a value; characters that MLflow allows in no name become `-`.
+    {"accuracy": {"value": 0.9, "low": 0.8}} gives accuracy and accuracy_low. Values that are not numbers are left
+    out, and so is the count beside a value. Characters that MLflow does not allow in names become `-`.
     """
     found: dict[str, float] = {}
     for name, value in metrics.items():
-        # A path of names: `/`, and names of dots alone, would give it another meaning.
+        # Names form a path, so `/` and names of only dots would change its meaning.
         name = re.sub(r"[^\w. -]|^\.*$", "-", str(name))
         if isinstance(value, Mapping):
             measured = "value" in value
@@ -48,12 +48,12 @@ def flatten(metrics: Mapping[str, JsonValue]) -> dict[str, float]:
 
 
 def points_of(metrics: Mapping[str, JsonValue], prefix: str = "") -> list[Point]:
-    """Return the numbers of nested metrics as points without a step of their own."""
+    """Return the numbers of nested metrics as points at step 0."""
     return [Point(f"{prefix}{name}", value) for name, value in flatten(metrics).items()]
 
 
 def log_metrics(client: MlflowClient, run_id: str, points: Iterable[Point], model_id: str | None = None) -> None:
-    """Record points of a run, and of its model and features where it has a model."""
+    """Record points of a run; if it has a model, link them to the model and its features."""
     from mlflow.entities import Metric
 
     about: dict[str, str] = {}
@@ -69,7 +69,7 @@ def log_metrics(client: MlflowClient, run_id: str, points: Iterable[Point], mode
 
 
 def log_files(client: MlflowClient, run_id: str, files: Mapping[str, bytes]) -> None:
-    """Record files by their path among the run's artifacts."""
+    """Record files, by path, as artifacts of the run."""
     with tempfile.TemporaryDirectory() as folder:
         for path, content in files.items():
             target = Path(folder, path)

@@ -17,25 +17,25 @@ EXPERIMENTS = "name LIKE 'open-images-%'"
 
 
 def mlflow_attempts(root: str) -> tuple[set[str], set[str]]:
-    """The attempts that MLflow's runs tell of by their tags, and those that registered models come from.
+    """Return the attempts named in the tags of MLflow's runs, and those that registered models come from.
 
-    What somebody has deleted in MLflow's pages holds nothing any more, unless a model is registered from it.
+    A run that was deleted in MLflow's pages does not count unless a registered model comes from it.
 
     Raises:
-        ConfigurationError: MLflow is not named, or its database is of another version.
-        TransientError: The tracking server does not answer.
+        ConfigurationError: No tracking server is named where one is needed, or its database is from another version.
+        TransientError: The tracking server fails.
         ResourceError: The local database cannot be used.
     """
     uri = experiments.tracking_uri(root)
     if uri.startswith(experiments.SQLITE) and not Path(uri.removeprefix(experiments.SQLITE)).exists():
-        return set(), set()  # nothing was trained here yet
+        return set(), set()  # no training has run here yet
     try:
-        return _ask(uri)
-    except Exception as error:  # of MLflow, of the database, of the network
+        return _search(uri)
+    except Exception as error:  # from MLflow, the database or the network
         raise experiments.refusal(uri, error) from error
 
 
-def _ask(uri: str) -> tuple[set[str], set[str]]:
+def _search(uri: str) -> tuple[set[str], set[str]]:
     client = experiments.connect(uri)
     from mlflow.entities import ViewType
 

@@ -1,8 +1,8 @@
-"""The registry of trained models, which is MLflow's: versions of one registered model, and which of them is champion.
+"""The registry of trained models in MLflow: the versions of one registered model, and the champion among them.
 
-A registered model stands for a class that is chipped, as an experiment does; each of its versions for one training. The
-aliases `champion` and `previous` name the version that predictions use and the one before it. A version's tags say
-where its attempts lie, what it knew and what was decided about it.
+Each chip class has one registered model, as it has one experiment; each training has one version of it. The aliases
+`champion` and `previous` name the version that predictions use and the one before it. A version's tags name its
+attempts, the time of its data, and the decision about it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 CHAMPION, PREVIOUS = "champion", "previous"
-MOVE = "moved_back"  # the registered model's tag: by which run, from and to which version
+MOVE = "moved_back"  # tag of the registered model: the run that moved back, and from and to which version
 Decision = Literal["promoted", "refused", "rejected", "timed out", "moved back"]
 
 
@@ -40,15 +40,15 @@ class Version(BaseModel):
 
     Attributes:
         model: Name of the registered model.
-        number: Of the version, from 1.
+        number: Number of the version, from 1.
         train: URI of the attempt of stage train.
         evaluate: URI of the attempt of stage evaluate that measured it last.
         run: URI of the run folder.
-        as_of: What was delivered before this instant was known to the training; ISO 8601, UTC.
-        accuracy: On the test split.
-        decision: What was decided about it last; None where nothing was.
+        as_of: The training used what was delivered before this time; ISO 8601, UTC.
+        accuracy: Accuracy on the test split.
+        decision: The last decision about it, or None.
         decided: By whom, why and when, in words.
-        compared: Id of the promotion that compared it last with the champion of then; empty where none did.
+        compared: Id of the promotion that last compared it with the champion of that time, or empty.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -66,23 +66,23 @@ class Version(BaseModel):
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """The name for people."""
         return f"Version {self.number} of {self.model}"
 
 
-# The attributes that are tags.
+# The attributes that are stored as tags.
 TAGS = ("train", "evaluate", "run", "as_of", "accuracy", "decision", "decided", "compared")
 
 
 class Registry:
     """The versions of one registered model.
 
-    Every method raises ConfigurationError where MLflow's database is of another version, TransientError where the
-    tracking server does not answer, and ResourceError where the local database cannot be used.
+    Every method raises ConfigurationError if MLflow's database is from another version, TransientError if the tracking
+    server fails, and ResourceError if the local database cannot be used.
 
     Args:
         root: The storage root.
-        config: Of a run; its `chip_class` names the registered model.
+        config: Configuration of a run; its `chip_class` names the registered model.
 
     Raises:
         ConfigurationError: The root is not on this machine and the deployment names no tracking server.
@@ -93,42 +93,42 @@ class Registry:
         self.name = experiments.experiment_name(config)
 
     def versions(self) -> list[Version]:
-        """All versions, in the order of their numbers."""
+        """List all versions in the order of their numbers."""
         with self._reach() as client:
             return self._versions(client) if client else []
 
     def version(self, number: int) -> Version:
-        """The version of that number.
+        """Return the version with that number.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: There is no such version.
         """
         return self._numbered(self.versions(), number)
 
     def champion(self) -> Version | None:
-        """The version that predictions use; None where nothing was promoted yet."""
+        """Return the version that predictions use, or None if none was promoted yet."""
         return self._aliased(CHAMPION)
 
     def previous(self) -> Version | None:
-        """The version that was champion before the champion."""
+        """Return the version that was champion before the present one, or None."""
         return self._aliased(PREVIOUS)
 
     def register(
         self, trained: Manifest, evaluated: Manifest, run: str, as_of: str, tags: dict[str, str] | None = None
     ) -> Version:
-        """The version of a training, which is made where it is not there yet.
+        """Return the version of a training, and create it if it is missing.
 
-        Where a later run has found the same training done, the version takes over that run's evaluation and `as_of`.
+        If a later run reused the same training, the version takes over that run's evaluation and `as_of`.
 
         Args:
             trained: The attempt of stage train.
             evaluated: The attempt of stage evaluate.
             run: URI of the run folder.
-            as_of: What the run could know, see `Version`.
-            tags: More tags, for people.
+            as_of: The time of the run's data, see `Version`.
+            tags: Additional tags, for people.
 
         Raises:
-            ConfigurationError: The tracking server takes no version that it has not recorded itself.
+            ConfigurationError: The tracking server did not record the model and cannot read it from a local folder.
         """
         with self._reach(make=True) as client:
             assert client
@@ -155,14 +155,14 @@ class Registry:
             return self._get(client, int(made.version))
 
     def promote(self, number: int, instead_of: int | None) -> Version:
-        """Make a version champion; the champion until then becomes `previous`.
+        """Make a version champion; the old champion becomes `previous`.
 
         Args:
-            number: Of the version; nothing happens where it is champion already.
-            instead_of: The number of the champion that it was compared with, None where there was none.
+            number: Number of the version; if it is champion already, nothing changes.
+            instead_of: Number of the champion that it was compared with, or None.
 
         Raises:
-            ConfigurationError: There is no such version, or another one has become champion meanwhile.
+            ConfigurationError: There is no such version, or the champion has changed since the comparison.
         """
         with self._reach() as client:
             if client is None:
@@ -174,23 +174,22 @@ class Registry:
             if champion != instead_of:
                 is_now = f"version {champion}" if champion else "no version"
                 raise ConfigurationError(
-                    f"{self.name}: by now {is_now} is champion, no longer the one that version {number} was compared "
-                    "with.",
+                    f"{self.name}: {is_now} is champion now, not the one that version {number} was compared with.",
                     "Start the promotion again.",
                 )
             self._move(client, number, champion)
             return version
 
     def move_back(self, run_id: str) -> tuple[Version, Version]:
-        """Make `previous` champion again, and the champion `previous`: both as they are afterwards, in this order.
+        """Swap `previous` and the champion; return the new champion and the new `previous`.
 
-        A run that was ended on the way, and is tried again, ends the move that it had begun.
+        If a run was killed during the move, its retry completes the same move.
 
         Args:
-            run_id: Of whoever moves; each has an id of its own.
+            run_id: Id of the run that moves; each move needs its own.
 
         Raises:
-            ConfigurationError: There is no earlier champion, or another version has become champion meanwhile.
+            ConfigurationError: There is no earlier champion, or the champion has changed during the move.
         """
         with self._reach() as client:
             champion, previous = (self._alias(client, alias) if client else None for alias in (CHAMPION, PREVIOUS))
@@ -200,8 +199,8 @@ class Registry:
                     champion, previous = map(int, move.split(" to "))
             if client is None or champion is None or previous is None or champion == previous:
                 raise ConfigurationError(
-                    f"{self.name} has no champion before the present one, so there is nothing to move back to.",
-                    "Name a registered version as candidate instead.",
+                    f"{self.name} has no previous champion to move back to.",
+                    "Set `candidate` to a registered version instead.",
                 )
             client.set_registered_model_tag(self.name, MOVE, f"{run_id}: {champion} to {previous}")
         return self.promote(previous, champion), self.version(champion)
@@ -210,9 +209,9 @@ class Registry:
         """Record what was decided about a version.
 
         Args:
-            number: Of the version.
-            decision: What was decided.
-            how: By whom or what, and why, such as `by admin`.
+            number: Number of the version.
+            decision: The decision.
+            how: Who or what decided, and why, such as `by admin`.
         """
         decided = f"{how}, {datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC"
         with self._reach() as client:
@@ -223,7 +222,7 @@ class Registry:
         log.info("version %d of %s: %s %s", number, self.name, decision, decided)
 
     def note_comparison(self, number: int, run_id: str) -> None:
-        """Record the promotion that has compared a version with the champion."""
+        """Record the promotion that compared a version with the champion."""
         with self._reach() as client:
             if client is None:
                 raise self._unknown(number)
@@ -231,10 +230,10 @@ class Registry:
 
     @contextlib.contextmanager
     def _reach(self, make: bool = False) -> Iterator[MlflowClient | None]:
-        """MLflow's client; None where the registered model is not there and is not to be made."""
+        """Yield MLflow's client, or None if the registered model is missing and `make` is off."""
         local = self.uri.startswith(experiments.SQLITE)
         if local and not make and not Path(self.uri.removeprefix(experiments.SQLITE)).exists():
-            yield None  # a look at the registry makes no database
+            yield None  # reading the registry must not create a database
             return
         with experiments.reach(self.uri) as client:
             from mlflow.exceptions import MlflowException
@@ -254,7 +253,7 @@ class Registry:
         found, token = [], None
         while True:
             page = client.search_model_versions(f"name = '{self.name}'", page_token=token)
-            # What others registered under the same name by hand is not ours.
+            # Skip versions that were registered by hand under the same name.
             found += [_version(each) for each in page if "train" in each.tags]
             token = page.token
             if not token:
@@ -271,7 +270,7 @@ class Registry:
 
     def _unknown(self, number: int) -> ConfigurationError:
         return ConfigurationError(
-            f"{self.name} has no version {number}.", "The numbers of all versions are on MLflow's page of the model."
+            f"{self.name} has no version {number}.", "MLflow's page of the model lists all versions."
         )
 
     def _alias(self, client: MlflowClient, alias: str) -> int | None:
@@ -284,20 +283,20 @@ class Registry:
             return self._get(client, number) if client and number is not None else None
 
     def _move(self, client: MlflowClient, champion: int, previous: int | None) -> None:
-        # In this order: a process that ends between the two has lost no champion.
+        # In this order, so that a process killed between the two calls loses no champion.
         if previous is not None:
             client.set_registered_model_alias(self.name, PREVIOUS, str(previous))
         client.set_registered_model_alias(self.name, CHAMPION, str(champion))
-        log.info("version %d of %s is champion, version %s the one before", champion, self.name, previous)
+        log.info("version %d of %s is champion; the previous one is version %s", champion, self.name, previous)
 
     def _source(self, client: MlflowClient, trained: Manifest) -> _Source:
-        """Find what MLflow loads a version from: the model that the training logged, else the attempt itself."""
+        """Find what MLflow loads a version from: the model that the training logged, or else the attempt itself."""
         logged = trained.record(TrainingRecord).mlflow
         if logged.model_id is None or logged.tracking_uri != self.uri:
             if not self.uri.startswith(experiments.SQLITE) and storage.local_path(trained.uri):
                 raise ConfigurationError(
-                    f"The tracking server {self.uri} has not recorded the model of {trained.uri}, and takes none from "
-                    "a folder of this machine.",
+                    f"The tracking server {self.uri} did not record the model of {trained.uri} and cannot read "
+                    "it from a folder of this machine.",
                     "Train it again: force = train.",
                 )
             return _Source(trained.uri)
@@ -306,7 +305,7 @@ class Registry:
 
 
 class _Source(NamedTuple):
-    """Where MLflow finds a model, and the logged model and MLflow run that it comes from."""
+    """A model's URI for MLflow, and the logged model and MLflow run that it comes from."""
 
     uri: str
     model_id: str | None = None
@@ -316,7 +315,7 @@ class _Source(NamedTuple):
 def _version(version: ModelVersion) -> Version:
     if "train" not in version.tags:
         raise ConfigurationError(
-            f"Version {version.version} of {version.name} names no training: it was not registered by this workflow.",
+            f"Version {version.version} of {version.name} names no training: this workflow did not register it.",
             f"Remove the aliases {CHAMPION} and {PREVIOUS} from it.",
         )
     values = {name: version.tags[name] for name in TAGS if name in version.tags}

@@ -1,9 +1,9 @@
-"""What a training leaves in MLflow: parameters, data, metrics an epoch, the machine's load, plots and model.
+"""The record of a training in MLflow: parameters, data, metrics per epoch, system load, plots and model.
 
-One MLflow run stands for one training: its attempt, no matter which runs use it later. A retry goes on with the MLflow
-run of the attempt that was killed; stage evaluate writes into the MLflow run of the model that it measured. MLflow
-being away refuses a training at its start and costs it nothing later: what cannot be recorded is tried again with
-whatever comes next, and what is left at the end is named in the log and in the manifest.
+Each training attempt has one MLflow run, whichever runs use the attempt later. A retry continues the MLflow run of the
+killed attempt; stage evaluate adds to the MLflow run of the model that it measured. If MLflow is down when a training
+starts, the training fails; later it does not matter. What could not be recorded is tried again with the next record,
+and the log and the manifest name what is missing at the end.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ SYSTEM_SECONDS = 10.0
 
 @contextlib.contextmanager
 def track(context: Context) -> Iterator[TrackedRun]:
-    """Open the MLflow run of a training, or the one of its killed attempt, and close it however the training ends.
+    """Open the MLflow run of a training, or that of its killed attempt, and close it however the training ends.
 
-    An error marks it FAILED, an interrupt KILLED. A training that is killed leaves it RUNNING for its retry.
+    An error marks it FAILED, an interrupt KILLED. A killed training leaves it RUNNING for the retry.
 
     Args:
-        context: Of stage train.
+        context: The context of stage train.
 
     Raises:
-        ConfigurationError: No tracking server is named where one is needed, or its database is of another version.
-        TransientError: The tracking server does not answer.
+        ConfigurationError: No tracking server is named where one is needed, or its database is from another version.
+        TransientError: The tracking server fails.
         ResourceError: The local database cannot be used.
     """
     tracked = TrackedRun(context)
@@ -66,7 +66,7 @@ class TrackedRun:
     """The MLflow run of one training.
 
     Args:
-        context: Of stage train.
+        context: The context of stage train.
     """
 
     def __init__(self, context: Context) -> None:
@@ -93,14 +93,14 @@ class TrackedRun:
 
     @property
     def url(self) -> str | None:
-        """The run's page, where the deployment has a tracking server."""
+        """The address of the run's page, or None without a tracking server."""
         return experiments.run_page(self.uri, self._experiment, self.run_id)
 
     def log_history(self, history: list[EpochRow]) -> None:
-        """Record the epochs that are not yet recorded, each at its own step.
+        """Record the epochs that are not recorded yet, each at its own step.
 
-        MLflow adds a second point where a step is logged twice. An epoch that a resumed training did once more is
-        therefore left as it was: the two are equal within rounding.
+        MLflow keeps both points if a step is logged twice, so an epoch that a resumed training repeats is not logged
+        again. The two are equal within rounding.
         """
 
         def send() -> None:
@@ -117,7 +117,7 @@ class TrackedRun:
         self._pending.send("metrics of epochs", send)
 
     def log_file(self, path: str, content: bytes) -> None:
-        """Record a file, such as a plot, among the run's artifacts."""
+        """Record a file, such as a plot, as an artifact of the run."""
         self._pending.send(path, lambda: log_files(self._client, self.run_id, {path: content}))
 
     def log_model(self, network: keras.Model, description: Description) -> None:
@@ -131,10 +131,10 @@ class TrackedRun:
         self._pending.send("model", send)
 
     def finish(self, metrics: Mapping[str, JsonValue]) -> MlflowRun:
-        """Record the training's last metrics, nested ones by paths, and that it is finished.
+        """Record the training's final metrics, nested ones by path, and mark the run as finished.
 
         Returns:
-            Where MLflow has the training, and what it never took.
+            Where MLflow has the training, and what it failed to record.
         """
         self._monitor.finish()
         self._pending.add(
@@ -144,7 +144,7 @@ class TrackedRun:
         self._pending.add("the end", lambda: self._client.set_terminated(self.run_id, "FINISHED"))
         self._pending.flush()
         if unrecorded := self._pending.names:
-            log.warning("MLflow: never recorded: %s", ", ".join(unrecorded))
+            log.warning("MLflow: not recorded: %s", ", ".join(unrecorded))
         return MlflowRun(
             run_id=self.run_id,
             experiment_id=self._experiment,
@@ -154,7 +154,7 @@ class TrackedRun:
         )
 
     def fail(self, error: BaseException) -> None:
-        """Record that the training failed and why, or that it was interrupted."""
+        """Mark the run as failed, with the reason, or as interrupted."""
         status = "FAILED" if isinstance(error, Exception) else "KILLED"
         reason = f"{type(error).__name__}: {error}"[:2000]
 
@@ -166,11 +166,11 @@ class TrackedRun:
         self._pending.flush()
 
     def close(self) -> None:
-        """Stop watching the machine's load."""
+        """Stop monitoring the machine's load."""
         self._monitor.finish()
 
     def _find(self) -> Run | None:
-        """The MLflow run of the newest attempt of this same training that was not committed."""
+        """Return the MLflow run of this training's newest attempt if that was not committed, or None."""
         key_uri = layout.key_of_attempt(self._context.uri)
         of_this = f"tags.stage_key = '{self._context.key}' and tags.workflow_run = '{self._context.run.slug}'"
         for run in self._client.search_runs([self._experiment], of_this):
@@ -194,7 +194,7 @@ class TrackedRun:
 
 
 def _datasets(context: Context) -> list[DatasetInput]:
-    """Return the features and the release, by the digests under which the stages know them."""
+    """Return the features and the release as MLflow data sets, with the digests that the stages use."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     features, sources = context.inputs["featurize"], context.run.sources

@@ -1,4 +1,4 @@
-"""A moving average of a network's weights, which generalises better than the weights of any one step."""
+"""A moving average of a network's weights, which generalizes better than the weights of a single step."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-EVERY = 4  # steps between two updates: reading all weights costs a hundredth of a training step
+EVERY = 4  # steps between updates: reading all weights costs 1% of a training step
 
 
 class WeightAverage:
     """The exponential moving average of all weights, batch statistics among them (Polyak and Juditsky, 1992).
 
-    Keras' own `use_ema` leaves the batch statistics out, so that they would belong to other weights, and overwrites
-    the network's weights at the end of each `fit`.
+    Keras' `use_ema` leaves out the batch statistics, which then do not match the averaged weights, and overwrites the
+    network's weights at the end of each `fit`.
 
     Args:
-        momentum: A step, in (0, 1). Early on it is lower, (1 + steps) / (10 + steps), so that short trainings are not
-            dominated by their initial weights (as in TensorFlow's `ExponentialMovingAverage`).
+        momentum: Momentum per step, in (0, 1). Early steps use (1 + steps) / (10 + steps) if that is lower, so that the
+            initial weights do not dominate short trainings (as in TensorFlow's `ExponentialMovingAverage`).
     """
 
     def __init__(self, momentum: float) -> None:
@@ -25,7 +25,7 @@ class WeightAverage:
         self._weights: list[NDArray[np.floating]] = []
 
     def update(self, network: keras.Model, steps: int) -> None:
-        """Take in the network's weights after its `steps`-th step; steps between those counted change nothing."""
+        """Add the network's weights after `steps` steps to the average; only every `EVERY`-th call has an effect."""
         if steps % EVERY and self._weights:
             return
         weights = network.get_weights()
@@ -34,18 +34,18 @@ class WeightAverage:
             return
         share = 1 - min(self.momentum, (1 + steps) / (10 + steps)) ** EVERY
         for average, weight in zip(self._weights, weights, strict=True):
-            if not np.issubdtype(average.dtype, np.integer):  # EfficientNet's normalization has a count, which stays
+            if not np.issubdtype(average.dtype, np.integer):  # keep the counter in EfficientNet's normalization
                 average += share * (weight - average)
 
     def swap(self, network: keras.Model) -> None:
-        """Give the network the average and keep its weights here; a second call undoes it."""
+        """Swap the network's weights with the average; a second call swaps them back."""
         weights = [np.array(weight) for weight in network.get_weights()]
         network.set_weights(self._weights)
         self._weights = weights
 
     @property
     def weights(self) -> list[NDArray[np.floating]]:
-        """The average, in the order of the network's weights; to be set when a training goes on."""
+        """The average, in the order of the network's weights; set it to resume a training."""
         return self._weights
 
     @weights.setter

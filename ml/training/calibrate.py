@@ -14,19 +14,19 @@ REFERENCE_CANDIDATES = 256
 
 
 def calibrate(network: keras.Model, validation: FeatureReader) -> tuple[float, float, ValidationScores]:
-    """Fit temperature and threshold on the validation split, and put the temperature into the network.
+    """Fit temperature and threshold on the validation split, and build the temperature into the network.
 
     Args:
-        network: The trained network, whose last layer with weights gives the logits; changed in place.
+        network: The trained network, whose last layer with weights computes the logits; changed in place.
         validation: The validation faces.
 
     Returns:
-        Temperature, threshold, and what the calibrated network reaches on validation.
+        Temperature, threshold, and the calibrated network's scores on the validation split.
     """
     parts = [(network.predict_on_batch(b.pixels), b.labels) for b in validation.batches(REFERENCE_CANDIDATES)]
     raw, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
     temperature = fit_temperature(raw, truth)
-    # Logits are linear in the last layer's kernel and bias, so that dividing these divides the logits.
+    # Logits are linear in the last layer's kernel and bias, so dividing both divides the logits.
     head = next(layer for layer in reversed(network.layers) if layer.weights)
     head.set_weights([weight / temperature for weight in head.get_weights()])
     probabilities = apply_temperature(raw, temperature)

@@ -1,6 +1,6 @@
-"""What happens after each step of an epoch, one callback for each concept.
+"""The callbacks that run after each step of an epoch.
 
-They run in the order of `epoch_callbacks`: a checkpoint must hold the average that the step has updated.
+They run in the order of `epoch_callbacks`, because a checkpoint must hold the average after the step.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from ml.training.checkpoints import Checkpoints, Position
 
 log = logging.getLogger(__name__)
 LOG_SECONDS = 10.0
-Logs = dict[str, float] | None  # the running means that Keras hands to its callbacks
+Logs = dict[str, float] | None  # the running means that Keras passes to callbacks
 
 
 def check_loss(loss: float, where: str) -> None:
-    """Check that a loss is a number.
+    """Check that a loss is finite.
 
     Raises:
         ConfigurationError: It is infinite or NaN.
     """
     if not math.isfinite(loss):
         raise ConfigurationError(
-            f"The loss became {loss} ({where}): training ran away.", "Lower learning_rate, to a tenth for instance."
+            f"The loss became {loss} ({where}): training diverged.", "Lower learning_rate, for example to a tenth."
         )
 
 
 class EpochProgress:
-    """How far one epoch has come, which its callbacks share.
+    """The progress of one epoch, which its callbacks share.
 
     Args:
         training: The training faces.
         epochs: Number of epochs of the whole training.
-        before: Where the epoch, or what is left of it after a kill, began.
-        started: When it began, by the monotonic clock.
+        before: The position where the epoch began, or where it resumed after a kill.
+        started: When it began, on the monotonic clock.
 
     Attributes:
-        step: Steps done of the epoch, including those before a kill.
+        step: Completed steps of the epoch, including those before a kill.
         loss: Mean training loss since `before`.
-        images_per_second: Faces learned from a second since `before`.
+        images_per_second: Training faces per second since `before`.
     """
 
     def __init__(self, training: Feed, epochs: int, before: Position, started: float) -> None:
@@ -56,30 +56,30 @@ class EpochProgress:
 
     @property
     def name(self) -> str:
-        """What the log calls the epoch."""
+        """The epoch's name in the log."""
         return f"epoch {len(self.before.history) + 1}/{self.epochs}"
 
     @property
     def steps_in_all(self) -> int:
-        """Steps done since the training began."""
+        """Completed steps since the training began."""
         return len(self.before.history) * self.training.steps + self.step
 
     def add_step(self, batch: int, logs: Logs) -> None:
-        """Take in the running means after a step; `batch` counts from 0 since `before`."""
+        """Store the running means after a step; `batch` counts from 0 since `before`."""
         assert logs
         self.step = self.before.step + batch + 1
         self.loss, self._accuracy = float(logs["loss"]), float(logs["accuracy"])
 
     def is_due(self, batch: int) -> bool:
-        """Whether logs and checkpoints may follow a step.
+        """Return whether logs and checkpoints may follow a step.
 
-        None follow the first step of a fit, which traces the network for many seconds, and the last of an epoch, after
-        which the epoch's own come.
+        They skip the first step of a fit, which traces the network for many seconds, and the last step of an epoch,
+        which the epoch's own log and checkpoint follow.
         """
         return batch > 0 and self.step < self.training.steps
 
     def position(self) -> Position:
-        """Return where the epoch stands, with means over all its steps, including those before a kill."""
+        """Return the position in the epoch, with means over all its steps, including those before a kill."""
         faces = self.training.faces
         before = faces(self.before.step) / max(1, faces(self.step))
         return Position(
@@ -92,14 +92,14 @@ class EpochProgress:
 
 
 class StopOnBadLoss(keras.callbacks.Callback):
-    """Takes in each step's means, and stops a training whose loss is not a number."""
+    """Stores each step's means in the progress, and stops a training whose loss is not finite."""
 
     def __init__(self, progress: EpochProgress) -> None:
         super().__init__()
         self._progress = progress
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Look at the loss after a step."""
+        """Check the loss after a step."""
         self._progress.add_step(batch, logs)
         check_loss(self._progress.loss, f"{self._progress.name}, step {self._progress.step}")
 
@@ -112,12 +112,12 @@ class AverageWeights(keras.callbacks.Callback):
         self._progress, self._average = progress, average
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Take in the weights after a step."""
+        """Update the average after a step."""
         self._average.update(self.model, self._progress.steps_in_all)
 
 
 class LogProgress(keras.callbacks.Callback):
-    """Measures the speed, and logs now and then how far the epoch has come."""
+    """Measures the speed, and logs the progress every `LOG_SECONDS`."""
 
     def __init__(self, progress: EpochProgress) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class LogProgress(keras.callbacks.Callback):
         self._first = self._logged = progress.started
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Measure the speed after a step, and log it where that is due."""
+        """Measure the speed after a step, and log the progress when it is due."""
         progress, faces, now = self._progress, self._progress.training.faces, time.monotonic()
         if batch == 0:
             self._first = now  # the first step traces the network, so speed is measured from its end
@@ -138,15 +138,15 @@ class LogProgress(keras.callbacks.Callback):
         self._logged = now
         steps = progress.training.steps
         left = faces(steps) - faces(progress.step)
-        in_all = left + faces(steps) * (progress.epochs - len(progress.before.history) - 1)
+        total = left + faces(steps) * (progress.epochs - len(progress.before.history) - 1)
         log.info(
-            "%s: step %d of %d, loss %.4f, %.0f images/s, %.0f s left of this epoch, about %.0f min in all",
-            *(progress.name, progress.step, steps, progress.loss, speed, left / speed, in_all / speed / 60),
+            "%s: step %d of %d, loss %.4f, %.0f images/s, %.0f s left in this epoch, about %.0f min in total",
+            *(progress.name, progress.step, steps, progress.loss, speed, left / speed, total / speed / 60),
         )
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Saves the training's state whenever so much time has passed since it last did."""
+    """Saves the training's state every `minutes`."""
 
     def __init__(
         self, progress: EpochProgress, checkpoints: Checkpoints, average: WeightAverage | None, minutes: float
@@ -157,7 +157,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._saved = progress.started
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        """Save a checkpoint after a step where that is due."""
+        """Save a checkpoint after a step when it is due."""
         now = time.monotonic()
         if self.progress.is_due(batch) and now - self._saved >= self._seconds:
             self._saved = now

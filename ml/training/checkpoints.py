@@ -1,4 +1,4 @@
-"""What a training must know to go on after a kill: kept whole, by step, in a folder that outlives the attempt."""
+"""Checkpoints from which a killed training resumes, in a folder that outlives the attempt."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ml.training.averaging import WeightAverage
 
 log = logging.getLogger(__name__)
 STATE = "state.json"
-OPTIMIZER = "optimiser"  # the group's name in the files, which trainings under way have written
+OPTIMIZER = "optimiser"  # the group's name in the files; existing checkpoints have this spelling
 Arrays = list[NDArray[Any]]
 
 
 class Position(Record):
-    """How far a training has come.
+    """How far a training has progressed.
 
     Attributes:
-        history: One row for each whole epoch.
-        step: Steps done of the epoch that follows.
+        history: One row for each complete epoch.
+        step: Completed steps of the current epoch.
         loss: Mean training loss over those steps.
         accuracy: Mean training accuracy over those steps.
-        seconds: Time that they took.
+        seconds: Duration of those steps.
     """
 
     history: list[EpochRow] = []
@@ -44,7 +44,7 @@ class Position(Record):
 
 
 class State(Record):
-    """What `state.json` names: the position, the file of its arrays, and the digests of all files that belong to it."""
+    """The state in `state.json`: the position, the file with its arrays, and the digests of all its files."""
 
     position: Position
     training: str
@@ -61,16 +61,16 @@ class Saved:
 
 
 def best_epoch(history: list[EpochRow]) -> int:
-    """The epoch, from 1, with the lowest validation loss; the earliest of equals."""
+    """Return the epoch, from 1, with the lowest validation loss; the earliest if several are equal."""
     return min(history, key=lambda row: row.val_loss).epoch
 
 
 class Checkpoints:
     """The training's state and the best epoch's weights.
 
-    Files are written under names of their own, then `state.json`, which names what belongs together and its digests:
-    whenever the process is killed, the state that is found is whole. Arrays are kept, not a `.keras` file, because that
-    does not hold all of an optimizer's settings: the network is built from the configuration again.
+    Each file gets a new name. Then `state.json` is written, which names the files that belong together and their
+    digests. Whenever the process is killed, the state is therefore complete. The files hold arrays because a `.keras`
+    file lacks some of an optimizer's settings; the network is rebuilt from the configuration.
 
     Args:
         uri: The folder; only a retry of the same run reads it.
@@ -81,7 +81,7 @@ class Checkpoints:
         self._digests: dict[str, str] = {}
 
     def save(self, position: Position, network: keras.Model, average: WeightAverage | None) -> None:
-        """Keep weights, optimizer and average as of the position."""
+        """Save weights, optimizer and average at a position."""
         name = f"training-{len(position.history):04d}-{position.step:06d}.npz"
         variables = [variable.numpy() for variable in network.optimizer.variables]
         self._write(name, Saved(network.get_weights(), variables, average.weights if average else []))
@@ -96,40 +96,41 @@ class Checkpoints:
                 storage.remove(storage.join(self._uri, file))
 
     def save_best(self, history: list[EpochRow], network: keras.Model) -> None:
-        """Keep the network's weights as the best of `history`; they count with the next `save`."""
+        """Save the network's weights as the best of `history`; they take effect with the next `save`."""
         self._write(_best(history), Saved(network.get_weights()))
 
     def resume(self) -> tuple[Position, Saved] | None:
-        """Return the position to go on from, and its arrays for `restore`; None where training starts afresh."""
+        """Return the position to resume from, and its arrays for `restore`; None if training starts over."""
         uri = storage.join(self._uri, STATE)
         if not storage.exists(uri):
             return None
         try:
             content = storage.read_json(uri)
             if content["sha256"] != _digest(content["state"]):
-                raise ValueError("its digest is another")
+                raise ValueError("its digest differs")
             state = State.model_validate(content["state"])
             files = {name: storage.read_bytes(storage.join(self._uri, name)) for name in state.files}
             if damaged := [n for n, data in files.items() if hashlib.sha256(data).hexdigest() != state.files[n]]:
                 raise ValueError(f"{', '.join(damaged)} changed")
             saved = _unpack(files[state.training])
         except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-            log.warning("checkpoints at %s are damaged (%s): training starts afresh", self._uri, error)
+            log.warning("checkpoints at %s are damaged (%s): training starts over", self._uri, error)
             return None
         self._digests = state.files
         return state.position, saved
 
     def load_best(self, history: list[EpochRow], network: keras.Model) -> None:
-        """Give the network the weights of the best epoch.
+        """Load the weights of the best epoch into the network.
 
         Raises:
-            ProvenanceError: The file is not the one that was written.
+            ProvenanceError: The file has changed since the training wrote it.
         """
         name = _best(history)
         content = storage.read_bytes(storage.join(self._uri, name))
         if hashlib.sha256(content).hexdigest() != self._digests[name]:
             raise ProvenanceError(
-                f"{name} in {self._uri} is not what the training wrote.", "Remove the folder and clear the task."
+                f"{name} in {self._uri} has changed since the training wrote it.",
+                "Remove the folder and clear the task.",
             )
         network.set_weights(_unpack(content).weights)
 
@@ -146,7 +147,7 @@ class Checkpoints:
 
 
 def restore(network: keras.Model, average: WeightAverage | None, saved: Saved) -> None:
-    """Give a compiled network, and its average, what a checkpoint holds."""
+    """Load a checkpoint into a compiled network and its average."""
     network.set_weights(saved.weights)
     network.optimizer.build(network.trainable_variables)
     for variable, value in zip(network.optimizer.variables, saved.optimizer, strict=True):

@@ -1,4 +1,4 @@
-"""The loop over epochs, resumable at any step."""
+"""The training loop over epochs, which can resume at any step."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ResourceError
 from ml.features.feed import Feed
 from ml.model.record import EpochRow
+from ml.networks.table import find_network
 from ml.networks.transfer import BACKBONE
 from ml.training.averaging import WeightAverage
 from ml.training.callbacks import EpochProgress, check_loss, epoch_callbacks
@@ -22,25 +23,25 @@ from ml.training.muon import Muon
 
 log = logging.getLogger(__name__)
 
-WARMUP_SHARE = 0.05  # of all steps: batch statistics and Adam's moments are still guesses in the first ones
-LAST_RATE = 0.01  # of the peak learning rate, reached by a half cosine
-# The network learns from chips of 64 pixels 2.4 times as fast as from chips of 96; the last epochs see them as they
-# are, so that the network is used at the size it ended with (progressive resizing; Tan and Le 2021, arXiv:2104.00298).
+WARMUP_SHARE = 0.05  # of all steps, because batch statistics and Adam's moments are poor estimates at first
+LAST_RATE = 0.01  # of the peak learning rate, at the end of a half cosine
+# Training on chips of 64 pixels is 2.4 times as fast as on chips of 96. The last epochs use full-size chips, the size
+# at which the network predicts (progressive resizing; Tan and Le 2021, arXiv:2104.00298).
 SMALL_SIDE, SMALL_SHARE, SMALLEST_SIDE = 2 / 3, 0.6, 32
-FINE_TUNING = 0.02  # of the learning rate, for the whole of a network whose backbone was pretrained
+FINE_TUNING = 0.02  # of the learning rate, for fine-tuning a pretrained backbone with its head
 
 
 class Fit:
-    """The loop over epochs: its state is what a checkpoint holds.
+    """The training loop; a checkpoint holds its state.
 
     Args:
-        config: Of the run.
-        network: Built, not compiled; has the best epoch's weights in the end.
+        config: The run's configuration.
+        network: The network, built but not compiled; it ends with the best epoch's weights.
         training: The training faces.
         validation: The validation faces.
-        checkpoints: Where the state is kept.
-        grows: Train on smaller chips first, for which the network must take any size.
-        on_epoch: Called with the history after each epoch.
+        checkpoints: Where the state is saved.
+        grows: Whether to train on smaller chips first; the network must accept any size.
+        on_epoch: Function to call with the history after each epoch.
     """
 
     def __init__(
@@ -56,24 +57,24 @@ class Fit:
         self.config, self.network, self.checkpoints = config, network, checkpoints
         self.training, self.validation, self.on_epoch = training, validation, on_epoch
         self.average = WeightAverage(config.averaging) if config.averaging else None
-        # Only a pretrained backbone is worth keeping as it is while the head learns.
-        pretrained = config.network.startswith("transfer:") and config.backbone_weights != "none"
+        # Only a pretrained backbone is worth freezing while the head learns.
+        pretrained = find_network(config.network).pretrained and config.backbone_weights != "none"
         self.frozen_epochs = min(config.frozen_epochs, config.epochs) if pretrained else 0
         self.peak = config.learning_rate * (FINE_TUNING if pretrained else 1.0)
         self.small_epochs = int(config.epochs * SMALL_SHARE) if grows else 0
         self.position = Position()
 
     def run(self) -> list[EpochRow]:
-        """Train to the last epoch, or until patience is at its end; return the history, one row an epoch."""
+        """Train to the last epoch, or until patience runs out; return the history, one row per epoch."""
         found = self.checkpoints.resume()
         if found:
             self.position, saved = found
-            # With the optimizer of the last step done, which at the end of the frozen epochs is still the frozen one's.
+            # Compile for the last completed step: at the end of the frozen epochs, that is still the frozen setup.
             self._compile(len(self.position.history) - (0 if self.position.step else 1))
             restore(self.network, self.average, saved)
             log.info("resuming after epoch %d, step %d", len(self.position.history), self.position.step)
         while len(self.position.history) < self.config.epochs and not self._patience_ended():
-            # The network is compiled again where the backbone thaws, also when the training was killed just there.
+            # Compile again when the backbone is unfrozen, even if the training was killed exactly there.
             if (epoch := len(self.position.history)) in (0, self.frozen_epochs) and not self.position.step:
                 self._compile(epoch)
             self._fit_epoch()
@@ -106,17 +107,17 @@ class Fit:
             )
         kinds = {"muon": Muon, "adamw": keras.optimizers.AdamW}
         optimizer = kinds[config.optimizer](rate, weight_decay=config.weight_decay)
-        # Biases and batch normalization are few and have nothing to gain from being small.
+        # Weight decay does not help biases and batch normalization.
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         self.network.compile(
             optimizer=optimizer,
             loss="categorical_crossentropy",
-            metrics=["accuracy"],  # of faces, not of weights: a share that can be counted
+            metrics=["accuracy"],  # unweighted: a share of the faces
             jit_compile=False,  # XLA is slower on CPUs
         )
 
     def _fit_epoch(self) -> None:
-        """Train the epoch at the position to its end, measure on validation, and add its row to the history."""
+        """Finish the epoch at the current position, evaluate on validation, and add a row to the history."""
         position, epochs = self.position, self.config.epochs
         epoch, started = len(position.history), time.monotonic()
         _seed_dropout(self.network, self.training.reader.seed, epoch, position.step)
@@ -130,7 +131,7 @@ class Fit:
                     measured = self.network.evaluate(self.validation.dataset(), verbose=0, return_dict=True)
         except tf.errors.ResourceExhaustedError as error:
             raise ResourceError(
-                "A training step does not fit into memory.",
+                "A training step does not fit in memory.",
                 "Lower batch_size or chip_size, or give the job more memory.",
             ) from error
         done = progress.position()
@@ -158,13 +159,13 @@ class Fit:
         self.on_epoch(history)
 
     def _side(self, epoch: int) -> int:
-        """Width and height of the chips that an epoch trains on."""
+        """Return the width and height of the chips in an epoch."""
         full = self.training.reader.chip_size
         return max(SMALLEST_SIDE, round(full * SMALL_SIDE / 8) * 8) if epoch < self.small_epochs else full
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The network with its averaged weights, which are what is validated and kept."""
+        """Give the network its averaged weights inside the block; these are validated and kept."""
         if self.average is None:
             yield
             return
@@ -176,14 +177,14 @@ class Fit:
 
 
 def _seed_dropout(network: keras.Model, seed: int, epoch: int, step: int) -> None:
-    # Keras does not save the state of random layers, which counts the calls: a training that was resumed would draw
-    # other numbers.
+    # Keras does not save the state of random layers, a counter of calls, so a resumed training would draw different
+    # numbers.
     for number, layer in enumerate(_dropouts(network)):
         layer.seed_generator.state.assign([seed + number, (epoch << 20) + step])
 
 
 def _dropouts(network: keras.Model) -> Iterator[keras.layers.Dropout]:
-    """The layers of dropout, those inside a backbone among them."""
+    """Yield the dropout layers, including those inside a backbone."""
     for layer in network.layers:
         if isinstance(layer, keras.Model):
             yield from _dropouts(layer)

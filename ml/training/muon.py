@@ -1,4 +1,4 @@
-"""Muon for convolutional networks."""
+"""The Muon optimizer for convolutional networks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from keras import ops
 
 
 class Muon(keras.optimizers.Muon):
-    """Keras' Muon, which takes matrices alone, applied to the kernels of convolutions (Jordan et al. 2024).
+    """Keras' Muon, which handles only matrices, extended to the kernels of convolutions (Jordan et al. 2024).
 
-    Muon replaces a kernel's momentum by the nearest matrix whose singular values are all about 1, so that rare
-    directions are learned as fast as common ones. A kernel of shape (height, width, in, out) counts as a matrix of
-    (height * width * in, out), as in the author's own runs on images (https://kellerjordan.github.io/posts/muon/). All
-    other weights are updated by AdamW: among them kernels of dense layers and of depthwise convolutions, each of whose
-    filters sees a channel of its own, so that they share no directions.
+    Muon replaces a kernel's momentum with the nearest matrix whose singular values are all about 1, so that the network
+    learns rare directions as fast as common ones. A kernel of shape (height, width, in, out) is treated as a matrix of
+    (height * width * in, out), as in the author's runs on images (https://kellerjordan.github.io/posts/muon/). AdamW
+    updates all other weights. These include the kernels of dense layers, and of depthwise convolutions, whose filters
+    each see a different channel and share no directions.
 
     Updates are scaled to AdamW's usual size (Liu et al. 2025, arXiv:2502.16982), so the same learning rate serves both.
 
@@ -31,7 +31,7 @@ class Muon(keras.optimizers.Muon):
 
     def _should_use_adamw(self, variable: keras.Variable) -> bool:
         # A depthwise kernel is (height, width, in, 1) in a DepthwiseConv2D, and (height, width, 1, out) in a Conv2D
-        # with a group a channel, as in ConvNeXt. A plain one on a single channel looks the same, but chips have three.
+        # with one group per channel, as in ConvNeXt. A plain kernel on one channel looks alike, but chips have three.
         return len(variable.shape) != 4 or 1 in variable.shape[-2:]
 
     def _muon_update_step(

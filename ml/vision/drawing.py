@@ -1,4 +1,4 @@
-"""Drawing on photographs: boxes with text, and sheets of captioned pictures. RGB in, RGB out."""
+"""Draw boxes with text on photographs, contact sheets and heat maps. All images are RGB."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ml.vision.images import Box, Pixels
 
-Colour = tuple[int, int, int]
-Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are not part of it
+Color = tuple[int, int, int]
+Rectangle = tuple[int, int, int, int]  # left, top, right, bottom in pixels; right and bottom are exclusive
 
-# Told apart by people who see colours differently (Okabe and Ito, 2008), and dark or light enough for text on them.
-PALETTE: tuple[Colour, ...] = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0))
-WHITE: Colour = (255, 255, 255)
-BLACK: Colour = (0, 0, 0)
+# Distinguishable with color vision deficiency (Okabe and Ito, 2008), and readable as the background of text.
+PALETTE: tuple[Color, ...] = ((230, 159, 0), (0, 114, 178), (0, 158, 115), (204, 121, 167), (213, 94, 0))
+WHITE: Color = (255, 255, 255)
+BLACK: Color = (0, 0, 0)
 SMALLEST_TEXT = 8
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A box on a photograph, with a text about it.
+    """A box to draw on a photograph, with a text.
 
     Attributes:
-        box: In pixels of the photograph.
-        text: One line; empty for a box alone.
-        colour: Of the box and of the text's background, RGB.
+        box: The box in pixels of the photograph.
+        text: One line of text; empty to draw only the box.
+        color: The color of the box and of the text's background, RGB.
     """
 
     box: Rectangle
     text: str
-    colour: Colour = PALETTE[0]
+    color: Color = PALETTE[0]
 
 
 def rectangle(box: Box, width: int, height: int) -> Rectangle:
-    """An Open Images box (shares of the image) in whole pixels of an image of the given size."""
+    """Convert an Open Images box (shares of the image) to whole pixels of an image of the given size."""
     x_min, x_max, y_min, y_max = box
     return round(x_min * width), round(y_min * height), round(x_max * width), round(y_max * height)
 
@@ -49,22 +49,22 @@ def rectangle(box: Box, width: int, height: int) -> Rectangle:
 def draw_marks(photo: Pixels, marks: Sequence[Mark]) -> Pixels:
     """Draw boxes and their texts on a copy of a photograph.
 
-    Lines and text grow with the photograph. A text stands above its box, or else below or inside it, where it lies in
-    the photograph and hides the least of other texts and boxes; one that is wider than the photograph is set smaller.
+    Lines and text scale with the photograph. A text is above its box, below it or inside it, wherever it fits in the
+    photograph and hides the least of other texts and boxes. The font shrinks if the text is wider than the photograph.
 
     Args:
         photo: RGB, uint8, shape (height, width, 3).
-        marks: What to draw.
+        marks: The boxes and texts to draw.
 
     Returns:
-        RGB, uint8, of the same shape.
+        RGB, uint8, same shape.
     """
     image = Image.fromarray(photo)
     draw = ImageDraw.Draw(image)
     line = max(2, round(max(image.size) / 260))
     for mark in marks:
         left, top, right, bottom = mark.box
-        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=mark.colour, width=line)
+        draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=mark.color, width=line)
     placed: list[Rectangle] = []
     for mark in marks:
         if not mark.text:
@@ -77,21 +77,21 @@ def draw_marks(photo: Pixels, marks: Sequence[Mark]) -> Pixels:
         place = min(_places(mark.box, size, image.size), key=lambda p: _hidden(p, placed, others))
         placed.append(place)
         left, top, right, bottom = place
-        draw.rectangle((left, top, right - 1, bottom - 1), fill=mark.colour)
-        draw.text((left + pad, top + pad // 2), mark.text, fill=_ink(mark.colour), font=font)
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=mark.color)
+        draw.text((left + pad, top + pad // 2), mark.text, fill=_ink(mark.color), font=font)
     return np.asarray(image)
 
 
 def contact_sheet(pictures: Sequence[tuple[Pixels, str]], columns: int, tile: int = 220) -> Pixels:
-    """Lay pictures out in a grid, each fitted into a square tile with its caption below.
+    """Arrange pictures in a grid, each fitted into a square tile with its caption below.
 
     Args:
-        pictures: RGB uint8 pictures of any sizes, each with a caption of one line or more.
-        columns: Pictures in a row.
+        pictures: RGB uint8 pictures of any size, each with a caption of one or more lines.
+        columns: Pictures per row.
         tile: Side of a tile in pixels.
 
     Returns:
-        RGB, uint8, white where there is nothing.
+        RGB, uint8, on a white background.
 
     Raises:
         ValueError: There are no pictures.
@@ -118,25 +118,25 @@ def contact_sheet(pictures: Sequence[tuple[Pixels, str]], columns: int, tile: in
 
 
 def heat_overlay(photo: Pixels, heat: NDArray[np.floating]) -> Pixels:
-    """Lay a heat map over the grey of a picture: violet where it is cold, yellow where it is hot.
+    """Overlay a heat map on the grayscale picture, from violet (cold) to yellow (hot).
 
     Args:
         photo: RGB, uint8, shape (height, width, 3).
-        heat: 0 to 1, of any smaller shape (h, w); it is enlarged to the picture.
+        heat: 0 to 1, shape (h, w), enlarged to the size of the picture.
 
     Returns:
-        RGB, uint8, of the picture's shape.
+        RGB, uint8, same shape as the picture.
     """
     height, width = photo.shape[:2]
     large = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
-    colours = matplotlib.colormaps["inferno"](large[..., 0])[..., :3] * 255
-    grey = photo.mean(axis=2, keepdims=True)  # or the skin's own colours would be taken for heat
-    return np.asarray((0.45 * grey + 0.55 * colours).clip(0, 255), dtype=np.uint8)
+    colors = matplotlib.colormaps["inferno"](large[..., 0])[..., :3] * 255
+    gray = photo.mean(axis=2, keepdims=True)  # gray, because skin colors look like heat
+    return np.asarray((0.45 * gray + 0.55 * colors).clip(0, 255), dtype=np.uint8)
 
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    # matplotlib's own, so that no font need be installed; it has the letters of most languages.
+    # matplotlib ships this font, so none must be installed; it covers most languages.
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
@@ -155,7 +155,10 @@ def _shorten(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
 
 
 def _places(box: Rectangle, size: tuple[int, int], photo: tuple[int, int]) -> list[Rectangle]:
-    """Where a text may stand: above the box, below, inside at the top and at the bottom; moved into the photograph."""
+    """Return the possible places of a text: above, below, inside at the top, inside at the bottom.
+
+    A place that would be outside the photograph is dropped or moved inside.
+    """
     left, top, _, bottom = box
     width, height = size
     tops = [y for y in (top - height, bottom) if 0 <= y <= photo[1] - height]
@@ -165,7 +168,7 @@ def _places(box: Rectangle, size: tuple[int, int], photo: tuple[int, int]) -> li
 
 
 def _hidden(place: Rectangle, texts: Sequence[Rectangle], boxes: Sequence[Rectangle]) -> float:
-    """How much a text at `place` would hide, in pixels; a text is worse to hide than a box."""
+    """Return the cost of a text at `place`: the pixels it would hide, with texts weighted more than boxes."""
     return 10.0 * sum(_overlap(place, other) for other in texts) + sum(_overlap(place, other) for other in boxes)
 
 
@@ -175,8 +178,8 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
     return max(0, width) * max(0, height)
 
 
-def _ink(background: Colour) -> Colour:
-    """Black or white, whichever is read more easily on the colour (relative luminance, ITU-R BT.709)."""
+def _ink(background: Color) -> Color:
+    """Return black or white, whichever is more readable on the color (relative luminance, ITU-R BT.709)."""
     red, green, blue = background
     return BLACK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 110 else WHITE
 

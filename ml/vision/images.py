@@ -1,7 +1,8 @@
-"""Image work: decode once, cut square chips in stored coordinates, turn them upright, resize. No TensorFlow here.
+"""Decode, cut, rotate, resize and encode images, without TensorFlow.
 
 Arrays are uint8, RGB, shape (height, width, 3). Boxes are (x_min, x_max, y_min, y_max), the order of the Open Images
-files, as shares of the image's width and height in [0, 1].
+files, as shares of the image's width and height in [0, 1]. Chips are cut in the coordinates of the stored photograph
+and then turned upright.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from PIL import Image
 Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
-MAX_PIXELS = 100_000_000  # refuses decompression bombs; published photographs have at most 1024 x 1024
-STORED_SIDE = 256  # the longest side of a stored chip: the network's largest input, so no chip is enlarged twice
+MAX_PIXELS = 100_000_000  # guards against decompression bombs; published photographs have at most 1024 x 1024
+STORED_SIDE = 256  # maximum side of a stored chip: the network's largest input, so no chip is enlarged twice
 JPEG_QUALITY = 95
-# Of a damaged file Pillow raises its own errors, and what its parsers stumbled over.
+# For a damaged file, Pillow raises its own errors or any error of its parsers.
 PILLOW_ERRORS = (
     *(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
     *(LookupError, NotImplementedError, struct.error),
@@ -29,14 +30,14 @@ PILLOW_ERRORS = (
 
 
 class UnreadableImageError(ValueError):
-    """The bytes are no photograph that can be decoded whole."""
+    """The bytes are not an image that can be decoded completely."""
 
 
 def decode(data: bytes) -> Pixels:
-    """Decode an encoded image to RGB as stored: any EXIF orientation is ignored, as the boxes are.
+    """Decode an image to RGB as stored; the EXIF orientation is ignored, as the boxes of Open Images ignore it.
 
     Raises:
-        UnreadableImageError: The data is empty, cut short, of no known format, or larger than `MAX_PIXELS`.
+        UnreadableImageError: The data is empty, truncated, in an unknown format, or larger than `MAX_PIXELS`.
     """
     try:
         if data[:2] == b"\xff\xd8":
@@ -44,9 +45,9 @@ def decode(data: bytes) -> Pixels:
             if colors in ("YCbCr", "RGB", "Gray"):
                 _check_size(width, height)
                 return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
-        with Image.open(io.BytesIO(data)) as image:  # the rare CMYK JPEG, PNG and the like
+        with Image.open(io.BytesIO(data)) as image:  # CMYK JPEG, PNG and other formats, which are rare
             _check_size(*image.size)
-            if image.mode.startswith("I;16"):  # Pillow would cut all above 255 off, in place of the lower 8 bits
+            if image.mode.startswith("I;16"):  # Pillow would clip at 255 instead of dropping the low 8 bits
                 return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
             return np.asarray(image.convert("RGB"))
     except UnreadableImageError:
@@ -57,7 +58,7 @@ def decode(data: bytes) -> Pixels:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise UnreadableImageError(f"{width} x {height} pixels is more than can be a photograph")
+        raise UnreadableImageError(f"{width} x {height} pixels is too large for a photograph")
 
 
 def encode_jpeg(image: Pixels, quality: int = JPEG_QUALITY) -> bytes:
@@ -66,26 +67,26 @@ def encode_jpeg(image: Pixels, quality: int = JPEG_QUALITY) -> bytes:
 
 
 def encode_png(image: Pixels) -> bytes:
-    """Encode RGB pixels as PNG, without loss."""
+    """Encode RGB pixels as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def box_size(box: Box, width: int, height: int) -> tuple[float, float]:
-    """Width and height of a box in pixels of an image of the given size."""
+    """Return width and height of a box in pixels of an image of the given size."""
     x_min, x_max, y_min, y_max = box
     return (x_max - x_min) * width, (y_max - y_min) * height
 
 
 def square(box: Box, width: int, height: int, margin: float) -> tuple[int, int, int]:
-    """The square chip around a box, in whole pixels; it may reach beyond the image.
+    """Return the square of the chip around a box in whole pixels; it may extend beyond the image.
 
     Args:
         box: The face box.
         width: The image's width in pixels.
-        height: Its height.
-        margin: Added on each side, as a share of the box's longer side.
+        height: The image's height in pixels.
+        margin: The margin on each side, as a share of the box's longer side.
 
     Returns:
         Left, top and side.
@@ -98,7 +99,7 @@ def square(box: Box, width: int, height: int, margin: float) -> tuple[int, int, 
 
 
 def crop(image: Pixels, left: int, top: int, side: int) -> Pixels:
-    """Cut a square; where it reaches beyond the image the border's pixels are repeated, so nothing is distorted."""
+    """Cut a square; beyond the image's border, the border pixels repeat, so nothing is distorted."""
     height, width = image.shape[:2]
     if top >= 0 and left >= 0 and top + side <= height and left + side <= width:
         return image[top : top + side, left : left + side]
@@ -108,21 +109,21 @@ def crop(image: Pixels, left: int, top: int, side: int) -> Pixels:
 
 
 def turn_upright(image: Pixels, rotation: int) -> Pixels:
-    """Turn an image counterclockwise by an Open Images `Rotation` of 0, 90, 180 or 270 degrees."""
+    """Rotate an image counterclockwise by an Open Images `Rotation` of 0, 90, 180 or 270 degrees."""
     return np.ascontiguousarray(np.rot90(image, rotation // 90))
 
 
 def resize(image: Pixels, side: int) -> Pixels:
-    """Resize a square image: by area averaging downwards, by bilinear interpolation upwards.
+    """Resize a square image: shrink by area averaging, enlarge by bilinear interpolation.
 
-    Enlarging takes the centers of pixels at half, as TensorFlow's `resize` does, so that a model exported with its own
-    resizing sees the chips that it was trained on, within a rounding.
+    Enlarging uses half-pixel centers as TensorFlow's `resize` does, so an exported model that resizes its own input
+    sees the chips that it was trained on, up to rounding.
 
     Raises:
-        ValueError: The image is not square, so that its aspect ratio would be lost.
+        ValueError: The image is not square, so its aspect ratio would change.
     """
     if image.shape[0] != image.shape[1]:
-        raise ValueError(f"only square images keep their aspect ratio, this one has shape {image.shape}")
+        raise ValueError(f"only square images keep their aspect ratio, and this one has shape {image.shape}")
     if image.shape[0] == side:
         return np.ascontiguousarray(image)
     interpolation = cv2.INTER_AREA if image.shape[0] > side else cv2.INTER_LINEAR
@@ -130,7 +131,7 @@ def resize(image: Pixels, side: int) -> Pixels:
 
 
 def cut_chip(image: Pixels, box: Box, margin: float, rotation: int = 0) -> Pixels:
-    """Cut a face chip as it is stored: square, with margin, upright, of at most `STORED_SIDE` pixels a side."""
+    """Cut the chip to store for a face: square, with margin, upright, at most `STORED_SIDE` pixels per side."""
     height, width = image.shape[:2]
     pixels = turn_upright(crop(image, *square(box, width, height, margin)), rotation)
     return resize(pixels, STORED_SIDE) if pixels.shape[0] > STORED_SIDE else pixels

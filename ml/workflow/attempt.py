@@ -1,4 +1,4 @@
-"""Attempts: their names, the claim of the job that writes one, and the commit that makes one readable."""
+"""Attempts: how they are named, claimed by the job that writes them, and known to be committed."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from ml.workflow import layout
 
 
 def new_attempt() -> str:
-    """A name for an attempt: sorts by time, never met twice."""
+    """Return a new, unique name for an attempt. Names sort by time."""
     return f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
 
 
 def check_claim(uri: str) -> None:
-    """Take back a commit where maintenance took the attempt for one that nobody writes any more.
+    """Check that a clean-up has not taken the attempt's claim, and withdraw the commit if it has.
 
     Raises:
-        TransientError: Files of the attempt may be gone.
+        TransientError: The claim was removed, so files of the attempt may be missing.
     """
     if not storage.exists(layout.claim_uri(uri)):
         storage.remove(layout.manifest_uri(uri))
         raise TransientError(
-            f"Maintenance removed files of {uri} while it was being written.",
-            "A retry does the work again; maintenance needs a larger grace_hours.",
+            f"A clean-up removed files of {uri} while a job was writing it.",
+            "A retry does the work again. Set a larger grace_hours for the clean-up.",
         )
 
 
 def is_committed(attempt_uri: str) -> bool:
-    """Tell whether an attempt is committed and not being removed: asked right after a pin is written, in this order."""
+    """Return whether an attempt is committed and not being removed.
+
+    The order of the two checks matters when this is called right after a pin is written: see `ml.retention.remove`.
+    """
     return not storage.exists(layout.removal_uri(attempt_uri)) and storage.exists(layout.manifest_uri(attempt_uri))

@@ -1,4 +1,4 @@
-"""Merge the parts that a stage did delivery by delivery into one attempt."""
+"""Merge the parts of a stage done by delivery into one attempt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def combine(
     inputs: dict[str, str],
     parts: Mapping[str, Manifest],
 ) -> Manifest:
-    """Make the manifest of a stage done by delivery: one attempt that refers to its parts.
+    """Return the manifest of an attempt that refers to the parts of a stage done by delivery.
 
     Args:
         stage: The stage.
@@ -26,7 +26,7 @@ def combine(
         uri: The attempt's folder.
         config: The values of the stage's fields.
         inputs: The attempt of each input stage, by the stage's name.
-        parts: The manifest of each delivery's part by the delivery's name, oldest first.
+        parts: The manifest of each delivery's part, by the delivery's name, oldest first.
     """
     return Manifest(
         stage=stage.name,
@@ -48,7 +48,7 @@ def combine(
 
 
 def _merged(values: list[dict[str, Any]]) -> dict[str, Any]:
-    """Merge metrics of several deliveries: sum numbers, join lists without repetition, keep the first of the rest."""
+    """Merge the values of several deliveries: sum numbers, join lists without duplicates, else keep the first value."""
     merged: dict[str, Any] = {}
     for value in values:
         for name, new in value.items():

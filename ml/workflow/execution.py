@@ -1,8 +1,8 @@
-"""How a stage's work is kept, found again and never half there.
+"""Execute a stage: do its work in a new attempt and commit it, or find it already done.
 
-A stage's output lies under a key, in `stages/<stage>/<key>/` of the storage root. Each execution writes into an attempt
-folder of its own, whose manifest is written last and never changes; then the key's pointer `current.json` is set to it.
-Readers go through manifests only, so an attempt that was killed is read by nobody.
+A stage's output is stored by key, in `stages/<stage>/<key>/` of the storage root. Each execution writes to a new
+attempt folder. It writes the manifest last, never changes it, and then sets the key's pointer `current.json` to the
+attempt. Readers use manifests only, so they never see the output of a killed attempt.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage's body hands back besides the files it wrote.
+    """The return value of a stage's body.
 
     Attributes:
-        record: What it states about its output.
-        ledger: Counts of rows by what became of them.
-        spark_application: The id of the Spark application that did the work, which Spark's history lists.
+        record: The stage's record of its output.
+        ledger: Counts of rows by outcome.
+        spark_application: The id of the Spark application that did the work, as in Spark's history server.
     """
 
-    record: Record | dict[str, Any] = field(default_factory=dict)
+    record: Record = field(default_factory=Record)
     ledger: dict[str, int] = field(default_factory=dict)
     spark_application: str | None = None
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The JSON values that the manifest holds."""
-        values = self.record.json_values() if isinstance(self.record, Record) else self.record
-        return values | ({"spark_application": self.spark_application} if self.spark_application else {})
+        """The JSON values to store in the manifest."""
+        application = {"spark_application": self.spark_application} if self.spark_application else {}
+        return self.record.json_values() | application
 
 
 @dataclass(frozen=True)
 class FlowContext(Generic[C]):
-    """What the body of a stage of a flow works with.
+    """The argument of a stage's body.
 
     Attributes:
-        run: What it may know of the run that it works for.
-        config: The run's configuration, of which it may read what the stage's row declares.
+        run: A view of the run.
+        config: The run's configuration, limited to the fields that the stage's row declares.
         inputs: The manifests of the stages that the row declares, by name.
         key: The stage's key in this run.
-        uri: The attempt folder, the only one into which the body writes.
-        checkpoints: The folder of this run under the stage's key that outlives a killed attempt.
-        delivery: The delivery that a stage done by delivery is at work on; None for other stages.
+        uri: The attempt folder. The body writes nowhere else, except for checkpoints.
+        checkpoints: The folder of this run's checkpoints under the stage's key, which outlives a killed attempt.
+        delivery: The delivery to process, for a stage done by delivery; None for other stages.
     """
 
     run: RunView
@@ -77,31 +77,31 @@ class FlowContext(Generic[C]):
 
     @property
     def release(self: FlowContext[TrainingConfig]) -> Release:
-        """The files of the delivery that the stage is at work on."""
+        """The files of the delivery to process."""
         assert self.delivery is not None
         return self.run.release(self.delivery)
 
     def path(self, *parts: str) -> str:
-        """A URI in the attempt folder."""
+        """Return a URI in the attempt folder."""
         return storage.join(self.uri, *parts)
 
 
-Context = FlowContext[TrainingConfig]  # of a stage of the training flow
+Context = FlowContext[TrainingConfig]  # for stages of the training flow
 
 
 def run_stage(
     run: FlowRun[C], stage: Stage, body: Callable[[FlowContext[C]], Result], attempt: str | None = None
 ) -> Manifest:
-    """Do a stage's work for a run, unless it is found done, and pin the attempt in the run.
+    """Do a stage's work for a run, unless it is already done, and pin the attempt in the run.
 
-    A stage done by delivery calls the body for each delivery whose work is not found done; each is committed by itself,
-    so that a retry goes on with those that are left.
+    A stage done by delivery calls the body for each delivery whose work is not yet done. Each delivery is committed
+    separately, so that a retry continues with the remaining ones.
 
     Raises:
-        StageError: The work failed; the attempt's `error.json` says the same.
+        StageError: The work failed; the attempt's `error.json` holds the same error.
     """
     if found := run.find_or_adopt(stage):
-        log.info("%s: found done, attempt %s", stage.name, found.attempt)
+        log.info("%s: already done, attempt %s", stage.name, found.attempt)
         return found
     attempt = attempt or new_attempt()
     supervision = Supervision()
@@ -127,15 +127,15 @@ def run_stage(
 
 
 def attempt_uri(run: FlowRun[C], stage: Stage, attempt: str) -> str:
-    """The folder of an attempt; of a stage done by delivery, that of the whole, where its `error.json` lies."""
+    """Return the folder of an attempt, where its `error.json` is; for a stage done by delivery, the collecting one."""
     return layout.attempt_uri(run.key_uri(stage), attempt)
 
 
 def make_context(run: FlowRun[C], stage: Stage, attempt: str, delivery: Delivery | None = None) -> FlowContext[C]:
-    """Return what the body of a stage works with.
+    """Return the context of a stage's body.
 
     Raises:
-        DataError: An input stage has not been done in this run.
+        DataError: The run has not done an input stage.
     """
     key = run.part_key(stage, delivery) if delivery else run.key(stage)
     key_uri = layout.key_uri(run.root, stage.name, key)
@@ -159,7 +159,7 @@ def _execute(
     supervision: Supervision,
     delivery: Delivery | None = None,
 ) -> Manifest:
-    """Do a stage's work, or its part for one delivery, in a fresh attempt, and commit it."""
+    """Do a stage's work, or its part for one delivery, in a new attempt, and commit it."""
     started = datetime.datetime.now(datetime.UTC)
     context = make_context(run, stage, attempt, delivery)
     storage.write_json(layout.claim_uri(context.uri), {"run": run.slug, "job": identity()})
@@ -189,21 +189,27 @@ def _execute(
 
 
 def _record(error: Exception, uri: str, run: str) -> StageError:
-    """Write the attempt's `error.json` and return the error as one that says what to do."""
+    """Write the attempt's `error.json` and return the error as a `StageError`."""
+    failure: StageError
     if isinstance(error, StageError):
-        told = error
+        failure = error
     elif isinstance(error, MemoryError):
-        told = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
+        failure = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
     elif isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        told = ResourceError(f"No space left: {error}", "Free some space under the storage root, then clear the task.")
+        failure = ResourceError(f"No space left: {error}", "Free space under the storage root, then clear the task.")
     else:
-        told = TransientError(
-            f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log holds the whole traceback."
+        failure = TransientError(
+            f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log has the full traceback."
         )
-    details = "".join(traceback.format_exception(error))
-    content = {"run": run, "kind": told.kind, "message": told.message, "advice": told.advice, "traceback": details}
+    content = {
+        "run": run,
+        "kind": failure.kind,
+        "message": failure.message,
+        "advice": failure.advice,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
     try:
         storage.write_json(layout.error_uri(uri), content)
     except OSError as unwritable:
-        log.warning("error.json could not be written: %s", unwritable)
-    return told
+        log.warning("Cannot write error.json: %s", unwritable)
+    return failure

@@ -1,7 +1,7 @@
-"""The folder of a run, read as it was written.
+"""Reads run folders. No other module does.
 
-This is the one reader of run folders. It does not check a run's parameters, since runs of older versions are shown and
-hold their attempts too; `ml.workflow.run.load_run` checks them, for what works on a run.
+It does not check a run's parameters, because runs of older versions are still shown and still keep their attempts. Code
+that works on a run uses `ml.workflow.run.load_run`, which checks them.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ B = TypeVar("B", bound=BaseModel)
 
 
 class RunRecord(BaseModel):
-    """What `run.json` holds.
+    """The content of `run.json`.
 
     Attributes:
-        run_id: The run's id as Airflow, or the shell, gave it.
-        flow: The flow that it is a run of.
-        config: Its parameters.
-        sources: The digests of what it reads that no stage makes.
-        as_of: The moment before which a training run's deliveries are dated.
-        deliveries: The deliveries that a training run sees, oldest first.
+        run_id: The run's id in Airflow or from the command line.
+        flow: The run's flow.
+        config: The run's parameters.
+        sources: The digests of what the run reads that no stage makes.
+        as_of: A training run uses deliveries dated before this time.
+        deliveries: The deliveries that a training run uses, oldest first.
     """
 
     model_config = ConfigDict(frozen=True, strict=True)
@@ -42,7 +42,7 @@ class RunRecord(BaseModel):
 
 
 class Pin(BaseModel):
-    """What a pin holds: the attempt that a run uses for a stage, and its key."""
+    """The content of a pin: the attempt that a run uses for a stage, and its key."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -51,19 +51,19 @@ class Pin(BaseModel):
 
 
 def read_run_record(run: str) -> RunRecord | None:
-    """Read the `run.json` of a run folder; None where there is none.
+    """Read the `run.json` of a run folder; return None if there is none.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The file is damaged.
     """
     return _read(layout.run_file_uri(run), RunRecord)
 
 
 def read_pin(uri: str) -> Pin | None:
-    """Read a pin; None where there is none.
+    """Read a pin; return None if there is none.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The file is damaged.
     """
     return _read(uri, Pin)
 
@@ -78,7 +78,7 @@ def _read(uri: str, kind: type[B]) -> B | None:
 
 
 def survey_runs(root: str) -> dict[str, dict[str, storage.Stat]]:
-    """Return every run folder by its name: each file's path in it, with what the file system says of it."""
+    """Return the files of every run folder: by the folder's name, then by path, the file's state."""
     folders: dict[str, dict[str, storage.Stat]] = {}
     for path, stat in storage.survey(layout.runs_uri(root)).items():
         slug, _, inner = path.partition("/")

@@ -1,16 +1,21 @@
-"""The layout of a storage root: the only module that makes or parses paths in it.
+"""The layout of a storage root. Only this module makes or parses paths in it.
 
-runs/<slug>/run.json                                       the run as it was opened
-pins/<stage>[.<delivery>].json                 the attempts that it uses
-promotion.json, verdict.json, decision.json    of a promotion
-photographs.parquet                            of a prediction
-stages/<stage>/<key>/current.json                          the key's newest attempt
-attempts/<attempt>/manifest.json      written last; error.json where the job failed
-_job.json          who writes it; _removing.json: who removes it
-checkpoints/<slug>/                   of a training that was killed
-digests/, listings/                                        what was computed once of a delivery
-maintenance/<plan>.json                                    plans of clean-ups
-mlflow/mlflow.db                                           MLflow's database and artifacts
+runs/<slug>/
+    run.json                                       the run as it was opened
+    pins/<stage>[.<delivery>].json                 the attempts that the run uses
+    promotion.json, verdict.json, decision.json    of a promotion
+    photographs.parquet                            of a prediction
+stages/<stage>/<key>/
+    current.json                                   names the key's newest attempt
+    attempts/<attempt>/
+        _job.json                                  written first; names the job that writes the attempt
+        manifest.json                              written last
+        error.json                                 why the job failed
+        _removing.json                             marks an attempt that a clean-up is removing
+    checkpoints/<slug>/                            of a training that has not finished
+digests/, listings/                                caches of what is computed once per delivery
+maintenance/<plan>.json                            plans of clean-ups
+mlflow/mlflow.db                                   MLflow's database; its artifacts are next to it
 """
 
 from __future__ import annotations
@@ -24,12 +29,12 @@ from ml.release.delivery import DeliveryCache
 
 RUN_FILE = "run.json"
 MANIFEST, ERROR = "manifest.json", "error.json"
-# Both are hidden from `storage.list_files` and from Spark. `ml.retention.remove` explains what they are for.
-CLAIM = "_job.json"  # who writes an attempt, written first
-REMOVAL = "_removing.json"  # that an attempt is being removed
-# By stage, key and name alone, as the same root may be mounted elsewhere or have another scheme.
+# The underscore hides both from `storage.list_files` and from Spark. `ml.retention.remove` explains their purpose.
+CLAIM = "_job.json"
+REMOVAL = "_removing.json"
+# Ignores the root, which may be mounted elsewhere or have another scheme.
 _ATTEMPT = re.compile(r"/stages/([^/]+/[^/]+)/attempts/([^/]+)/?$")
-# A file that is being written begins with a dot.
+# The name of a file that is still being written starts with a dot.
 _PIN = re.compile(r"pins/([^./][^/]*)\.json")
 
 
@@ -47,13 +52,13 @@ def run_uri(root: str, slug: str) -> str:
 
 
 def split_run_uri(uri: str) -> tuple[str, str]:
-    """Return storage root and slug of a run folder."""
-    root, _, slug = storage.normalise(uri).rpartition("/runs/")
+    """Return the storage root and the slug of a run folder."""
+    root, _, slug = storage.normalize(uri).rpartition("/runs/")
     return root, slug
 
 
 def run_file_uri(run: str) -> str:
-    """Return the file that says what a run is, given its folder."""
+    """Return the `run.json` of a run folder."""
     return storage.join(run, RUN_FILE)
 
 
@@ -63,33 +68,33 @@ def pins_uri(run: str) -> str:
 
 
 def pin_uri(run: str, stage: str, delivery: str | None = None) -> str:
-    """Return the file that names the attempt a run uses for a stage, or for its part of one delivery."""
+    """Return the pin of a stage, or of its part for one delivery."""
     return storage.join(pins_uri(run), f"{stage}.{delivery}.json" if delivery else f"{stage}.json")
 
 
 def pin_name(path: str) -> str | None:
-    """Return `<stage>[.<delivery>]` of a pin, given its path in the run folder; None for any other file."""
+    """Return `<stage>[.<delivery>]` from a pin's path in the run folder; None for any other file."""
     found = _PIN.fullmatch(path)
     return found[1] if found else None
 
 
 def promotion_uri(run: str) -> str:
-    """Return the file that says who stands against whom in a promotion."""
+    """Return the file that names a promotion's candidate and champion."""
     return storage.join(run, "promotion.json")
 
 
 def verdict_uri(run: str) -> str:
-    """Return the file that says what the gate said in a promotion."""
+    """Return the file with the gate's verdict in a promotion."""
     return storage.join(run, "verdict.json")
 
 
 def decision_uri(run: str) -> str:
-    """Return the file that says what became of a promotion."""
+    """Return the file with the outcome of a promotion."""
     return storage.join(run, "decision.json")
 
 
 def photographs_uri(run: str) -> str:
-    """Return the listing of a prediction's photographs."""
+    """Return the file that lists a prediction's photographs."""
     return storage.join(run, "photographs.parquet")
 
 
@@ -127,7 +132,7 @@ def attempt_uri(key: str, name: str) -> str:
 
 
 def attempt_name(uri: str) -> str:
-    """Return the name of an attempt, which occurs once in a storage root."""
+    """Return the name of an attempt, which is unique in a storage root."""
     return uri.rstrip("/").rpartition("/")[2]
 
 
@@ -147,32 +152,32 @@ def checkpoints_uri(key: str, slug: str) -> str:
 
 
 def key_of_checkpoints(uri: str) -> str:
-    """Return the folder of the key that checkpoints belong to."""
+    """Return the folder of the checkpoints' key."""
     return uri.rpartition("/checkpoints/")[0]
 
 
 def manifest_uri(attempt: str) -> str:
-    """Return the file that makes an attempt readable."""
+    """Return the manifest of an attempt, whose presence commits it."""
     return storage.join(attempt, MANIFEST)
 
 
 def error_uri(attempt: str) -> str:
-    """Return the file that says how an attempt failed."""
+    """Return the file that says why an attempt failed."""
     return storage.join(attempt, ERROR)
 
 
 def claim_uri(attempt: str) -> str:
-    """Return the file that says who writes an attempt."""
+    """Return the claim of an attempt: the file that names the job that writes it."""
     return storage.join(attempt, CLAIM)
 
 
 def removal_uri(attempt: str) -> str:
-    """Return the file that says that an attempt is being removed."""
+    """Return the file that marks an attempt as being removed."""
     return storage.join(attempt, REMOVAL)
 
 
 def list_errors(root: str, stage: str) -> dict[str, str]:
-    """Return the `error.json` of every failed attempt of a stage, by the attempt's name."""
+    """Return the URI of `error.json` for every failed attempt of a stage, by the attempt's name."""
     fs, path = storage.filesystem(stage_uri(root, stage))
     return {file.split("/")[-2]: str(fs.unstrip_protocol(file)) for file in fs.glob(f"{path}/*/attempts/*/{ERROR}")}
 
@@ -192,45 +197,45 @@ class StagePath(NamedTuple):
 
 
 def parse_stage_path(path: str) -> StagePath | None:
-    """Take apart the path of a file below `stages/`; None where it is of no attempt and no checkpoints."""
+    """Parse the path of a file below `stages/`; return None unless it belongs to an attempt or to checkpoints."""
     stage, key, kind, name, inner = [*path.split("/", 4), *[""] * 4][:5]
     if kind not in ("attempts", "checkpoints") or not inner:
         return None
     return StagePath(kind, "/".join((stage, key, kind, name)), inner)
 
 
-# --- ids of attempts, the same whatever the root is called
+# --- ids of attempts, which do not depend on the root
 
 
 def attempt_id(uri: str) -> str | None:
-    """Return `<stage>/<key>/attempts/<name>` of an attempt's URI, or None where it is none."""
+    """Return `<stage>/<key>/attempts/<name>` from an attempt's URI, or None for any other URI."""
     found = _ATTEMPT.search(uri)
     return f"{found[1]}/attempts/{found[2]}" if found else None
 
 
 def attempt_ids(uris: Iterable[str | None]) -> set[str]:
-    """Return the ids of attempts; what is no attempt is left out."""
+    """Return the ids of the URIs that are attempts."""
     return {attempt for uri in uris if uri and (attempt := attempt_id(uri))}
 
 
 def uri_of_id(root: str, attempt: str) -> str:
-    """Return the folder of an attempt given by its id."""
+    """Return the folder of an attempt, given its id."""
     return storage.join(stages_uri(root), attempt)
 
 
 def id_of_uri(root: str, uri: str) -> str:
-    """Return the id of a folder below `stages/`, of an attempt or of checkpoints."""
+    """Return the id of an attempt's or checkpoints' folder: its path below `stages/`."""
     return uri.removeprefix(f"{stages_uri(root)}/")
 
 
 def split_attempt_id(attempt: str) -> tuple[str, str]:
-    """Return `<stage>/<key>` and the attempt's name."""
+    """Return `<stage>/<key>` and the attempt's name, given its id."""
     key, _, name = attempt.partition("/attempts/")
     return key, name
 
 
 def current(key: str) -> str | None:
-    """Return the name of the attempt that a key points to, given the key's folder; None where it points to none."""
+    """Return the name of the attempt that a key's pointer names, given the key's folder; None if it has no pointer."""
     try:
         return str(storage.read_json(pointer_uri(key))["attempt"])
     except FileNotFoundError:
@@ -241,17 +246,17 @@ def current(key: str) -> str | None:
 
 
 def delivery_cache(root: str) -> DeliveryCache:
-    """Return where what was computed once of a delivery is kept."""
+    """Return the folders that cache what is computed once per delivery."""
     return DeliveryCache(digests=storage.join(root, "digests"), listings=storage.join(root, "listings"))
 
 
 def plans_uri(root: str) -> str:
-    """Return the folder of the plans of clean-ups."""
+    """Return the folder of clean-up plans."""
     return storage.join(root, "maintenance")
 
 
 def plan_uri(root: str, name: str) -> str:
-    """Return the file of a clean-up's plan."""
+    """Return the file of a clean-up plan."""
     return storage.join(plans_uri(root), f"{name}.json")
 
 

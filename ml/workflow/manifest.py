@@ -1,4 +1,4 @@
-"""What an attempt of a stage has committed: its files, metrics and counts, in one file that is written last."""
+"""The manifest of an attempt: its files, metrics and counts, in one file whose presence commits the attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Record)
 
 
 class File(BaseModel):
-    """A file of an attempt: its path in the attempt, bytes, and rows where it is Parquet."""
+    """A file of an attempt: its path in the attempt, its size in bytes, and its number of rows if it is Parquet."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,10 +29,10 @@ class File(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What an attempt committed. Written once, as its last act.
+    """The manifest of an attempt, which is written once, as the attempt's last file.
 
-    Of a stage done by delivery there is one for each delivery, and one that collects them: it has their attempts as
-    `parts`, the sums of their metrics and ledgers, and no files of its own.
+    A stage done by delivery has a manifest for each delivery, and one that collects them. The latter names their
+    attempts as `parts`, sums up their metrics and ledgers, and has no files.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,25 +54,25 @@ class Manifest(BaseModel):
     parts: dict[str, str] = {}
 
     def record(self, kind: type[R]) -> R:
-        """Read what the stage stated about its output.
+        """Read the stage's record of its output.
 
         Raises:
-            DataError: The manifest does not hold such a record: it is of another version of the program.
+            DataError: The manifest holds no such record, because another version of the program wrote it.
         """
         try:
             return kind.model_validate(self.metrics)
         except ValidationError as error:
             raise DataError(
                 f"The manifest of {self.uri} holds no {kind.__name__}: {error}",
-                f"It was written by another version of the program; run stage {self.stage} again.",
+                f"Another version of the program wrote it. Run stage {self.stage} again.",
             ) from error
 
     def of_deliveries(self) -> list[Manifest]:
-        """The manifests that hold the files: its parts', oldest delivery first, or itself."""
+        """Return the manifests that list the files: those of the parts, oldest delivery first, or this one."""
         return [load_manifest(uri) for uri in self.parts.values()] or [self]
 
     def table(self, name: str) -> list[str]:
-        """The URIs of the Parquet files of a table, in order."""
+        """Return the URIs of a table's Parquet files, in order."""
         return [
             storage.join(manifest.uri, file.path)
             for manifest in self.of_deliveries()
@@ -81,28 +81,28 @@ class Manifest(BaseModel):
         ]
 
     def rows(self, name: str) -> int:
-        """The rows of a table."""
+        """Return the number of rows of a table."""
         files = (file for manifest in self.of_deliveries() for file in manifest.files)
         return sum(file.rows or 0 for file in files if file.path.startswith(f"{name}/"))
 
     def file(self, path: str) -> str:
-        """The URI of one file, that of the newest delivery where each has one.
+        """Return the URI of a file; for a stage done by delivery, from the newest delivery that has it.
 
         Raises:
-            KeyError: The attempt holds no such file.
+            KeyError: The attempt has no such file.
         """
         for manifest in reversed(self.of_deliveries()):
             if any(file.path == path for file in manifest.files):
                 return storage.join(manifest.uri, path)
-        raise KeyError(f"{self.uri} holds no {path}")
+        raise KeyError(f"{self.uri} has no {path}")
 
     def whole(self) -> bool:
-        """Whether all of the attempt's files, and of its parts', are still there with their sizes."""
+        """Return whether all files of the attempt and its parts still exist with the recorded sizes."""
         try:
-            holding = self.of_deliveries()
+            manifests = self.of_deliveries()
         except DataError:
             return False
-        for manifest in holding:
+        for manifest in manifests:
             sizes = storage.list_files(manifest.uri)
             if any(sizes.get(file.path) != file.bytes for file in manifest.files):
                 return False
@@ -125,14 +125,14 @@ def load_manifest(attempt_uri: str) -> Manifest:
 
 
 def commit(key_uri: str, manifest: Manifest) -> None:
-    """Write an attempt's manifest, its last act, and set the key's pointer to it."""
+    """Write an attempt's manifest, which commits the attempt, and set the key's pointer to it."""
     content = manifest.model_dump_json(indent=2).encode()
     storage.write_bytes(layout.manifest_uri(manifest.uri), content)
     storage.write_json(layout.pointer_uri(key_uri), {"attempt": manifest.attempt})
 
 
 def list_files(uri: str) -> list[File]:
-    """The files of an attempt folder, with the rows of those that are Parquet."""
+    """List the files of an attempt folder, with the number of rows of Parquet files."""
     import pyarrow.parquet
 
     files = []
@@ -147,7 +147,7 @@ def list_files(uri: str) -> list[File]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that decide what a stage puts out."""
+    """Return the versions of Python and of the packages that affect a stage's output."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         found[package] = importlib.metadata.version(package)

@@ -1,4 +1,4 @@
-"""Open a training run: validate its parameters, look at its deliveries, write its folder."""
+"""Open a training run: validate its parameters, find its deliveries and write its folder."""
 
 from __future__ import annotations
 
@@ -29,26 +29,27 @@ def open_run(
     since: datetime.datetime | None = None,
     defaults: TrainingConfig = PLAIN,
 ) -> Run:
-    """Validate the parameters, look at the deliveries, and write the run folder.
+    """Validate the parameters, find the deliveries and write the run folder.
 
-    Opening a run again starts it afresh: what it had pinned is forgotten, what was done is found by its keys.
+    Opening a run again removes its pins. Work that is already done is found again by its keys.
 
     Args:
         root: The storage root.
         run_id: The run's id.
-        values: Parameters, on top of the defaults.
-        as_of: The moment, with its time zone, before which deliveries must be dated to be seen: the end of the data
-            interval of a scheduled run. By default the end of the day of parameter `as_of`, or now.
-        since: The start of that interval: a delivery must have come in it, unless `retrain_without_news` is set.
-        defaults: The deployment's; without them, the program's own.
+        values: Parameters that override the defaults.
+        as_of: Use deliveries dated before this time (with time zone): for a scheduled run, the end of its data
+            interval. By default, the end of the day of parameter `as_of`, or now.
+        since: The start of that interval. At least one delivery must be dated in it, unless `retrain_without_news` is
+            set.
+        defaults: The deployment's defaults; by default, the program's.
 
     Raises:
-        ConfigurationError: A parameter is wrong or a class is unknown.
-        DataError: The release is absent or not as it must be, or no delivery is dated before `as_of`.
-        NothingNewError: No delivery is dated from `since` on.
+        ConfigurationError: A parameter is invalid or a class is unknown.
+        DataError: The release is missing or malformed, or no delivery is dated before `as_of`.
+        NothingNewError: No delivery is dated `since` or later.
     """
     config = validate(values, defaults)
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     if as_of is None:
         as_of = (
             midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else datetime.datetime.now(datetime.UTC)
@@ -63,47 +64,50 @@ def open_run(
     sources = {
         "tables": combined([delivery.tables for delivery in deliveries]),
         "photographs": combined([delivery.photographs for delivery in deliveries]),
-        # Which delivery's photograph is cut is only a question where there are several.
+        # The listings decide which delivery's photograph is used, so they matter only with several deliveries.
         "listings": combined([delivery.listing for delivery in deliveries]) if len(deliveries) > 1 else "",
     }
-    told = as_of.astimezone(datetime.UTC).isoformat()
-    run = Run(root, slug(run_id), run_id, config, sources, told, deliveries)
+    run = Run(root, slug(run_id), run_id, config, sources, as_of.astimezone(datetime.UTC).isoformat(), deliveries)
     run.write()
     return run
 
 
 def _resolved(config: TrainingConfig) -> TrainingConfig:
-    """The configuration with absolute places, as the jobs may run in another folder; what they need must be there."""
-    told: dict[str, Any] = {"release": storage.normalise(config.release)}
+    """Return the configuration with absolute URIs, because jobs may run in another folder.
+
+    Raises:
+        ConfigurationError: The photographs, the weights or the baseline that it names do not exist.
+    """
+    values: dict[str, Any] = {"release": storage.normalize(config.release)}
     if config.photographs:
-        told["photographs"] = storage.normalise(config.photographs)
-        if not open_photographs(told["photographs"]).exists():
+        values["photographs"] = storage.normalize(config.photographs)
+        if not open_photographs(values["photographs"]).exists():
             raise ConfigurationError(
-                f"photographs: there is no folder {told['photographs']}.", "Correct the parameter, or leave it empty."
+                f"photographs: there is no folder {values['photographs']}.", "Correct the parameter, or leave it empty."
             )
     if config.network.startswith("transfer:") and config.backbone_weights not in ("imagenet", "none"):
-        told["backbone_weights"] = storage.normalise(config.backbone_weights)
-        if not storage.exists(told["backbone_weights"]):
+        values["backbone_weights"] = storage.normalize(config.backbone_weights)
+        if not storage.exists(values["backbone_weights"]):
             raise ConfigurationError(
-                f"backbone_weights: there is no file {told['backbone_weights']}.", "Correct the parameter."
+                f"backbone_weights: there is no file {values['backbone_weights']}.", "Correct the parameter."
             )
     if config.baseline:
-        told["baseline"] = find_baseline(config.baseline).uri
-    return config.model_copy(update=told)
+        values["baseline"] = find_baseline(config.baseline).uri
+    return config.model_copy(update=values)
 
 
 def find_baseline(uri: str) -> Manifest:
-    """The attempt of stage train that the parameter `baseline` names.
+    """Return the manifest of the train attempt that the parameter `baseline` names.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: There is no such attempt, or it belongs to another stage.
     """
-    uri = storage.normalise(uri)
-    advice = "Name an attempt folder of stage train, or leave it empty."
+    uri = storage.normalize(uri)
+    advice = "Set it to an attempt folder of stage train, or leave it empty."
     try:
         attempt = load_manifest(uri)
     except DataError as error:
-        raise ConfigurationError(f"baseline: {uri} is no attempt that was committed.", advice) from error
+        raise ConfigurationError(f"baseline: {uri} is not a committed attempt.", advice) from error
     if attempt.stage != "train":
         raise ConfigurationError(f"baseline: {uri} is an attempt of stage {attempt.stage}.", advice)
     return attempt

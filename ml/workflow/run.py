@@ -1,4 +1,4 @@
-"""A run: its validated configuration, the deliveries it saw, and the attempts it pinned."""
+"""A run: its validated configuration, the deliveries it uses, and the attempts it has pinned."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ml.workflow.folder import RunRecord, read_pin, read_run_record
 from ml.workflow.manifest import Manifest, commit, load_manifest
 from ml.workflow.views import RunView
 
-C = TypeVar("C", TrainingConfig, PredictionConfig)  # of flows that are made of stages
+C = TypeVar("C", TrainingConfig, PredictionConfig)  # the flows that have stages
 
 FLOWS: dict[str, type[FlowConfig]] = {
     "training": TrainingConfig,
@@ -37,13 +37,13 @@ FLOWS: dict[str, type[FlowConfig]] = {
 
 
 def slug(run_id: str, flow: str = "training") -> str:
-    """A folder name for a run id, which may hold `:` and `+`.
+    """Return a folder name for a run id, which may contain `:` and `+`.
 
-    Different ids give different names, and the same id, which Airflow gives once a DAG, another one in each flow.
+    Names are unique per run id and flow, because Airflow's run ids are unique only within a DAG.
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", run_id).strip("-.")[:80]
-    told = run_id if flow == "training" else f"{flow}:{run_id}"
-    return f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"
+    unique = run_id if flow == "training" else f"{flow}:{run_id}"
+    return f"{plain}-{hashlib.sha256(unique.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class FlowRun(Generic[C]):
     Attributes:
         root: The storage root.
         slug: The run's folder name under `runs/`.
-        run_id: The run's id as given, Airflow's for instance.
+        run_id: The run's id in Airflow or from the command line.
         config: The validated configuration.
-        sources: The digests, when the run was opened, of what it reads that no stage makes (see `Stage.sources`).
-        as_of: The moment before which a training run's deliveries are dated, in ISO format.
-        deliveries: The deliveries that a training run sees, oldest first.
+        sources: The digests of what the run reads that no stage makes (see `Stage.sources`), from when it was opened.
+        as_of: A training run uses deliveries dated before this time, in ISO format.
+        deliveries: The deliveries that a training run uses, oldest first.
     """
 
     root: str
@@ -75,7 +75,7 @@ class FlowRun(Generic[C]):
 
     @property
     def view(self) -> RunView:
-        """What the bodies of stages may know of the run."""
+        """The view of the run for the bodies of stages."""
         return RunView(
             root=self.root,
             slug=self.slug,
@@ -87,18 +87,18 @@ class FlowRun(Generic[C]):
         )
 
     def key(self, stage: Stage) -> str:
-        """The key of a stage in this run; the input stages must be pinned."""
+        """Return the key of a stage in this run; the input stages must be pinned."""
         if stage.by_delivery:
             return stage.collected_key({delivery.name: self.part_key(stage, delivery) for delivery in self.deliveries})
         inputs = {name: self.pinned(name).key for name in stage.inputs}
         return stage.key(self.config, inputs, self.sources)
 
     def part_key(self, stage: Stage, delivery: Delivery) -> str:
-        """The key of what a stage done by delivery does for one."""
+        """Return the key of a stage's part for one delivery."""
         return stage.part_key(self.config, self.sources_of(stage, delivery))
 
     def sources_of(self, stage: Stage, delivery: Delivery) -> dict[str, str]:
-        """The digests of what a stage done by delivery reads of one, by the names in `Stage.sources`."""
+        """Return the digests of what a stage reads of one delivery, by the names in `Stage.sources`."""
         found = {"delivery": delivery.name, "tables": delivery.tables, "photographs": delivery.photographs}
         if "faces" in stage.sources:
             found["faces"] = self.pinned("join_labels").record(LabelsRecord).asked[delivery.name].digest
@@ -109,10 +109,10 @@ class FlowRun(Generic[C]):
         return layout.key_uri(self.root, stage.name, self.key(stage))
 
     def pinned(self, stage_name: str) -> Manifest:
-        """The manifest of the attempt that this run uses for a stage.
+        """Return the manifest of the attempt that this run uses for a stage.
 
         Raises:
-            DataError: The stage has not been done in this run.
+            DataError: The run has not done the stage.
         """
         pin = read_pin(self._pin_uri(stage_name))
         if pin is None:
@@ -122,15 +122,15 @@ class FlowRun(Generic[C]):
         return load_manifest(pin.attempt)
 
     def has_pinned(self, stage_name: str) -> bool:
-        """Tell whether a stage has been done in this run."""
+        """Return whether the run has done a stage."""
         return storage.exists(self._pin_uri(stage_name))
 
     def find_or_adopt(self, stage: Stage) -> Manifest | None:
         """Return the stage's finished attempt, or None where the work must be done.
 
-        An attempt of another run is pinned in this one, and those of a stage's deliveries are collected. A stage that
-        the run is to redo counts as done only by an attempt that the run itself has pinned. A stage done by delivery is
-        done where its part for each delivery is.
+        If another run made the attempt, this run pins it. A stage done by delivery is done when its part for each
+        delivery is done; the parts are collected if necessary. If `force` covers the stage, only an attempt that this
+        run has already pinned counts.
         """
         if not stage.by_delivery:
             return self._find_or_adopt(stage, self.key(stage))
@@ -145,7 +145,7 @@ class FlowRun(Generic[C]):
         return found
 
     def collect(self, stage: Stage, parts: Mapping[str, Manifest], attempt: str) -> Manifest:
-        """Commit what the run has of a stage done by delivery, as one attempt that refers to its parts."""
+        """Commit an attempt that refers to the parts of a stage done by delivery."""
         key_uri = self.key_uri(stage)
         manifest = combine(
             stage,
@@ -159,7 +159,7 @@ class FlowRun(Generic[C]):
         return manifest
 
     def find_or_adopt_part(self, stage: Stage, delivery: Delivery) -> Manifest | None:
-        """Return what a stage done by delivery has done for one of them, as `find_or_adopt` does."""
+        """Return the finished part for one delivery, as `find_or_adopt` does for a stage."""
         return self._find_or_adopt(stage, self.part_key(stage, delivery), delivery)
 
     def _find_or_adopt(self, stage: Stage, key: str, delivery: Delivery | None = None) -> Manifest | None:
@@ -175,13 +175,13 @@ class FlowRun(Generic[C]):
         try:
             manifest = load_manifest(attempt)
         except DataError:
-            if is_committed(attempt):  # damaged, which somebody has to hear
+            if is_committed(attempt):  # it is damaged, which must be reported
                 raise
             return None  # a clean-up has just removed it
         if not manifest.whole():
             return None
         self.pin(manifest, delivery)
-        if not is_committed(attempt):  # maintenance had begun to remove it before it was pinned
+        if not is_committed(attempt):  # a clean-up began to remove it before it was pinned
             storage.remove(pin)
             return None
         return manifest
@@ -190,17 +190,17 @@ class FlowRun(Generic[C]):
         return layout.pin_uri(self.uri, stage_name, delivery.name if delivery else None)
 
     def pin(self, manifest: Manifest, delivery: Delivery | None = None) -> None:
-        """Record that this run uses an attempt, of a stage or of its part for one delivery."""
+        """Record that this run uses an attempt for a stage, or for its part for one delivery."""
         content = {"attempt": manifest.uri, "key": manifest.key}
         storage.write_json(self._pin_uri(manifest.stage, delivery), content)
 
     def pins(self) -> dict[str, Manifest]:
-        """The manifests of all stages done so far in this run, in the order of the flow."""
+        """Return the manifests of all stages that the run has done, in the order of the flow."""
         done = set(map(layout.pin_name, storage.list_files(self.uri)))
         return {name: self.pinned(name) for name in ALL_STAGES if name in done}
 
     def write(self) -> None:
-        """Write the run folder; what a run of that id had pinned before is forgotten."""
+        """Write the run folder; remove the pins of an earlier run with this id."""
         storage.remove(layout.pins_uri(self.uri))
         (flow,) = (name for name, kind in FLOWS.items() if type(self.config) is kind)
         content = {
@@ -214,17 +214,17 @@ class FlowRun(Generic[C]):
         storage.write_json(layout.run_file_uri(self.uri), content)
 
 
-Run = FlowRun[TrainingConfig]  # of the training flow
+Run = FlowRun[TrainingConfig]  # a run of the training flow
 
 
 def load_run(uri: str) -> FlowRun[Any]:
-    """Read a run folder, of any flow.
+    """Read a run folder of any flow.
 
     Raises:
-        ConfigurationError: There is no run there, or it is of another version of this program.
+        ConfigurationError: There is no run at the URI, or another version of the program wrote it.
         DataError: Its `run.json` is damaged.
     """
-    uri = storage.normalise(uri)
+    uri = storage.normalize(uri)
     record = read_run_record(uri)
     if record is None:
         raise ConfigurationError(f"There is no run at {uri}.", "Open one with `python -m ml open-run`.")
@@ -244,4 +244,4 @@ def load_run(uri: str) -> FlowRun[Any]:
 
 def _another_version(uri: str, why: str) -> ConfigurationError:
     file = layout.run_file_uri(uri)
-    return ConfigurationError(f"{file} is of another version of the program: {why}", "Start a new run.")
+    return ConfigurationError(f"{file} was written by another version of the program: {why}", "Start a new run.")

@@ -1,8 +1,8 @@
-"""A job outlives neither the task nor the process that started it.
+"""Ends a job when the task or process that started it ends.
 
-Spark's Python driver survives the end of its JVM, and a JVM survives the end of the Airflow task that started it. A job
-therefore carries its supervisor's identity in its environment: a thread ends the job soon after the supervisor is gone,
-and a commit is refused.
+Spark's Python driver survives the end of its JVM, and a JVM survives the end of the Airflow task that started it.
+Therefore a job gets its supervisor's identity in its environment. A thread ends the job soon after the supervisor
+ends, and the job refuses to commit.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from ml.errors import TransientError
 
 SUPERVISOR_VARIABLE = "OPEN_IMAGES_SUPERVISOR"
 POLL_SECONDS = 1.0
-EXIT_CODE = 75  # EX_TEMPFAIL: the work may be tried again
+EXIT_CODE = 75  # EX_TEMPFAIL: a retry may help
 
 
 def identity() -> str:
-    """This process as `host|pid|start time`, to be handed to a job through `SUPERVISOR_VARIABLE`."""
+    """Identify this process as `host|pid|start time`, the value of `SUPERVISOR_VARIABLE` in a job's environment."""
     return f"{socket.gethostname()}|{os.getpid()}|{psutil.Process().create_time()}"
 
 
-def lives(told: str) -> bool:
-    """Whether the process that an `identity` tells of still runs on this host; of other hosts nothing is known."""
-    process = _on_this_host(told)
+def lives(job: str) -> bool:
+    """Return whether the process with this `identity` is running on this host; False for other hosts."""
+    process = _on_this_host(job)
     return process is not None and find_process(*process) is not None
 
 
-def _on_this_host(told: str) -> tuple[int, float] | None:
-    """Process id and start time of an `identity`, where its host is this one."""
-    host, _, rest = told.partition("|")
+def _on_this_host(job: str) -> tuple[int, float] | None:
+    """Return the process id and start time of an `identity`, or None for a process of another host."""
+    host, _, rest = job.partition("|")
     pid, _, started = rest.partition("|")
     return (int(pid), float(started)) if host == socket.gethostname() and pid else None
 
 
 class Supervision:
-    """Watches the supervisor named in the environment, and the parent process, of a job.
+    """Watches a job's parent process and the supervisor that its environment names.
 
-    A job without a supervisor (started from a shell, perhaps under nohup), or on another host, is bound to nobody.
+    A job without a supervisor (started from a shell, perhaps under nohup), or with one on another host, is not watched.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Supervision:
         self._supervisor = _on_this_host(os.environ.get(SUPERVISOR_VARIABLE, ""))
 
     def alive(self) -> bool:
-        """Whether the job's parent, and its supervisor if it has one here, still run."""
+        """Return whether the job's parent and its supervisor are running; True for a job that is not watched."""
         if self._supervisor is None:
             return True
         if os.getppid() != self._parent:
@@ -59,19 +59,19 @@ class Supervision:
         return find_process(*self._supervisor) is not None
 
     def check(self) -> None:
-        """Refuse to go on when nobody waits for the job any more.
+        """Check that the job's parent and supervisor are still running.
 
         Raises:
-            TransientError: The parent or the supervisor is gone.
+            TransientError: The parent or the supervisor has ended.
         """
         if not self.alive():
             raise TransientError(
-                "The task that started this job is gone, so nothing is committed.",
+                "The task that started this job has ended, so the job does not commit its work.",
                 "A retry of the task does the work again.",
             )
 
     def start(self) -> None:
-        """End this process, by a thread, soon after its parent or supervisor is gone."""
+        """Start a thread that ends this process soon after its parent or supervisor ends."""
         if self._supervisor is not None:
             threading.Thread(target=self._watch, name="supervision", daemon=True).start()
 
@@ -83,7 +83,7 @@ class Supervision:
 
 
 def find_process(pid: int, started: float) -> psutil.Process | None:
-    """The process of that id which started at that time, or None once it is gone: ids are given anew."""
+    """Return the process with this id and start time, or None if it has ended; the system reuses ids."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         if abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
@@ -104,7 +104,7 @@ def end_process_tree(pid: int, include_root: bool = True) -> None:
 
 
 def end_processes(processes: list[psutil.Process], grace_seconds: float = 2.0) -> None:
-    """End processes: all are asked at once, and those still there after the grace are killed."""
+    """Terminate processes, and kill those that are still running after the grace period."""
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.terminate()

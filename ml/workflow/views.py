@@ -1,7 +1,7 @@
-"""What the body of a stage gets to see of its run: what the stage's row declares, and no more.
+"""Views of a run for the bodies of stages, limited to what the stage's row in the table of stages declares.
 
-What a body reads without declaring it is missing from the stage's key, so that a run with another value would find old
-work done. Each view therefore refuses everything else.
+A value that a body reads without declaring it is missing from the stage's key, so that a run with another value would
+reuse outdated work. Therefore the views raise an error for anything undeclared.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from ml.workflow.manifest import Manifest
 
 
 class ConfigView:
-    """A flow's configuration as a stage may read it: looks like the configuration, and refuses undeclared fields.
+    """A view of a flow's configuration that raises an error for undeclared fields.
 
-    Properties of the configuration work where the fields that they read are declared.
+    A property of the configuration works if all fields that it reads are declared.
     """
 
     def __init__(self, config: FlowConfig, stage: Stage) -> None:
@@ -31,7 +31,7 @@ class ConfigView:
         self._stage = stage
 
     def __getattr__(self, name: str) -> Any:
-        """Read a declared field, or a property of the configuration.
+        """Return a declared field or a property of the configuration.
 
         Raises:
             UndeclaredReadError: The stage's row does not declare the field.
@@ -43,21 +43,21 @@ class ConfigView:
             if name not in self._stage.declared_fields:
                 raise UndeclaredReadError(
                     f"Stage {self._stage.name} reads the parameter {name}, which its row does not declare.",
-                    "Add it to `fields` in ml/flow/table.py and raise the stage's version; or to `unkeyed`, with the "
-                    "reason, where it does not shape the output.",
+                    "Add it to `fields` in ml/flow/table.py and raise the stage's version. If it does not affect the "
+                    "output, add it to `unkeyed` with the reason.",
                 )
             return getattr(self._config, name)
         attribute = getattr(kind, name)
         if isinstance(attribute, property) and attribute.fget:
             return attribute.fget(self)
         raise UndeclaredReadError(
-            f"Stage {self._stage.name} asks its configuration for {name}, which may read any parameter.",
-            "Read the parameters by name; to show or record all of them, use `context.run.parameters`.",
+            f"Stage {self._stage.name} uses {name} of its configuration, which may read any parameter.",
+            "Read parameters by name. To show or record all of them, use `context.run.parameters`.",
         )
 
 
 class InputsView(Mapping[str, Manifest]):
-    """The manifests of the stages that a stage declares as `inputs` and `reads`, in the order of the flow."""
+    """A view of the manifests of the stages that a stage declares as `inputs` and `reads`, in the order of the flow."""
 
     def __init__(self, manifests: Mapping[str, Manifest], stage: Stage) -> None:
         self._manifests = manifests
@@ -68,13 +68,13 @@ class InputsView(Mapping[str, Manifest]):
 
         Raises:
             UndeclaredReadError: The stage's row does not declare it.
-            KeyError: It is one of `reads` that the run has not pinned.
+            KeyError: It is declared in `reads`, but the run has not pinned it.
         """
         if name not in (*self._stage.inputs, *self._stage.reads):
             raise UndeclaredReadError(
                 f"Stage {self._stage.name} reads stage {name}, which its row does not declare.",
-                "Add it to `inputs` in ml/flow/table.py and raise the stage's version; or to `reads`, with the "
-                "reason, where it does not shape the output.",
+                "Add it to `inputs` in ml/flow/table.py and raise the stage's version. If it does not affect the "
+                "output, add it to `reads` with the reason.",
             )
         return self._manifests[name]
 
@@ -83,22 +83,22 @@ class InputsView(Mapping[str, Manifest]):
         return iter(self._manifests)
 
     def __len__(self) -> int:
-        """Count the stages."""
+        """Return the number of stages."""
         return len(self._manifests)
 
 
 @dataclass(frozen=True)
 class RunView:
-    """What a body may know of the run that it works for.
+    """A view of a run.
 
     Attributes:
         root: The storage root.
         slug: The run's folder name under `runs/`.
-        run_id: The run's id as given, Airflow's for instance.
+        run_id: The run's id in Airflow or from the command line.
         sources: The digests of what the run reads that no stage makes.
-        deliveries: The deliveries that a training run sees, oldest first.
-        photographs: Where the photographs lie, if not in the deliveries.
-        parameters: Every parameter as a JSON value: to be shown or recorded, never to be worked with.
+        deliveries: The deliveries that a training run uses, oldest first.
+        photographs: The folder of the photographs, if they are not in the deliveries.
+        parameters: Every parameter as a JSON value, to be shown or recorded only.
     """
 
     root: str
@@ -122,7 +122,7 @@ class RunView:
         """Return one photograph, encoded, from the newest delivery that holds it.
 
         Raises:
-            FileNotFoundError: None of the run's deliveries does.
+            FileNotFoundError: None of the run's deliveries holds it.
         """
         places = [self.photographs] if self.photographs else [d.uri for d in reversed(self.deliveries)]
         for place in places:

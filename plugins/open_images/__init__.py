@@ -1,1 +1,1 @@
-"""What Airflow lacks for this project: operators that do a stage of the flow once."""
+"""The project's extensions of Airflow: operators for stages, notifications and web pages."""

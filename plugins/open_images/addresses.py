@@ -1,4 +1,4 @@
-"""The addresses of pages that show a run: its reports, and its training in MLflow."""
+"""Addresses of the pages about a run: its reports, and its training in MLflow."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from airflow.sdk.configuration import conf
 
 from ml.flow.table import find_stage
 
-URL_PREFIX = "/open-images"  # of the project's own routes in Airflow's API server
+URL_PREFIX = "/open-images"  # of the project's routes in Airflow's API server
 
 
 def report_page(dag_id: str, run_id: str, stage: str) -> str:
-    """Return the address of a stage's report, of the attempt that a run has pinned."""
+    """Return the address of a stage's report in a run."""
     run = "/".join(quote(part, safe="") for part in (dag_id, run_id))
     base = conf.get("api", "base_url", fallback="").rstrip("/")
     return f"{base}{URL_PREFIX}/runs/{run}/files/{stage}/{find_stage(stage).pages[0].file}"
 
 
 def mlflow_page(metrics: Mapping[str, Any]) -> str | None:
-    """Return the page of a training's MLflow run by the metrics of stage train, where there is a tracking server."""
-    # Every component of Airflow loads this module, few need these.
+    """Return the address of a training's MLflow run, from the metrics of stage train; None without a server."""
+    # Imported here because every component of Airflow loads this module, and few need MLflow.
     from ml.model.record import MlflowRun
     from ml.tracking import experiments
 

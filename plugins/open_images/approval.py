@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 APPROVE, REJECT = "Approve", "Reject"
-# What the question calls the pages that the verdict refers to.
+# Link texts for the pages that the verdict refers to.
 PAGES = {"report": "Report of the candidate", "comparison": "Comparison with the champion"}
 
 
 class VerdictApprovalOperator(HITLOperator):
-    """Ask a person to approve or reject what has passed the gate; no answer in time is a rejection.
+    """Ask a person to approve or reject a candidate that passed the gate; no answer in time is a rejection.
 
-    Unlike `ApprovalOperator` it leaves it to the task after it to act on a rejection, which is to be recorded.
+    Unlike `ApprovalOperator`, this operator succeeds on a rejection too, so that the next task can record it.
 
     Args:
-        verdict: The task that pushes the verdict, with `passed`, `markdown` and `reports`; the question links those.
-        mode: `approve`, or `automatic`, in which nobody is asked: the task is skipped. (templated)
-        hours: So long the answer may take. (templated)
+        verdict: The task that pushes the verdict, with `passed`, `markdown` and `reports`; the question links to those.
+        mode: `approve`, or `automatic` to skip the question. (templated)
+        hours: Time allowed for an answer. (templated)
     """
 
     template_fields: Collection[str] = (*HITLOperator.template_fields, "mode", "hours")
@@ -45,12 +45,12 @@ class VerdictApprovalOperator(HITLOperator):
         self.hours = hours
 
     def execute(self, context: Context) -> Any:
-        """Put the question, unless there is none."""
+        """Ask the question, or skip the task if no answer is needed."""
         verdict = context["ti"].xcom_pull(task_ids=self.verdict)
         if not verdict["passed"]:
-            raise AirflowSkipException("The gate has refused the candidate, so nobody is asked.")
+            raise AirflowSkipException("The gate refused the candidate, so no approval is needed.")
         if self.mode == "automatic":
-            raise AirflowSkipException("Mode automatic: nobody is asked.")
+            raise AirflowSkipException("Mode automatic: no approval is needed.")
         self.response_timeout = datetime.timedelta(hours=float(self.hours))
         run = context["dag_run"]
         pages = (

@@ -1,4 +1,4 @@
-"""What all DAGs of the project share: whose they are, retries, timeouts, and whom to tell of a run's end."""
+"""Settings that all DAGs of the project share: owner, retries, timeouts and notifications."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ml.config.parameter import FlowConfig
 from open_images.notify import callbacks
 
 
-def dag_defaults(deployment: Deployment, tell_success: bool = True) -> dict[str, Any]:
-    """Arguments for every `DAG`.
+def dag_defaults(deployment: Deployment, notify_success: bool = True) -> dict[str, Any]:
+    """Return the arguments for every `DAG`.
 
-    Tasks are retried twice, later each time. What cannot pass by itself fails at once: see `errors.airflow_errors`. An
-    hour is enough for what is no stage; the stages' operators have the deployment's `timeouts`.
+    Tasks are retried twice, with growing delays. Errors that a retry cannot fix fail at once: see
+    `errors.airflow_errors`. One hour is enough for tasks that are not stages; the operators of stages use the
+    deployment's `timeouts`.
 
     Args:
         deployment: The deployment's settings.
-        tell_success: Whether to notify also of runs that succeed, which nobody wants of a DAG that runs all day.
+        notify_success: Whether to notify about successful runs too; off for a DAG that runs all day.
     """
-    telling = callbacks(deployment.notify)
+    by_event = callbacks(deployment.notify)
     return {
         "catchup": False,
         "default_args": {
@@ -34,10 +35,10 @@ def dag_defaults(deployment: Deployment, tell_success: bool = True) -> dict[str,
             "max_retry_delay": datetime.timedelta(minutes=10),
             "execution_timeout": datetime.timedelta(hours=1),
         },
-        **{name: told for name, told in telling.items() if tell_success or name != "on_success_callback"},
+        **{name: calls for name, calls in by_event.items() if notify_success or name != "on_success_callback"},
     }
 
 
 def form(defaults: FlowConfig) -> dict[str, Param]:
-    """The trigger form of a flow: a field for each parameter, with the deployment's default."""
+    """Return the trigger form of a flow: a field for each parameter, with the deployment's default."""
     return {name: Param(field.pop("default"), **field) for name, field in form_fields(defaults).items()}

@@ -1,4 +1,4 @@
-"""Failures of the flow as Airflow's exceptions: what may pass by itself is retried, all else fails at once."""
+"""Errors of the flow as Airflow's exceptions: transient errors are retried, all others fail at once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ml.workflow import layout
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Turn a failure of the flow into Airflow's exception: a task that has nothing to do is skipped.
+    """Turn an error of the flow into Airflow's exception; skip a task that has nothing to do.
 
     Raises:
         AirflowSkipException: There is nothing new.
-        AirflowFailException: Trying again cannot help.
+        AirflowFailException: A retry cannot help.
         AirflowException: A retry may help.
     """
     try:
@@ -30,10 +30,10 @@ def airflow_errors() -> Iterator[None]:
 
 
 def failure_of(attempt: str, otherwise: str) -> AirflowException:
-    """Return Airflow's exception for a job that ended badly, from its `error.json`; without one a retry may help."""
+    """Return Airflow's exception for a failed job, from its `error.json`; without one a retry may help."""
     uri = layout.error_uri(attempt)
     if not storage.exists(uri):
-        return AirflowException(f"{otherwise} The job left no error.json; the log above says how it ended.")
+        return AirflowException(f"{otherwise} The job left no error.json; see the log above.")
     error = storage.read_json(uri)
     return _exception(error["kind"], f"{error['message']} {error['advice']}".strip())
 

@@ -1,8 +1,8 @@
-"""Airflow's local settings where its database is SQLite: `scripts/local_airflow.py` links them into `var/airflow`.
+"""Airflow's local settings for a SQLite database; `scripts/airflow_home.py` links them into `var/airflow`.
 
-SQLite's SAVEPOINT, with which Airflow begins the runs of a backfill, begins a transaction that reads. When another
-component has written before its own first write, SQLite refuses that write at once, however long it may wait for locks:
-`airflow backfill create` ended with "database is locked", and left a backfill without runs.
+Airflow creates the runs of a backfill after a SAVEPOINT, with which SQLite begins a read transaction. If another
+component writes before the first write of that transaction, SQLite refuses the write at once, whatever the timeout for
+locks. `airflow backfill create` then failed with "database is locked" and left a backfill without runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["create_metadata_engine"]
 def create_metadata_engine(
     sql_alchemy_conn: str, *, engine_args: dict[str, Any], connect_args: dict[str, Any]
 ) -> Engine:
-    """Create Airflow's engine as Airflow does, but with savepoints that hold SQLite's write lock from the beginning."""
+    """Create Airflow's engine as Airflow does, but take SQLite's write lock before each savepoint."""
     engine = create_engine(sql_alchemy_conn, connect_args=connect_args, **engine_args, future=True)
     event.listen(engine, "savepoint", _lock_first)
     return engine

@@ -1,4 +1,4 @@
-"""The configuration refuses what is wrong in words that help, and form and command line say what it says."""
+"""The configuration rejects invalid values with helpful messages, and the form and command line derive from it."""
 
 import json
 
@@ -23,7 +23,7 @@ def test_every_field_has_section_title_description_and_a_default_that_is_valid()
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "expected"),
     [
         ({"images_per_label": 0}, ["images_per_label", "0", "at least 1 or empty"]),
         ({"margin": 1.5}, ["margin", "1.5", "at least 0.0 and at most 1.0"]),
@@ -38,10 +38,10 @@ def test_every_field_has_section_title_description_and_a_default_that_is_valid()
         ({"epoch": 3}, ["epoch", "no such parameter", "epochs"]),
     ],
 )
-def test_a_wrong_value_is_refused_with_name_value_and_what_is_allowed(values, told):
+def test_a_wrong_value_is_refused_with_name_value_and_what_is_allowed(values, expected):
     with pytest.raises(ConfigurationError) as refused:
         validate(values, TrainingConfig())
-    for part in told:
+    for part in expected:
         assert part in str(refused.value)
 
 

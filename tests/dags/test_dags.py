@@ -17,6 +17,7 @@ from ml.errors import DataError
 from ml.flow.table import STAGES, find_stage
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.run import FlowRun, load_run
+from support.records import Stated
 
 DAGS = tuple(f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance"))
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
@@ -148,7 +149,7 @@ def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
     from airflow.sdk.exceptions import AirflowSkipException
 
     hook = dag.get_task("model.compare")._pre_execute_hook
-    with pytest.raises(AirflowSkipException, match="no baseline"):
+    with pytest.raises(AirflowSkipException, match="`baseline` is empty"):
         hook({"params": {"baseline": None}})
     hook({"params": {"baseline": "file:///storage/stages/train/0a/attempts/first"}})
 
@@ -235,7 +236,7 @@ def test_the_maintenance_dag_lists_weekly_and_removes_only_where_asked(maintenan
     assert maintenance.max_active_runs == 1
     assert maintenance.params["remove"] is False
     hook = maintenance.get_task("remove")._pre_execute_hook
-    with pytest.raises(AirflowSkipException, match="dry run"):
+    with pytest.raises(AirflowSkipException, match="Dry run"):
         hook({"params": {"remove": False}})
     hook({"params": {"remove": True}})
 
@@ -336,7 +337,7 @@ def test_a_prediction_task_pushes_metrics_and_is_found_done_the_second_time(tmp_
     task = SparkStageOperator(task_id="predict", stage="predict", run=run.uri)
 
     def job(arguments):
-        run_stage(run, PREDICT, lambda c: Result({"faces": {"male": 3}}, {"classified": 2}), arguments["--attempt"])
+        run_stage(run, PREDICT, lambda c: Result(Stated(faces={"male": 3}), {"classified": 2}), arguments["--attempt"])
 
     calls = submitted(job)
     pushed = task.execute({})
@@ -394,7 +395,7 @@ def test_the_promotion_form_is_that_of_its_parameters_and_the_deployments(promot
 
 @pytest.fixture
 def approval(promotion):
-    """Execute the task `approve`, told what the gate says; the question that it puts is kept in `asked`."""
+    """Execute the task `approve` with the gate's verdict; `asked` receives its question."""
     from airflow.providers.standard.operators import hitl
 
     asked = []
@@ -442,7 +443,7 @@ def test_the_question_links_the_reports_where_the_routes_hand_them_out(approval,
 
 @pytest.mark.parametrize(
     ("verdict", "mode", "told"),
-    [({"passed": True}, "automatic", "automatic"), ({"passed": False}, "approve", "gate has refused")],
+    [({"passed": True}, "automatic", "automatic"), ({"passed": False}, "approve", "gate refused")],
 )
 def test_nobody_is_asked_in_automatic_mode_or_about_what_the_gate_refuses(approval, verdict, mode, told):
     from airflow.sdk.exceptions import AirflowSkipException
@@ -472,13 +473,13 @@ def test_an_approval_that_was_only_marked_promotes_nothing(promotion, monkeypatc
         assert promote(**arguments)["champion"] == {"number": 2}
         assert moved == ["by mode automatic, run run"]
     else:
-        with pytest.raises(AirflowFailException, match="Nobody has answered"):
+        with pytest.raises(AirflowFailException, match="There is no answer"):
             promote(**arguments)
         assert moved == []
 
 
 def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(promotion, monkeypatch):
-    """While a run waits for its answer, candidates gather; the next run is handed the first of them alone."""
+    """While a run waits for its answer, candidates accumulate; Airflow passes only the first to the next run."""
     from ml.promotion import run as promotion_run
     from open_images.assets import CANDIDATE
 
@@ -576,7 +577,10 @@ def submitted(monkeypatch):
 def commit(operator):
     def job(arguments):
         run_stage(
-            operator.run, STAGES["extract"], lambda c: Result({"rows": 3}, {"kept": 2}), attempt=arguments["--attempt"]
+            operator.run,
+            STAGES["extract"],
+            lambda c: Result(Stated(rows=3), {"kept": 2}),
+            attempt=arguments["--attempt"],
         )
 
     return job
@@ -656,7 +660,7 @@ def test_a_missing_spark_submit_is_named(operator, submitted, monkeypatch):
         raise FileNotFoundError(2, "No such file or directory", "spark-submit")
 
     submitted(job)
-    with pytest.raises(AirflowFailException, match="configuration: There is no spark-submit"):
+    with pytest.raises(AirflowFailException, match="configuration: spark-submit was not found"):
         operator.task.execute({})
 
 
@@ -668,7 +672,7 @@ def test_a_missing_connection_is_named(operator, monkeypatch):
         raise AirflowNotFoundException(conn_id)
 
     monkeypatch.setattr(BaseHook, "get_connection", missing)
-    with pytest.raises(AirflowFailException, match="no connection 'spark_default'"):
+    with pytest.raises(AirflowFailException, match="The connection 'spark_default' does not exist"):
         operator.task.execute({})
 
 
@@ -702,7 +706,7 @@ def test_an_operator_that_runs_a_stage_elsewhere_is_one_class_with_one_method(op
             def body(context):
                 if self.broken:
                     raise DataError("bad", "mend it")
-                return Result({"rows": 3}, {"kept": 2})
+                return Result(Stated(rows=3), {"kept": 2})
 
             try:
                 run_stage(load_run(self.run), STAGES[self.stage], body, attempt)

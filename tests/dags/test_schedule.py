@@ -1,4 +1,4 @@
-"""When the training runs and what a run then sees: intervals, deliveries, runs by hand; and how the landing is told."""
+"""The schedule of the training, the deliveries that each run uses, and the events of the landing."""
 
 import datetime
 import shutil
@@ -104,7 +104,7 @@ def test_a_run_without_an_interval_sees_what_was_delivered_by_then_or_up_to_the_
     assert opened(training, dag_run(run_type)) == [MONTHS[0]]
     assert opened(training, dag_run(run_type, run_after="2020-06-01")) == list(MONTHS)
     assert opened(training, dag_run(run_type), as_of="2020-03-15") == list(MONTHS)
-    # Airflow gives a run by hand that has a logical date the interval before it: nobody asked for news in that one.
+    # Airflow gives a manual run with a logical date the interval before it, which must not count.
     by_hand = dag_run(run_type, "2020-02-01", "2020-03-01", run_after="2020-03-01")
     assert opened(training, by_hand) == [MONTHS[0]]
 

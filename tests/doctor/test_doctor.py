@@ -21,7 +21,7 @@ LOCAL = json.dumps({"conn_type": "spark", "host": "local[2]"})
 
 @pytest.fixture
 def machine(sample_release, tmp_path, monkeypatch):
-    """A machine on which all is well: a deployment with the drawn release. Values are laid over its file."""
+    """Set up a machine without faults: a deployment with the drawn release, whose file the values override."""
 
     def machine_(**values):
         content = {"storage": str(tmp_path / "storage"), "release": str(sample_release), **values}
@@ -55,7 +55,7 @@ def test_a_wrong_deployment_is_a_fault_and_the_machine_is_looked_at_all_the_same
     assert "storage" not in findings
 
 
-def test_without_a_deployments_file_the_defaults_are_told(machine, monkeypatch):
+def test_without_a_deployment_file_the_finding_names_the_defaults(machine, monkeypatch):
     monkeypatch.delenv("OPEN_IMAGES_CONFIG")
     assert found("deployment").state == "warning"
     assert "/data/storage" in found("deployment").found
@@ -67,12 +67,12 @@ def script(path, text):
     return str(path)
 
 
-@pytest.mark.parametrize(("text", "told"), [("echo 3.9", "Python 3.9, not 3."), ("exit 1", "does not run")])
-def test_another_python_for_spark_is_a_fault(machine, tmp_path, monkeypatch, text, told):
+@pytest.mark.parametrize(("text", "message"), [("echo 3.9", "Python 3.9, not 3."), ("exit 1", "does not run")])
+def test_another_python_for_spark_is_a_fault(machine, tmp_path, monkeypatch, text, message):
     monkeypatch.setenv("PYSPARK_PYTHON", script(tmp_path / "other", text))
     finding = found("Python")
     assert (finding.state, finding.advice) == ("fault", f"Set PYSPARK_PYTHON={sys.executable}")
-    assert told in finding.found
+    assert message in finding.found
 
 
 def test_an_unset_pyspark_python_matters_where_python3_is_another(machine, tmp_path, monkeypatch):
@@ -97,39 +97,39 @@ def test_packages_that_overwrite_one_another_are_a_fault(machine, monkeypatch):
     monkeypatch.setattr(python_checks, "installed", versions.get)
     assert "overwrite" in found("packages").found
     monkeypatch.setattr(python_checks, "installed", lambda name: "4.2.0")
-    assert "opencv-python beside" in found("packages").found
+    assert "opencv-python and opencv-python-headless" in found("packages").found
 
 
 @pytest.mark.parametrize(
-    ("connection", "state", "told"),
+    ("connection", "state", "message"),
     [
         (LOCAL, "ok", "local[2]"),
         ("spark://local%5B2%5D", "ok", "local[2]"),
         (json.dumps({"conn_type": "spark", "host": "yarn"}), "ok", "yarn"),
         (json.dumps({"conn_type": "http", "host": "local[2]"}), "fault", "of type http"),
-        (json.dumps({"conn_type": "spark"}), "fault", "no Spark master"),
+        (json.dumps({"conn_type": "spark"}), "fault", "not a Spark master"),
         ("spark://master:7077", "fault", "'master:7077' as host"),
         (json.dumps({"conn_type": "spark", "host": "spark://127.0.0.1", "port": 9}), "fault", "does not answer"),
         ("{", "fault", "JSONDecodeError"),
     ],
 )
-def test_the_connection_of_the_environment(machine, monkeypatch, connection, state, told):
+def test_the_connection_of_the_environment(machine, monkeypatch, connection, state, message):
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", connection)
     finding = found("Spark connection")
     assert finding.state == state
-    assert told in finding.found
+    assert message in finding.found
     assert state == "ok" or finding.advice
 
 
 @pytest.mark.parametrize(
-    ("text", "state", "told"),
+    ("text", "state", "message"),
     [
         ("""echo 'a warning'; echo '[{"conn_type": "spark", "host": "local[3]", "port": null}]'""", "ok", "local[3]"),
-        ("exit 1", "fault", "connections get spark_default` finds none"),
+        ("exit 1", "fault", "connections get spark_default` found no connection"),
     ],
 )
 def test_airflow_is_asked_for_the_connection_where_the_environment_has_none(
-    machine, tmp_path, monkeypatch, text, state, told
+    machine, tmp_path, monkeypatch, text, state, message
 ):
     monkeypatch.delenv("AIRFLOW_CONN_SPARK_DEFAULT")
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
@@ -139,7 +139,7 @@ def test_airflow_is_asked_for_the_connection_where_the_environment_has_none(
     (tmp_path / "airflow.cfg").touch()
     finding = found("Spark connection")
     assert finding.state == state
-    assert told in finding.found
+    assert message in finding.found
 
 
 def test_a_storage_that_cannot_be_written_is_a_fault(machine, tmp_path):
@@ -150,7 +150,7 @@ def test_a_storage_that_cannot_be_written_is_a_fault(machine, tmp_path):
 
 
 @pytest.mark.parametrize(("free", "state"), [(100, "ok"), (10, "warning"), (1, "fault")])
-def test_little_room_is_told(machine, monkeypatch, free, state):
+def test_little_free_space_is_reported(machine, monkeypatch, free, state):
     monkeypatch.setattr(storage_checks, "LITTLE", 20.0)
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(storage_checks.shutil, "disk_usage", lambda path: usage(0, 0, free * 1e9))
@@ -169,12 +169,12 @@ def test_a_release_that_lacks_something_is_a_fault(machine, release_copy):
     assert finding.advice
 
 
-def test_a_landing_is_told_with_its_newest_delivery(machine, release_copy, tmp_path):
+def test_a_landing_is_reported_with_its_newest_delivery(machine, release_copy, tmp_path):
     landing = tmp_path / "landing"
     landing.mkdir()
     machine(release=str(landing))
     (landing / "2026-01-01").mkdir()
-    assert (found("release").state, "holds no delivery" in found("release").found) == ("fault", True)
+    assert (found("release").state, "has no delivery" in found("release").found) == ("fault", True)
     (landing / "2026-01-01").rmdir()
     release_copy.rename(landing / "2026-01-01")
     seal(str(landing / "2026-01-01"))
@@ -182,7 +182,7 @@ def test_a_landing_is_told_with_its_newest_delivery(machine, release_copy, tmp_p
     assert "1 deliveries up to 2026-01-01" in found("release").found
 
 
-def test_a_port_in_use_is_told_with_its_process(machine, monkeypatch):
+def test_a_port_in_use_is_reported_with_its_process(machine, monkeypatch):
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -197,7 +197,7 @@ def test_a_port_in_use_is_told_with_its_process(machine, monkeypatch):
 
 def test_mlflows_database_and_server(machine, tmp_path):
     database = tmp_path / "storage" / "mlflow" / "mlflow.db"
-    storage.write_bytes(storage.normalise(database), b"no database at all")
+    storage.write_bytes(storage.normalize(database), b"no database at all")
     assert found("MLflow").state == "fault"
     database.unlink()
     assert "first training" in found("MLflow").found

@@ -87,7 +87,7 @@ def test_pixels_are_viewed_not_copied() -> None:
 
 @pytest.mark.parametrize("values", [[bytes(12), bytes(11)], [bytes(12), None], [bytes(11), bytes(13)]])
 def test_chips_of_another_size_are_refused(values: list[bytes | None]) -> None:
-    with pytest.raises(PreprocessingError, match="not of 12 bytes"):
+    with pytest.raises(PreprocessingError, match="does not have the 12 bytes"):
         chips(pa.array(values, pa.binary()), 2)
 
 
@@ -113,12 +113,12 @@ def test_what_the_manifest_does_not_state_is_refused(features: Manifest) -> None
     with pytest.raises(DataError, match=r"\[90, 41\]"):
         list(FeatureReader(with_metrics(features, faces=counts), "train").checked_batches(32))
     files = [file.model_copy(update={"rows": (file.rows or 0) + 1}) for file in features.files]
-    with pytest.raises(DataError, match="does not hold the 133 rows"):
+    with pytest.raises(DataError, match="does not hold the 133 rows its manifest states"):
         list(FeatureReader(features.model_copy(update={"files": files}), "train").batches(32))
     with pytest.raises(DataError, match="no column nothing"):
         list(FeatureReader(features, "train", ("nothing",)).batches(32))
     one_label = with_metrics(features, labels=["female"])
-    with pytest.raises(DataError, match="label that is none of"):
+    with pytest.raises(DataError, match=r"label outside 0\.\.0"):
         list(FeatureReader(one_label, "train").batches(32))
 
 

@@ -1,7 +1,7 @@
-"""The keys of all stages, held at what they were: a key that changes makes all finished work count as not done.
+"""The keys of all stages do not change, because a changed key makes all finished work count as not done.
 
-A key may change only with the version of its stage, for a reason that the commit gives. `python tests/test_keys.py`
-prints the present ones.
+A key may change only with the version of its stage, for a reason that the commit gives.
+`python tests/flow/test_keys.py` prints the current keys.
 """
 
 import pytest
@@ -60,7 +60,7 @@ PREDICTIONS = {
 
 
 def all_keys() -> dict[str, dict[str, str]]:
-    """Each stage's key by configuration, with made-up digests of what the stages read."""
+    """Return each stage's key by configuration, with made-up digests of the sources."""
     found: dict[str, dict[str, str]] = {}
     for title, config in (("default", TrainingConfig()), ("odd", ODD)):
         keys: dict[str, str] = {}

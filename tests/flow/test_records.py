@@ -1,4 +1,4 @@
-"""The records of the Spark stages, held at the JSON that manifests have held since before there were records."""
+"""The records of the Spark stages read and write the same JSON as manifests from before there were records."""
 
 import json
 

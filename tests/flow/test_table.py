@@ -1,4 +1,4 @@
-"""The table of stages is refused where a row cannot be right, and what derives from it agrees with it."""
+"""The table of stages rejects wrong rows, and everything derived from it agrees with it."""
 
 import dataclasses
 import importlib
@@ -44,7 +44,7 @@ def test_a_row_that_names_a_stage_which_does_not_come_before_it_is_refused(where
 
 
 def test_a_process_stage_needs_a_body():
-    with pytest.raises(ValueError, match="needs a body"):
+    with pytest.raises(ValueError, match="must have a body"):
         check_rows(with_(inputs=(), body=""))
 
 

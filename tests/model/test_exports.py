@@ -147,7 +147,7 @@ def test_every_kind_of_network_is_exported_as_it_is(tmp_path, name):
 
     keras.utils.set_random_seed(2)
     side = 64
-    network = nested(keras, side) if name == "nested" else NETWORKS[name](side, 2)
+    network = nested(keras, side) if name == "nested" else NETWORKS[name].build(side, 2)
     chips = np.stack([picture(side, side, seed) for seed in range(5)])
     for _ in range(40):
         network(chips, training=True)  # batch statistics of its own, without which a deep network answers all alike

@@ -17,11 +17,11 @@ from ml.model.keras_file import load_network, network_bytes
 from ml.networks.table import NETWORKS, build_network
 from ml.networks.transfer import BACKBONE
 
-STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GREY", "ERASED")  # what does not move a chip
+STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "ERASED")  # what does not move a chip
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
-    network = NETWORKS["notebook"](224, 2)
+    network = NETWORKS["notebook"].build(224, 2)
     assert network.count_params() == 42_753_922
     assert sum(int(np.prod(w.shape)) for w in network.non_trainable_weights) == 2_880
     layers = [type(layer).__name__ for layer in network.layers if type(layer).__name__ != "Rescaling"]
@@ -32,12 +32,12 @@ def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> No
 
 
 def test_the_compact_network_is_small() -> None:
-    assert 1_000_000 <= NETWORKS["compact"](96, 2).count_params() <= 2_000_000
+    assert 1_000_000 <= NETWORKS["compact"].build(96, 2).count_params() <= 2_000_000
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["compact", "notebook"])
 def test_networks_take_raw_chips_and_give_probabilities(name: str) -> None:
-    network = NETWORKS[name](32, 2)
+    network = NETWORKS[name].build(32, 2)
     chips = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     assert network.inputs[0].dtype == "uint8"
     probabilities = network(chips, training=False).numpy()
@@ -88,7 +88,7 @@ def test_augmentation_gives_chips_of_another_size_the_same_way(monkeypatch: pyte
 
 
 def test_about_the_share_of_chips_has_a_part_erased(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GREY"):
+    for name in ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY"):
         monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
     chips = np.full((256, 32, 32, 3), 128, np.uint8)
     changed = (augment(tf.constant(chips), tf.constant([3, 1])).numpy() != 128).any(axis=-1).mean(axis=(1, 2))
@@ -163,8 +163,8 @@ def efficientnet(tmp_path_factory) -> tuple[keras.Model, str]:
     """Keras' own EfficientNetB0 as it stands once ImageNet's weights are there, and the file they came from."""
     values = {"include_top": False, "input_shape": (32, 32, 3), "pooling": "avg"}
     source = keras.applications.EfficientNetB0(weights=None, **values)
-    normalisation = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
-    normalisation.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)])
+    normalization = next(layer for layer in source.layers if isinstance(layer, keras.layers.Normalization))
+    normalization.set_weights([np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]), np.array(1)])
     path = tmp_path_factory.mktemp("weights") / "efficientnetb0_notop.weights.h5"
     source.save_weights(path)
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Links on the tasks' pages: made of what the task pushed, and none where there is nothing to show."""
+"""Links on the tasks' pages: made from what the task pushed, and empty if there is nothing to show."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Whoever the deployment names is told of a run's end, and no fault of theirs reaches the run."""
+"""Notifications reach the receiver that the deployment names, and their errors never affect the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ml.errors import ConfigurationError
 
 
 class Listener(HTTPServer):
-    """Keeps what is posted to it, and answers with `status`."""
+    """Keeps what is posted to it, and responds with `status`."""
 
     def __init__(self):
         self.posted: list[tuple[str, dict]] = []
@@ -146,7 +146,7 @@ def test_a_fault_tells_the_host_and_not_the_secret_path(listener, dag):
     from airflow.sdk.exceptions import AirflowException
 
     listener.status = 404
-    with pytest.raises(AirflowException, match=r"127\.0\.0\.1: it answered 404") as failed:
+    with pytest.raises(AirflowException, match=r"127\.0\.0\.1 failed: status 404") as failed:
         tell(f"{listener.url}/secret", "on_failure_callback", context(dag))
     assert "secret" not in str(failed.value)
     with pytest.raises(AirflowException, match="ConnectError"):
@@ -178,8 +178,8 @@ def test_a_wrong_setting_is_named(tmp_path, monkeypatch, setting, right):
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
     if right:
         assert {"on_failure_callback", "on_success_callback"} <= set(dag_defaults(load_deployment()))
-        assert "on_success_callback" not in dag_defaults(load_deployment(), tell_success=False)
-        assert "on_failure_callback" in dag_defaults(load_deployment(), tell_success=False)
+        assert "on_success_callback" not in dag_defaults(load_deployment(), notify_success=False)
+        assert "on_failure_callback" in dag_defaults(load_deployment(), notify_success=False)
     else:
         with pytest.raises(ConfigurationError, match="notify"):
             load_deployment()

@@ -1,4 +1,4 @@
-"""The web routes: who may use them, what they answer, and that nothing else is handed out."""
+"""The web routes: permissions, responses, and that they serve nothing else."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_a_run_is_told_whole(web):
     assert run["deliveries"] == ["2025-12-01"]
     assert {"name": "epochs", "title": "Epochs", "section": "Training", "value": "30"} in run["parameters"]
     assert run["pages"] == {
-        "report": ["evaluate", "report.html", "Whole report"],
+        "report": ["evaluate", "report.html", "Full report"],
         "card": ["evaluate", "model_card.md", "Model card"],
     }
     assert {(figure["stage"], figure["path"]) for figure in run["figures"]} == {

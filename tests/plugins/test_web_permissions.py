@@ -20,7 +20,7 @@ ROLES = {
 
 @pytest.fixture(scope="module")
 def get(tmp_path_factory):
-    """Ask a route as a user of one of the roles, or as nobody."""
+    """Call a route as a user with one of the roles, or without a login."""
     from fastapi import FastAPI
 
     folder = tmp_path_factory.mktemp("permissions")

@@ -76,7 +76,7 @@ def test_the_low_end_of_the_interval_must_lie_above_the_majority_by_the_floor(ri
     (rule,) = verdict.rules
     assert rule.threshold == 0.5 + floor
     assert rule.value < right / 120
-    assert "always female has 50.0%" in rule.told
+    assert "Always predicting female reaches 50.0%" in rule.told
 
 
 @pytest.mark.parametrize(("lost", "margin", "passed"), [(10, 0.01, True), (11, 0.01, False), (30, 0.05, True)])
@@ -95,7 +95,7 @@ def test_a_slice_that_is_clearly_worse_refuses_a_candidate_that_is_better_on_the
     verdict = judged(version(2), version(1), evaluation(108), comparison, PromotionConfig())
     assert rules(verdict) == {"as_of": True, "floor": True, "difference": True, "slices": False}
     assert "some, −40.0 points" in verdict.reasons
-    assert "on 100 faces" in verdict.reasons
+    assert "on 100 chips" in verdict.reasons
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from ml.workflow.layout import delivery_cache
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run
 from support.landings import deliver
+from support.records import Stated
 
 EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
 MONTHS = ("2020-01-15", "2020-02-15", "2020-03-15")
@@ -33,7 +34,7 @@ NOW = moment("2026-01-01")
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Path:
-    """A landing of three monthly deliveries of ten scenes each, which share no image."""
+    """Make a landing of three monthly deliveries of ten scenes each, which share no image."""
     landing = tmp_path_factory.mktemp("drawn") / "landing"
     for name in MONTHS:
         deliver(landing, name, scenes=10)
@@ -88,12 +89,12 @@ def test_a_folder_without_its_note_is_not_there_yet(landing, tmp_path):
     assert seen(open_(landing, tmp_path)) == [MONTHS[0], MONTHS[2]]
 
 
-def test_an_empty_landing_has_nothing_new_and_is_told_from_a_release_that_lacks_a_file(tmp_path):
+def test_an_empty_landing_has_nothing_new_and_is_not_taken_for_a_release_that_lacks_a_file(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(NothingNewError, match="it holds no whole delivery"):
+    with pytest.raises(NothingNewError, match="there are no complete deliveries"):
         open_(empty, tmp_path, as_of=moment("2020-05-01"), since=moment("2020-04-01"))
-    with pytest.raises(DataError, match="holds no delivery dated before"):
+    with pytest.raises(DataError, match="has no delivery dated before"):
         open_(empty, tmp_path)
     (empty / "readme.txt").touch()
     with pytest.raises(DataError, match=r"The release at .* has no"):
@@ -121,51 +122,51 @@ def test_a_plain_release_counts_as_one_delivery_and_is_always_seen(sample_releas
 
 
 @pytest.mark.parametrize(
-    ("note", "told"),
+    ("note", "message"),
     [
-        ("{", "is not as it must be"),
+        ("{", "is not a valid note"),
         ('{"date": "2020-01-16"}', "names the date 2020-01-16"),
-        ('{"photographs": 9999}', r"holds \d+ photographs, its delivery.json states 9999"),
+        ('{"photographs": 9999}', r"holds \d+ photographs, but its delivery.json states 9999"),
     ],
 )
-def test_a_note_that_is_not_true_is_refused(landing, tmp_path, note, told):
+def test_a_wrong_note_is_refused(landing, tmp_path, note, message):
     (landing / MONTHS[0] / "delivery.json").write_text(note)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         open_(landing, tmp_path)
 
 
 def test_sealing_counts_what_is_there(landing):
     folder = landing / MONTHS[0]
-    note = note_module.read_note(storage.normalise(landing), MONTHS[0])
+    note = note_module.read_note(storage.normalize(landing), MONTHS[0])
     assert note.photographs == len(list(folder.glob("*/*.jpg")))
     for path, rows in note.rows.items():
         with (folder / path).open(newline="") as file:
             assert rows == sum(1 for _ in csv.reader(file)) - 1
-    with pytest.raises(DataError, match="its name is no date"):
+    with pytest.raises(DataError, match="its name is not a date"):
         note_module.seal(str(landing))
 
 
 def test_a_delivery_that_lacks_rows_which_its_note_states_is_not_announced(landing, tmp_path):
-    uri, table = storage.normalise(landing), landing / MONTHS[0] / "v5" / "test-annotations-bbox.csv"
+    uri, table = storage.normalize(landing), landing / MONTHS[0] / "v5" / "test-annotations-bbox.csv"
     kept = delivery_cache(str(tmp_path / "storage"))
     assert landing_module.announcement(uri, MONTHS[0], None, kept)["counts"]["photographs"] > 0
     elsewhere = landing_module.announcement(uri, MONTHS[0], str(landing / MONTHS[1]), kept)
     assert elsewhere["counts"]["photographs"] is None, "they are no part of the delivery"
     table.write_text("".join(table.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match=r"states [\d,]+ rows of v5/test-annotations-bbox.csv .* and holds"):
+    with pytest.raises(DataError, match=r"states [\d,]+ rows of v5/test-annotations-bbox.csv .* but holds"):
         landing_module.announcement(uri, MONTHS[0], None, delivery_cache(str(tmp_path / "other")))
 
 
 def test_news_are_the_deliveries_that_were_not_announced_as_they_are(landing):
-    uri = storage.normalise(landing)
+    uri = storage.normalize(landing)
     kept = delivery_cache(str(landing.parent / "storage"))
-    told = [landing_module.announcement(uri, name, None, kept) for name in MONTHS[:2]]
-    announced = {(each["date"], each["digest"]) for each in told}
+    events = [landing_module.announcement(uri, name, None, kept) for name in MONTHS[:2]]
+    announced = {(event["date"], event["digest"]) for event in events}
     assert landing_module.news(uri, announced, NOW) == [MONTHS[2]]
-    assert landing_module.news(uri, announced, moment(MONTHS[2])) == [], "nobody would see it yet"
+    assert landing_module.news(uri, announced, moment(MONTHS[2])) == [], "no run would see it yet"
     (landing / MONTHS[2] / "delivery.json").unlink()
     assert landing_module.news(uri, announced, NOW) == []
-    (landing / MONTHS[0] / "delivery.json").write_text('{"comment": "sealed anew"}')
+    (landing / MONTHS[0] / "delivery.json").write_text('{"comment": "sealed again"}')
     assert landing_module.news(uri, announced, NOW) == [MONTHS[0]]
     with pytest.raises(DataError, match="no landing"):
         landing_module.news(uri + "-absent", announced, NOW)
@@ -178,12 +179,12 @@ def body(calls):
     def work(context):
         calls.append(context.delivery.name if context.delivery else "all")
         storage.write_bytes(context.path("table", "part.txt"), context.uri.encode())
-        return Result({"rows": {"boxes": 2}, "subsets": ["train"], "name": "same"}, {"kept": 3})
+        return Result(Stated(**{"rows": {"boxes": 2}, "subsets": ["train"], "name": "same"}), {"kept": 3})
 
     return work
 
 
-def test_each_delivery_is_done_once_in_whatever_order_runs_come(landing, tmp_path):
+def test_each_delivery_is_done_once_in_any_order_of_runs(landing, tmp_path):
     calls = []
     first, last = (open_(landing, tmp_path, str(month), moment(f"2020-0{month}-01")) for month in (3, 4))
     whole = run_stage(last, EXTRACT, body(calls))
@@ -203,7 +204,7 @@ def test_a_failure_keeps_the_deliveries_that_were_done(landing, tmp_path):
 
     def broken(context):
         if context.delivery.name == MONTHS[2]:
-            raise DataError("bad rows", "mend them")
+            raise DataError("bad rows", "correct them")
         return body(calls)(context)
 
     run = open_(landing, tmp_path)
@@ -219,11 +220,11 @@ def test_force_redoes_all_deliveries_once(landing, tmp_path):
     calls = []
     before = run_stage(open_(landing, tmp_path, "a"), EXTRACT, body(calls))
     forced = open_(landing, tmp_path, "b", force="extract")
-    anew = run_stage(forced, EXTRACT, body(calls))
-    assert run_stage(forced, EXTRACT, body(calls)) == anew
+    again = run_stage(forced, EXTRACT, body(calls))
+    assert run_stage(forced, EXTRACT, body(calls)) == again
     assert calls == [*MONTHS, *MONTHS]
-    assert not set(anew.parts.values()) & set(before.parts.values())
-    assert open_(landing, tmp_path, "a").find_or_adopt(EXTRACT).parts == anew.parts
+    assert not set(again.parts.values()) & set(before.parts.values())
+    assert open_(landing, tmp_path, "a").find_or_adopt(EXTRACT).parts == again.parts
 
 
 def test_a_part_that_lost_a_file_is_done_again(landing, tmp_path):

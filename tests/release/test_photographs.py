@@ -1,4 +1,4 @@
-"""Photographs are read, listed and digested alike wherever they lie; a server only reads."""
+"""Photographs in any kind of storage are read, listed and digested in the same way; HTTP only reads."""
 
 import functools
 import hashlib
@@ -35,7 +35,7 @@ def server(folder):
 
 @pytest.fixture(params=["folder", "memory", "http"])
 def photographs(request):
-    """The same photographs in a local folder, in an object store, and behind http."""
+    """Provide the same photographs in a local folder, in an object store, and behind HTTP."""
     if request.param == "memory":
         for (subset, image_id), content in FILES.items():
             storage.write_bytes(f"memory://photographs/{subset}/{image_id}.jpg", content)

@@ -1,4 +1,4 @@
-"""What is wrong with a release is told before any work starts, with file, column or class by name."""
+"""Faults of a release are reported before any work starts, with the file, column or class by name."""
 
 import re
 import shutil
@@ -18,10 +18,10 @@ TRAIN_BOXES = "2018_04/train/train-annotations-bbox.csv"
 
 
 def refused(folder, tmp_path, error=DataError, **values):
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as raised:
         open_run(str(tmp_path / "storage"), "run", {"release": str(folder), **values})
     assert not (tmp_path / "storage").exists(), "nothing may be left by a run that was refused"
-    return str(told.value)
+    return str(raised.value)
 
 
 def test_the_official_layout_and_a_flat_folder_are_found(sample_release, tmp_path):
@@ -65,9 +65,9 @@ def test_an_empty_file_is_named(release_copy, tmp_path):
 def test_a_missing_column_is_named(release_copy, tmp_path):
     file = release_copy / TRAIN_BOXES
     file.write_text(file.read_text().replace("IsDepiction", "Depicted", 1))
-    told = refused(release_copy, tmp_path)
-    assert "lacks the column IsDepiction" in told
-    assert TRAIN_BOXES in told
+    message = refused(release_copy, tmp_path)
+    assert "lacks the column IsDepiction" in message
+    assert TRAIN_BOXES in message
 
 
 def test_miap_is_optional_for_each_subset_and_its_arrival_redoes_what_reads_tables(release_copy, tmp_path):
@@ -88,9 +88,9 @@ def test_miap_is_optional_for_each_subset_and_its_arrival_redoes_what_reads_tabl
 def test_a_miap_file_is_checked_where_there_is_one(release_copy, tmp_path):
     file = release_copy / MIAP.format("val")
     file.write_text(file.read_text().replace("AgePresentation", "Age", 1))
-    told = refused(release_copy, tmp_path)
-    assert "lacks the column AgePresentation" in told
-    assert MIAP.format("val") in told
+    message = refused(release_copy, tmp_path)
+    assert "lacks the column AgePresentation" in message
+    assert MIAP.format("val") in message
     file.write_bytes(b"")
     assert "is empty" in refused(release_copy, tmp_path)
 
@@ -98,10 +98,10 @@ def test_a_miap_file_is_checked_where_there_is_one(release_copy, tmp_path):
 def test_strategy_miap_needs_the_files_of_all_subsets(release_copy, tmp_path):
     for short in ("val", "test"):
         (release_copy / MIAP.format(short)).unlink()
-    told = refused(release_copy, tmp_path, label_strategy="miap")
-    assert MIAP.format("val") in told
-    assert MIAP.format("test") in told
-    assert MIAP.format("train") not in told
+    message = refused(release_copy, tmp_path, label_strategy="miap")
+    assert MIAP.format("val") in message
+    assert MIAP.format("test") in message
+    assert MIAP.format("train") not in message
 
 
 @pytest.mark.parametrize(
@@ -114,28 +114,28 @@ def test_strategy_miap_needs_the_files_of_all_subsets(release_copy, tmp_path):
     ],
 )
 def test_strategy_miap_is_refused_for_labels_that_miap_does_not_tell_apart(sample_release, tmp_path, labels):
-    told = refused(sample_release, tmp_path, ConfigurationError, labels=labels, label_strategy="miap")
-    assert "label_strategy" in told
-    assert next(iter(labels)) in told
+    message = refused(sample_release, tmp_path, ConfigurationError, labels=labels, label_strategy="miap")
+    assert "label_strategy" in message
+    assert next(iter(labels)) in message
 
 
-def test_the_presentations_stand_for_the_labels_of_their_classes_whatever_their_names():
+def test_the_presentations_map_to_labels_by_class_and_not_by_name():
     config = TrainingConfig(labels={"a": ["Man"], "b": ["Girl", "Dress"]})
     assert presentation_labels(config) == {"Predominantly Feminine": "b", "Predominantly Masculine": "a"}
 
 
 def test_an_unknown_class_is_named_with_close_ones(sample_release, tmp_path):
-    told = refused(sample_release, tmp_path, ConfigurationError, chip_class="Human fase")
-    assert "chip_class" in told
-    assert "Human face" in told
-    told = refused(sample_release, tmp_path, ConfigurationError, labels={"a": ["Woman"], "b": ["Men"]})
-    assert "labels" in told
-    assert "'Men'" in told
+    message = refused(sample_release, tmp_path, ConfigurationError, chip_class="Human fase")
+    assert "chip_class" in message
+    assert "Human face" in message
+    message = refused(sample_release, tmp_path, ConfigurationError, labels={"a": ["Woman"], "b": ["Men"]})
+    assert "labels" in message
+    assert "'Men'" in message
 
 
 def test_a_wrong_parameter_is_refused_before_the_release_is_looked_at(tmp_path):
-    told = refused(tmp_path / "absent", tmp_path, ConfigurationError, images_per_label=0)
-    assert "images_per_label = 0" in told
+    message = refused(tmp_path / "absent", tmp_path, ConfigurationError, images_per_label=0)
+    assert "images_per_label = 0" in message
 
 
 def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograph(release_copy):
@@ -159,7 +159,7 @@ def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograp
             {"network": "transfer:MobileNetV2", "backbone_weights": "nowhere.weights.h5"},
             r"backbone_weights: there is no file file://.*/nowhere\.weights\.h5\.",
         ),
-        ({"baseline": "nowhere"}, r"baseline: file://.*/nowhere is no attempt that was committed\."),
+        ({"baseline": "nowhere"}, r"baseline: file://.*/nowhere is not a committed attempt\."),
     ],
 )
 def test_a_place_that_is_not_there_is_refused_before_any_work(sample_release, tmp_path, values, message):

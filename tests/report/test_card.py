@@ -36,10 +36,10 @@ def test_its_metadata_are_what_a_model_hub_reads(card):
 
 def test_it_says_what_the_model_is_for_and_what_not(card):
     for words in (
-        *("## Intended use", "## Out of scope", "## Limits", "## Training", "## Data and licences"),
+        *("## Intended use", "## Out of scope", "## Limits", "## Training", "## Data and licenses"),
         *(
             "perceived gender presentation",
-            "not anybody's gender or identity",
+            "not a person's gender or identity",
             "surveillance",
             "decisions about people",
         ),

@@ -93,17 +93,17 @@ def test_the_numbers_stand_beside_their_intervals_faces_and_images(context):
     metrics = measured(60, 20)
     page = text_of(render(context, metrics))
     recall = metrics.by_label["female"].recall
-    assert f"recall (of those annotated so) 75.0% {recall.low:.1%} to {recall.high:.1%} 40 40" in page
+    assert f"recall (among those annotated with it) 75.0% {recall.low:.1%} to {recall.high:.1%} 40 40" in page
     worst = metrics.slices.worst
     assert f"The worst slice of at least 50 faces is {worst.title}: {worst.name}" in page
     assert "xclick 53 53" in page
-    assert "Left out, for these features do not tell them: Age presentation (MIAP)" in page
+    assert "Left out because these features do not record them: Age presentation (MIAP)" in page
 
 
 def test_the_validation_accuracy_has_its_faces_and_an_interval_named_as_what_it_is(context):
     page = text_of(render(context, measured()))
     assert "Validation accuracy 75.0% 55.1% to 88.0% on 24 faces" in page
-    assert "interval is Wilson's and takes the faces as independent" in page
+    assert "interval is Wilson's and treats the faces as independent" in page
     del context.inputs["train"].metrics["validation"]["accuracy"]
     assert "Validation accuracy" not in text_of(render(context, measured()))
 
@@ -153,7 +153,7 @@ def test_counts_that_do_not_add_up_are_pointed_at(context):
     pin(context, "join_labels", {**JOINED, "labelled": 50})
     pin(context, "chip", CHIPPED)
     page = text_of(render(context, measured()))
-    assert "do not add up: join_labels handed on 50, here are 48" in page
+    assert "do not add up: join_labels passed on 50, but the next count is 48" in page
 
 
 def test_stages_that_were_not_pinned_are_left_out(context):

@@ -1,4 +1,4 @@
-"""Maintenance removes exactly what it lists, and nothing that anybody needs, whenever they come to need it."""
+"""A clean-up removes exactly what it lists, and nothing that a run needs, whenever the run comes to need it."""
 
 import dataclasses
 import json
@@ -26,6 +26,7 @@ from ml.workflow.manifest import load_manifest
 from ml.workflow.run import load_run
 from ml.workflow.supervision import identity
 from support.promotions import make_candidate
+from support.records import Stated
 
 BY_DELIVERY, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]
 EXTRACT = replace(BY_DELIVERY, sources=("tables",), by_delivery=False)  # one attempt each time
@@ -34,7 +35,7 @@ DAY = 86_400.0
 
 def work(context):
     storage.write_bytes(context.path("table", "part.txt"), context.uri.encode())
-    return Result({"metric": 1})
+    return Result(Stated(metric=1))
 
 
 def crash(context):
@@ -44,18 +45,18 @@ def crash(context):
 
 
 def crashed(run, stage=EXTRACT, attempt="20260101T000000-0badcafe"):
-    """A crashed attempt of a job that is gone."""
+    """Return an attempt that crashed and whose job has ended."""
     with pytest.raises(TransientError):
         run_stage(run, stage, crash, attempt)
     uri = storage.join(run.key_uri(stage), "attempts", attempt)
-    storage.remove(storage.join(uri, "error.json"))  # as where it was killed
+    storage.remove(storage.join(uri, "error.json"))  # as if the job was killed
     host, _, rest = identity().partition("|")
     storage.write_json(storage.join(uri, CLAIM), {"run": run.slug, "job": f"{host}|1|{rest.partition('|')[2]}"})
     return uri
 
 
 def age(uri, days):
-    """Make all that lies below a URI so many days old, but plans."""
+    """Set the age of all files and folders below a URI, except plans."""
     path = storage.local_path(uri)
     then = time.time() - days * DAY
     for file in [path, *path.rglob("*")]:
@@ -65,13 +66,13 @@ def age(uri, days):
 
 @pytest.fixture
 def root(tmp_path):
-    """The root of `opened`, with 20 evaluated runs' worth of room for none: only age counts unless a test says so."""
-    return storage.normalise(tmp_path / "storage")
+    """The storage root of `opened`."""
+    return storage.normalize(tmp_path / "storage")
 
 
 @pytest.fixture
 def made(root):
-    """Make a plan; the newest evaluated run alone is kept for its own sake."""
+    """Make a plan that always keeps only the newest evaluated run."""
 
     def made_(is_running=judge.unscheduled, **values):
         return plan(root, {"keep_runs": 1, **values}, load_deployment(), is_running)
@@ -92,7 +93,7 @@ def contents(root):
 
 
 def pinned_files(root, run):
-    """The files of a run's folder and attempts, below the root."""
+    """Return the files of a run's folder and attempts, by their paths below the root."""
     folders = [run.uri, *(manifest.uri for manifest in run.pins().values())]
     return {f"{folder}/{path}".removeprefix(f"{root}/") for folder in folders for path in storage.survey(folder)}
 
@@ -125,7 +126,7 @@ def test_a_root_with_crashes_and_old_runs_loses_exactly_what_was_listed(opened, 
     assert outcome.stayed == []
     gone = {path for path in before if any(f"{root}/{path}".startswith(f"{uri}/") for uri in uris(listed.items))}
     pointers = before - gone - contents(root)
-    assert {path.rpartition("/")[2] for path in pointers} == {"current.json"}  # of keys that have no attempt left
+    assert {path.rpartition("/")[2] for path in pointers} == {"current.json"}  # of keys without attempts
     assert contents(root) == before - gone - pointers
     assert storage.exists(storage.join(young_crash, CLAIM))
     assert new.find_or_adopt(EXTRACT) == kept
@@ -148,7 +149,7 @@ def test_an_attempt_that_failed_is_not_in_work_though_its_process_lives(opened, 
     assert uris(made().items) == {uri}
     storage.remove(storage.join(uri, "error.json"))
     assert made().items == []
-    assert made().kept["attempt: a living job writes it"] == 1
+    assert made().kept["attempt: a live job is writing it"] == 1
 
 
 def test_a_run_in_the_middle_of_its_stages_loses_nothing_whatever_its_age(opened, root, made):
@@ -157,7 +158,7 @@ def test_a_run_in_the_middle_of_its_stages_loses_nothing_whatever_its_age(opened
     done = {}
 
     def clean_up_meanwhile(context):
-        # As old as can be: that it is claimed by a process that lives is all that tells of it.
+        # Only the claim of a live process protects it, not its age.
         storage.write_bytes(context.path("table", "part.txt"), b"written so far")
         age(root, 200)
         done["listed"] = made()
@@ -201,9 +202,9 @@ def test_a_run_that_goes_on_between_plan_and_removal_is_kept(opened, root, made)
     outcome = remove(
         listed, load_deployment(), is_running=lambda flow, run_id: (flow, run_id) == ("training", "cleared")
     )
-    assert reasons(outcome)[old.uri] == "written to since the plan"
+    assert reasons(outcome)[old.uri] == "changed since the plan"
     assert reasons(outcome)[cleared.uri] == "under way"
-    assert set(reasons(outcome).values()) == {"written to since the plan", "under way", "a run holds it"}
+    assert set(reasons(outcome).values()) == {"changed since the plan", "under way", "a run holds it"}
     assert outcome.removed == []
     assert old.pins()
     assert cleared.pins()
@@ -284,7 +285,7 @@ def test_a_job_slower_than_the_grace_fails_rather_than_commit_what_is_left(opene
     def slow(context):
         storage.write_bytes(context.path("first", "part.txt"), b"early")
         host = identity().partition("|")[0]
-        # As a job on another host: whether it lives is not known here.
+        # As for a job on another host, whose state is unknown here.
         storage.write_json(context.path(CLAIM), {"run": run.slug, "job": f"not-{host}|1|1.0"})
         age(root, 10)
         outcome = remove(made(), load_deployment())
@@ -356,7 +357,7 @@ def test_what_a_run_or_the_deployment_names_and_what_an_attempt_collects_stays(
     ]
     named, default, part, lost = (manifest.uri for manifest in manifests)
     collecting = opened("collecting", max_fault_share=0.5)
-    # By the address that the storage has on another machine, where the run was opened.
+    # The URI that the storage has on the machine where the run was opened.
     baseline = named.replace("file://", "file:///mnt")
     dataclasses.replace(collecting, config=collecting.config.model_copy(update={"baseline": baseline})).write()
     whole = run_stage(collecting, EXTRACT, work)
@@ -390,7 +391,7 @@ def test_what_a_run_collects_of_its_deliveries_stays_with_its_parts(opened, root
     assert new.find_or_adopt(BY_DELIVERY) == whole
     outcome = remove(listed, load_deployment())
     assert reasons(outcome) == {whole.uri: "a run holds it", part: "a run holds it"}
-    # Held by what collects it alone, too: here the pin of the part itself is gone.
+    # The collecting attempt alone keeps its parts: here the pin of the part has been removed.
     for path in storage.survey(storage.join(new.uri, "pins")):
         if path != "extract.json":
             storage.remove(storage.join(new.uri, "pins", path))
@@ -426,7 +427,7 @@ def test_a_damaged_pin_stops_the_clean_up(opened, root, made):
         made()
 
 
-def test_marks_of_a_clean_up_that_was_killed_are_removed(opened, root, made):
+def test_marks_of_a_killed_clean_up_are_removed(opened, root, made):
     run = opened()
     held = run_stage(run, EXTRACT, work)
     mark = storage.join(held.uri, REMOVAL)
@@ -443,14 +444,14 @@ def test_old_plans_go_and_a_plan_is_removed_once(opened, root, made):
     age(root, 100)
     first = made()
     assert len(remove(first, load_deployment()).removed) == 1
-    assert set(reasons(remove(first, load_deployment())).values()) == {"gone already"}
+    assert set(reasons(remove(first, load_deployment())).values()) == {"already removed"}
     os.utime(storage.local_path(first.uri), (0, 0))
     assert uris(made().items) == {first.uri}
 
 
-def test_a_plan_that_is_none_is_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="no plan"):
-        load_plan(storage.normalise(tmp_path / "plan.json"))
+def test_a_missing_plan_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="not a clean-up plan"):
+        load_plan(storage.normalize(tmp_path / "plan.json"))
 
 
 def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):
@@ -459,7 +460,7 @@ def test_the_grace_is_longer_than_any_task_may_take(tmp_path, monkeypatch):
     assert CleanUpConfig().grace_hours > max(stage.timeout for stage in ALL_STAGES.values())
     (tmp_path / "deployment.yaml").write_text("timeouts: {train: 200}")
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
-    with pytest.raises(ConfigurationError, match="grace_hours must be more than the longest of timeouts, 200"):
+    with pytest.raises(ConfigurationError, match="grace_hours must be more than the longest timeout, 200"):
         load_deployment()
     (tmp_path / "deployment.yaml").write_text("timeouts: {train: 200}\nmaintenance: {grace_hours: 240}")
     assert load_deployment().timeout("train") == 200
@@ -485,13 +486,13 @@ def test_experiments_and_registered_models_hold_attempts_until_they_are_deleted(
     evaluation = run_stage(runs[0], EXPLORE, work).uri
     experiment = client.create_experiment("open-images-human-face")
     tags = [{"attempt": attempts[0], "evaluation": evaluation}, {"attempt": attempts[1]}]
-    tracked, registered = (client.create_run(experiment, tags=told).info.run_id for told in tags)
+    tracked, registered = (client.create_run(experiment, tags=each).info.run_id for each in tags)
     client.create_registered_model("faces")
     client.create_model_version("faces", f"runs:/{registered}/model", registered)
     age(storage.join(root, "runs"), 100)
     age(storage.join(root, "stages"), 100)
     listed = made()
-    # The folder of the run that a registered model comes from stays, and with it all that it pinned.
+    # The folder of a registered model's run is kept, and with it everything that the run pinned.
     assert uris(listed.items) == {runs[0].uri, runs[2].uri, attempts[2]}
     assert listed.kept["run: a registered model comes from it"] == 1
     client.delete_run(tracked)

@@ -148,7 +148,7 @@ def test_the_person_boxes_around_a_face_say_what_the_truth_says(out: Path) -> No
         assert around == ({"female", "male"} if face["kind"] == "two labels" else expected)
 
 
-def test_miap_boxes_everybody_and_says_of_each_the_truth_or_unknown(out: Path) -> None:
+def test_miap_boxes_every_person_with_the_true_presentation_or_unknown(out: Path) -> None:
     people = every(out, MIAP)
     truth = read(out / "truth.csv")
     assert len(people) == len(truth)

@@ -1,4 +1,4 @@
-"""The local Airflow: its settings for SQLite, its ports, and the record of what runs."""
+"""The local Airflow: its settings for SQLite, its ports, and the record of its components."""
 
 from __future__ import annotations
 

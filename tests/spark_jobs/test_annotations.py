@@ -12,7 +12,7 @@ def write_csv(path, header, *lines):
 
 
 def read(spark, files):
-    return annotations.read_csv(spark, {subset: storage.normalise(path) for subset, path in files.items()})
+    return annotations.read_csv(spark, {subset: storage.normalize(path) for subset, path in files.items()})
 
 
 def test_null_empty_and_nan_are_counted_each_by_itself(spark, tmp_path):

@@ -68,6 +68,6 @@ def test_too_many_absent_photographs_stop_the_run(spark, release_copy, tmp_path)
     for photo in (release_copy / "train").glob("*.jpg"):
         photo.unlink()
     run = open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)})
-    with pytest.raises(DataError, match=r"image absent \(such as train/[0-9a-f]{16}\.jpg\)"):
+    with pytest.raises(DataError, match=r"image absent \(for example train/[0-9a-f]{16}\.jpg\)"):
         do(spark, run, "extract", "join_labels", "chip")
     assert run.find_or_adopt(STAGES["chip"]) is None

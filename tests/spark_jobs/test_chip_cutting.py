@@ -43,7 +43,7 @@ def test_all_faces_of_a_photograph_share_its_fault(tmp_path, content, status):
 
 
 def test_the_rows_of_an_image_carry_what_its_faces_brought(spark, tmp_path):
-    """Of two images, one lies behind the other in Spark's batch: each row has its own face's columns."""
+    """If a batch holds two images, each row has the columns of its own face."""
     (tmp_path / "train").mkdir()
     for image_id in "ab":
         (tmp_path / "train" / f"{image_id}.jpg").write_bytes(images.encode_jpeg(np.zeros((200, 200, 3), np.uint8)))

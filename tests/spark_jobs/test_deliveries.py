@@ -1,4 +1,4 @@
-"""The Spark stages on a landing: each delivery is done once, and a later one replaces what it holds again."""
+"""The Spark stages on a landing: each delivery is processed once, and a later one replaces the images it repeats."""
 
 import csv
 import datetime
@@ -60,7 +60,7 @@ def landing(tmp_path_factory) -> Path:
 
 
 def corrected(landing: Path) -> str:
-    """The first train image with a labelled face and a readable photograph."""
+    """Return the first train image with a labeled face and a readable photograph."""
     with (landing / MONTHS[0] / "truth.csv").open() as file:
         truth = list(csv.DictReader(file))
     photos = {photo.stem for photo in (landing / MONTHS[0] / "train").glob("*.jpg")}
@@ -78,7 +78,7 @@ def features_digest(spark, run) -> str:
 
 @pytest.fixture(scope="module")
 def forwards(spark, landing, tmp_path_factory):
-    """A run a month, the earliest first, on one storage root."""
+    """Execute one run per month, earliest first, on one storage root."""
     root = tmp_path_factory.mktemp("forwards")
     return [month_run(spark, landing, root, month) for month in (2, 3, 4)]
 
@@ -101,7 +101,7 @@ def test_each_delivery_is_extracted_and_chipped_once(forwards):
     assert len(attempts) == 3
     chipped = {part for run in forwards for part in run.pinned("chip").parts.items()}
     january = {uri for name, uri in chipped if name == MONTHS[0]}
-    # The correction takes a face of January's away, so January is cut anew for the run that sees it, and only for it.
+    # The correction removes a face of January, so its chips are cut again for the run that sees it, and only for it.
     assert len(january) == 2
     assert len({uri for name, uri in chipped if name == MONTHS[1]}) == 1
 

@@ -20,7 +20,7 @@ def test_explore_gives_the_reports_two_analyses_and_plots(spark, done):
     assert data["photographs shown"][0]["license"].startswith("https://")
 
 
-def test_good_and_bad_images_are_told_by_their_verdicts(spark):
+def test_good_and_bad_images_are_counted_by_their_verdicts(spark):
     labels = [
         *(("good", "Human face", True), ("good", "Woman", True)),
         *(("bad", "Human face", True), ("bad", "Woman", True), ("bad", "Man", False)),

@@ -8,7 +8,7 @@ from support.spark_stages import ELSEWHERE, FACE, PERSON, box, check_lowest_dige
 
 
 def test_agreement_with_miap_by_split_and_strategy(spark, done, sample_release):
-    """Told by the truth alone: MIAP never errs in the drawn release, and strategy `box` never either."""
+    """The truth determines the agreement: in the drawn release, neither MIAP nor strategy `box` errs."""
     table = done.pinned("join_labels").metrics["miap"]
     assert table.keys() == set(SUBSETS)
     faces = rows(spark, done, "join_labels", "faces")

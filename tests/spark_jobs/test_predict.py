@@ -1,4 +1,4 @@
-"""The bulk job on a local Spark: every photograph has a fate, every face an answer, and each worker one model."""
+"""The bulk job on a local Spark: every photograph has a status, every face a prediction, and each worker one model."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_too_many_faults_stop_the_job_and_are_named(spark, opened, tmp_path):
     (tmp_path / "a.jpg").write_text("no photograph")
     (tmp_path / "b.jpg").write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
     run = opened("faulty", photographs=str(tmp_path), max_fault_share=0.1)
-    with pytest.raises(DataError, match=r"Of 2 photographs .*1 unreadable \(such as a\.jpg\)"):
+    with pytest.raises(DataError, match=r"Too many of the 2 photographs .*1 unreadable \(for example a\.jpg\)"):
         run_stage(run, PREDICT, lambda context: predict.run(spark, context))
 
 
@@ -210,7 +210,7 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("values", "error", "told"),
+    ("values", "error", "message"),
     [
         ({"photographs": "/absent"}, DataError, "There is no folder"),
         ({"min_confidence": 0.2}, ConfigurationError, r"min_confidence = 0\.2"),
@@ -218,8 +218,8 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
         ({"model": "/absent"}, DataError, "was never committed"),
     ],
 )
-def test_a_run_that_cannot_work_is_refused_when_it_is_opened(opened, values, error, told):
-    with pytest.raises(error, match=told):
+def test_a_run_that_cannot_work_is_refused_when_it_is_opened(opened, values, error, message):
+    with pytest.raises(error, match=message):
         opened("refused", **values)
 
 

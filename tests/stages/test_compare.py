@@ -33,7 +33,7 @@ def compared(tmp_path, monkeypatch):
         run = make_run(tmp_path, features, baseline=attempt.uri if baseline is None else baseline, **(values or {}))
         context = make_context(run, stage="compare")
         inputs = {"featurize": features, "train": make_model(tmp_path)}
-        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
+        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalize(tmp_path), "out"))
         return compare(context), context
 
     return run
@@ -108,7 +108,7 @@ def test_without_a_baseline_there_is_nothing_to_compare(compared):
 
 
 def test_a_baseline_that_was_never_committed_is_refused(compared, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"baseline: .*/nowhere is no attempt that was committed"):
+    with pytest.raises(ConfigurationError, match=r"baseline: .*/nowhere is not a committed attempt"):
         compared(baseline=str(tmp_path / "nowhere"))
 
 

@@ -40,7 +40,7 @@ def evaluated(tmp_path, monkeypatch):
         trained = make_model(tmp_path, **model)
         run.pin(trained)
         inputs = {"featurize": features, "train": trained}
-        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
+        context = dataclasses.replace(context, inputs=inputs, uri=storage.join(storage.normalize(tmp_path), "out"))
         return evaluate(context), context
 
     return run
@@ -83,7 +83,7 @@ def test_a_model_that_is_right_is_measured_as_right(evaluated):
     assert not storage.exists(context.path("wrong.png"))
     assert result.metrics["model"] == context.inputs["train"].uri
     assert read(context, "curves.png") == storage.read_bytes(context.inputs["train"].file("curves.png"))
-    assert "No test face is predicted wrongly" in read(context, "report.html").decode()
+    assert "All test faces are predicted correctly" in read(context, "report.html").decode()
 
 
 def test_the_manifest_has_the_keys_and_order_that_it_had(evaluated):
@@ -109,7 +109,7 @@ def test_a_model_that_is_always_wrong_shows_its_surest_mistakes(evaluated):
     assert "correct" not in result.metrics["plots"]
     report = read(context, "report.html").decode()
     assert "not distinguishable from guessing" in report
-    assert "No test face is predicted correctly" in report
+    assert "All test faces are predicted wrongly" in report
     width, height = Image.open(io.BytesIO(read(context, "wrong.png"))).size
     assert width == 10 + 6 * 190
     assert EXAMPLES == 24

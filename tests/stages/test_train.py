@@ -28,7 +28,7 @@ from ml.model import classifier as classifier_module
 from ml.model.classifier import Classifier
 from ml.model.keras_file import network_bytes
 from ml.model.record import EpochRow, TrainingRecord
-from ml.networks.table import NETWORKS
+from ml.networks.table import NETWORKS, Network
 from ml.networks.transfer import BACKBONE
 from ml.stages import train as train_stage
 from ml.training import calibrate, callbacks
@@ -44,7 +44,7 @@ from support.training import make_epoch
 
 @pytest.fixture
 def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(NETWORKS, "compact", tiny)
+    monkeypatch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def altered(manifest: Manifest, folder: Path, path: str, other: bytes) -> Manife
         (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
         (folder / file.path).write_bytes(storage.read_bytes(manifest.file(file.path)))
     (folder / path).write_bytes(other)
-    return manifest.model_copy(update={"uri": storage.normalise(folder)})
+    return manifest.model_copy(update={"uri": storage.normalize(folder)})
 
 
 def wired(root: Path, size: int = 32, **values: Any) -> fit_module.Fit:
@@ -171,7 +171,7 @@ def test_predict_takes_any_number_of_raw_chips(trained: Manifest, monkeypatch: p
     assert classifier.predict(pixels[:0]).shape == (0, 2)
     with pytest.raises(PreprocessingError, match="raw uint8"):
         classifier.predict(pixels / 255)
-    with pytest.raises(PreprocessingError, match="scaled before"):
+    with pytest.raises(PreprocessingError, match="already scaled"):
         classifier.predict((pixels / 255).astype(np.uint8))
 
 
@@ -194,12 +194,16 @@ def test_chips_decoded_to_bgr_are_found(trained: Manifest, monkeypatch: pytest.M
 def test_scaling_applied_twice_is_found(trained: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = images.decode
     monkeypatch.setattr(images, "decode", lambda data: decode(data) // 255)
-    with pytest.raises(PreprocessingError, match="scaled before"):
+    with pytest.raises(PreprocessingError, match="already scaled"):
         Classifier.load(trained)
 
 
 def test_another_models_file_is_found(trained: Manifest, tmp_path: Path) -> None:
-    others = {"model": NETWORKS["compact"](32, 2), "size": NETWORKS["compact"](48, 2), "labels": tiny(32, 3)}
+    others = {
+        "model": NETWORKS["compact"].build(32, 2),
+        "size": NETWORKS["compact"].build(48, 2),
+        "labels": tiny(32, 3),
+    }
     for name, error in (("model", PreprocessingError), ("size", PreprocessingError), ("labels", LabelOrderError)):
         with pytest.raises(error):
             Classifier.load(altered(trained, tmp_path, "model.keras", network_bytes(others[name])))
@@ -273,7 +277,7 @@ def test_a_training_killed_at_any_step_resumes_and_ends_like_one_that_was_not(
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("damaged", ["state.json", "best-0001.npz"])
 def test_damaged_checkpoints_are_not_used(damaged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    checkpoints = Checkpoints(storage.normalise(tmp_path))
+    checkpoints = Checkpoints(storage.normalize(tmp_path))
     assert checkpoints.resume() is None
     network = tiny(32, 2)
     network.compile("adam")
@@ -281,7 +285,7 @@ def test_damaged_checkpoints_are_not_used(damaged: str, tmp_path: Path, caplog: 
     checkpoints.save_best(rows, network)
     checkpoints.save(Position(history=rows), network, None)
     assert checkpoints.resume() is not None
-    uri = storage.join(storage.normalise(tmp_path), damaged)
+    uri = storage.join(storage.normalize(tmp_path), damaged)
     storage.write_bytes(uri, storage.read_bytes(uri)[:-9])
     assert checkpoints.resume() is None
     assert "damaged" in caplog.text
@@ -290,7 +294,7 @@ def test_damaged_checkpoints_are_not_used(damaged: str, tmp_path: Path, caplog: 
 
 
 def test_only_the_last_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
-    uri = storage.normalise(tmp_path)
+    uri = storage.normalize(tmp_path)
     checkpoints = Checkpoints(uri)
     network = tiny(32, 2)
     network.compile("adam")
@@ -320,7 +324,7 @@ def test_a_disk_that_fills_up_is_named_and_not_retried(tmp_path: Path, monkeypat
             raise OSError(28, "No space left on device", uri)
         write(uri, data)
 
-    monkeypatch.setitem(NETWORKS, "compact", tiny)
+    monkeypatch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
     monkeypatch.setattr(storage, "write_bytes", full)
     run = make_run(tmp_path, make_features(tmp_path))
     with pytest.raises(ResourceError, match=r"No space left.*best-0001\.npz.*Free some space"):
@@ -431,7 +435,7 @@ def test_a_constant_learning_rate_stays(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("tiny_network")
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_kernels_decay_but_biases_and_batch_normalisation_do_not(optimizer: str, tmp_path: Path) -> None:
+def test_kernels_decay_but_biases_and_batch_normalization_do_not(optimizer: str, tmp_path: Path) -> None:
     fit = wired(tmp_path, optimizer=optimizer, learning_rate=0.01, schedule="constant", weight_decay=0.5)
     fit._compile(0)
     variables = fit.network.trainable_variables
@@ -555,8 +559,8 @@ def test_the_log_says_how_fast_it_goes_and_how_long_it_takes(
         for callback in each:
             callback.on_train_batch_end(batch, {"loss": 0.5, "accuracy": 0.75})
     assert [record.getMessage() for record in caplog.records if record.name == callbacks.__name__] == [
-        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left of this epoch, about 3 min in all",
-        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left of this epoch, about 10 min in all",
+        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left in this epoch, about 3 min in total",
+        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left in this epoch, about 10 min in total",
     ]
 
 
@@ -571,14 +575,14 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 from support.features import make_context, make_features, make_run
 from support.networks import tiny
-from ml.networks.table import NETWORKS
+from ml.networks.table import Network, NETWORKS
 from ml.stages import train
 
 listed = tf.config.list_physical_devices
 tf.config.list_physical_devices = lambda kind=None: [cpu, cpu] if kind == "GPU" else listed(kind)
 tf.config.experimental.get_device_details = lambda device: {"device_name": "a GPU"}
 tf.distribute.MirroredStrategy = functools.partial(tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"])
-NETWORKS["compact"] = tiny
+NETWORKS["compact"] = Network(tiny, any_size=True)
 train._write = lambda context, network, history, *_: (network, history)
 logging.basicConfig(level=logging.INFO)
 root = Path(sys.argv[1])
@@ -617,7 +621,7 @@ def test_a_batch_that_does_not_fit_into_memory_stops_with_advice(
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
     monkeypatch.setattr(keras.Model, "fit", exhausted)
-    with pytest.raises(ResourceError, match="does not fit into memory") as caught:
+    with pytest.raises(ResourceError, match="does not fit in memory") as caught:
         train_stage.train(make_context(make_run(tmp_path, make_features(tmp_path))))
     assert "batch_size" in caught.value.advice
 
@@ -655,7 +659,7 @@ def test_too_few_faces_are_refused_with_all_counts(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         train_stage.train(make_context(make_run(tmp_path, features, min_faces=5)))
     assert caught.value.message == (
-        "Too few labelled faces to train on: train 30 female, 4 male (needed: 5 each); "
+        "Too few labeled faces to train on: train 30 female, 4 male (needed: 5 each); "
         "validation 3 female, 1 male (needed: 1 each); test 2 female, 0 male (needed: 1 each)."
     )
     for name in ("min_faces", "min_face_size", "digest"):
@@ -694,6 +698,6 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path, monkeypatch:
         network.layers[-1].bias.assign([np.nan] * labels_count)
         return network
 
-    monkeypatch.setitem(NETWORKS, "compact", running_away)
+    monkeypatch.setitem(NETWORKS, "compact", Network(running_away, any_size=True))
     with pytest.raises(ConfigurationError, match=r"epoch 1/2, step 1\).*learning_rate"):
         train_stage.train(make_context(make_run(tmp_path, make_features(tmp_path))))

@@ -1,4 +1,4 @@
-"""What the tests share that run the whole flow, or end it halfway: a small Airflow root, small runs, bounded waits."""
+"""Helpers for tests that run or interrupt the whole flow: a small Airflow root, small runs, waits with time limits."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALL = {"chip_size": 32, "epochs": 2, "min_faces": 5, "batch_size": 16, "augmen
 
 
 def make_root(root: Path, release: Path) -> Path:
-    """A folder for `local_airflow`: the project's DAGs and plugins, and a deployment with its storage below it.
+    """Make a folder for `local_airflow`: the project's DAGs and plugins, and a deployment with its storage.
 
     Returns:
         The storage root.
@@ -51,7 +51,7 @@ def make_root(root: Path, release: Path) -> Path:
 
 @contextlib.contextmanager
 def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
-    """Start the Airflow of a root and stop it in the end.
+    """Start the Airflow of a root, and stop it when the block ends.
 
     Args:
         root: As `make_root` made it.
@@ -78,7 +78,7 @@ def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
 
 @dataclass(frozen=True)
 class Airflow:
-    """An Airflow that runs, and how to ask it, about one of its DAGs above all.
+    """A running Airflow and its REST API, mostly for one of its DAGs.
 
     Attributes:
         root: As `make_root` made it.
@@ -95,53 +95,53 @@ class Airflow:
     dag: str
 
     def ask(self, method: str, path: str, **content: Any) -> Any:
-        """What the REST API answers, which must be well."""
+        """Call the REST API, check that it succeeds, and return the response."""
         answer = self.client.request(method, f"/api/v2{path}", **({"json": content} if content else {}))
         assert answer.status_code < 300, answer.text
         return answer.json()
 
     def get(self, path: str) -> Any:
-        """What the REST API answers about the DAG."""
+        """Call the REST API for the DAG and return the response."""
         return self.ask("GET", f"/dags/{self.dag}{path}")
 
     def trigger(self, **values: Any) -> str:
-        """Start a run by hand, without a logical date; its id."""
+        """Start a manual run without a logical date, and return its id."""
         return str(self.ask("POST", f"/dags/{self.dag}/dagRuns", logical_date=None, conf=values)["dag_run_id"])
 
     def state(self, run_id: str) -> str:
-        """The state of a run."""
+        """Return the state of a run."""
         return str(self.get(f"/dagRuns/{run_id}")["state"])
 
     def tasks(self, run_id: str) -> dict[str, dict[str, Any]]:
-        """The task instances of a run by their task's id."""
+        """Return the task instances of a run by task id."""
         return {task["task_id"]: task for task in self.get(f"/dagRuns/{run_id}/taskInstances")["task_instances"]}
 
     def states(self, run_id: str) -> dict[str, str | None]:
-        """The states of a run's tasks."""
+        """Return the states of a run's tasks."""
         return {name: task["state"] for name, task in self.tasks(run_id).items()}
 
     def xcom(self, run_id: str, task: str, key: str = "return_value") -> Any:
-        """What a task has pushed."""
+        """Return the XCom of a task."""
         return self.get(f"/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/{key}")["value"]
 
     def run(self, run_id: str) -> Run:
-        """What a run of the training has left."""
+        """Load the run of a training."""
         return load_run(storage.join(str(self.storage), "runs", slug(run_id)))
 
     def wait_to_end(self, run_id: str, seconds: float = 1200) -> str:
-        """Wait until a run has ended; its state."""
+        """Wait until a run has ended, and return its state."""
         ended = ("success", "failed")
         return wait_for(f"the end of {run_id}", lambda: (state := self.state(run_id)) in ended and state, seconds)
 
     def events(self, asset: str) -> list[dict[str, Any]]:
-        """The extras of an asset's events, the newest first."""
+        """Return the extras of an asset's events, newest first."""
         (found,) = self.ask("GET", f"/assets?name_pattern={asset}")["assets"]
-        told = self.ask("GET", f"/assets/events?asset_id={found['id']}&order_by=-timestamp")
-        return [event["extra"] for event in told["asset_events"]]
+        events = self.ask("GET", f"/assets/events?asset_id={found['id']}&order_by=-timestamp")
+        return [event["extra"] for event in events["asset_events"]]
 
 
 def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> list[str]:
-    """The command that does a Spark stage of a run; an underscore in a setting's name stands for a dot."""
+    """Return the command that executes a Spark stage of a run; underscores in setting names stand for dots."""
     settings = SPARK_CONF | {name.replace("_", "."): value for name, value in conf.items()}
     options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
     program = Path(sys.executable).with_name("spark-submit")
@@ -149,12 +149,12 @@ def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> lis
 
 
 def attempts(root: Path) -> set[str]:
-    """The attempt folders below a storage root, committed or not, as `<stage>/<attempt>`."""
+    """Return the attempt folders below a storage root, committed or not, as `<stage>/<attempt>`."""
     return {f"{folder.parts[-4]}/{folder.name}" for folder in root.glob("stages/*/*/attempts/*")}
 
 
 def wait_for(what: str, ask: Callable[[], T], seconds: float = 300) -> T:
-    """Ask until the answer is true; fail after so many seconds, which are many, for the machine may be slow or busy."""
+    """Poll until the result is true, or fail after a time limit, which is long because the machine may be slow."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < deadline, f"{what}: not in {seconds} s"
@@ -163,7 +163,7 @@ def wait_for(what: str, ask: Callable[[], T], seconds: float = 300) -> T:
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """A process and all that descends from it."""
+    """Return a process and all its descendants."""
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -171,7 +171,7 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that still run; a zombie does not."""
+    """Return the processes that still run; zombies do not."""
     found = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -181,7 +181,7 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def end(processes: list[psutil.Process]) -> None:
-    """Kill processes that a test has started, wherever they still run."""
+    """Kill the processes of a test that still run."""
     for process in alive(processes):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()

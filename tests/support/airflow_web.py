@@ -1,4 +1,4 @@
-"""What the tests of the web routes share: an Airflow database, its auth manager around the routes, and written runs."""
+"""Helpers for tests of the web routes: an Airflow database, its auth manager around the routes, and written runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LEDGER = {"labelled": 80, "two labels": 20}
 
 @contextmanager
 def airflow_database(folder: Path, **settings: str) -> Iterator[None]:
-    """An empty database of Airflow's, with settings given as `section__name`."""
+    """Make an empty Airflow database, with settings given as `section__name`."""
     variables = {
         "AIRFLOW_HOME": str(folder),
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder / 'airflow.db'}",
@@ -57,7 +57,7 @@ def airflow_database(folder: Path, **settings: str) -> Iterator[None]:
         _connect()
         Base.metadata.create_all(airflow_settings.engine)
         yield
-    _connect()  # to whatever it was before
+    _connect()  # to the previous database
 
 
 def _connect() -> None:
@@ -69,7 +69,7 @@ def _connect() -> None:
 
 
 def add_run(run_id: str, dag_id: str = TRAINING, state: str = "success", **tasks: str) -> None:
-    """A run in Airflow's database, with its tasks' states."""
+    """Add a run to Airflow's database, with its tasks' states."""
     from airflow.models import DagRun
     from airflow.models.dag import DagModel
     from airflow.models.dagbundle import DagBundleModel
@@ -98,15 +98,15 @@ def add_run(run_id: str, dag_id: str = TRAINING, state: str = "success", **tasks
             session.execute(insert(TaskInstance).values(row))
 
 
-def commit(root: str, stage: str, files: Mapping[str, bytes], attempt: str = "first", **told: Any) -> Manifest:
+def commit(root: str, stage: str, files: Mapping[str, bytes], attempt: str = "first", **content: Any) -> Manifest:
     """Commit an attempt of a stage."""
-    uri = storage.join(storage.normalise(root), "stages", stage, "0a", "attempts", attempt)
+    uri = storage.join(storage.normalize(root), "stages", stage, "0a", "attempts", attempt)
     for path, data in files.items():
         storage.write_bytes(storage.join(uri, path), data)
     manifest = Manifest(
         **{"stage": stage, "version": 1, "key": "0a", "attempt": attempt, "uri": uri, "config": {}, "inputs": {}},
-        **{"sources": {}, "versions": {}, "metrics": told.get("metrics", {}), "ledger": told.get("ledger", {})},
-        files=told.get("named", [File(path=path, bytes=len(data)) for path, data in files.items()]),
+        **{"sources": {}, "versions": {}, "metrics": content.get("metrics", {}), "ledger": content.get("ledger", {})},
+        files=content.get("named", [File(path=path, bytes=len(data)) for path, data in files.items()]),
         started="2026-01-02T12:00:00+00:00",
         finished="2026-01-02T12:03:00+00:00",
     )
@@ -117,18 +117,18 @@ def commit(root: str, stage: str, files: Mapping[str, bytes], attempt: str = "fi
 def write_run(
     root: str, run_id: str, manifests: list[Manifest], flow: str = "training", name: str = "", **content: Any
 ) -> str:
-    """Write a run folder that pins attempts; its URI."""
-    uri = storage.join(storage.normalise(root), "runs", name or slug(run_id))
-    told = {"run_id": run_id, "flow": flow, "config": TrainingConfig().model_dump(mode="json"), "sources": {}}
-    storage.write_json(storage.join(uri, "run.json"), {**told, **content})
+    """Write a run folder that pins attempts, and return its URI."""
+    uri = storage.join(storage.normalize(root), "runs", name or slug(run_id))
+    run = {"run_id": run_id, "flow": flow, "config": TrainingConfig().model_dump(mode="json"), "sources": {}}
+    storage.write_json(storage.join(uri, "run.json"), {**run, **content})
     for manifest in manifests:
         storage.write_json(storage.join(uri, "pins", f"{manifest.stage}.json"), {"attempt": manifest.uri})
     return uri
 
 
 def whole_run(root: str) -> list[Manifest]:
-    """Attempts of all stages that a report needs."""
-    told: dict[str, dict[str, Any]] = {
+    """Commit attempts of all stages that a report needs."""
+    contents: dict[str, dict[str, Any]] = {
         "explore": {"files": {"contact_sheet.png": b"png"}},
         "join_labels": {"files": {}, "ledger": LEDGER},
         "chip": {"files": {}, "ledger": {"chipped": 80}},
@@ -139,21 +139,21 @@ def whole_run(root: str) -> list[Manifest]:
             "metrics": EVALUATION,
         },
     }
-    return [commit(root, stage, **told[stage]) for stage in STAGES if stage in told]
+    return [commit(root, stage, **contents[stage]) for stage in STAGES if stage in contents]
 
 
 def ask(app: Any, path: str, token: str | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    """Ask an ASGI app for a path exactly as it is written, which HTTP clients would tidy up first.
+    """Request a path from an ASGI app exactly as written, which HTTP clients would normalize.
 
     Returns:
         Status, headers and body.
     """
-    told = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
+    sent = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
     if token:
-        told.append((b"authorization", f"Bearer {token}".encode()))
+        sent.append((b"authorization", f"Bearer {token}".encode()))
     scope = {
         **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http"},
-        **{"path": unquote(path), "raw_path": quote(path, safe="%/\\").encode(), "query_string": b"", "headers": told},
+        **{"path": unquote(path), "raw_path": quote(path, safe="%/\\").encode(), "query_string": b"", "headers": sent},
         **{"server": ("test", 80), "client": ("test", 1), "root_path": "", "state": {}},
     }
     sent: list[dict[str, Any]] = []

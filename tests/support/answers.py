@@ -1,4 +1,4 @@
-"""Answers whose metrics are known, counted by hand."""
+"""Predictions whose metrics were counted by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABELS = ("female", "male")
 
 
 def answers(counts: list[list[int]], sure: float = 0.9) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Truth and probabilities that give a confusion matrix (rows annotated, columns predicted)."""
+    """Return labels and probabilities that give a confusion matrix (rows annotated, columns predicted)."""
     truth, second = [], []
     for annotated in (0, 1):
         for predicted in (0, 1):
@@ -34,13 +34,13 @@ def measured(
     threshold: float = 0.5,
     images: ArrayLike | None = None,
 ) -> Classification:
-    """Metrics of faces that lie on one image each, unless the images are given."""
+    """Return the metrics of faces, each on its own image unless the images are given."""
     images = np.arange(len(truth)) if images is None else np.asarray(images)
     return classification.classification_metrics(LABELS, truth, probabilities, threshold, ImageBootstrap(images))
 
 
 def assert_confusion_as_counted() -> None:
-    """Check the confusion matrix, precision and recall of answers that were counted by hand."""
+    """Check the confusion matrix, precision and recall of predictions that were counted by hand."""
     found = measured(*answers([[5, 1], [2, 12]]))
     assert found.confusion.json_values() == {
         "rows": "annotated",

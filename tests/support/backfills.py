@@ -1,4 +1,4 @@
-"""Backfills of the training DAG in an Airflow that runs."""
+"""Backfills of the training DAG in a running Airflow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ DAG = "open_images_training"
 
 
 class Backfills(Airflow):
-    """An Airflow that runs, and how to ask it about trainings by interval."""
+    """A running Airflow and its trainings by interval."""
 
     def runs(self, run_type: str) -> dict[str, dict[str, Any]]:
-        """The trainings of a type by the month in which their interval starts; others by their id."""
+        """Return the trainings of a type by the month of their interval's start, or by id if they have no interval."""
         found = self.get(f"/dagRuns?limit=100&run_type={run_type}")["dag_runs"]
         return {(run["logical_date"] or run["dag_run_id"])[:7]: run for run in found}
 
     def pushed(self, run_id: str, stage: str) -> Any:
-        """What the task of a stage has pushed."""
+        """Return the XCom of a stage's task."""
         return self.xcom(run_id, f"{GROUPS[STAGES[stage].engine]['group_id']}.{stage}")
 
     def backfill(self, *options: str) -> str:

@@ -1,4 +1,4 @@
-"""A headless Chromium that has logged in to an Airflow of the tests."""
+"""A headless Chromium that is logged in to a test's Airflow."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ARGUMENTS = (
 
 @contextlib.contextmanager
 def logged_in(base_url: str, password: str, dark: bool = False) -> Iterator[Page]:
-    """A page of a browser in which the development user has logged in."""
+    """Yield a browser page in which the development user is logged in."""
     from playwright.sync_api import sync_playwright
 
     program = next(filter(None, map(shutil.which, PROGRAMS["chromium"])), None)

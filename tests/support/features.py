@@ -1,4 +1,4 @@
-"""Makes small features attempts, and runs that have them pinned, as stage featurize leaves them."""
+"""Make small features attempts like those of stage featurize, and runs that pin them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROWS_A_GROUP = 16
 
 
 def draw_chips(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.uint8]:
-    """Noise with a red patch for label 0 and a blue one for label 1, at a random place: learnable, not trivial."""
+    """Return noise with a red patch for label 0 or a blue one for label 1 at a random place: learnable, not trivial."""
     random = np.random.default_rng(seed)
     pixels = random.integers(60, 180, (len(labels), size, size, 3), dtype=np.uint8)
     side = size // 2
@@ -56,7 +56,7 @@ def make_features(
         miap: Whether the release had MIAP's files, which agree with all labels; without them their columns are NULL.
     """
     faces = faces or {"train": (40, 40), "validation": (12, 12), "test": (10, 10)}
-    uri = storage.join(storage.normalise(root), "stages/featurize/0f/attempts/first")
+    uri = storage.join(storage.normalize(root), "stages/featurize/0f/attempts/first")
     files: list[File] = []
     sums: dict[str, list[int]] = {}
     label_sums: dict[str, dict[str, list[int]]] = {}
@@ -127,14 +127,14 @@ def _table(
 
 @functools.cache
 def mlflow_database() -> bytes:
-    """MLflow's database without experiments: making one takes seconds, which a process of the tests spends once."""
+    """Return MLflow's database without experiments; each test process makes it once, since this takes seconds."""
     with tempfile.TemporaryDirectory() as folder:
         experiments.connect(f"sqlite:///{folder}/mlflow.db").search_experiments()
         return Path(folder, "mlflow.db").read_bytes()
 
 
 def make_run(root: Path, features: Manifest, database: bool = True, **values: Any) -> Run:
-    """A run with the features pinned; the values are fields of its configuration.
+    """Make a run that pins the features; the values are fields of its configuration.
 
     Args:
         root: The storage root.
@@ -142,18 +142,18 @@ def make_run(root: Path, features: Manifest, database: bool = True, **values: An
         database: Put an empty database of MLflow there, so that none has to be made.
         values: Fields of the configuration.
     """
-    uri = layout.mlflow_database_uri(storage.normalise(root))
+    uri = layout.mlflow_database_uri(storage.normalize(root))
     if database and not storage.exists(uri):
         storage.write_bytes(uri, mlflow_database())
     config = TrainingConfig(
         **{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, "mixing": 0.0, **values}
     )
-    run = Run(storage.normalise(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
+    run = Run(storage.normalize(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
     run.pin(features)
     return run
 
 
 def make_context(run: Run, attempt: str = "a", stage: str = "train") -> Context:
-    """Return what the body of stage train is given by `run_stage`, with the view of the configuration of a stage."""
+    """Return the context that `run_stage` gives the body of stage train, with a stage's view of the configuration."""
     made = execution.make_context(run, STAGES["train"], attempt)
     return dataclasses.replace(made, config=ConfigView(run.config, STAGES[stage]))

@@ -1,4 +1,4 @@
-"""What must hold of chips and features. Tests assert it of the product, and traps show that it fails once planted."""
+"""Invariants of chips and features: tests assert them of the product, traps show that planted errors violate them."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from ml.vision import images
 from spark_jobs import chip
 
 WIDTH, HEIGHT, MARGIN = 900, 720, 0.2
-GREY = (128, 128, 128)
+GRAY = (128, 128, 128)
 QUARTERS = ((220, 20, 20), (20, 220, 20), (20, 20, 220), (240, 240, 240))  # above left and right, below left and right
 ROTATIONS = (0, 90, 180, 270)
 # Width and height of faces: chips stored as large as in the photograph, and one that is reduced to be stored.
@@ -24,12 +24,12 @@ FACES = ((120, 180), (90, 60), (160, 320))
 
 @dataclass(frozen=True)
 class InMemory:
-    """Photographs of which there is one."""
+    """A place with a single photograph."""
 
     content: bytes
 
     def read(self, subset, image_id):
-        """Return it, whatever its name."""
+        """Return the photograph for any id."""
         return self.content
 
 
@@ -45,7 +45,7 @@ def assert_chips_are_right(rotation, width, height):
         height: The face's.
     """
     left, top = (WIDTH - width) // 2, (HEIGHT - height) // 2
-    upright = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
+    upright = np.full((HEIGHT, WIDTH, 3), GRAY, np.uint8)
     paint(upright, left, top, width, height)
     stored = np.rot90(upright, -rotation // 90)  # turned counterclockwise by Rotation it is upright again
     edges = (left / WIDTH, (left + width) / WIDTH, top / HEIGHT, (top + height) / HEIGHT)
@@ -54,7 +54,7 @@ def assert_chips_are_right(rotation, width, height):
     assert made.status == chip.CHIPPED
     assert made.face_px == pytest.approx(min(width, height))
     side = round(max(width, height) * (1 + 2 * MARGIN))
-    expected = np.full((side, side, 3), GREY, np.uint8)
+    expected = np.full((side, side, 3), GRAY, np.uint8)
     paint(expected, (side - width) // 2, (side - height) // 2, width, height)
     expected = images.resize(expected, min(side, images.STORED_SIDE))
     found = images.decode(made.chip)
@@ -70,7 +70,7 @@ def paint(image, left, top, width, height):
 
 
 def turned_box(edges, rotation):
-    """Where a box of the upright photograph lies in the stored one."""
+    """Return the box in the stored photograph for a box of the upright one."""
     x_min, x_max, y_min, y_max = edges
     return {
         0: edges,

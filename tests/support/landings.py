@@ -1,4 +1,4 @@
-"""Landings that are drawn: sealed deliveries that share no image."""
+"""Landings with drawn photographs: sealed deliveries that share no image."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from ml.sample.release import write_sample_release
 
 
 def deliver(landing: Path, date: str, scenes: int) -> Path:
-    """Write the delivery of a date, of scenes that no other month's has, and seal it."""
+    """Write and seal the delivery of a date, with scenes that no other month's delivery has."""
     year, month, _ = map(int, date.split("-"))
     write_sample_release(landing / date, scenes=scenes, seed=12 * (year - 2020) + month)
     note_module.seal(str(landing / date))

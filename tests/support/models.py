@@ -1,4 +1,4 @@
-"""Makes a train attempt whose network is known: it tells a red chip (label 0) from a blue one (label 1)."""
+"""Make a train attempt with a known network, which distinguishes red chips (label 0) from blue ones (label 1)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def make_model(
     from ml.model.description import Description
     from ml.model.write import write_model
 
-    uri = storage.join(storage.normalise(root), f"stages/train/0a/attempts/{name}")
+    uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
     if network is None:
         pixels = keras.Input((size, size, 3), dtype="uint8")
         mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
@@ -94,6 +94,6 @@ def make_model(
     return manifest
 
 
-def png_of(colour: tuple[int, int, int], side: int = 8) -> bytes:
-    """A small PNG of one colour."""
-    return images.encode_png(np.full((side, side, 3), colour, np.uint8))
+def png_of(color: tuple[int, int, int], side: int = 8) -> bytes:
+    """Return a small PNG of one color."""
+    return images.encode_png(np.full((side, side, 3), color, np.uint8))

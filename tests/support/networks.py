@@ -1,4 +1,4 @@
-"""Networks that cost little."""
+"""Cheap networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 
 
 def tiny(chip_size: int | None, labels_count: int) -> keras.Model:
-    """A network that costs little to trace, with what training must carry over: batch statistics and dropout."""
+    """Build a network that is cheap to trace and has what training must restore: batch statistics and dropout."""
     layers = keras.layers
     return keras.Sequential(
         [

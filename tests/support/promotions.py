@@ -1,4 +1,4 @@
-"""Makes runs whose model was evaluated, as the training flow leaves them."""
+"""Make runs with an evaluated model, like those of the training flow."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def make_candidate(
         right: How many of the 120 test faces the evaluation says that the model gets right.
         mlflow: What the training's metrics say of MLflow.
         finished: When the training finished.
-        model: What `make_model` is told; without anything there is a manifest alone, and no network.
+        model: Arguments of `make_model`; if empty, there is only a manifest and no network.
     """
     features = make_features(root, FACES)
-    uri = storage.join(storage.normalise(root), "stages/train/0a/attempts", name)
+    uri = storage.join(storage.normalize(root), "stages/train/0a/attempts", name)
     bare = features.model_copy(update={"stage": "train", "uri": uri, "files": [], "metrics": {}})
     trained = make_model(root, name=name, **model) if model else bare
     trained = _write(
@@ -51,7 +51,7 @@ def make_candidate(
         finished=finished,
         metrics=make_record(uri, mlflow).json_values(),
     )
-    uri = storage.join(storage.normalise(root), "stages/evaluate/0e/attempts", name)
+    uri = storage.join(storage.normalize(root), "stages/evaluate/0e/attempts", name)
     evaluated = _write(
         trained,
         stage="evaluate",
@@ -70,7 +70,7 @@ def make_candidate(
 
 
 def evaluation(right: int, report: str = "file:///report.html") -> EvaluationRecord:
-    """The record of an evaluation that got so many of 120 faces right, of which half have either label."""
+    """Return the record of an evaluation with this many of 120 faces right, 60 of each label."""
     share = {**proportion(right, 120).model_dump(), "images": 120}
     half = {"value": 0.5, "low": 0.4, "high": 0.6, "count": 120, "images": 120}
     loss = {"value": 0.3, "low": 0.2, "high": 0.4, "count": 120, "images": 120}
@@ -101,5 +101,5 @@ def _write(manifest: Manifest, **changes: Any) -> Manifest:
 
 
 def event_of(candidate: Candidate, run_type: str = "scheduled") -> dict[str, Any]:
-    """What the asset event of the candidate's evaluation tells."""
+    """Return the extra of the asset event of the candidate's evaluation."""
     return {"run": candidate.run.uri, "attempt": candidate.evaluated.uri, "run_type": run_type}

@@ -9,7 +9,7 @@ from ml.workflow.manifest import File, Manifest
 
 
 def measured(right=60, wrong=20, miap_counts=None):
-    """Metrics of two labels of 40 and more faces, equally often right, each on an image of its own."""
+    """Return metrics of two labels with 40 and more faces, equally often right, each face on its own image."""
     half_right, half_wrong = right // 2, wrong // 2
     truth = np.repeat([0, 1], half_right + half_wrong)
     second = np.concatenate(

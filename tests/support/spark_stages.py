@@ -1,4 +1,4 @@
-"""Do the Spark stages of a run, and make the small tables that their transforms are tested on."""
+"""Execute the Spark stages of a run, and make small tables to test their transforms."""
 
 import csv
 import hashlib
@@ -74,7 +74,7 @@ def key(image, *edges):
 
 
 def whole(photo):
-    """Whether a photograph can be decoded."""
+    """Return whether a photograph can be decoded."""
     try:
         return images.decode(photo.read_bytes()) is not None
     except images.UnreadableImageError:
@@ -82,14 +82,14 @@ def whole(photo):
 
 
 def labelled_images(spark, extracted, **values):
-    """The images that join_labels keeps for each label, as pairs of label and image."""
+    """Return the images that join_labels keeps for each label, as pairs of label and image."""
     tables = [read_table(spark, extracted.table(name)) for name in ("boxes", "labels", "images")]
     faces = join_labels.join_labels(*tables, TrainingConfig(**values))
     return {(row.label, row.image_id) for row in faces.where("label IS NOT NULL").collect()}
 
 
 def check_lowest_digests(everything, kept, images_per_label):
-    """Check that of all pairs of label and image those are kept whose images have the lowest digests."""
+    """Check that the pairs of label and image that are kept have the lowest image digests."""
     for label in {label for label, _ in everything}:
         by_digest = sorted(
             (image for name, image in everything if name == label),

@@ -1,4 +1,4 @@
-"""Makes what stage train states: rows of a history, and the whole record."""
+"""Make the record of stage train and rows of its history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def make_epoch(epoch: int, **values: float) -> EpochRow:
 
 
 def make_record(uri: str, mlflow: MlflowRun = NOT_LOGGED) -> TrainingRecord:
-    """Make the record of a training whose attempt lies at `uri`."""
+    """Make the record of a training whose attempt is at `uri`."""
     return TrainingRecord(
         labels=["female", "male"],
         network="compact",

@@ -64,7 +64,7 @@ def pages(root, run):
 
 def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, monkeypatch):
     shutil.rmtree(release_copy / "open_images_extended_miap")  # its own tables have the word
-    root = storage.normalise(str(tmp_path / "storage"))
+    root = storage.normalize(str(tmp_path / "storage"))
     deployment = {"storage": root, "labels": AGES}
     (tmp_path / "deployment.yaml").write_text(json.dumps(deployment))
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
@@ -91,7 +91,7 @@ def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, m
     assert WORD not in json.dumps(shown).lower()
     page = storage.read_bytes(first.pinned("evaluate").file("report.html")).decode()
     for words in (
-        "Labelled boxes, by what became of their chip",
+        "Labeled boxes by outcome of chipping",
         "Credits of the photographs shown",
         "<td>join_labels",
     ):

@@ -22,6 +22,7 @@ from ml.workflow.execution import Result, run_stage
 from ml.workflow.manifest import load_manifest
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run
+from support.records import Stated
 
 pytestmark = pytest.mark.cluster
 EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
@@ -85,7 +86,7 @@ def work(calls):
         calls.append(context.uri)
         storage.write_bytes(context.path("boxes", "part-0.parquet"), parquet(3))
         storage.write_bytes(context.path("boxes", "part-1.parquet"), parquet(4))
-        return Result({"metric": 1}, {"kept": 7})
+        return Result(Stated(metric=1), {"kept": 7})
 
     return body
 

@@ -115,7 +115,7 @@ def test_a_removal_beside_a_training_takes_exactly_what_it_lists_and_the_trainin
     airflow, maintenance, posted, left_over
 ):
     training = airflow.trigger()
-    run_uri = storage.join(storage.normalise(airflow.storage), "runs", slug(training))
+    run_uri = storage.join(storage.normalize(airflow.storage), "runs", slug(training))
 
     def in_the_middle() -> bool:
         state = airflow.states(training)

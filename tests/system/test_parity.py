@@ -71,7 +71,7 @@ def compact(pixels):
     from ml.networks.table import NETWORKS
 
     keras.utils.set_random_seed(0)
-    network = NETWORKS["compact"](SIZE, 2)
+    network = NETWORKS["compact"].build(SIZE, 2)
     swapped = np.ascontiguousarray(pixels[..., ::-1])
     for _ in range(20):
         network(np.concatenate([pixels, swapped]), training=True)  # batch statistics of its own

@@ -170,7 +170,7 @@ def test_the_report_tab_tells_the_run(airflow, done, page, shoot):
     assert f"always “{evaluated['majority']['label']}”" in told
     assert "perceived gender presentation" in told
     assert "must not be used" in told
-    report.get_by_text(re.compile("values of the form")).click()
+    report.get_by_text(re.compile(r"^All \d+ parameters")).click()
     threshold = report.get_by_role("row").filter(has=page.get_by_text("threshold", exact=True))
     assert "0.4" in threshold.inner_text()
     pictures = report.get_by_role("img")
@@ -186,7 +186,7 @@ def test_the_report_tab_tells_the_run(airflow, done, page, shoot):
 def test_the_reports_links_lead_where_they_say(airflow, done, page):
     report = _report(page, done)
     with page.expect_popup() as opened:
-        report.get_by_role("link", name="Whole report").click()
+        report.get_by_role("link", name="Full report").click()
     whole = opened.value
     whole.get_by_role("heading", name=re.compile("evaluation on the test split")).wait_for()
     assert whole.evaluate("window.origin") == "null"  # its sandbox

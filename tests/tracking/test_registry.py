@@ -95,7 +95,7 @@ def test_moving_back_swaps_champion_and_previous(registry, register):
     register("a")
     register("b")
     registry.promote(1, instead_of=None)
-    with pytest.raises(ConfigurationError, match="nothing to move back to"):
+    with pytest.raises(ConfigurationError, match="no previous champion to move back to"):
         registry.move_back("first")
     registry.promote(2, instead_of=1)
     assert [version.number for version in registry.move_back("second")] == [1, 2]
@@ -170,7 +170,7 @@ def test_a_number_that_is_no_version_is_named(registry, register):
 
 def test_a_look_at_a_registry_that_is_not_there_makes_none(registry, tmp_path):
     assert (registry.versions(), registry.champion(), registry.previous()) == ([], None, None)
-    with pytest.raises(ConfigurationError, match="nothing to move back to"):
+    with pytest.raises(ConfigurationError, match="no previous champion to move back to"):
         registry.move_back("run")
     assert list(tmp_path.iterdir()) == []
 

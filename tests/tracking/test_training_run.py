@@ -1,4 +1,4 @@
-"""Tests of `ml.tracking.training_run`: what MLflow holds of a training, however it went, and of its evaluation."""
+"""Tests of `ml.tracking.training_run`: the record in MLflow of a training, however it ends, and of its evaluation."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ def test_mlflow_away_for_a_while_loses_nothing(
         with mlflow_away(monkeypatch):
             tracked.log_history(rows(1))
             tracked.log_file("curves.png", b"a plot")
-        assert "did not take metrics of epochs, which is tried again: nobody there" in caplog.text
+        assert "could not record metrics of epochs; it will be tried again: nobody there" in caplog.text
         tracked.log_history(rows(1, 2))
         told = tracked.finish({})
     assert told.unrecorded == []
@@ -268,7 +268,7 @@ def test_mlflow_away_at_the_end_loses_no_training(
             tracked.log_file("curves.png", b"a plot")
             told = tracked.finish({"accuracy": 0.5})
     assert told.unrecorded == ["curves.png", "metrics of the model", "the end"]
-    assert "never recorded: curves.png, metrics of the model, the end" in caplog.text
+    assert "not recorded: curves.png, metrics of the model, the end" in caplog.text
     assert losses(client, tracked.run_id) == [(1, 2.0)]
 
 
@@ -308,7 +308,7 @@ def test_an_evaluation_lands_in_the_run_of_its_model_and_the_newest_one_counts(
         evaluation.log_evaluation(told, attempt, metrics, {"report.html": attempt.encode()})
     with mlflow_away(monkeypatch):
         evaluation.log_evaluation(told, "third", metrics, {})
-    assert "did not take the evaluation" in caplog.text
+    assert "could not record the evaluation" in caplog.text
     run = client.get_run(tracked.run_id)
     assert {name: value for name, value in run.data.metrics.items() if name.startswith("test")} == {
         "test/accuracy": 0.8,
@@ -355,7 +355,7 @@ def test_two_trainings_at_once_make_one_database_and_are_both_recorded(features:
         for name in ("one", "two")
     ]
     told, said = zip(*(child.communicate() for child in children), strict=True)
-    assert said == ("", "")  # nor does MLflow tell of what it does
+    assert said == ("", "")  # MLflow prints nothing either
     assert [child.returncode for child in children] == [0, 0]
     client = MlflowClient(experiments.tracking_uri(str(tmp_path)))
     for run_id in told:
@@ -375,7 +375,7 @@ def test_pages_of_nothing_say_so(tmp_path: Path) -> None:
     done = subprocess.run(**pages(tmp_path, tmp_path), capture_output=True)
     assert done.returncode == 1
     assert done.stderr == (
-        f"mlflow_pages: There is nothing to show yet: no training has begun below {tmp_path}. "
+        f"mlflow_pages: Nothing to show yet: no training has started under {tmp_path}. "
         "Train first: make demo, or make up.\n"
     )
 

@@ -38,7 +38,7 @@ def test_a_short_training_is_not_dominated_by_its_first_weights() -> None:
 
 
 def test_a_count_stays_what_it_is() -> None:
-    """The normalisation inside EfficientNetB* has one, an integer."""
+    """The normalization inside EfficientNetB* has one, an integer."""
     model, average = keras.Sequential([keras.Input((2,)), keras.layers.Normalization()]), WeightAverage(0.9)
     model.set_weights([np.zeros(2), np.ones(2), np.array(5)])
     for step in range(1, 2 * EVERY):

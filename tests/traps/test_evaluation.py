@@ -12,7 +12,7 @@ from ml.errors import MetricsError, ProvenanceError
 from ml.features.reader import FeatureReader
 from ml.metrics import classification
 from ml.metrics.bootstrap import ImageBootstrap
-from ml.networks.table import NETWORKS
+from ml.networks.table import NETWORKS, Network
 from ml.stages import predictions
 from ml.stages import train as train_stage
 from ml.stages.evaluate import evaluate
@@ -32,7 +32,7 @@ def context(tmp_path):
     run.pin(trained)
     inputs = {"featurize": features, "train": trained}
     made = make_context(run, stage="evaluate")
-    return dataclasses.replace(made, inputs=inputs, uri=storage.join(storage.normalise(tmp_path), "out"))
+    return dataclasses.replace(made, inputs=inputs, uri=storage.join(storage.normalize(tmp_path), "out"))
 
 
 def test_trap_7_false_positives_and_false_negatives_swapped(monkeypatch):
@@ -63,7 +63,7 @@ def tiny(chip_size, labels_count):
 @pytest.fixture
 def training(tmp_path, monkeypatch):
     """Of stage train, with a network that costs nothing."""
-    monkeypatch.setitem(NETWORKS, "compact", tiny)
+    monkeypatch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
     return make_context(make_run(tmp_path, make_features(tmp_path), epochs=3, learning_rate=0.1, averaging=0.0))
 
 
@@ -153,7 +153,7 @@ def test_trap_8_a_best_epoch_that_was_written_over(training, monkeypatch):
         storage.write_bytes(storage.join(self._uri, best), b"another epoch's")
 
     monkeypatch.setattr(Checkpoints, "save", overwriting)
-    with pytest.raises(ProvenanceError, match="is not what the training wrote"):
+    with pytest.raises(ProvenanceError, match="has changed since the training wrote it"):
         train_stage.train(training)
 
 
@@ -165,7 +165,7 @@ def test_trap_9_two_sigmoids(tmp_path, monkeypatch):
         network.layers[-1].activation = keras.activations.sigmoid
         return network
 
-    monkeypatch.setitem(NETWORKS, "compact", sigmoids)
+    monkeypatch.setitem(NETWORKS, "compact", Network(sigmoids, any_size=True))
     with pytest.raises(MetricsError, match="do not sum to 1"):
         train_stage.train(make_context(make_run(tmp_path, make_features(tmp_path), epochs=1)))
 
@@ -205,7 +205,7 @@ def test_trap_15_no_baseline_and_no_interval(lose, missing, context, monkeypatch
     assert not storage.list_files(context.uri)
 
 
-def test_trap_15_the_reports_own_result_is_not_told_from_guessing():
+def test_trap_15_the_reports_own_result_is_not_distinguishable_from_guessing():
     """343 of 602 chips right where the larger label has 319: the interval by image says what the report did not."""
     random = np.random.default_rng(0)
     image = np.arange(602) // 10  # about ten chips an image

@@ -91,7 +91,7 @@ def test_trap_3_a_served_model_that_names_its_outputs_the_wrong_way_round(model,
 @pytest.mark.parametrize("scaled", [lambda p: p / 255, lambda p: (p / 255).astype(np.uint8), lambda p: p / 127.5 - 1])
 def test_trap_5_pixels_that_are_scaled_before_the_network(predict, monkeypatch, scaled):
     monkeypatch.setattr("ml.prediction.predictor.images.decode_chip", lambda *given: scaled(ORIGINAL["chip"](*given)))
-    with pytest.raises(PreprocessingError, match=r"raw uint8|scaled before"):
+    with pytest.raises(PreprocessingError, match=r"raw uint8|already scaled"):
         predict()
 
 

@@ -117,7 +117,7 @@ def test_decoding_gives_rgb_and_ignores_exif_orientation():
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_grey_and_cmyk_photographs_decode_to_rgb(mode):
+def test_gray_and_cmyk_photographs_decode_to_rgb(mode):
     buffer = io.BytesIO()
     Image.new("RGB", (32, 24), RED).convert(mode).save(buffer, "JPEG")
     assert images.decode(buffer.getvalue()).shape == (24, 32, 3)
@@ -131,8 +131,8 @@ def test_what_is_no_whole_photograph_is_refused():
 
 
 @pytest.mark.parametrize("content", [b"", b"name", b"name\0"])
-def test_a_png_with_a_damaged_colour_profile_is_read_or_refused_as_others_are(content):
-    """Pillow stumbles with an `IndexError` over a profile without a method, where it lies behind the pixels."""
+def test_a_png_with_a_damaged_color_profile_is_read_or_refused_as_others_are(content):
+    """Pillow raises an `IndexError` for a profile without a method that comes after the pixels."""
     whole = images.encode_png(np.zeros((4, 6, 3), np.uint8))
     chunk = b"iCCP" + content
     damaged = whole[:-12] + struct.pack(">I", len(content)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + whole[-12:]

@@ -1,4 +1,4 @@
-"""A stage's work is found again by its key, never half there, and its failures say what to do."""
+"""A stage's work is found again by its key, is never read half done, and its failures say what to do."""
 
 import hashlib
 import json
@@ -18,6 +18,7 @@ from ml.workflow.manifest import load_manifest
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run, slug
 from ml.workflow.supervision import SUPERVISOR_VARIABLE, identity
+from support.records import Stated
 
 EXTRACT, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]
 
@@ -26,20 +27,20 @@ def body(calls, text="done"):
     def work(context):
         calls.append(context.uri)
         storage.write_bytes(context.path("table", "part.txt"), text.encode())
-        return Result({"metric": 1}, {"kept": 2})
+        return Result(Stated(metric=1), {"kept": 2})
 
     return work
 
 
-def test_a_run_of_another_version_of_the_program_is_named(opened):
+def test_a_run_of_another_version_of_the_program_is_rejected(opened):
     run = opened()
     uri = storage.join(run.uri, "run.json")
-    told = storage.read_json(uri)
-    storage.write_json(uri, {name: value for name, value in told.items() if name != "deliveries"})
-    with pytest.raises(ConfigurationError, match=r"run.json is of another version.*deliveries"):
+    record = storage.read_json(uri)
+    storage.write_json(uri, {name: value for name, value in record.items() if name != "deliveries"})
+    with pytest.raises(ConfigurationError, match=r"run.json was written by another version.*deliveries"):
         load_run(run.uri)
-    storage.write_json(uri, {**told, "config": {**told["config"], "removed_since": 1}})
-    with pytest.raises(ConfigurationError, match=r"run.json is of another version.*removed_since"):
+    storage.write_json(uri, {**record, "config": {**record["config"], "removed_since": 1}})
+    with pytest.raises(ConfigurationError, match=r"run.json was written by another version.*removed_since"):
         load_run(run.uri)
 
 
@@ -123,7 +124,7 @@ def test_without_a_file_of_weights_trainings_keys_are_what_they_were():
         assert stage.key(config, {"featurize": "f"}, {}) == digest[:32]
 
 
-def test_force_redoes_the_stage_and_its_followers_once(opened):
+def test_force_redoes_the_stage_and_those_downstream_once(opened):
     calls = []
     first = opened("a")
     for stage in (EXTRACT, EXPLORE, JOIN):
@@ -136,7 +137,7 @@ def test_force_redoes_the_stage_and_its_followers_once(opened):
 
 
 @pytest.mark.parametrize(
-    ("raised", "kind", "told"),
+    ("raised", "kind", "expected"),
     [
         (DataError("bad rows", "mend them"), "data", DataError),
         (ConfigurationError("wrong"), "configuration", ConfigurationError),
@@ -145,14 +146,14 @@ def test_force_redoes_the_stage_and_its_followers_once(opened):
         (ConnectionError("reset by peer"), "passing", TransientError),
     ],
 )
-def test_a_failure_leaves_error_json_and_nothing_to_read(opened, raised, kind, told):
+def test_a_failure_leaves_error_json_and_nothing_to_read(opened, raised, kind, expected):
     run = opened()
 
     def work(context):
         storage.write_bytes(context.path("half.txt"), b"half")
         raise raised
 
-    with pytest.raises(told):
+    with pytest.raises(expected):
         run_stage(run, EXTRACT, work, attempt="one")
     uri = storage.join(run.key_uri(EXTRACT), "attempts", "one")
     error = storage.read_json(storage.join(uri, "error.json"))
@@ -187,7 +188,7 @@ def test_a_stage_killed_while_writing_leaves_nothing_readable_and_is_done_again(
     process.join()
     assert run.find_or_adopt(EXTRACT) is None
     attempts = storage.join(run.root, "stages", "extract", run.part_key(EXTRACT, run.deliveries[0]), "attempts")
-    assert list(storage.list_files(attempts)) != []  # the half work is there, and nobody reads it
+    assert list(storage.list_files(attempts)) != []  # the unfinished files exist, but nothing reads them
     assert run_stage(run, EXTRACT, body([])).of_deliveries()[0].files[0].bytes == 4
     assert run.find_or_adopt(EXTRACT) is not None
 
@@ -197,7 +198,7 @@ def _work_at_once(run_uri, barrier, queue):
         barrier.wait(20)
         storage.write_bytes(context.path("table", "part.txt"), context.uri.encode())
         barrier.wait(20)
-        return Result({"attempt": context.uri})
+        return Result(Stated(attempt=context.uri))
 
     queue.put(run_stage(load_run(run_uri), EXTRACT, work).parts["release"])
 
@@ -229,14 +230,14 @@ def test_work_whose_files_were_removed_is_not_found(opened):
     assert run.find_or_adopt(EXTRACT) is None
 
 
-def test_a_job_whose_supervisor_is_gone_does_not_commit(opened, monkeypatch):
+def test_a_job_whose_supervisor_has_ended_does_not_commit(opened, monkeypatch):
     host, pid, started = identity().split("|")
     monkeypatch.setattr("ml.workflow.supervision.Supervision.start", lambda self: None)
     monkeypatch.setenv(
         SUPERVISOR_VARIABLE, f"{host}|{pid}|{float(started) - 100}"
     )  # the id was taken by another process
     run = opened()
-    with pytest.raises(TransientError, match="gone"):
+    with pytest.raises(TransientError, match="has ended"):
         run_stage(run, EXTRACT, body([]))
     assert run.find_or_adopt(EXTRACT) is None
     monkeypatch.setenv(SUPERVISOR_VARIABLE, identity())
@@ -260,7 +261,7 @@ def test_the_run_folder_holds_the_validated_configuration(opened):
         load_run(storage.join(run.root, "runs", "absent"))
 
 
-def test_a_damaged_manifest_is_told_and_its_stage_not_redone_in_silence(opened):
+def test_a_damaged_manifest_is_reported_and_its_stage_not_redone_silently(opened):
     calls = []
     done = run_stage(opened(), EXTRACT, body(calls))
     for manifest in (done, *done.of_deliveries()):

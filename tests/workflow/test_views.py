@@ -10,6 +10,7 @@ from ml.errors import UndeclaredReadError
 from ml.flow.table import ALL_STAGES, STAGES
 from ml.workflow.execution import Result, make_context, run_stage
 from ml.workflow.views import ConfigView
+from support.records import Stated
 
 EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
 
@@ -18,7 +19,7 @@ def test_a_body_that_reads_an_undeclared_parameter_fails_and_says_which(opened):
     run = opened()
 
     def work(context):
-        return Result({"size": context.config.chip_size})
+        return Result(Stated(size=context.config.chip_size))
 
     with pytest.raises(UndeclaredReadError, match=r"Stage extract reads the parameter chip_size.*fields.*unkeyed"):
         run_stage(run, EXTRACT, work, "one")
@@ -32,7 +33,7 @@ def test_a_body_that_reads_an_undeclared_stage_fails_and_says_which(opened):
 
     def work(context):
         assert context.inputs["extract"].stage == "extract"
-        return Result({"faces": context.inputs["join_labels"].metrics})
+        return Result(Stated(faces=context.inputs["join_labels"].metrics))
 
     with pytest.raises(UndeclaredReadError, match=r"Stage explore reads stage join_labels.*inputs.*reads"):
         run_stage(run, EXPLORE, work)

@@ -1,4 +1,7 @@
-"""What all figures share: size, colors, axes and the way to PNG."""
+"""What all figures share: size, colors, axes and PNG encoding.
+
+Figures are made without pyplot, which keeps figures between calls and is not safe to use from several threads.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-WIDTH = 9.0  # inches; text is set for pictures shown 900 pixels wide
+WIDTH = 9.0  # inches; text sizes suit pictures shown 900 pixels wide
 DPI = 150
-BLUE, ORANGE, GREY, DARK = "#2f6f9f", "#d98032", "#b4bac0", "#333a40"
+BLUE, ORANGE, GRAY, DARK = "#2f6f9f", "#d98032", "#b4bac0", "#333a40"
 
 
 def to_png(figure: Figure) -> bytes:
@@ -24,17 +27,17 @@ def to_png(figure: Figure) -> bytes:
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """An empty figure of the given size in inches."""
+    """Return an empty figure of the given size in inches."""
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
     return Figure(figsize=(width, height), layout=layout)
 
 
 def paired_bars(axes: Axes, rows: Sequence[tuple[str, int, int]], present: str, absent: str) -> None:
-    """Two horizontal bars a row, the first row on top."""
+    """Draw two horizontal bars per row, the first row on top."""
     places = np.arange(len(rows))
-    for offset, column, colour, name in ((-0.2, 1, BLUE, present), (0.2, 2, ORANGE, absent)):
+    for offset, column, color, name in ((-0.2, 1, BLUE, present), (0.2, 2, ORANGE, absent)):
         values = [int(row[column]) for row in rows]
-        bars = axes.barh(places + offset, values, height=0.38, color=colour, label=name)
+        bars = axes.barh(places + offset, values, height=0.38, color=color, label=name)
         axes.bar_label(bars, labels=[f"{value:,}" for value in values], padding=3, fontsize=9, color=DARK)
     axes.set_yticks(places, [row[0] for row in rows])
     axes.invert_yaxis()
@@ -44,7 +47,7 @@ def paired_bars(axes: Axes, rows: Sequence[tuple[str, int, int]], present: str, 
 
 
 def finish(axes: Axes, value_axis: str) -> None:
-    """The look of a bar chart: grid along the values, thousands separated, whole numbers."""
+    """Style a bar chart: grid along the values, thousands separated, whole numbers."""
     plain_axes(axes)
     axes.set_axisbelow(True)
     axis = axes.xaxis if value_axis == "x" else axes.yaxis
@@ -54,7 +57,7 @@ def finish(axes: Axes, value_axis: str) -> None:
 
 
 def plain_axes(axes: Axes) -> None:
-    """Take away what says nothing: the frame's upper and right side, and tick marks."""
+    """Remove the frame's upper and right sides and the tick marks."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GREY)
+    axes.spines[["left", "bottom"]].set_color(GRAY)
     axes.tick_params(colors=DARK, length=0)

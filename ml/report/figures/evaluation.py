@@ -17,19 +17,19 @@ from ml.metrics.estimate import Estimate
 from ml.metrics.predictions import TestPredictions
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
 from ml.metrics.slices import ENOUGH_FACES
-from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, new_figure, plain_axes, to_png
+from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, new_figure, plain_axes, to_png
 from ml.report.formats import fixed, with_interval
 from ml.report.subject import Subject
 
-SQUARE_WIDTH = 6.4  # inches; text is set for pictures shown 640 pixels wide
+SQUARE_WIDTH = 6.4  # inches; text sizes suit pictures shown 640 pixels wide
 
 
 def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], subject: Subject) -> bytes:
-    """The confusion matrix: faces, and their share of the row.
+    """Draw the confusion matrix: number of faces, and their share of the row.
 
     Args:
         labels: The labels by index.
-        counts: Faces by annotated label (rows) and predicted label (columns).
+        counts: Number of faces by annotated label (rows) and predicted label (columns).
         subject: What the labels are about.
     """
     table = np.asarray(counts)
@@ -39,9 +39,9 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], sub
     axes = figure.subplots()
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), number in np.ndenumerate(table):
-        share = f"{shares[row, column]:.1%}" if totals[row, 0] else "no faces"
-        colour = "white" if shares[row, column] > 0.55 else DARK
-        axes.text(column, row, f"{number:,}\n{share}", ha="center", va="center", color=colour, fontsize=14)
+        share = f"{shares[row, column]:.1%}" if totals[row, 0] else f"no {subject.plural}"
+        color = "white" if shares[row, column] > 0.55 else DARK
+        axes.text(column, row, f"{number:,}\n{share}", ha="center", va="center", color=color, fontsize=14)
     names = range(len(labels))
     axes.set_xticks(names, labels)
     axes.set_yticks(names, [f"{label}\n({total:,})" for label, total in zip(labels, totals[:, 0], strict=True)])
@@ -49,9 +49,9 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], sub
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted", fontsize=12)
     axes.set_ylabel("annotated", fontsize=12)
-    axes.set_title(f"{subject.heading}, {table.sum():,} test faces", loc="left", fontsize=12)
+    axes.set_title(f"{subject.heading}, {table.sum():,} test {subject.plural}", loc="left", fontsize=12)
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, format=StrMethodFormatter("{x:.0%}"))
-    bar.set_label("share of the annotated label's faces")
+    bar.set_label(f"share of the annotated label's {subject.plural}")
     bar.outline.set_visible(False)
     return to_png(figure)
 
@@ -64,21 +64,21 @@ def roc_curve(
     auc: float | None,
     subject: Subject,
 ) -> bytes:
-    """The receiver operating characteristic for the second label, with the decision threshold's point on it.
+    """Draw the receiver operating characteristic for the second label, with the decision threshold's point on it.
 
     Args:
         labels: The labels by index.
         truth: Annotated label index of each face, shape (n,).
         probabilities: Shape (n, 2).
-        threshold: The second label is chosen where its probability is at least this.
-        auc: Area under the curve, or None where all faces have one label: then there is no curve to draw.
+        threshold: The second label is predicted where its probability is at least this.
+        auc: Area under the curve; None if all faces have one label, so there is no curve to draw.
         subject: What the labels are about.
     """
     figure = new_figure(5.6, SQUARE_WIDTH)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, label="guessing")
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle="--", linewidth=1.2, label="guessing")
     if auc is None:
-        axes.text(0.5, 0.55, "all test faces have one label", ha="center", color=DARK)
+        axes.text(0.5, 0.55, f"all test {subject.plural} have one label", ha="center", color=DARK)
     else:
         false_rate, true_rate, _ = roc_points(truth, probabilities[:, 1])
         axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"model, area {auc:.3f}")
@@ -91,9 +91,9 @@ def roc_curve(
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_aspect("equal")
-    axes.set_xlabel(f"share of faces annotated {first} that are predicted {second}")
-    axes.set_ylabel(f"share of faces annotated {second} that are predicted {second}")
-    axes.set_title(f"ROC, {subject.title}, {len(truth):,} test faces", loc="left", fontsize=12)
+    axes.set_xlabel(f"share of {subject.plural} annotated {first} that are predicted {second}")
+    axes.set_ylabel(f"share of {subject.plural} annotated {second} that are predicted {second}")
+    axes.set_title(f"ROC, {subject.title}, {len(truth):,} test {subject.plural}", loc="left", fontsize=12)
     axes.legend(loc="lower right", frameon=False)
     return to_png(figure)
 
@@ -106,69 +106,71 @@ def precision_recall(
     average_precisions: Sequence[float | None],
     subject: Subject,
 ) -> bytes:
-    """Precision against recall for either label, each with the point of the answers given and its share of the faces.
+    """Draw precision against recall for each label, with the point of the predictions and the label's share of faces.
 
     Args:
         labels: The labels by index.
         truth: Annotated label index of each face, shape (n,).
         probabilities: Shape (n, 2).
-        predicted: Label index that each face was given, shape (n,).
-        average_precisions: Of each label, or None where all faces have one label: then there are no curves to draw.
+        predicted: Predicted label index of each face, shape (n,).
+        average_precisions: Average precision of each label; None if all faces have one label, so there are no curves.
         subject: What the labels are about.
     """
     figure = new_figure(5.6, SQUARE_WIDTH)
     axes = figure.subplots()
     lowest = 1.0
-    for index, (label, average, colour) in enumerate(zip(labels, average_precisions, (ORANGE, BLUE), strict=True)):
+    for index, (label, average, color) in enumerate(zip(labels, average_precisions, (ORANGE, BLUE), strict=True)):
         if average is None:
             continue
         annotated, given = truth == index, predicted == index
         precision, recall, _ = precision_recall_curve(annotated, probabilities[:, index])
-        axes.plot(recall, precision, color=colour, linewidth=2, label=f"{label}, average precision {average:.3f}")
-        axes.axhline(annotated.mean(), color=colour, linestyle="--", linewidth=1, label=f"guessing {label}")
+        axes.plot(recall, precision, color=color, linewidth=2, label=f"{label}, average precision {average:.3f}")
+        axes.axhline(annotated.mean(), color=color, linestyle="--", linewidth=1, label=f"guessing {label}")
         lowest = min(lowest, annotated.mean(), *precision[recall > 0.05])
         if given.any():
             hit = (annotated & given).sum()
-            axes.plot(hit / annotated.sum(), hit / given.sum(), "o", color=colour, markersize=8, clip_on=False)
+            axes.plot(hit / annotated.sum(), hit / given.sum(), "o", color=color, markersize=8, clip_on=False)
             lowest = min(lowest, hit / given.sum())
     if None in average_precisions:
-        axes.text(0.5, 0.5, "all test faces have one label", ha="center", transform=axes.transAxes, color=DARK)
+        nothing = f"all test {subject.plural} have one label"
+        axes.text(0.5, 0.5, nothing, ha="center", transform=axes.transAxes, color=DARK)
     else:
-        axes.plot([], [], "o", color=GREY, markersize=8, label="at the decision threshold")
+        axes.plot([], [], "o", color=GRAY, markersize=8, label="at the decision threshold")
         axes.legend(loc="lower left", frameon=False)
     plain_axes(axes)
     axes.grid(color="#e6e9ec", linewidth=0.8)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(max(0.0, lowest - 0.3), 1.01)  # room for the legend below the curves
-    axes.set_xlabel("recall: share of the label's faces that are found")
-    axes.set_ylabel("precision: share of the answers that are right")
-    axes.set_title(f"Precision and recall, {subject.title}, {len(truth):,} test faces", loc="left", fontsize=11)
+    axes.set_xlabel(f"recall: share of the label's {subject.plural} that are found")
+    axes.set_ylabel("precision: share of the predictions that are right")
+    title = f"Precision and recall, {subject.title}, {len(truth):,} test {subject.plural}"
+    axes.set_title(title, loc="left", fontsize=11)
     return to_png(figure)
 
 
 def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
-    """Accuracy against confidence, before and after temperature scaling, in bins of equally many faces.
+    """Draw accuracy against confidence, before and after temperature scaling, in bins of equally many faces.
 
     Args:
-        calibration: Before and after.
+        calibration: Calibration before and after scaling.
         faces: Number of test faces.
     """
     figure = new_figure(4.7)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     sides = (
-        (calibration.before, "Before scaling", GREY),
+        (calibration.before, "Before scaling", GRAY),
         (calibration.after, f"After, temperature {calibration.temperature:.3f}", BLUE),
     )
     rows = [row for found, _, _ in sides for row in found.reliability]
     lowest = min((min(row.confidence, row.accuracy.ends[0]) for row in rows), default=0.0)
     lowest = max(0.0, lowest - 0.03)
-    for axes, (found, title, colour) in zip(panels, sides, strict=True):
+    for axes, (found, title, color) in zip(panels, sides, strict=True):
         places = [row.confidence for row in found.reliability]
-        axes.plot([lowest, 1], [lowest, 1], color=DARK, linestyle="--", linewidth=1, label="as right as sure")
+        axes.plot([lowest, 1], [lowest, 1], color=DARK, linestyle="--", linewidth=1, label="perfectly calibrated")
         values = [row.accuracy.value for row in found.reliability]
-        axes.plot(places, values, color=colour, marker="o", markersize=4, linewidth=1)
+        axes.plot(places, values, color=color, marker="o", markersize=4, linewidth=1)
         for row in found.reliability:
-            axes.plot([row.confidence] * 2, row.accuracy.ends, color=colour, linewidth=1.4)
+            axes.plot([row.confidence] * 2, row.accuracy.ends, color=color, linewidth=1.4)
         scores = (("ECE", found.ece), ("Brier", found.brier))
         text = "\n".join(f"{name} {with_interval(score, fixed, without='')}" for name, score in scores)
         axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", color=DARK, fontsize=10)
@@ -180,15 +182,15 @@ def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
         axes.set_xlabel("confidence: mean of the bin")
     panels[0].set_ylabel("accuracy of the bin, 95% interval")
     panels[0].legend(loc="lower right", frameon=False)
-    figure.suptitle(f"Reliability, {faces:,} test faces", x=0.01, ha="left", fontsize=13)
+    figure.suptitle(f"Reliability, {faces:,} test chips", x=0.01, ha="left", fontsize=13)
     return to_png(figure)
 
 
 def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
-    """The share of wrong answers against the share of faces that get one, as ever less sure answers are withheld.
+    """Draw the error rate against the share of faces that get a label, by the confidence that a label needs.
 
     Args:
-        abstention: With its curve.
+        abstention: Coverage and accuracy, with the curve.
         faces: Number of test faces.
     """
     figure = new_figure(4.6, SQUARE_WIDTH)
@@ -198,7 +200,7 @@ def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
     values = [1 - row.accuracy.defined for row in rows]
     low, high = ([1 - row.accuracy.ends[end] for row in rows] for end in (1, 0))
     axes.fill_between(coverage, low, high, color=BLUE, alpha=0.18, linewidth=0, label="95% interval")
-    axes.plot(coverage, values, color=BLUE, linewidth=2, marker="o" if len(rows) < 3 else "", label="wrong answers")
+    axes.plot(coverage, values, color=BLUE, linewidth=2, marker="o" if len(rows) < 3 else "", label="wrong predictions")
     chosen = abstention.accuracy.value
     axes.axvline(abstention.coverage.defined, color=ORANGE, linestyle="--", linewidth=1.2)
     axes.plot(
@@ -216,9 +218,9 @@ def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
-    axes.set_xlabel("coverage: share of the faces that get a label, the surest first")
-    axes.set_ylabel("risk: share of these that are wrong")
-    axes.set_title(f"Risk and coverage, {faces:,} test faces", loc="left", fontsize=12)
+    axes.set_xlabel("coverage: share of the chips that get a label, most confident first")
+    axes.set_ylabel("risk: share of these labels that are wrong")
+    axes.set_title(f"Risk and coverage, {faces:,} test chips", loc="left", fontsize=12)
     figure.legend(loc="outside lower right", ncols=3, frameon=False)
     return to_png(figure)
 
@@ -231,14 +233,14 @@ def intervals(
     reference_name: str,
     enough: int = 0,
 ) -> bytes:
-    """Numbers with their intervals, one line each, beside a value to compare them with.
+    """Draw numbers with their intervals, one per line, beside a reference value.
 
     Args:
-        groups: Title of a group, and its rows: name and number.
-        title: Of the plot.
-        value_name: Of the horizontal axis, which is in per cent.
-        reference: The value to compare with.
-        reference_name: What it is.
+        groups: Title of each group, and its rows: name and number.
+        title: Title of the plot.
+        value_name: Label of the horizontal axis, which is in percent.
+        reference: The reference value.
+        reference_name: Name of the reference value.
         enough: Rows of fewer faces are drawn pale.
     """
     lines: list[tuple[str, Estimate | None]] = []
@@ -248,9 +250,9 @@ def intervals(
     axes = figure.subplots()
     for place, (_, row) in enumerate(lines):
         if row is not None and row.value is not None:
-            colour = BLUE if row.count >= enough else GREY
-            axes.plot(row.ends, [place] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
-            axes.plot(row.value, place, "o", color=colour, markersize=6)
+            color = BLUE if row.count >= enough else GRAY
+            axes.plot(row.ends, [place] * 2, color=color, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(row.value, place, "o", color=color, markersize=6)
     axes.axvline(reference, color=ORANGE, linestyle="--", linewidth=1.2, label=reference_name)
     names = [name if row is None else f"{name}  ({row.count:,})" for name, row in lines]
     axes.set_yticks(range(len(lines)), names)
@@ -271,36 +273,36 @@ def intervals(
 
 
 def accuracy_by_slice(metrics: EvaluationMetrics, subject: Subject) -> bytes | None:
-    """Draw the accuracy of each slice; None where the features have no columns to slice by."""
+    """Draw the accuracy of each slice; return None if the features have no columns to slice by."""
     if not metrics.slices.by:
         return None
     return intervals(
         [(part.title, [(each.name, each.accuracy) for each in part.slices]) for part in metrics.slices.by],
         f"Accuracy by slice, {subject.title}",
-        "accuracy with its 95% interval (faces in brackets)",
+        f"accuracy with its 95% interval (number of {subject.plural} in parentheses)",
         metrics.accuracy.value,
-        "all test faces",
+        f"all test {subject.plural}",
         metrics.slices.enough_faces,
     )
 
 
 def accuracy_differences(comparison: ComparisonMetrics, subject: Subject) -> bytes:
-    """Draw the difference in accuracy of two models, together and by slice."""
+    """Draw the difference in accuracy of two models, overall and by slice."""
     groups: list[tuple[str, Sequence[tuple[str, Estimate]]]] = [
-        ("All test faces", [("together", comparison.accuracy_difference)])
+        (f"All test {subject.plural}", [("overall", comparison.accuracy_difference)])
     ]
     groups += [(part.title, [(each.name, each.difference) for each in part.slices]) for part in comparison.slices]
     return intervals(
         groups,
         f"Difference in accuracy, {subject.title}",
-        "accuracy of the model less that of the baseline, 95% interval (faces in brackets)",
+        f"accuracy of the model minus that of the baseline, 95% interval (number of {subject.plural} in parentheses)",
         0.0,
         "no difference",
         ENOUGH_FACES,
     )
 
 
-# The plots of stage evaluate by name, which `ml.report.captions` puts in their place; None draws nothing.
+# The plots of stage evaluate by name; `ml.report.captions` places them in the report. None means that there is no plot.
 PLOTS: dict[str, Callable[[EvaluationMetrics, TestPredictions, Subject], bytes | None]] = {
     "confusion_matrix": lambda m, a, subject: confusion_matrix(a.labels, m.confusion.counts, subject),
     "roc": lambda m, a, subject: roc_curve(a.labels, a.truth, a.probabilities, a.threshold, m.auc.value, subject),

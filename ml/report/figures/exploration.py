@@ -1,7 +1,4 @@
-"""The figures of exploration and training, as PNG bytes, and the look of all figures.
-
-Figures are made without pyplot, so that nothing is kept between calls and threads do not disturb one another.
-"""
+"""The figures of stage explore, as PNG bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ml.config.training import FACE
-from ml.report.figures.base import BLUE, DARK, GREY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
+from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
 from ml.report.subject import Subject
 
 MANY_FACES = 10
@@ -19,10 +16,10 @@ TICKS = 16
 
 
 def top_classes(rows: Sequence[tuple[str, int, int]]) -> bytes:
-    """The ten classes verified on most images.
+    """Draw the ten classes verified on most images.
 
     Args:
-        rows: Class name, images verified to hold it, images verified not to hold it; in any order, of any length.
+        rows: Class name, images verified to hold it, images verified not to hold it; in any order, any number.
     """
     shown = sorted(rows, key=lambda row: (-row[1], row[0]))[:10]
     figure = new_figure(1.6 + 0.5 * max(len(shown), 2))
@@ -34,7 +31,7 @@ def top_classes(rows: Sequence[tuple[str, int, int]]) -> bytes:
 
 
 def verified_images(rows: Sequence[tuple[str, int, int]], subject: Subject) -> bytes:
-    """Images by label and by what was verified on them.
+    """Draw the number of images by label and verification.
 
     Args:
         rows: Label; images on which every verified label is positive (the notebook's 'good'); images on which a label
@@ -50,14 +47,14 @@ def verified_images(rows: Sequence[tuple[str, int, int]], subject: Subject) -> b
 
 
 def faces_per_image(counts: Mapping[int, int], chip_class: str = FACE) -> bytes:
-    """How many images hold how many face boxes; ten and more are one bar.
+    """Draw the number of images by their number of face boxes; ten and more share one bar.
 
     Args:
-        counts: Faces on an image to the number of such images.
+        counts: Number of images by the number of faces on them.
         chip_class: The class whose boxes were counted.
     """
     last = min(max(counts, default=1), MANY_FACES)
-    numbers = range(min(counts, default=1) and 1, last + 1)  # the bar for no face only where it was counted
+    numbers = range(min(counts, default=1) and 1, last + 1)  # images without faces have a bar only if counted
     heights = [sum(n for faces, n in counts.items() if min(faces, MANY_FACES) == number) for number in numbers]
     names = [f"{number} or more" if number == MANY_FACES else str(number) for number in numbers]
     figure = new_figure(4.5)
@@ -66,22 +63,22 @@ def faces_per_image(counts: Mapping[int, int], chip_class: str = FACE) -> bytes:
     axes.margins(y=0.08)
     axes.bar_label(bars, labels=[f"{height:,}" for height in heights], fontsize=9, color=DARK, padding=2)
     finish(axes, "y")
-    axes.set_title(f"{chip_class}: boxes on an image", loc="left")
+    axes.set_title(f"{chip_class}: boxes per image", loc="left")
     axes.set_xlabel("boxes on the image")
     axes.set_ylabel("images")
     return to_png(figure)
 
 
 def face_sizes(edges: Sequence[float], counts: Sequence[int], chip_class: str = FACE) -> bytes:
-    """A histogram of the faces' longer side. Bins are drawn equally wide, whatever they span.
+    """Draw a histogram of the faces' longer side, with bins of equal width whatever they span.
 
     Args:
-        edges: Limits of the bins in per cent of the photograph's side, ascending, one more than `counts`.
-        counts: Faces in each bin.
+        edges: Limits of the bins in percent of the photograph's side, ascending, one more than `counts`.
+        counts: Number of faces in each bin.
         chip_class: The class whose boxes were counted.
 
     Raises:
-        ValueError: `edges` and `counts` do not fit.
+        ValueError: The lengths of `edges` and `counts` do not match.
     """
     if len(edges) != len(counts) + 1:
         raise ValueError(f"{len(counts)} bins need {len(counts) + 1} edges, found {len(edges)}")
@@ -100,10 +97,10 @@ def face_sizes(edges: Sequence[float], counts: Sequence[int], chip_class: str = 
 
 
 def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: str = FACE) -> bytes:
-    """The share of boxes with each flag set, unset and unknown, one panel a source.
+    """Draw the share of boxes with each flag set, unset and unknown, one panel per source.
 
     Args:
-        rows: Source of the box (such as xclick), flag (such as IsOccluded), boxes with 1, with 0 and with -1.
+        rows: Source of the box (such as xclick), flag (such as IsOccluded), number of boxes with 1, with 0 and with -1.
         chip_class: The class whose boxes were counted.
     """
     sources = list(dict.fromkeys(row[0] for row in rows))
@@ -114,9 +111,9 @@ def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: 
         mine = [row for row in rows if row[0] == source]
         totals = np.array([max(1, sum(row[2:])) for row in mine])
         left = np.zeros(len(mine))
-        for index, (name, colour) in enumerate((("1: set", ORANGE), ("0: not set", BLUE), ("-1: unknown", GREY))):
+        for index, (name, color) in enumerate((("1: set", ORANGE), ("0: not set", BLUE), ("-1: unknown", GRAY))):
             share = np.array([row[2 + index] for row in mine]) / totals * 100
-            axes.barh([row[1] for row in mine], share, left=left, color=colour, label=name)
+            axes.barh([row[1] for row in mine], share, left=left, color=color, label=name)
             left += share
         axes.invert_yaxis()
         plain_axes(axes)

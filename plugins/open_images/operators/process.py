@@ -1,4 +1,4 @@
-"""The operator that does a stage in a Python process of its own."""
+"""The operator that runs a stage in a separate Python process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class ProcessStageOperator(StageOperator):
-    """Do a stage of a flow in a Python process of its own (`python -m ml <stage>`), unless it is found done."""
+    """Run a stage of a flow in a separate Python process (`python -m ml <stage>`), unless it is already done."""
 
     operator_extra_links = (ReportLink(), MlflowLink())
     _hook: Any = None
 
     def run_job(self, context: Context, attempt: str) -> None:
-        """Run the command, and wait for its end."""
+        """Run the command and wait for it to end."""
         from airflow.providers.standard.hooks.subprocess import SubprocessHook
 
         self._hook = SubprocessHook()
@@ -34,7 +34,7 @@ class ProcessStageOperator(StageOperator):
             raise JobFailedError(f"Stage {self.stage} ended with exit code {result.exit_code}.")
 
     def on_kill(self) -> None:
-        """End the process and all that it started."""
+        """End the process and everything it started."""
         process = getattr(self._hook, "sub_process", None)
         if process is not None:
             end_process_tree(process.pid)

@@ -1,4 +1,4 @@
-"""The operator that does a stage on Spark, through spark-submit."""
+"""The operator that runs a stage on Spark through spark-submit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JOBS = Path(spark_jobs.__file__).parent
 
 
 class SparkStageOperator(StageOperator, SparkSubmitOperator):
-    """Do a stage of a flow on Spark, unless it is found done; the job is the file of that name in `spark_jobs`.
+    """Run a stage of a flow on Spark, unless it is already done; the job is the file of that name in `spark_jobs`.
 
     Args:
         stage: Name of the stage.
@@ -38,7 +38,7 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
     operator_extra_links = (SparkHistoryLink(),)
 
     def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
-        # A job belongs to the attempt that it was started for: a retry starts its own, and reconnects to none.
+        # A job belongs to one attempt: a retry starts a new job instead of reconnecting.
         kwargs.setdefault("durable", False)
         super().__init__(
             stage=stage,
@@ -50,14 +50,14 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
         )
 
     def run_job(self, context: Context, attempt: str) -> None:
-        """Submit the job, and wait for its end."""
+        """Submit the job and wait for it to end."""
         java = java_home()
         self._check_connection()
         self.conf = {**load_deployment().spark_conf, **(self.conf or {})}
         self.application_args = self.job_arguments(attempt)
         self.env_vars = {
             "JAVA_HOME": str(java),
-            # Driver and executors must run the same Python, which on one machine is this one.
+            # Driver and executors must run the same Python; on one machine, use this one.
             "PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", sys.executable),
             "PYSPARK_DRIVER_PYTHON": sys.executable,
             **self.job_environment(),
@@ -66,7 +66,7 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
             SparkSubmitOperator.execute(self, context)
         except FileNotFoundError as error:
             raise AirflowFailException(
-                f"configuration: There is no {error.filename}. Put spark-submit, which comes with pyspark, on PATH."
+                f"configuration: {error.filename} was not found. Put spark-submit, which pyspark installs, on PATH."
             ) from error
         except ValueError as error:  # the provider's checks of the connection
             raise AirflowFailException(f"configuration: {error}") from error
@@ -74,7 +74,7 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
             raise JobFailedError(f"spark-submit of stage {self.stage} failed.") from error
 
     def on_kill(self) -> None:
-        """End spark-submit, its JVM and the Python driver: the hook's own way ends the JVM alone."""
+        """End spark-submit, its JVM and the Python driver; the hook itself ends only the JVM."""
         process = getattr(self._hook, "_submit_sp", None)
         if process is not None:
             end_process_tree(process.pid)
@@ -82,11 +82,11 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
             SparkSubmitOperator.on_kill(self)
 
     def _check_connection(self) -> None:
-        # The hook takes a missing connection for `yarn`, and fails much later on something else.
+        # Without the connection the hook falls back to `yarn` and fails later with a misleading error.
         try:
             BaseHook.get_connection(self._conn_id)
         except AirflowNotFoundException as error:
             raise AirflowFailException(
-                f"configuration: There is no connection {self._conn_id!r}. Create it with type Spark and your master "
-                "as host, or set AIRFLOW_CONN_SPARK_DEFAULT."
+                f"configuration: The connection {self._conn_id!r} does not exist. Create it with type Spark and your "
+                "master as host, or set AIRFLOW_CONN_SPARK_DEFAULT."
             ) from error

@@ -1,8 +1,8 @@
-"""What all operators of stages share.
+"""The base class of the operators of stages.
 
-A stage found done succeeds at once. Otherwise a job runs, in a place that the subclass knows. When it ends well, its
-manifest's metrics are the task's XCom value; when it ends badly, its `error.json` decides whether a retry makes sense.
-A subclass ends the job's whole process tree when the task is killed.
+A stage that is already done succeeds at once. Otherwise the subclass runs a job. If the job succeeds, its manifest's
+metrics become the task's XCom value; if it fails, its `error.json` decides whether a retry makes sense. When the task
+is killed, a subclass ends the job's whole process tree.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
 
 
 class JobFailedError(Exception):
-    """A job ended badly; the message says how, for the case that it left no `error.json`."""
+    """A job failed; the message says how, in case the job left no `error.json`."""
 
 
 class StageOperator(BaseOperator):
-    """Do a stage of a flow, unless it is found done.
+    """Run a stage of a flow, unless it is already done.
 
-    A subclass says how a job is run (`run_job`) and how it is ended (`on_kill`). Where it inherits from another
-    operator too, this class comes first.
+    A subclass defines how to run a job (`run_job`) and how to end it (`on_kill`). If it also inherits from another
+    operator, this class comes first.
 
-    If the task has outlets, the extras of their asset events say what was done (see `event_extra`), also where it was
-    found done.
+    If the task has outlets, the extras of their asset events describe the attempt (see `event_extra`), even if the
+    stage was already done.
 
     Args:
         stage: Name of the stage.
         run: URI of the run folder. (templated)
-        deployment: The deployment's settings; by default those that the environment names.
-        event_metrics: Names of the metrics that asset events carry.
+        deployment: The deployment's settings; by default those of the file that the environment names.
+        event_metrics: Names of the metrics in the asset events.
     """
 
     template_fields: Sequence[str] = ("run",)
@@ -69,19 +69,19 @@ class StageOperator(BaseOperator):
 
     @abstractmethod
     def run_job(self, context: Context, attempt: str) -> None:
-        """Start the job of an attempt, and wait for its end.
+        """Start the job of an attempt and wait for it to end.
 
         Args:
-            context: Airflow's, of the task.
-            attempt: The attempt's name, which the job is to be given.
+            context: Airflow's context of the task.
+            attempt: The attempt's name, to pass to the job.
 
         Raises:
-            JobFailedError: The job ended badly.
-            AirflowException: It could not be started.
+            JobFailedError: The job failed.
+            AirflowException: The job could not be started.
         """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Do the stage and return its metrics."""
+        """Run the stage and return its metrics."""
         with airflow_errors():
             run, stage = load_run(self.run), find_stage(self.stage)
             found = run.find_or_adopt(stage)
@@ -96,27 +96,27 @@ class StageOperator(BaseOperator):
         return xcom_value(manifest, found_done=found is not None)
 
     def _outcome(self, context: Context, attempt: str, uri: str) -> Manifest:
-        """Run a job, and return what it committed."""
+        """Run a job and return the manifest that it committed."""
         try:
             self.run_job(context, attempt)
         except JobFailedError as failed:
             raise failure_of(uri, str(failed)) from failed
-        # A job that `on_kill` has ended seems to have ended well too.
+        # A job that `on_kill` ended looks successful too.
         if not storage.exists(layout.manifest_uri(uri)):
             raise failure_of(uri, f"Stage {self.stage} committed nothing.")
         return load_manifest(uri)
 
     def job_arguments(self, attempt: str) -> list[str]:
-        """Return the arguments of the job of an attempt, the same wherever it runs."""
+        """Return the job's arguments for an attempt, which are the same for all subclasses."""
         return ["--run", self.run, "--attempt", attempt]
 
     def job_environment(self) -> dict[str, str]:
-        """Return the variable by which a job on this machine ends once the task is gone."""
+        """Return the variable that makes a job on this machine end when the task's process is gone."""
         return {SUPERVISOR_VARIABLE: identity()}
 
 
 def xcom_value(manifest: Manifest, found_done: bool) -> dict[str, Any]:
-    """Return what a stage's task pushes: the manifest's metrics and ledger, and where the attempt lies."""
+    """Return what a stage's task pushes: the manifest's metrics and ledger, and the attempt's URI."""
     return {
         **manifest.metrics,
         "ledger": manifest.ledger,
@@ -127,7 +127,7 @@ def xcom_value(manifest: Manifest, found_done: bool) -> dict[str, Any]:
 
 
 def event_extra(run: FlowRun[Any], manifest: Manifest, metrics: Sequence[str], context: Context) -> dict[str, Any]:
-    """Return what a stage's asset event carries: the attempt and those it was made of, the run, and metrics by name."""
+    """Return the extras of a stage's asset event: the attempt, its inputs, the run, and metrics by name."""
     dag_run = context["dag_run"]
     return {
         "stage": manifest.stage,

@@ -1,4 +1,4 @@
-"""The tasks and arrows of the table of stages."""
+"""The tasks of the training DAG, made from the table of stages."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from open_images.operators.stage import StageOperator
 
 OPERATORS: dict[Engine, type[StageOperator]] = {"spark": SparkStageOperator, "process": ProcessStageOperator}
 GROUPS: dict[Engine, dict[str, str]] = {
-    "spark": {"group_id": "data", "tooltip": "From the release's files to features, on Spark"},
-    "process": {"group_id": "model", "tooltip": "From features to a report, in TensorFlow"},
+    "spark": {"group_id": "data", "tooltip": "Turns the release's files into features, on Spark"},
+    "process": {"group_id": "model", "tooltip": "Turns features into a trained network and a report, with TensorFlow"},
 }
 
 
 def stage_tasks(run: str, deployment: Deployment, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, StageOperator]:
-    """Make a task for each stage of the training flow, in a group for each engine, with the arrows between them.
+    """Make a task for each stage of the training flow, in one group per engine, with the dependencies between them.
 
-    One task instance of a stage runs at a time over all runs: a backfill does not drown the machine, and what two runs
-    need is done by the first and found by the second.
+    Only one task instance of a stage runs at a time, across all runs. A backfill therefore does not overload the
+    machine, and if two runs need the same result, the first makes it and the second reuses it.
 
     Args:
         run: URI of the run folder, as a template.
         deployment: The deployment's settings.
-        extras: Further arguments of the operator, by stage.
+        extras: Additional arguments of the operators, by stage.
     """
     groups = {engine: TaskGroup(**arguments) for engine, arguments in GROUPS.items()}
     tasks = {}
@@ -52,17 +52,17 @@ def stage_tasks(run: str, deployment: Deployment, extras: Mapping[str, Mapping[s
 
 
 def skip_without(field: str) -> Any:
-    """Return what skips a task, before it starts anything, where the run leaves a parameter empty."""
+    """Return a function that skips a task before it starts a job if a parameter of the run is empty."""
 
     def skip(context: Context) -> None:
         if not context["params"][field]:
-            raise AirflowSkipException(f"The run names no {field}.")
+            raise AirflowSkipException(f"The parameter `{field}` is empty.")
 
     return skip
 
 
 def describe_stages() -> str:
-    """Return a row of a Markdown table for each stage: its task, what it leaves, and what it pushes."""
+    """Return a row of a Markdown table for each stage: its task, its output, and what it pushes."""
     return "\n".join(map(_row, STAGES.values()))
 
 

@@ -1,4 +1,4 @@
-"""The project's part of Airflow's pages: data and artifacts of runs behind Airflow's own login, and what shows them."""
+"""The project's pages in Airflow, and the routes that serve data and artifacts of runs behind Airflow's login."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 class LazyApp:
-    """The routes, as an ASGI app that is made at its first request.
+    """The routes, as an ASGI app that is created on the first request.
 
-    Every component of Airflow loads the plugins, each task too; only the API server needs the second that FastAPI and
-    Airflow's models take to import.
+    Every component of Airflow, each task included, loads the plugins. Importing FastAPI and Airflow's models takes a
+    second, and only the API server needs them.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What Airflow's database knows of the runs of the DAGs that leave reports."""
+"""The runs in Airflow's database of the DAGs that write reports."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class AirflowRun:
     """A run of a DAG.
 
     Attributes:
-        run_id: Its id.
+        run_id: The id of the run.
         state: queued, running, success or failed.
         run_type: manual, scheduled, backfill or asset_triggered.
         run_after: When it was due.
-        tasks: Its tasks in the order of the flow: `task`, `state`, `try_number`, `started` and `finished`; empty in a
-            list of runs.
+        tasks: Its tasks in the order of the flow, each with `task`, `state`, `try_number`, `started` and `finished`;
+            empty in a list of runs.
     """
 
     run_id: str
@@ -37,17 +37,17 @@ class AirflowRun:
 
 
 def find_airflow_run(session: Session, dag_id: str, run_id: str) -> AirflowRun | None:
-    """A run of a DAG with its tasks, or None where there is none of that id."""
+    """Return a run of a DAG with its tasks, or None if there is no run with that id."""
     run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == run_id))
     if run is None:
         return None
     tasks = session.scalars(select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run_id))
-    told = tuple(sorted(map(_task, tasks), key=_place))
-    return AirflowRun(run.run_id, str(run.state), str(run.run_type), run.run_after.isoformat(), told)
+    ordered = tuple(sorted(map(_task, tasks), key=_place))
+    return AirflowRun(run.run_id, str(run.state), str(run.run_type), run.run_after.isoformat(), ordered)
 
 
 def list_airflow_runs(session: Session) -> list[AirflowRun]:
-    """All runs of the training DAG, newest first."""
+    """List all runs of the training DAG, newest first."""
     columns = (DagRun.run_id, DagRun.state, DagRun.run_type, DagRun.run_after)
     rows = session.execute(select(*columns).where(DagRun.dag_id == TRAINING).order_by(DagRun.run_after.desc()))
     return [AirflowRun(row.run_id, str(row.state), str(row.run_type), row.run_after.isoformat()) for row in rows]
@@ -65,7 +65,7 @@ def _task(task: TaskInstance) -> dict[str, Any]:
 
 def _place(task: dict[str, Any]) -> int:
     order, stage = list(STAGES), task["task"].rpartition(".")[2]
-    return order.index(stage) if stage in order else -1  # what opens the run comes first
+    return order.index(stage) if stage in order else -1  # the task that opens the run comes first
 
 
 def _time(time: datetime.datetime | None) -> str | None:

@@ -1,7 +1,7 @@
 """The routes: data of one run, its artifacts, the history of all runs, the registered models, and the pages' code.
 
-Airflow does not ask for a login on behalf of a plugin, so each route states who may use it. A run's data and artifacts
-are for those who may see runs of its DAG; what is about all runs, for those who may see runs of the training DAG.
+Airflow does not require a login for a plugin's routes, so each route states who may use it. A run's data and artifacts
+require permission to see runs of its DAG; routes about all runs require permission to see runs of the training DAG.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ STATIC = {file.name: file for file in (Path(__file__).parent / "static").iterdir
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 OF_ITS_DAG = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
 OF_TRAINING = Depends(requires_access_dag("GET", DagAccessEntity.RUN, TRAINING))
-FLOWS = {TRAINING: "training", PROMOTION: "promotion"}  # whose runs' files are handed out
+FLOWS = {TRAINING: "training", PROMOTION: "promotion"}  # DAGs whose files the routes serve
 
 
 def create_app() -> ASGIApp:
-    """The routes, with the headers of every answer."""
-    # No description of itself: its pages would be open to everybody.
+    """Create the routes, with security headers on every response."""
+    # No OpenAPI pages: they would be open without a login.
     app = FastAPI(openapi_url=None, dependencies=[Depends(requires_authenticated())])
     app.add_exception_handler(StageError, _unreadable)
     app.add_exception_handler(OSError, _unreadable)
-    app.add_exception_handler(Exception, _unreadable)  # not every object store's library raises OSError
+    app.add_exception_handler(Exception, _unreadable)  # some object stores' libraries do not raise OSError
     app.get("/static/{name}")(read_static)
     app.get("/runs/{dag_id}/{run_id}", dependencies=[OF_ITS_DAG])(read_run)
     app.get("/runs/{dag_id}/{run_id}/files/{stage}/{path:path}", dependencies=[OF_ITS_DAG])(read_file)
@@ -51,14 +51,14 @@ def create_app() -> ASGIApp:
 
 
 def read_static(name: str) -> FileResponse:
-    """A file of the pages' code."""
+    """Return a file of the pages' code."""
     if name not in STATIC:
         raise _not_found()
     return FileResponse(STATIC[name], media_type=MEDIA_TYPES.get(STATIC[name].suffix))
 
 
 def read_run(dag_id: str, run_id: str, session: SessionDep) -> dict[str, Any]:
-    """What the report of a run shows, from its first moment on."""
+    """Return the data of a run's report; works as soon as the run exists."""
     if dag_id != TRAINING:
         raise _not_found()
     return report(_airflow_run(dag_id, run_id, session), _folder(dag_id, run_id))
@@ -72,7 +72,7 @@ def read_file(
     session: SessionDep,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """One file of the attempt that a run pins for a stage."""
+    """Return a file of the attempt that a run pins for a stage."""
     _airflow_run(dag_id, run_id, session)
     folder = _folder(dag_id, run_id)
     manifest = folder.manifest(stage) if folder else None
@@ -85,7 +85,7 @@ def read_file(
     if artifact.bytes > LARGEST:
         raise HTTPException(
             413,
-            f"The file has {artifact.bytes >> 20:,} MB, more than the {LARGEST >> 20} MB that are handed out here: "
+            f"The file has {artifact.bytes >> 20:,} MB, more than the limit of {LARGEST >> 20} MB: "
             "read it from the storage.",
         )
     headers["Content-Length"] = str(artifact.bytes)
@@ -97,17 +97,17 @@ def read_file(
 
 
 def read_history(session: SessionDep) -> dict[str, Any]:
-    """All runs of the training flow, oldest first."""
+    """Return all runs of the training flow, oldest first."""
     return {"runs": history(load_deployment().storage, list_airflow_runs(session))}
 
 
 def read_models(session: SessionDep) -> dict[str, Any]:
-    """What the registry knows of champion and candidates."""
+    """Return the champion and the candidates from the registry."""
     return registered_models(load_deployment(), lambda run_id: find_airflow_run(session, PROMOTION, run_id) is not None)
 
 
 def _airflow_run(dag_id: str, run_id: str, session: SessionDep) -> AirflowRun:
-    """The run as Airflow knows it, which must be one of a DAG whose runs leave reports."""
+    """Return the run as Airflow knows it; it must belong to a DAG that writes reports."""
     run = find_airflow_run(session, dag_id, run_id) if dag_id in FLOWS else None
     if run is None:
         raise _not_found()
@@ -119,10 +119,10 @@ def _folder(dag_id: str, run_id: str) -> RunFolder | None:
 
 
 def _not_found() -> HTTPException:
-    return HTTPException(404, "There is no such run or file.")
+    return HTTPException(404, "The run or file does not exist.")
 
 
 async def _unreadable(request: Request, error: Exception) -> JSONResponse:
-    """Tell the log what is wrong, and the browser no more than that something is."""
+    """Log the error, and hide its details from the browser."""
     log.error("%s: %s", request.url.path, error, exc_info=error)
-    return JSONResponse({"detail": "The storage cannot be read; the API server's log says why."}, 503)
+    return JSONResponse({"detail": "The storage cannot be read; see the API server's log."}, 503)

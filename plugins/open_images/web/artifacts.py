@@ -1,4 +1,4 @@
-"""The files of a run's attempts, as the answers of a web server: only those that a manifest names."""
+"""Files of a run's attempts for the web server: only those that a manifest names."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from ml import storage
 from ml.workflow.manifest import Manifest
 
-# What a browser may show. All else is handed over as a download.
+# What a browser may show. Everything else is a download.
 MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
     "json": "application/json",
     "md": "text/plain; charset=utf-8",
     "png": "image/png",
 }
-LARGEST = 256 << 20  # bytes; what is larger is read from storage, not through Airflow's API server
+LARGEST = 256 << 20  # bytes; larger files must be read from storage, not through Airflow's API server
 BLOCK = 256 << 10
 
 
@@ -25,7 +25,7 @@ class Artifact:
     """One file of an attempt.
 
     Attributes:
-        uri: Where it lies.
+        uri: Its address in the storage.
         bytes: Its size.
         media_type: Its content type.
         shown: Whether a browser may show it.
@@ -39,7 +39,7 @@ class Artifact:
     etag: str
 
     def read(self) -> Iterator[bytes]:
-        """The content, a block at a time."""
+        """Yield the content, block by block."""
         fs, path = storage.filesystem(self.uri)
         with fs.open(path, "rb") as file:
             while block := file.read(BLOCK):
@@ -47,14 +47,14 @@ class Artifact:
 
 
 def find_artifact(root: str, manifest: Manifest, path: str) -> Artifact | None:
-    """A file of an attempt, or None.
+    """Return a file of an attempt, or None if the manifest does not name it.
 
-    None is also the answer where the file is gone or has not the size that the manifest states, or where it would be
-    read from elsewhere than below the attempt: by its path, or by a symbolic link.
+    Return None also if the file is missing, if its size differs from the manifest's, or if its path or a symbolic link
+    leads outside the storage root.
 
     Args:
         root: The storage root.
-        manifest: Of the attempt.
+        manifest: The manifest of the attempt.
         path: The file's path as the manifest names it.
     """
     named = {file.path: file.bytes for file in manifest.files}
@@ -70,12 +70,12 @@ def find_artifact(root: str, manifest: Manifest, path: str) -> Artifact | None:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path goes downwards alone, on whatever file system."""
+    """Return whether a path only descends, on any file system."""
     return not any(part in ("", ".", "..") for part in path.split("/")) and not set("\\\0") & set(path)
 
 
 def _is_below(uri: str, root: str) -> bool:
-    """Whether a file lies below a root once links are followed, which only local ones can be."""
+    """Return whether a file is below a root after following symbolic links, which only local files have."""
     local, local_root = storage.local_path(uri), storage.local_path(root)
     if local is None or local_root is None:
         return local is local_root

@@ -1,4 +1,4 @@
-"""Runs and their attempts for the pages: of older versions too, and those of which a part was cleaned away."""
+"""Runs and their attempts for the pages, including runs of older versions and partly removed ones."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class RunFolder:
 
     Attributes:
         root: The storage root.
-        slug: The folder's name below `runs/`.
-        record: What `run.json` holds.
+        slug: The folder's name under `runs/`.
+        record: The content of `run.json`.
     """
 
     root: str
@@ -33,17 +33,17 @@ class RunFolder:
 
     @property
     def run_id(self) -> str:
-        """The run's id as Airflow, or the shell, gave it."""
+        """The run's id from Airflow or the shell."""
         return self.record.run_id
 
     def manifest(self, stage: str) -> Manifest | None:
-        """Return the manifest of the attempt that the run pins for a stage; None where there is none, or it is gone."""
+        """Return the manifest of the attempt that the run pins for a stage, or None if it is missing."""
         if stage not in STAGES:
             return None
         uri = layout.pin_uri(layout.run_uri(self.root, self.slug), stage)
         try:
             pin = read_pin(uri)
-            # A pin leads nowhere but to the stage's own attempts.
+            # Follow a pin only to the stage's own attempts.
             if (
                 pin is None
                 or ".." in pin.attempt
@@ -62,42 +62,42 @@ class RunFolder:
 
 
 def find_run(root: str, run_id: str, flow: str = TRAINING) -> RunFolder | None:
-    """Return the folder of a run of a flow, or None where there is none.
+    """Return the folder of a run of a flow, or None if there is none.
 
-    A folder that another flow made for a run of the same id is not taken for it.
+    A folder that another flow made for the same run id does not count.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The folder's `run.json` is damaged.
     """
     folder = read_run(root, slug(run_id, flow), flow)
     return folder if folder and folder.run_id == run_id else None
 
 
 def list_runs(root: str) -> dict[str, str]:
-    """Return the names of all run folders, of any flow, each with a text that changes whenever anything in it does."""
+    """Return the names of all run folders of all flows, each with a text that changes when the folder changes."""
     return {
         name: "\n".join(f"{path} {stat.state}" for path, stat in sorted(files.items()))
-        for name, files in survey_runs(storage.normalise(root)).items()
+        for name, files in survey_runs(storage.normalize(root)).items()
     }
 
 
 def read_run(root: str, name: str, flow: str = TRAINING) -> RunFolder | None:
-    """Return the folder of that name, or None where it is none of the flow.
+    """Return the run folder of that name, or None if it does not belong to the flow.
 
     Raises:
-        DataError: It is damaged.
+        DataError: The folder's `run.json` is damaged.
     """
-    root = storage.normalise(root)
+    root = storage.normalize(root)
     uri = layout.run_uri(root, name)
     record = read_run_record(uri)
     if record is None or record.flow != flow:
         return None
     if not all(isinstance(record.config.get(name), str) for name in ("network", "chip_class")):
-        raise DataError(f"{layout.run_file_uri(uri)} names no network or no class.", "Start the run again.")
+        raise DataError(f"{layout.run_file_uri(uri)} lacks the network or the class.", "Start the run again.")
     return RunFolder(root, name, record)
 
 
 @functools.lru_cache(maxsize=1024)
 def _manifest(attempt: str) -> Manifest:
-    """Read an attempt's manifest, which never changes."""
+    """Read an attempt's manifest; it never changes, so it is cached."""
     return load_manifest(attempt)

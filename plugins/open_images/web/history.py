@@ -17,13 +17,13 @@ log = logging.getLogger(__name__)
 
 
 def history(root: str, runs: Iterable[AirflowRun]) -> list[dict[str, Any]]:
-    """A row for each run, by the time as of which it looked at the data, or else by that at which it was due.
+    """Return a row for each run, sorted by the time of its data, or else by the time at which it was due.
 
-    A run that was opened from a shell has no `state`; one that has opened no folder has no more than Airflow knows.
+    A run from a shell has no `state`. A run without a folder has only what Airflow knows.
 
     Args:
         root: The storage root.
-        runs: As Airflow knows them.
+        runs: The runs in Airflow's database.
     """
     known = {run.run_id: run for run in runs}
     rows = []
@@ -40,11 +40,11 @@ def _state(run: AirflowRun | None) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _row(root: str, name: str, version: str) -> dict[str, Any] | None:
-    """What a run folder tells; read again when its version is another one."""
+    """Return the row of a run folder; cached until the folder's version changes."""
     try:
         folder = read_run(root, name)
     except DataError as error:
-        log.warning("%s", error)  # one damaged folder hides no other run
+        log.warning("%s", error)  # one damaged folder must not hide the other runs
         return None
     if folder is None:
         return None
@@ -62,7 +62,6 @@ def _row(root: str, name: str, version: str) -> dict[str, Any] | None:
     if trained:
         row |= {"model": attempt_name(trained.uri), "finished": trained.finished}
     if evaluated:
-        told = evaluated.metrics
-        row |= {name: told.get(name) for name in ("accuracy", "majority", "beats_majority", "worst_slice")}
+        row |= {name: evaluated.metrics.get(name) for name in ("accuracy", "majority", "beats_majority", "worst_slice")}
         row |= {"evaluation": attempt_name(evaluated.uri), "finished": evaluated.finished}
     return row

@@ -1,4 +1,4 @@
-"""What the registry knows of champion and candidates, by the names that the pages have for models."""
+"""The champion and the candidates from the registry, in the form that the pages show."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from open_images.web.report import about
 
 
 def registered_models(deployment: Deployment, shown: Callable[[str], bool]) -> dict[str, Any]:
-    """The registered versions of the deployment's chip class, newest first, and which of them is champion.
+    """Return the registered versions for the deployment's chip class, newest first, and the champion.
 
     Args:
-        deployment: Where the registry is, and the class.
-        shown: Whether Airflow knows the promotion of that id, and not only a shell.
+        deployment: Names the storage root and the class.
+        shown: Whether Airflow has a promotion run with that id; a run from a shell has no page to link to.
 
     Returns:
-        `about`, what the labels are (None where they are not about people); `champion` and `previous`, names of models
+        `about`, what the labels are (None if they are not about people); `champion` and `previous`, names of models
         or None; `versions`, each with `number`, `model`, `as_of`, `accuracy`, `decision`, `decided` and `compared`: the
-        promotion that has compared it, None where none did.
+        id of the promotion that compared it, or None.
     """
     registry = Registry(deployment.storage, deployment.defaults)
     champion, previous = registry.champion(), registry.previous()

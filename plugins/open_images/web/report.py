@@ -1,4 +1,4 @@
-"""What the tab 'Report' of a run shows."""
+"""The data of the tab 'Report' of a run."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ log = logging.getLogger(__name__)
 
 
 def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
-    """All about one run, as JSON values; what the run has not come to yet is None or empty.
+    """Return the data of a run's report as JSON values; what the run has not produced yet is None or empty.
 
     Args:
-        run: As Airflow knows it.
-        folder: What it left in storage; None where it has not opened its folder, or was skipped before.
+        run: The run in Airflow's database.
+        folder: Its folder; None if the run has not opened it yet or was skipped.
     """
-    told: dict[str, Any] = {
+    known: dict[str, Any] = {
         "run": {"run_id": run.run_id, "state": run.state, "run_type": run.run_type, "run_after": run.run_after},
         "tasks": run.tasks,
         "opened": folder is not None,
     }
     if folder is None:
-        return told
+        return known
     manifests, config = folder.manifests(), folder.record.config
     return {
-        **told,
+        **known,
         "as_of": folder.record.as_of,
         "deliveries": [delivery["name"] for delivery in folder.record.deliveries or []],
         "parameters": [dataclasses.asdict(row) for row in parameters(config)],
@@ -67,7 +67,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
 
 
 def about(chip_class: str, labels: Mapping[str, list[str]]) -> dict[str, Any] | None:
-    """Return what the labels are and what a model must not be used for; None where they are not about people."""
+    """Return what the labels are and what a model must not be used for; None if they are not about people."""
     found = subject_of(chip_class, labels)
     if not found.people:
         return None
@@ -75,7 +75,7 @@ def about(chip_class: str, labels: Mapping[str, list[str]]) -> dict[str, Any] | 
 
 
 def _part(manifest: Manifest | None, kind: type[Record]) -> dict[str, Any] | None:
-    """Return those of a stage's metrics that a record holds, as far as that version of the program stated them."""
+    """Return the metrics of a stage that a record names; manifests of older versions may lack some."""
     if manifest is None:
         return None
     return {name: manifest.metrics[name] for name in kind.model_fields if name in manifest.metrics}
@@ -88,7 +88,7 @@ def _figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
     for stage, manifest in manifests.items():
         for path in (file.path for file in manifest.files if file.path.endswith(".png")):
             name = path.removesuffix(".png")
-            # The evaluation keeps the curves of the training as well.
+            # The evaluation holds a copy of the training curves.
             if stage == "train" and _holds(manifests, "evaluate", path):
                 continue
             shown = caption(name)
@@ -99,12 +99,12 @@ def _figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
 
 
 def _comparison(manifest: Manifest | None) -> dict[str, Any] | None:
-    told = _part(manifest, ComparisonSummary)
-    if told:
-        told["models"] = {
-            role: {**model, "attempt": attempt_name(model["attempt"])} for role, model in told["models"].items()
+    found = _part(manifest, ComparisonSummary)
+    if found:
+        found["models"] = {
+            role: {**model, "attempt": attempt_name(model["attempt"])} for role, model in found["models"].items()
         }
-    return told
+    return found
 
 
 def _holds(manifests: Mapping[str, Manifest], stage: str, path: str) -> bool:
@@ -112,7 +112,7 @@ def _holds(manifests: Mapping[str, Manifest], stage: str, path: str) -> bool:
 
 
 def _failure(run: AirflowRun, folder: RunFolder) -> dict[str, Any] | None:
-    """What the job of the failed task said: kind, message and advice. The traceback is for the log."""
+    """Return kind, message and advice from the failed task's job. The log has the traceback."""
     for task in run.tasks:
         if task["state"] == "failed" and task["started"]:
             error = _error(folder, task["task"].rpartition(".")[2], task["started"])
@@ -122,13 +122,13 @@ def _failure(run: AirflowRun, folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _error(folder: RunFolder, stage: str, started: str) -> dict[str, Any] | None:
-    """The run's first `error.json` of a stage since a task started; no run pins an attempt that failed."""
-    since = started[:19].replace("-", "").replace(":", "")  # as attempts are named
+    """Return the run's first `error.json` of a stage since a task started; runs do not pin failed attempts."""
+    since = started[:19].replace("-", "").replace(":", "")  # the format of attempt names
     for attempt, uri in sorted(layout.list_errors(folder.root, stage).items()):
         if attempt >= since:
             try:
                 error = dict(storage.read_json(uri))
-            except (TypeError, ValueError) as damage:  # as where the disk was full
+            except (TypeError, ValueError) as damage:  # for example after a full disk
                 log.warning("%s: %s", uri, damage)
                 continue
             if error.get("run") == folder.slug:

@@ -1,4 +1,4 @@
-"""What every answer of the routes says to the browser about itself."""
+"""The security headers of all responses."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from starlette.datastructures import MutableHeaders
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# Data, and anything unforeseen: nothing in it is run, loaded or framed by another site.
+# For data and everything else: the browser runs and loads nothing, and no other site may frame it.
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
-# A page that holds all it shows. In its sandbox it has an origin of its own: were there a script in it after all, it
-# would not run, and could not ask Airflow's API in the reader's name. Its links to photographs' pages open.
+# For self-contained pages. The sandbox gives them a separate origin: a script in them would not run and could not call
+# Airflow's API on the reader's behalf. Links to photographs' pages still open.
 REPORT = f"{NOTHING}; sandbox allow-popups allow-popups-to-escape-sandbox; img-src data:; style-src 'unsafe-inline'"
 
 
 class SecurityHeaders:
-    """Sets the headers of every answer that has none of its own, those of failures too."""
+    """Adds the headers to every response that does not set them, including errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,7 +32,7 @@ class SecurityHeaders:
                 headers.setdefault("X-Content-Type-Options", "nosniff")
                 headers.setdefault("Referrer-Policy", "no-referrer")
                 headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-                # Asked again each time: who may see a run can change, and so can the attempts that it pins.
+                # Revalidate each time: permissions can change, and so can the attempts that a run pins.
                 headers.setdefault("Cache-Control", "private, no-cache")
             await send(message)
 

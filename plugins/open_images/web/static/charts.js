@@ -1,4 +1,4 @@
-// Charts as inline SVG, drawn at the width there is, in the colours of the page's theme.
+// Charts as inline SVG, as wide as their container, in the colors of the page's theme.
 
 import { h, percent, reportPath, useWidth } from "./parts.js";
 
@@ -7,12 +7,12 @@ const LEFT = 46;
 const RIGHT = 12;
 const TOP = 12;
 const BOTTOM = 26;
-const LABEL = 84; // pixels that a label of the time axis needs
+const LABEL = 84; // width in pixels of a label on the time axis
 
-/** Places along an axis: from [low, high] to [start, end]. */
+/** Return a linear map from [low, high] to [start, end]. */
 const scale = (low, high, start, end) => (value) => start + ((value - low) / (high - low || 1)) * (end - start);
 
-/** Round values from 0 to at least `most`, four or five of them. */
+/** Return about five round tick values from 0 to at least `most`. */
 function ticksTo(most) {
   const rough = Math.max(most, 1) / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -21,10 +21,10 @@ function ticksTo(most) {
 }
 
 /**
- * A chart over runs, oldest left: axes here, marks by `draw(row, x, y, step)`.
+ * A chart over runs, oldest on the left. It draws the axes; `draw(row, x, y, step)` draws the marks.
  *
- * rows: each with `run_id` and `when`, the text below its place; title(row): what a reader of the mark is told;
- * ticks: values of the vertical axis; say: their text.
+ * rows: each with `run_id` and `when`, its label on the time axis; title(row): the tooltip of a mark;
+ * ticks: values on the vertical axis; say: formats them.
  */
 function RunsChart({ label, rows, height = 220, ticks, say, title, draw, lines }) {
   const [ref, width] = useWidth();
@@ -55,7 +55,7 @@ function RunsChart({ label, rows, height = 220, ticks, say, title, draw, lines }
             "g",
             { key: row.run_id },
             h(
-              row.state ? Link : "g", // what Airflow does not know has no page
+              row.state ? Link : "g", // runs that Airflow does not know have no page
               { "aria-label": title(row), className: "mark", ...(row.state ? { to: reportPath(row.run_id) } : { role: "img" }) },
               h("title", null, title(row)),
               h("rect", { x: x(index) - step / 2, width: step, y: TOP, height: bottom - TOP, className: "hit" }),
@@ -71,7 +71,7 @@ function RunsChart({ label, rows, height = 220, ticks, say, title, draw, lines }
 /** A share with its interval for each run, and a dashed baseline where `baseline(row)` has one. */
 export function ShareChart({ label, rows, of, baseline = () => null, mark = () => "" }) {
   const shown = rows.filter((row) => of(row)?.value != null);
-  if (!shown.length) return h("p", { className: "soft" }, "No run has been evaluated so far.");
+  if (!shown.length) return h("p", { className: "soft" }, "No run has been evaluated yet.");
   const lowest = Math.min(...shown.flatMap((row) => [of(row).low ?? of(row).value, baseline(row) ?? 1]));
   const first = Math.max(0, Math.floor(lowest * 10) / 10);
   const wide = first < 0.5 ? 0.2 : 0.1;
@@ -101,10 +101,10 @@ export function ShareChart({ label, rows, of, baseline = () => null, mark = () =
   });
 }
 
-/** Faces of each split for each run, stacked. */
+/** Stacked bars of the faces of each split for each run. */
 export function FacesChart({ label, rows, splits }) {
   const shown = rows.filter((row) => row.faces);
-  if (!shown.length) return h("p", { className: "soft" }, "No run has come to its features so far.");
+  if (!shown.length) return h("p", { className: "soft" }, "No run has computed features yet.");
   const total = (row) => splits.reduce((sum, split) => sum + (row.faces[split] ?? 0), 0);
   return h(RunsChart, {
     label,
@@ -131,7 +131,7 @@ export function FacesChart({ label, rows, splits }) {
   });
 }
 
-/** An accuracy with its interval, and the majority baseline, on one line. */
+/** An accuracy with its interval and the majority baseline on one line. */
 export function Gauge({ accuracy, majority }) {
   const [ref, width] = useWidth();
   const ends = [accuracy.low, accuracy.high, majority.value].filter((value) => value != null);

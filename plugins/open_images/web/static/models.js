@@ -1,9 +1,9 @@
-// The page 'Models': the history of all trainings, the candidates and the champion.
+// The page 'Models': the history of all training runs, the candidates and the champion.
 
 import {
-  Answered,
   Inside,
   Limits,
+  Loaded,
   Measured,
   Notice,
   Outside,
@@ -31,7 +31,7 @@ const SPLITS = ["train", "validation", "test"];
 globalThis.Models = function Models() {
   const answer = useData(urlOf("history"), ({ runs }) => runs.some(({ state }) => UNDER_WAY.includes(state)));
   const registry = useData(urlOf("models"));
-  return h(Answered, { answer, show: ({ runs }) => h(History, { runs, registry }) });
+  return h(Loaded, { answer, show: ({ runs }) => h(History, { runs, registry }) });
 };
 
 function History({ runs, registry: { data: registry, error } }) {
@@ -44,7 +44,7 @@ function History({ runs, registry: { data: registry, error } }) {
     return h(
       Notice,
       { title: "No model has been trained yet." },
-      h("p", null, "Trigger ", h(Inside, { to: `/dags/${TRAINING}` }, TRAINING), " and come back."),
+      h("p", null, "Trigger ", h(Inside, { to: `/dags/${TRAINING}` }, TRAINING), " to train one."),
     );
   }
   return h(
@@ -59,7 +59,7 @@ function History({ runs, registry: { data: registry, error } }) {
       h(
         "p",
         { className: "soft" },
-        "On each run's test split, with 95% intervals; dashed: always answering the majority's label. A ring marks the champion.",
+        "On each run's test split, with 95% intervals. The dashed line is the majority baseline. A ring marks the champion.",
       ),
       h(ShareChart, {
         label: "Accuracy of each run, oldest first",
@@ -76,7 +76,7 @@ function History({ runs, registry: { data: registry, error } }) {
         h(
           "p",
           { className: "soft" },
-          "Accuracy of the slice of enough faces on which each model is worst; which slice it is, says the table.",
+          "Lowest accuracy of each model on a slice with enough faces. The table names the slice.",
         ),
         h(ShareChart, {
           label: "Accuracy on the worst slice of each run, oldest first",
@@ -91,7 +91,7 @@ function History({ runs, registry: { data: registry, error } }) {
       h(
         "p",
         { className: "soft legend" },
-        "Faces that each run kept: ",
+        "Faces kept by each run: ",
         SPLITS.map((split) => h("span", { key: split }, h("i", { className: `split ${split}` }), split)),
       ),
       h(FacesChart, { label: "Kept faces of each run by split, oldest first", rows, splits: SPLITS }),
@@ -102,10 +102,10 @@ function History({ runs, registry: { data: registry, error } }) {
 }
 
 function Champion({ rows, registry, error, role }) {
-  const row = newestOf(rows.filter((other) => role(other) === "champion" && other.accuracy));
+  const row = newestOf(rows.filter((each) => role(each) === "champion" && each.accuracy));
   if (error) return h(Notice, { kind: "warning", title: "The registry cannot be read." }, h("p", null, error));
   if (!registry) return null;
-  if (!registry.champion) return h("p", null, "No champion has been promoted yet.");
+  if (!registry.champion) return h("p", null, "No model has been promoted to champion yet.");
   return h(
     "p",
     { className: "headline" },
@@ -113,7 +113,7 @@ function Champion({ rows, registry, error, role }) {
     h("code", null, registry.champion),
     row
       ? [
-          " of ",
+          " from ",
           h(RunName, { key: "run", row }),
           ": accuracy ",
           h(Measured, { key: "accuracy", of: row.accuracy }),
@@ -186,7 +186,7 @@ const Candidates = ({ registry, rows }) =>
       {
         name: "run",
         cell: (row) => {
-          const run = newestOf(rows.filter((other) => other.model === row.model));
+          const run = newestOf(rows.filter((each) => each.model === row.model));
           return run ? h(RunName, { row: run }) : h("code", null, row.model);
         },
       },

@@ -1,5 +1,5 @@
-// What both pages are made of: asking for data, saying numbers, links, tables. React and the router are Airflow's own,
-// which it offers to plugins as globals, so that nothing has to be built or shipped.
+// Shared parts of both pages: data fetching, number formats, links and tables. Airflow offers its own React and router
+// to plugins as globals, so there is nothing to build or ship.
 
 const { createElement, useEffect, useRef, useState } = globalThis.React;
 const { Link } = globalThis.ReactRouterDOM;
@@ -17,8 +17,8 @@ export const fileUrl = (runId, stage, path, dagId = TRAINING) =>
   `${urlOf("runs", dagId, runId, "files", stage)}/${path.split("/").map(encodeURIComponent).join("/")}`;
 
 /**
- * Data of a route: {data, error}; asked again every ten seconds while `again(data)`. Where that fails the data so far
- * stays, and is asked for again, but for an answer that refuses.
+ * Return {data, error} of a route, and fetch it again every ten seconds while `again(data)` holds. After an error, keep
+ * the data so far and try again; without data, give up if the status is 4xx.
  */
 export function useData(url, again = () => false) {
   const [answer, setAnswer] = useState({});
@@ -26,21 +26,21 @@ export function useData(url, again = () => false) {
     const stop = new AbortController();
     let timer;
     let data;
-    const ask = async () => {
+    const load = async () => {
       let refused = false;
       try {
         const response = await fetch(url, { signal: stop.signal });
         refused = response.status >= 400 && response.status < 500;
-        const content = await response.json().catch(() => ({})); // a proxy answers in HTML
+        const content = await response.json().catch(() => ({})); // a proxy may respond in HTML
         if (!response.ok) throw new Error(`${content.detail ?? response.statusText} (${response.status})`);
         data = content;
         setAnswer({ data });
       } catch (error) {
         if (!stop.signal.aborted) setAnswer({ data, error: String(error.message ?? error) });
       }
-      if (!stop.signal.aborted && (data ? again(data) : !refused)) timer = setTimeout(ask, POLL);
+      if (!stop.signal.aborted && (data ? again(data) : !refused)) timer = setTimeout(load, POLL);
     };
-    ask();
+    load();
     return () => {
       stop.abort();
       clearTimeout(timer);
@@ -49,7 +49,7 @@ export function useData(url, again = () => false) {
   return answer;
 }
 
-/** The width of an element in pixels, as it is now, and the ref to give it. */
+/** Return a ref, and the current width in pixels of the element that has it. */
 export function useWidth() {
   const ref = useRef(null);
   const [width, setWidth] = useState(0);
@@ -79,24 +79,24 @@ export const Measured = ({ of, say = percent }) =>
         of.low == null ? null : h("span", { className: "soft nowrap" }, ` ${say(of.low)} to ${say(of.high)}`),
       );
 
-/** A link within Airflow's pages. */
+/** A link to another of Airflow's pages. */
 export const Inside = ({ to, children }) => h(Link, { to }, children);
 
-/** A link to another page, in a tab of its own. */
+/** A link that opens in a new tab. */
 export const Outside = ({ href, children }) =>
   h("a", { href, target: "_blank", rel: "noopener noreferrer" }, children, h("span", { "aria-hidden": true }, " ↗"));
 
 export const runPath = (runId) => `/dags/${TRAINING}/runs/${encodeURIComponent(runId)}`;
 export const reportPath = (runId) => `${runPath(runId)}/plugin/report`;
 
-/** A run's name; a link to its report where Airflow knows it, and not only a shell. */
+/** A run's name; a link to its report if Airflow knows the run. */
 export const RunName = ({ row, children }) =>
   row.state ? h(Inside, { to: reportPath(row.run_id) }, children ?? row.run_id) : (children ?? row.run_id);
 
-/** Of rows of the history, oldest first, the newest: one that Airflow knows, where there is any. */
+/** Return the newest of the history's rows (oldest first), preferably one that Airflow knows. */
 export const newestOf = (rows) => rows.filter(({ state }) => state).pop() ?? rows[rows.length - 1];
 
-/** A table. Columns: {name, cell: row => content, number: whether right-aligned}; the first one heads its row. */
+/** A table. Columns: {name, cell: row => content, number: whether right-aligned}; the first one is the row header. */
 export const Table = ({ caption, columns, rows, mark = () => null }) =>
   h(
     "div",
@@ -147,7 +147,7 @@ export const Notice = ({ kind = "info", title, children }) =>
     children,
   );
 
-/** What the labels are and what a model must not be used for; nothing where they are not about people. */
+/** What the labels are and what a model must not be used for; nothing if they are not about people. */
 export const Limits = ({ about }) =>
   about &&
   h(
@@ -158,8 +158,8 @@ export const Limits = ({ about }) =>
   );
 
 /**
- * The frame of a page, as wide as can be seen of it: on a narrow window Airflow cuts off what is beside its grid of
- * runs, in place of letting it wrap.
+ * The frame of a page, limited to the visible width: in a narrow window Airflow clips what is beside its grid of runs
+ * instead of wrapping it.
  */
 export function Page({ children }) {
   const ref = useRef(null);
@@ -181,15 +181,15 @@ export function Page({ children }) {
   );
 }
 
-/** The page of an answer: `show(data)` once it is there. */
-export const Answered = ({ answer, show }) =>
+/** A page of fetched data: `show(data)` once it has arrived. */
+export const Loaded = ({ answer, show }) =>
   h(
     Page,
     null,
     answer.error &&
       h(
         Notice,
-        { kind: "error", title: answer.data ? "What stands here is not of this moment." : "This cannot be shown." },
+        { kind: "error", title: answer.data ? "This page may be out of date." : "This page cannot be loaded." },
         h("p", null, answer.error),
       ),
     answer.data && show(answer.data),

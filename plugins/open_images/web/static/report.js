@@ -1,9 +1,9 @@
 // The tab 'Report' of a run.
 
 import {
-  Answered,
   Inside,
   Limits,
+  Loaded,
   Measured,
   Notice,
   Outside,
@@ -32,15 +32,15 @@ const { Fragment } = globalThis.React;
 
 globalThis.Report = function Report({ dagId, runId }) {
   if (dagId !== TRAINING) {
-    const told = h("p", null, "Reports are about runs of ", h(Inside, { to: `/dags/${TRAINING}` }, TRAINING), ".");
-    return h(Answered, { answer: { data: {} }, show: () => told });
+    const note = h("p", null, "Only runs of ", h(Inside, { to: `/dags/${TRAINING}` }, TRAINING), " have reports.");
+    return h(Loaded, { answer: { data: {} }, show: () => note });
   }
   return h(RunReport, { key: runId, runId });
 };
 
 function RunReport({ runId }) {
   const answer = useData(urlOf("runs", TRAINING, runId), (data) => UNDER_WAY.includes(data.run.state));
-  return h(Answered, {
+  return h(Loaded, {
     answer,
     show: (data) =>
       h(
@@ -61,18 +61,18 @@ function RunReport({ runId }) {
 
 const stageOf = (task) => task.split(".").pop().replaceAll("_", " ");
 
-/** How far a run has come, unless it has simply ended well. */
+/** The progress of a run; nothing for a run that succeeded with an evaluation. */
 function State({ data: { run, tasks, opened, failure, evaluation } }) {
   const ended = tasks.filter(({ state }) => ["success", "skipped"].includes(state)).length;
   const running = tasks.filter(({ state }) => state === "running").map(({ task }) => stageOf(task));
   const progress = h(Progress, { tasks });
   if (UNDER_WAY.includes(run.state)) {
-    const now = running.length ? `, at work on ${running.join(" and ")}` : "";
+    const now = running.length ? `, working on ${running.join(" and ")}` : "";
     return h(
       Notice,
-      { title: `This run is ${run.state}${now}: ${ended} of ${tasks.length} tasks have ended.` },
+      { title: `This run is ${run.state}${now}: ${ended} of ${tasks.length} tasks are done.` },
       progress,
-      !opened && h("p", null, "It has not looked at the release yet, so there is nothing to tell of it."),
+      !opened && h("p", null, "Nothing to show yet: the run has not read the release."),
     );
   }
   const failed = tasks.filter(({ state }) => state === "failed");
@@ -95,10 +95,10 @@ function State({ data: { run, tasks, opened, failure, evaluation } }) {
     return h(
       Notice,
       { title: "This run was skipped." },
-      h("p", null, "Nothing was delivered in its interval, so there was nothing to learn."),
+      h("p", null, "No delivery is dated within its interval, so there was nothing new to train on."),
     );
   }
-  if (!opened) return h(Notice, { kind: "warning", title: "This run has left no folder in the storage." }, progress);
+  if (!opened) return h(Notice, { kind: "warning", title: "This run has no folder in the storage." }, progress);
   return evaluation ? null : h(Notice, { kind: "warning", title: "This run has no evaluation." }, progress);
 }
 
@@ -107,7 +107,7 @@ const Progress = ({ tasks }) =>
     "ol",
     { className: "progress", "aria-label": "Tasks" },
     tasks.map(({ task, state }) =>
-      h("li", { key: task, className: state ?? "none" }, stageOf(task), h("span", null, ` ${state ?? "not begun"}`)),
+      h("li", { key: task, className: state ?? "none" }, stageOf(task), h("span", null, ` ${state ?? "not started"}`)),
     ),
   );
 
@@ -119,8 +119,8 @@ const Headline = ({ evaluation: { accuracy, majority, beats_majority, faces, ima
     h(
       "p",
       null,
-      `accuracy on ${number(faces)} test faces of ${number(images)} images, 95% interval ${percent(accuracy.low)} to `,
-      `${percent(accuracy.high)}; always “${majority.label}” has ${percent(majority.value)}`,
+      `accuracy on ${number(faces)} test faces in ${number(images)} images, 95% interval ${percent(accuracy.low)} to `,
+      `${percent(accuracy.high)}; always predicting “${majority.label}” reaches ${percent(majority.value)}`,
     ),
     h(Gauge, { accuracy, majority }),
     h(
@@ -128,7 +128,7 @@ const Headline = ({ evaluation: { accuracy, majority, beats_majority, faces, ima
       null,
       "The model is ",
       h("strong", null, beats_majority ? "distinguishable" : "not distinguishable", " from guessing"),
-      beats_majority ? "." : ": its interval does not lie above that baseline.",
+      beats_majority ? "." : ": its interval is not entirely above that baseline.",
     ),
   );
 
@@ -146,32 +146,32 @@ const Links = ({ data, runId }) => {
   );
 };
 
-function Metrics({ evaluation: told }) {
+function Metrics({ evaluation }) {
   const rows = [
-    ["accuracy", told.accuracy],
-    [`majority baseline (always “${told.majority.label}”)`, told.majority],
-    ["balanced accuracy", told.balanced_accuracy],
-    ...Object.entries(told.by_label).flatMap(([label, row]) => [
+    ["accuracy", evaluation.accuracy],
+    [`majority baseline (always “${evaluation.majority.label}”)`, evaluation.majority],
+    ["balanced accuracy", evaluation.balanced_accuracy],
+    ...Object.entries(evaluation.by_label).flatMap(([label, row]) => [
       [`recall of ${label}`, row.recall],
       [`precision of ${label}`, row.precision],
       [`F1 of ${label}`, row.f1],
     ]),
-    ["recall gap, in points", told.recall_gap, points],
-    ["area under the ROC curve", told.auc, fixed],
-    ["log loss (a coin has 0.693)", told.log_loss, fixed],
-    ["expected calibration error", told.ece, fixed],
-    ["coverage, where unsure faces are 'unknown'", told.abstention?.coverage],
-    ["accuracy of the answered", told.abstention?.accuracy],
+    ["recall gap, in points", evaluation.recall_gap, points],
+    ["area under the ROC curve", evaluation.auc, fixed],
+    ["log loss (0.693 for a coin toss)", evaluation.log_loss, fixed],
+    ["expected calibration error", evaluation.ece, fixed],
+    ["coverage when unsure faces are 'unknown'", evaluation.abstention?.coverage],
+    ["accuracy on the others", evaluation.abstention?.accuracy],
     [
-      told.worst_slice ? `worst slice: ${told.worst_slice.title}, ${told.worst_slice.name}` : "",
-      told.worst_slice?.accuracy,
+      evaluation.worst_slice ? `worst slice: ${evaluation.worst_slice.title}, ${evaluation.worst_slice.name}` : "",
+      evaluation.worst_slice?.accuracy,
     ],
   ].filter(([, value]) => value);
   return h(
     Section,
     { title: "Metrics" },
     h(Table, {
-      caption: "On the test split, with 95% intervals that resample images",
+      caption: "On the test split, with 95% intervals from resampled images",
       columns: [
         { name: "metric", cell: ([name]) => name },
         { name: "value", cell: ([, of, say]) => h(Measured, { of, say }) },
@@ -183,30 +183,30 @@ function Metrics({ evaluation: told }) {
   );
 }
 
-/** This run's model beside the champion, and beside the baseline that the run itself was compared with. */
+/** This run's model compared with the champion, and with the run's own baseline. */
 function Champion({ model, evaluation, comparison }) {
   const { data: registry, error } = useData(urlOf("models"));
   const { data: all } = useData(urlOf("history"));
   const champion = registry?.champion;
   const measured = newestOf(all?.runs.filter((row) => row.model === champion && row.accuracy) ?? []);
   const version = registry?.versions.find((row) => row.model === model);
-  let told = error ? `The registry cannot be read: ${error}` : "No champion has been promoted yet.";
-  if (champion === model && champion) told = "This model is the champion.";
-  else if (champion) told = "The champion is another model.";
+  let standing = error ? `The registry cannot be read: ${error}` : "No model has been promoted to champion yet.";
+  if (champion === model && champion) standing = "This model is the champion.";
+  else if (champion) standing = "Another model is the champion.";
   return h(
     Section,
-    { title: "Beside the champion" },
+    { title: "Comparison with the champion" },
     (registry || error) &&
       h(
         "p",
         null,
-        told,
-        version?.decision ? ` Last decision about this one: ${version.decision} ${version.decided}. ` : " ",
+        standing,
+        version?.decision ? ` Last decision about this model: ${version.decision} ${version.decided}. ` : " ",
         version?.compared &&
           h(
             Outside,
             { href: fileUrl(version.compared, "compare", "compare.html", PROMOTION) },
-            "Both on the same faces, as its promotion compared them",
+            "Comparison of both on the same faces, from its promotion",
           ),
       ),
     champion &&
@@ -214,7 +214,7 @@ function Champion({ model, evaluation, comparison }) {
       measured &&
       evaluation &&
       h(Table, {
-        caption: "Each on the test faces of its own run, so that they compare only where these are the same",
+        caption: "Each on the test faces of its own run; comparable only if both runs have the same test faces",
         columns: [
           { name: "model", cell: (row) => row.name },
           { name: "accuracy", cell: (row) => h(Measured, { of: row.accuracy }) },
@@ -223,7 +223,7 @@ function Champion({ model, evaluation, comparison }) {
         rows: [
           { name: "this run's", accuracy: evaluation.accuracy },
           {
-            name: h(RunName, { row: measured }, `champion, of ${measured.run_id}`),
+            name: h(RunName, { row: measured }, `champion, from ${measured.run_id}`),
             accuracy: measured.accuracy,
           },
         ],
@@ -232,20 +232,20 @@ function Champion({ model, evaluation, comparison }) {
   );
 }
 
-const Comparison = ({ comparison: told, champion }) =>
+const Comparison = ({ comparison, champion }) =>
   h(
     Fragment,
     null,
     h(Table, {
-      caption: `Both models on the same ${number(told.faces)} test faces of ${number(told.images)} images, each by its own threshold`,
+      caption: `Both models on the same ${number(comparison.faces)} test faces in ${number(comparison.images)} images, each with its own threshold`,
       columns: [
         { name: "metric", cell: ([name]) => name },
-        { name: "this model", cell: ([, key, say]) => h(Measured, { of: told[key].model, say }) },
+        { name: "this model", cell: ([, key, say]) => h(Measured, { of: comparison[key].model, say }) },
         {
-          name: told.models.baseline.attempt === champion ? "champion" : "baseline",
-          cell: ([, key, say]) => h(Measured, { of: told[key].baseline, say }),
+          name: comparison.models.baseline.attempt === champion ? "champion" : "baseline",
+          cell: ([, key, say]) => h(Measured, { of: comparison[key].baseline, say }),
         },
-        { name: "difference", cell: ([, key, , say]) => h(Measured, { of: told[`${key}_difference`], say }) },
+        { name: "difference", cell: ([, key, , say]) => h(Measured, { of: comparison[`${key}_difference`], say }) },
       ],
       rows: [
         ["accuracy (difference in points)", "accuracy", percent, points],
@@ -255,8 +255,8 @@ const Comparison = ({ comparison: told, champion }) =>
     h(
       "p",
       { className: "soft" },
-      `Right only with this model: ${number(told.table.only_model)} faces; only with the other: ${number(told.table.only_baseline)}. `,
-      `McNemar's exact test of equal accuracy: p = ${told.mcnemar.p_value.toPrecision(2)}.`,
+      `Only this model is right on ${number(comparison.table.only_model)} faces; only the other is on ${number(comparison.table.only_baseline)}. `,
+      `McNemar's exact test of equal accuracy: p = ${comparison.mcnemar.p_value.toPrecision(2)}.`,
     ),
   );
 
@@ -301,7 +301,7 @@ function Ledger({ ledgers, splits }) {
             number: true,
             cell: (row) => number(row.labels[label]),
           })),
-          { name: "together", number: true, cell: (row) => number(row.all) },
+          { name: "total", number: true, cell: (row) => number(row.all) },
         ],
         rows: kept,
       }),
@@ -323,7 +323,7 @@ function Figures({ figures, runId }) {
           { className: "figures" },
           wanted.map(({ stage, path, text, wide }) => {
             const href = fileUrl(runId, stage, path);
-            const label = `${text} Open in a tab of its own.`;
+            const label = `${text} Opens in a new tab.`;
             return h(
               "figure",
               { key: href, className: wide ? "wide" : null },
@@ -352,12 +352,12 @@ function Parameters({ parameters, as_of, deliveries }) {
       "p",
       null,
       deliveries.length > 0 &&
-        `The run saw ${dated.length ? `the deliveries ${dated.join(", ")}` : "a plain release"}${seen}.`,
+        `The run used ${dated.length ? `the deliveries ${dated.join(", ")}` : "a release without deliveries"}${seen}.`,
     ),
     h(
       "details",
       null,
-      h("summary", null, `All ${parameters.length} values of the form`),
+      h("summary", null, `All ${parameters.length} parameters`),
       h(Table, {
         caption: "Parameters of this run",
         columns: [
