@@ -30,10 +30,14 @@ class SiteLoader(yaml.SafeLoader):
 SiteLoader.add_multi_constructor("tag:yaml.org,2002:python/name:", lambda loader, suffix, node: suffix)
 
 
+def prose(page):
+    """Return the text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
 def headings(page):
     """Return the text of every heading of a page, without those that are comments in its code."""
-    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    return re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
 
 
 def anchor(heading):
@@ -58,7 +62,7 @@ def test_the_parameters_tables_are_the_configurations(page, name, config):
 
 def test_every_link_and_picture_of_the_documentation_exists():
     for page in PAGES:
-        text = page.read_text()
+        text = prose(page)
         targets = re.findall(r"\]\((?!https?://)([^)]*)\)", text) + re.findall(r'<img src="([^"]+)"', text)
         for target in targets:
             path, _, fragment = target.partition("#")

@@ -86,7 +86,7 @@ class StageOperator(BaseOperator):
             run, stage = load_run(self.run), find_stage(self.stage)
             found = run.find_or_adopt(stage)
             if found:
-                self.log.info("Found done: %s", found.uri)
+                self.log.info("Already done: %s", found.uri)
                 manifest = found
             else:
                 attempt = new_attempt()
