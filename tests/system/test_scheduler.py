@@ -131,7 +131,7 @@ def test_a_run_triggered_by_the_form_has_its_values_and_else_the_deployments_def
             label.wait_for()
     page.set_viewport_size({"width": 1440, "height": 1600})
     dialog.get_by_role("button", name="Training", exact=True).click()
-    dialog.get_by_text("Seed of shuffling").wait_for()
+    dialog.get_by_text("Random seed for shuffling").wait_for()
     assert dialog.locator("input[name=element_epochs]").input_value() == str(SMALL["epochs"])
     dialog.get_by_role("button", name="Evaluation", exact=True).click()
     dialog.locator("input[name=element_min_confidence]").fill("0.65")

@@ -385,7 +385,7 @@ def test_pages_come_up_on_loopback_and_end_with_ctrl_c(root: Path, client: Mlflo
     client.search_experiments()
     with subprocess.Popen(**pages(root, tmp_path), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as shown:
         assert shown.stdout
-        address = shown.stdout.readline().split()[4]
+        address = next(word for word in shown.stdout.readline().split() if word.startswith("http://"))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while shown.poll() is None:
             with contextlib.suppress(OSError), opener.open(f"{address}health") as answer:
