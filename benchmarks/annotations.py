@@ -75,8 +75,8 @@ def compare(folder: Path, scale: float, notebook: bool) -> str:
         print(
             f"{start} the notebook's way | {took:.1f} | {way.cpu:.0f} | {way.megabytes:,.0f} | {took / seconds:.1f} |"
         )
-    labeled = run.pinned("join_labels").ledger["labelled"]
-    return f"Faces labeled at scale {scale:g}: {labeled:,} by the stages, {int(printed(peer.output, 'labeled')):,} by DuckDB."
+    ours_labeled, its_labeled = run.pinned("join_labels").ledger["labelled"], int(printed(peer.output, "labeled"))
+    return f"Faces labeled at scale {scale:g}: {ours_labeled:,} by the stages, {its_labeled:,} by DuckDB."
 
 
 def printed(output: str, name: str) -> str:
