@@ -65,7 +65,7 @@ def make_archive() -> Path:
 
 def _load_classes(scratch: Path) -> None:
     """Start Spark, do on a few rows what the stages do, and wait until the JVM has exited."""
-    conf = {
+    conf: dict[str, bool | float | int | str | None] = {
         "spark.master": "local[2]",
         "spark.ui.enabled": "false",
         "spark.sql.shuffle.partitions": "2",
