@@ -41,6 +41,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False \
     OPEN_IMAGES_CONFIG=/opt/open-images-faces/docker/deployment.yaml
 
+# Spark starts sooner with an archive of its classes, and works without one.
+RUN python -m spark_jobs.class_data || true
+
 # New volumes inherit the owner of the folder that they are mounted on.
 RUN useradd --uid 50000 --create-home airflow \
     && mkdir -p /opt/airflow /data/storage /data/open-images \

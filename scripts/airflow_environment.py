@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from airflow_home import USER, airflow_home, kept_secrets, passwords_file, recorded
+from ml.class_data import submit_environment
 from ml.errors import ResourceError
 from ml.java import java_home
 from ports import HOST, free_port
@@ -35,6 +36,7 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
     if port is None:
         running = recorded(root)
         port = running.port if running else free_port(API_PORT)
+    java = java_home()
     defaults = {
         "AIRFLOW_CONN_SPARK_DEFAULT": json.dumps(
             {"conn_type": "spark", "host": "local[2]", "extra": {"deploy-mode": "client"}}
@@ -43,11 +45,12 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
     }
     return {
         **_airflow_variables(root, f"http://{HOST}:{port}", port),
-        "JAVA_HOME": str(java_home()),
+        "JAVA_HOME": str(java),
         # Driver and executors must run the same Python.
         "PYSPARK_PYTHON": sys.executable,
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": HOST,
+        **submit_environment(java),
         "TF_CPP_MIN_LOG_LEVEL": "2",
         # Processes that Airflow renames keep their environment, so that `down` finds orphans by its mark.
         "SPT_NOENV": "1",

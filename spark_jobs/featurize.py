@@ -55,9 +55,12 @@ def split_of(config: TrainingConfig) -> SparkColumn:
     )
 
 
-def shuffle(chips: DataFrame, seed: int, shards: int) -> DataFrame:
-    """Shuffle the faces over and within shards by a digest of seed and face id, so the order is reproducible."""
-    order = F.xxhash64(F.lit(seed), "face_id")
+def shuffle(chips: DataFrame, shards: int) -> DataFrame:
+    """Shuffle the faces over and within shards by a digest of the face id, so the order is always the same.
+
+    Each shard is thus a random sample of the faces. Training's seed shuffles further, as the shards are read.
+    """
+    order = F.xxhash64("face_id")
     return (
         chips.withColumn("order", order)
         .repartition(shards, "order")
@@ -99,7 +102,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     _check_sides(chips)
     chips = chips.withColumnRenamed("label", "name").withColumn("label", label_index(config).cast("tinyint"))
     shards = max(1, round(faces * face_bytes / SHARD_BYTES))
-    features = to_tensors(shuffle(chips.select(*names(CARRIED), "chip"), config.seed, shards), config.chip_size)
+    features = to_tensors(shuffle(chips.select(*names(CARRIED), "chip"), shards), config.chip_size)
     counts = Observation("features")
     features = features.observe(counts, *(column.alias(name) for name, column in _counts(config.label_order).items()))
     write_table(features.drop(*CHANNELS), context, "features", partition_by="split")

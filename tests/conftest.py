@@ -10,6 +10,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
+from ml.class_data import submit_environment
+from ml.java import java_home
+
 ROOT = Path(__file__).parents[1]
 
 # Before pyspark or Airflow is imported anywhere: driver and executors run this Python, and nothing reads a deployment's
@@ -19,6 +22,8 @@ os.environ |= {
     "PYSPARK_DRIVER_PYTHON": sys.executable,
     "SPARK_LOCAL_IP": "127.0.0.1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
+    "JAVA_HOME": str(java_home()),
+    **submit_environment(java_home()),
 }
 os.environ.pop("OPEN_IMAGES_CONFIG", None)
 # py4j says goodbye after pytest has closed what it would be logged to.
@@ -94,9 +99,6 @@ def spark(tmp_path_factory):
     """A local Spark session, for the jobs' transforms."""
     from pyspark.sql import SparkSession
 
-    from ml.java import java_home
-
-    os.environ["JAVA_HOME"] = str(java_home())
     session = (
         SparkSession.builder.master("local[2]")
         .config("spark.ui.enabled", False)

@@ -38,6 +38,7 @@ ARROWS = {
     "errors": set(),
     "guards": {"errors"},
     "java": {"errors"},
+    "class_data": set(),
     "logs": set(),
     "storage": {"errors"},
     "flow": {"storage"},
@@ -66,7 +67,16 @@ ARROWS = {
         *("sample", "workflow"),
     },
 }
-SINGLE_MODULES = {"__init__", "__main__", "errors", "guards", "java", "logs", "storage"}  # of ml, outside its packages
+SINGLE_MODULES = {
+    "__init__",
+    "__main__",
+    "class_data",
+    "errors",
+    "guards",
+    "java",
+    "logs",
+    "storage",
+}  # of ml, outside its packages
 PRODUCTION = ("ml", "spark_jobs", "plugins", "dags", "scripts")
 MODULE_LINES, FUNCTION_LINES = 350, 60
 

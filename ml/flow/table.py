@@ -84,13 +84,13 @@ STAGES = check_rows(
     ),
     Stage(
         name="featurize",
-        version=2,
+        version=3,
         engine="spark",
         timeout=12.0,
         purpose="Turn the chips into shuffled tensors, sharded by split.",
         leaves="shuffled tensors by split",
         pushes="faces by split and label",
-        fields=(*_CLASSES, "chip_size", "split", "validation_share", "test_share", "seed"),
+        fields=(*_CLASSES, "chip_size", "split", "validation_share", "test_share"),
         inputs=("chip",),
     ),
     Stage(

@@ -653,6 +653,24 @@ def test_a_job_that_left_no_error_json_is_retried(operator, submitted):
     assert not isinstance(failed.value, AirflowFailException)
 
 
+def test_the_class_data_archive_is_for_spark_submit_here_and_for_no_container(
+    operator, submitted, monkeypatch, tmp_path
+):
+    from ml import class_data
+
+    archive = tmp_path / "archive.jsa"
+    archive.touch()
+    monkeypatch.setattr(class_data, "archive_path", lambda java: archive)
+    monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dof.the.user=1")
+    monkeypatch.setenv("SPARK_LAUNCHER_OPTS", "")
+    calls = submitted(commit(operator))
+    operator.task.execute({})
+    options = os.environ["SPARK_SUBMIT_OPTS"]
+    assert f"-XX:SharedArchiveFile={archive}" in options
+    assert options.endswith("-Dof.the.user=1")
+    assert not [name for name in calls[0].env_vars if name.endswith("OPTS")]
+
+
 def test_a_missing_spark_submit_is_named(operator, submitted, monkeypatch):
     from airflow.sdk.exceptions import AirflowFailException
 

@@ -63,6 +63,20 @@ def test_order_differs_by_epoch_and_seed_and_is_repeatable(features: Manifest) -
     assert len({tuple(order) for order in orders}) == 4
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_faces_of_all_shards_mix_even_where_few_fit_in_memory(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = make_features(tmp_path, {"train": (100, 100), "validation": (3, 3), "test": (3, 3)}, shards=10)
+    monkeypatch.setattr(reader_module, "BLOCK_BYTES", 40 * 32 * 32 * 3)  # two shards
+    passes = [faces(FeatureReader(many, "train", ("face_id",), seed=seed).batches(20, epoch)) for epoch in range(4)]
+    shards = [[int(face.removeprefix("train-")) // 20 for face in one] for one in passes]
+    assert len({tuple(dict.fromkeys(one)) for one in shards}) == 4, "the shards come in another order each epoch"
+    for one in shards:
+        assert abs(np.corrcoef(one, range(200))[0, 1]) < 0.9
+        assert all(len(set(one[start : start + 20])) > 1 for start in range(0, 200, 20)), "a batch of one shard"
+
+
 def test_only_what_is_needed_is_read(features: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader_module, "BLOCK_BYTES", 1)
     read = []

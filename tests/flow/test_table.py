@@ -75,6 +75,18 @@ def test_what_is_downstream_of_a_stage():
     assert downstream_of("compare") == {"compare"}
 
 
+def test_another_seed_only_trains_again():
+    one, other = (
+        {
+            name: STAGES[name].key(TrainingConfig(seed=seed), dict.fromkeys(STAGES, "input"), {})
+            for name in ("featurize", "train")
+        }
+        for seed in (1, 2)
+    )
+    assert one["featurize"] == other["featurize"]
+    assert one["train"] != other["train"]
+
+
 def test_a_page_is_found_by_its_name():
     stage, page = find_page("comparison")
     assert (stage.name, page.file) == ("compare", "compare.html")

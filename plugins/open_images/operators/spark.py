@@ -13,6 +13,7 @@ from airflow.sdk.bases.hook import BaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
 
 import spark_jobs
+from ml.class_data import submit_environment
 from ml.config.deployment import load_deployment
 from ml.java import java_home
 from ml.workflow.supervision import end_process_tree
@@ -62,6 +63,8 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
             "PYSPARK_DRIVER_PYTHON": sys.executable,
             **self.job_environment(),
         }
+        # Not in `env_vars`, which on YARN and Kubernetes also go to containers that have no archive.
+        os.environ.update(submit_environment(java))
         try:
             SparkSubmitOperator.execute(self, context)
         except FileNotFoundError as error:
