@@ -10,7 +10,8 @@ from ml.config.prediction import PredictionConfig
 from ml.config.training import TrainingConfig
 from ml.flow.table import PREDICT, STAGES
 
-SOURCES = {name: f"digest of {name}" for name in ("delivery", "tables", "photographs", "listings", "faces", "model")}
+NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model")
+SOURCES = {name: f"digest of {name}" for name in NAMES}
 ODD = TrainingConfig(
     release="s3://bucket/landing",
     as_of="2024-02-29",
@@ -84,10 +85,10 @@ GOLDEN: dict[str, dict[str, str]] = {
         "join_labels": "fa0696c601769c0be047f085f822bc4a",
         "chip, a delivery": "4adc4f4009fb3da87ef6ac8c9337ac6d",
         "chip": "57b8610c79a17a041014d409e2449acb",
-        "featurize": "1f557093195b45668acbdaeb24b2e6f3",
-        "train": "7f26cbc997c7afc827c1268e34a761ce",
-        "evaluate": "4bfbe99a500f47042fda185287aad1f9",
-        "compare": "cbd7187da20427649b3a534d80e863b5",
+        "featurize": "220b27cc1450a644a9e62916abb20738",
+        "train": "0b34a99426d62ac8a687b0bf8d755ab3",
+        "evaluate": "d6a879499c28ed21f5c21f570dca3449",
+        "compare": "a8b34cf55aedd2ebdf36abcaeb03c75f",
         "predict": "f0ce335d9d5ee06f885025282996be34",
     },
     "odd": {
@@ -97,10 +98,10 @@ GOLDEN: dict[str, dict[str, str]] = {
         "join_labels": "64633c1e1dcc31993503fbfffe1737cc",
         "chip, a delivery": "b1359ccf864159cf1248d588b0e4ed40",
         "chip": "a28f285daffdfc35cebe9015f8cc3e92",
-        "featurize": "2d6f0e28c83a1521c4870316cf8f046b",
-        "train": "0083144310ec2f77802ecedc8fb58f6a",
-        "evaluate": "a1f6ed0bed39ab52b89433b072728879",
-        "compare": "bd1a4028b1f2b0081c0f33f3904b6f7d",
+        "featurize": "700f7f6a184b1e48d1fc6c8b5906e4bf",
+        "train": "4c892f163446d021b23fae85049746d9",
+        "evaluate": "1436514df06efb12201975aa3724176e",
+        "compare": "c5b79c042b1246d62c0e3ccd1ea570b1",
         "predict": "28fb385bae1f20b2e8b637c691cf44b1",
     },
 }
