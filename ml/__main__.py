@@ -208,6 +208,23 @@ def clean_up(
             typer.echo(f"Kept after all: {summarize(outcome.stayed)}.")
 
 
+@app.command("compare-content")
+def compare_content(
+    left: Annotated[str, typer.Argument(metavar="ATTEMPT", help="Attempt folder of any stage.")],
+    right: Annotated[str, typer.Argument(metavar="ATTEMPT", help="Another attempt folder of the same stage.")],
+) -> None:
+    """Compare the files, rows and values of two attempts, and print the first difference; exit 1 if there is one."""
+    from ml import storage
+    from ml.workflow.content import attempt_digest, first_difference
+    from ml.workflow.manifest import load_manifest
+
+    manifests = [load_manifest(storage.normalize(uri)) for uri in (left, right)]
+    if difference := first_difference(*manifests):
+        typer.echo(difference)
+        raise typer.Exit(1)
+    typer.echo(f"The same content: {attempt_digest(manifests[0])}")
+
+
 @app.command()
 def doctor(
     full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and the face detector too.")] = False,
