@@ -13,6 +13,7 @@ MODERATE_CHANGE, LARGE_CHANGE = 0.1, 0.25  # of the rows per image
 ENOUGH_IMAGES = 500  # with fewer, rows per image vary by a tenth by chance
 REPLACED = 0.05  # share of counts that may be lower than the reference's, as a delivery that replaces images makes them
 IMAGES, CLASSES = "images", "classes"
+COUNTED = (IMAGES, CLASSES)  # tables whose rows are compared themselves, not per image
 TOP = ("classes",)  # categories that list only the most frequent; one that is not listed may still be there
 
 
@@ -157,7 +158,7 @@ def _row_change(table: str, reference: Mapping[str, int], current: Mapping[str, 
     images = (reference.get(IMAGES, 0), current.get(IMAGES, 0))
     change: float | None = None
     level: Level = "none"
-    if table in (IMAGES, CLASSES):
+    if table in COUNTED:
         change = after / before - 1 if before else None
         if change is not None and whole and (change < 0 or table != IMAGES):  # more images are no fault
             level = level_of(abs(change), MODERATE_CHANGE, LARGE_CHANGE)

@@ -67,12 +67,14 @@ CAPTIONS: dict[str, Caption] = {
         "wide sheet",
     ),
     "drift_distributions": Caption(
-        "Face size and brightness of all chips in this run, in the reference, and in the data added since.",
+        "Face size and brightness of the chips. Gray: the reference. Blue: this run. Orange, if shown: the data added "
+        "since.",
         "drift",
         "wide sheet",
     ),
     "drift_shares": Caption(
-        "Shares of labels, splits, outcomes and classes in this run, in the reference, and in the data added since.",
+        "Shares of labels, splits, outcomes and classes. Gray: the reference. Blue: this run. Orange, if shown: the "
+        "data added since.",
         "drift",
         "wide sheet",
     ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml.metrics.drift import Differences, DriftMetrics
-from ml.metrics.shift import LEVELS, Level, Shift, highest
+from ml.metrics.drift import COUNTED, Differences, DriftMetrics, RowChange
+from ml.metrics.shift import LEVELS, Shift
+from ml.report.formats import signed_percent
 
 TITLES = {
     "labels": "labels",
@@ -18,6 +19,7 @@ TITLES = {
     "face_px": "face size in pixels",
     "brightness": "brightness, 0 to 1",
 }
+ALL, ADDED = "all", "added"
 NAMED = 3  # drifted distributions that a line names
 
 
@@ -27,31 +29,43 @@ class ShiftRow:
 
     Attributes:
         title: What is compared.
-        whole: All data of the run against the reference.
-        added: The added data against the reference; None if they cannot be told apart.
+        data: The data that are compared with the reference's.
+        shift: The difference.
     """
 
     title: str
-    whole: Shift
-    added: Shift | None
+    data: str
+    shift: Shift
 
-    @property
-    def most(self) -> Shift:
-        """The comparison that has drifted further."""
-        return self.added if self.added and (self.added.psi or 0) > (self.whole.psi or 0) else self.whole
 
-    @property
-    def level(self) -> Level:
-        """The higher level of both comparisons."""
-        return highest([self.whole.level, self.added.level if self.added else "none"])
+@dataclass(frozen=True)
+class TableRow:
+    """A row of the tables' counts, named as `ShiftRow`."""
+
+    data: str
+    change: RowChange
 
 
 def shift_rows(drift: DriftMetrics) -> list[ShiftRow]:
-    """Return a row for each distribution that was compared."""
+    """Return a row for each distribution that was compared, followed by that of the added data alone."""
     added = {shift.name: shift for shift in drift.added.shifts} if drift.added else {}
-    return [
-        ShiftRow(title=title_of(shift.name), whole=shift, added=added.get(shift.name)) for shift in drift.whole.shifts
-    ]
+    rows = []
+    for shift in drift.whole.shifts:
+        rows.append(ShiftRow(title_of(shift.name), ALL, shift))
+        if shift.name in added:
+            rows.append(ShiftRow("", ADDED, added[shift.name]))
+    return rows
+
+
+def table_rows(drift: DriftMetrics) -> list[TableRow]:
+    """Return a row for each table of the release, followed by that of the added data alone."""
+    added = {row.table: row for row in drift.added.rows} if drift.added else {}
+    rows = []
+    for row in drift.whole.rows:
+        rows.append(TableRow(ALL, row))
+        if row.table in added:
+            rows.append(TableRow(ADDED, added[row.table]))
+    return rows
 
 
 def title_of(name: str) -> str:
@@ -69,34 +83,28 @@ def drift_line(drift: DriftMetrics) -> str:
     against = f"against {reference_name(drift)}"
     if drift.level == "none":
         return f"No data drift {against}."
-    parts = [
-        *_named("in all data", drift.whole),
-        *(_named("in the added data", drift.added) if drift.added else []),
-    ]
-    return f"Data drift ({drift.level}) {against}: {'; '.join(parts)}."
+    parts = {ALL: _drifted(drift.whole), ADDED: _drifted(drift.added) if drift.added else []}
+    found = " ".join(f"{data.capitalize()} data: {_listed(texts)}." for data, texts in parts.items() if texts)
+    return f"Data drift ({drift.level}) {against}. {found}"
 
 
-def _named(where: str, found: Differences) -> list[str]:
-    """Return the drifted tables and distributions, the furthest first, in words."""
-    drifted: list[tuple[Level, float, str]] = [
-        (shift.level, shift.psi or 0.0, f"{title_of(shift.name)} (PSI {shift.psi or 0.0:.2f})")
+def _drifted(found: Differences) -> list[str]:
+    """Return what has drifted in words, the furthest first."""
+    drifted = [
+        (LEVELS.index(shift.level), shift.psi, f"{title_of(shift.name)} (PSI {shift.psi:.2f})")
         for shift in found.shifts
-        if shift.level != "none"
+        if shift.level != "none" and shift.psi is not None
     ]
     drifted += [
-        (
-            row.level,
-            abs(row.change or 0.0),
-            f"{'rows' if row.table in ('images', 'classes') else 'rows per image'} "
-            f"of {row.table} ({row.change or 0.0:+.0%})",
-        )
+        (LEVELS.index(row.level), abs(row.change), f"{_measured_rows(row)} ({signed_percent(row.change)})")
         for row in found.rows
-        if row.level != "none"
+        if row.level != "none" and row.change is not None
     ]
-    if not drifted:
-        return []
-    drifted.sort(key=lambda each: (-LEVELS.index(each[0]), -each[1]))
-    return [f"{where} {_listed([text for *_, text in drifted])}"]
+    return [text for *_, text in sorted(drifted, key=lambda each: (-each[0], -each[1]))]
+
+
+def _measured_rows(row: RowChange) -> str:
+    return row.table if row.table in COUNTED else f"{row.table} per image"
 
 
 def _listed(texts: Sequence[str]) -> str:

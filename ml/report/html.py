@@ -10,8 +10,19 @@ from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
 from ml.report.captions import caption, part_of
 from ml.report.data import ComparisonData, ReportData
-from ml.report.drift import drift_line, reference_name, shift_rows
-from ml.report.formats import data_uri, duration, fixed, instant, number, p_value, percent, points, threshold
+from ml.report.drift import drift_line, reference_name, shift_rows, table_rows
+from ml.report.formats import (
+    data_uri,
+    duration,
+    fixed,
+    instant,
+    number,
+    p_value,
+    percent,
+    points,
+    signed_percent,
+    threshold,
+)
 from ml.report.ledger import parameters
 
 
@@ -29,6 +40,7 @@ def templates() -> jinja2.Environment:
         "number": number,
         "threshold": threshold,
         "p_value": p_value,
+        "signed_percent": signed_percent,
         "when": lambda text: instant(datetime.datetime.fromisoformat(text)),
         "apply": lambda value, name: formats[name](value),
         "data_uri": data_uri,
@@ -36,7 +48,7 @@ def templates() -> jinja2.Environment:
         "duration": duration,
     }
     environment.globals |= {"caption": caption, "part_of": part_of, "drift_line": drift_line}
-    environment.globals |= {"reference_name": reference_name, "shift_rows": shift_rows}
+    environment.globals |= {"reference_name": reference_name, "shift_rows": shift_rows, "table_rows": table_rows}
     return environment
 
 

@@ -194,13 +194,14 @@ def _opened(uri: str) -> Any:
 
 def _value_bytes(values: pa.Array) -> bytes:
     """Return bytes that are equal for equal values, bit by bit, and do not depend on how Arrow holds them."""
-    there = values.is_valid().to_numpy(zero_copy_only=False).tobytes()
+    there: bytes = values.is_valid().to_numpy(zero_copy_only=False).tobytes()
     filled = values.drop_null()
     if pa.types.is_boolean(filled.type) or pa.types.is_primitive(filled.type):
-        return there + filled.to_numpy(zero_copy_only=False).tobytes()
+        numbers: bytes = filled.to_numpy(zero_copy_only=False).tobytes()
+        return there + numbers
     if pa.types.is_binary(filled.type) or pa.types.is_string(filled.type):
-        encoded = filled.cast(pa.binary()).to_pylist()
-        return there + pc.binary_length(filled).to_numpy(zero_copy_only=False).tobytes() + b"".join(encoded)
+        lengths: bytes = pc.binary_length(filled).to_numpy(zero_copy_only=False).tobytes()
+        return there + lengths + b"".join(filled.cast(pa.binary()).to_pylist())
     return there + repr(filled.to_pylist()).encode()  # lists, maps and structures
 
 

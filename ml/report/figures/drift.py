@@ -10,6 +10,8 @@ from ml.flow.profile import DataProfile, Histogram
 from ml.report.drift import title_of
 from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, new_figure, plain_axes, to_png
 
+FEW = 5000  # values; a histogram of fewer is drawn with wider bins, which vary less
+WIDER = 4
 SHOWN = 8  # categories of a panel, the most frequent first
 LOGARITHMIC = ("face_px",)
 Side = tuple[str, str, DataProfile]  # its name, its color, and its profile
@@ -45,8 +47,9 @@ def _distributions(columns: list[str], sides: list[Side]) -> bytes:
     for column, axes in zip(columns, np.atleast_1d(figure.subplots(len(columns), 1)), strict=True):
         found = [side.histograms[column] for *_, side in sides]
         used = np.flatnonzero(np.sum([each.counts for each in found], axis=0))
+        width = WIDER if min(sum(each.counts) for each in found) < FEW else 1
         for (name, color, _), histogram in zip(sides, found, strict=True):
-            edges, shares = _steps(histogram, int(used[0]), int(used[-1]))
+            edges, shares = _steps(histogram, int(used[0]), int(used[-1]), width)
             filled = name == "reference"
             axes.stairs(shares, edges, fill=filled, color=color, alpha=0.55 if filled else 1, linewidth=1.8, label=name)
         if column in LOGARITHMIC:
@@ -61,12 +64,13 @@ def _distributions(columns: list[str], sides: list[Side]) -> bytes:
     return to_png(figure)
 
 
-def _steps(histogram: Histogram, first: int, last: int) -> tuple[list[float], list[float]]:
-    """Return edges and shares of the bins from the first to the last that hold a value; outer bins get a width."""
+def _steps(histogram: Histogram, first: int, last: int, width: int) -> tuple[list[float], list[float]]:
+    """Return edges and shares of the bins from the first to the last, joined by so many; outer bins get a width."""
     low, high = histogram.edges[0], histogram.edges[-1]
     edges = [low - (histogram.edges[1] - low), *histogram.edges, high + (high - histogram.edges[-2])]
-    total = sum(histogram.counts)
-    return edges[first : last + 2], [count / total for count in histogram.counts[first : last + 1]]
+    starts = np.arange(first, last + 1, width)
+    shares = np.add.reduceat(histogram.counts[: last + 1], starts) / sum(histogram.counts)
+    return [*(edges[start] for start in starts), edges[last + 1]], shares.tolist()
 
 
 def _shares(categories: list[str], sides: list[Side]) -> bytes:
