@@ -25,7 +25,7 @@ class RowChange(Record):
         reference: Number of rows in the reference.
         current: Number of rows in this run.
         change: Relative change of the rows per image; of the rows themselves for images and classes. None if the
-            reference has none.
+            reference has none, and for the images of added data.
         level: How far it has drifted.
     """
 
@@ -159,8 +159,8 @@ def _row_change(table: str, reference: Mapping[str, int], current: Mapping[str, 
     change: float | None = None
     level: Level = "none"
     if table in COUNTED:
-        change = after / before - 1 if before else None
-        if change is not None and whole and (change < 0 or table != IMAGES):  # more images are no fault
+        change = after / before - 1 if before and whole else None
+        if change is not None and (change < 0 or table != IMAGES):  # more images are no fault
             level = level_of(abs(change), MODERATE_CHANGE, LARGE_CHANGE)
     elif before and min(images) > 0:
         change = (after / images[1]) / (before / images[0]) - 1

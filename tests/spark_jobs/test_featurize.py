@@ -10,6 +10,8 @@ import pytest
 
 from ml.config.training import TrainingConfig
 from ml.errors import SplitLeakError
+from ml.features.histograms import count_values
+from ml.features.record import FeaturesRecord
 from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.opening import open_run
@@ -58,6 +60,12 @@ def test_the_order_of_faces_is_shuffled_by_seed_and_the_same_each_time(spark):
     orders = [[row.face_id for row in featurize.shuffle(chips, seed, 1).collect()] for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert orders[0] != sorted(orders[0])
+
+
+def test_the_record_holds_the_histograms_of_the_table(done):
+    features = done.pinned("featurize")
+    assert features.record(FeaturesRecord).histograms == count_values(features.table("features"))
+    assert sum(features.record(FeaturesRecord).histograms["face_px"].counts) == features.rows("features")
 
 
 def test_the_digest_split_keeps_its_shares_and_has_nothing_to_do_with_the_image_limit(spark):

@@ -11,7 +11,7 @@ from ml.report.drift import title_of
 from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, new_figure, plain_axes, to_png
 
 FEW = 5000  # values; a histogram of fewer is drawn with wider bins, which vary less
-WIDER = 4
+WIDER = 2
 SHOWN = 8  # categories of a panel, the most frequent first
 LOGARITHMIC = ("face_px",)
 Side = tuple[str, str, DataProfile]  # its name, its color, and its profile
@@ -58,7 +58,7 @@ def _distributions(columns: list[str], sides: list[Side]) -> bytes:
         plain_axes(axes)
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
         axes.set_ylabel("share of the chips")
-        axes.set_title(title_of(column).capitalize(), loc="left", fontsize=11)
+        axes.set_title(_heading(column), loc="left", fontsize=11)
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower right", ncols=len(sides), frameon=False)
     return to_png(figure)
@@ -99,7 +99,12 @@ def _bars(axes: Axes, category: str, names: list[str], sides: list[Side]) -> Non
     axes.margins(x=0.1)
     plain_axes(axes)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
-    axes.set_title(title_of(category).capitalize(), loc="left", fontsize=11)
+    axes.set_title(_heading(category), loc="left", fontsize=11)
+
+
+def _heading(name: str) -> str:
+    title = title_of(name)
+    return title[0].upper() + title[1:]
 
 
 def _most_frequent(sides: list[dict[str, int]]) -> list[str]:
