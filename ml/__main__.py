@@ -214,11 +214,10 @@ def compare_content(
     right: Annotated[str, typer.Argument(metavar="ATTEMPT", help="Another attempt folder of the same stage.")],
 ) -> None:
     """Compare the files, rows and values of two attempts, and print the first difference; exit 1 if there is one."""
-    from ml import storage
     from ml.workflow.content import attempt_digest, first_difference
     from ml.workflow.manifest import load_manifest
 
-    manifests = [load_manifest(storage.normalize(uri)) for uri in (left, right)]
+    manifests = [load_manifest(uri) for uri in (left, right)]
     if difference := first_difference(*manifests):
         typer.echo(difference)
         raise typer.Exit(1)
