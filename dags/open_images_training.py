@@ -51,7 +51,8 @@ def _schedule(deployment: Deployment) -> AssetOrTimeSchedule | list[Asset]:
 
 @task(task_display_name="open run")
 def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
-    """Validate the parameters, pin the deliveries that the run uses, and write the run folder."""
+    """Validate the parameters, pin the deliveries and the reference that the run uses, and write its folder."""
+    from ml.promotion.reference import find_reference
     from ml.workflow.opening import open_run as open_
 
     as_of, since = None if params["as_of"] else dag_run.run_after, None
@@ -59,7 +60,7 @@ def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> st
         as_of, since = dag_run.data_interval_end, dag_run.data_interval_start
     with airflow_errors():
         now = load_deployment()
-        return open_(now.storage, run_id, dict(params), as_of, since, now.defaults).uri
+        return open_(now.storage, run_id, dict(params), as_of, since, now.defaults, find_reference).uri
 
 
 deployment = load_deployment()

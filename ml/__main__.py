@@ -59,10 +59,13 @@ def open_run(
 ) -> None:
     """Validate the parameters and the release, write a run folder and print its URI."""
     from ml.config.deployment import load_deployment
+    from ml.promotion.reference import find_reference
     from ml.workflow import opening
 
     deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
-    run = opening.open_run(storage or deployment.storage, name, values, defaults=deployment.defaults)
+    run = opening.open_run(
+        storage or deployment.storage, name, values, defaults=deployment.defaults, find_reference=find_reference
+    )
     typer.echo(run.uri)
 
 
@@ -203,6 +206,22 @@ def clean_up(
         typer.echo(f"Removed: {summarize(outcome.removed)}.")
         if outcome.stayed:
             typer.echo(f"Kept after all: {summarize(outcome.stayed)}.")
+
+
+@app.command("compare-content")
+def compare_content(
+    left: Annotated[str, typer.Argument(metavar="ATTEMPT", help="Attempt folder of any stage.")],
+    right: Annotated[str, typer.Argument(metavar="ATTEMPT", help="Another attempt folder of the same stage.")],
+) -> None:
+    """Compare the files, rows and values of two attempts, and print the first difference; exit 1 if there is one."""
+    from ml.workflow.content import attempt_digest, first_difference
+    from ml.workflow.manifest import load_manifest
+
+    manifests = [load_manifest(uri) for uri in (left, right)]
+    if difference := first_difference(*manifests):
+        typer.echo(difference)
+        raise typer.Exit(1)
+    typer.echo(f"The same content: {attempt_digest(manifests[0])}")
 
 
 @app.command()

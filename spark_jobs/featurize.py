@@ -18,13 +18,15 @@ from pyspark.sql import functions as F
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.columns import FEATURES, Column, Origin, ddl, names, of_origin
+from ml.features.histograms import count_values
 from ml.features.record import FeaturesRecord, Sums
+from ml.flow.profile import Histogram
 from ml.guards import check_count, check_split
 from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.execution import Context, Result
 from spark_jobs.main import main
-from spark_jobs.session import observed, read_table, write_table
+from spark_jobs.session import observed, read_table, write_table, written
 
 SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to keep a few in memory
 CHANNELS = ("red", "green", "blue")
@@ -106,7 +108,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     counts = Observation("features")
     features = features.observe(counts, *(column.alias(name) for name, column in _counts(config.label_order).items()))
     write_table(features.drop(*CHANNELS), context, "features", partition_by="split")
-    record = _record(observed(counts), config, source.config["margin"])
+    record = _record(observed(counts), config, source.config["margin"], count_values(written(context, "features")))
     ledger = {split: sum(record.faces[split].values()) for split in SUBSETS}
     check_count(faces, sum(ledger.values()), "Chips that became features")
     return Result(record, ledger)
@@ -122,7 +124,9 @@ def _counts(labels: Sequence[str]) -> dict[str, SparkColumn]:
     return counts
 
 
-def _record(seen: Mapping[str, int], config: TrainingConfig, margin: float) -> FeaturesRecord:
+def _record(
+    seen: Mapping[str, int], config: TrainingConfig, margin: float, histograms: Mapping[str, Histogram]
+) -> FeaturesRecord:
     labels = tuple(config.label_order)
     sums = {split: {label: _sums(seen, f"{split}.{label}") for label in labels} for split in SUBSETS}
     return FeaturesRecord(
@@ -133,6 +137,7 @@ def _record(seen: Mapping[str, int], config: TrainingConfig, margin: float) -> F
         faces={split: {label: seen[f"{split}.{label}"] for label in labels} for split in SUBSETS},
         channel_sums={split: _added(sums[split].values()) for split in SUBSETS},
         label_sums=sums,
+        histograms=dict(histograms),
     )
 
 

@@ -44,6 +44,12 @@ def write_table(table: DataFrame, context: FlowContext[C], name: str, partition_
     log.info("wrote table %s in %.1f s", name, time.monotonic() - started)
 
 
+def written(context: FlowContext[C], name: str) -> list[str]:
+    """Return the URIs of the Parquet files of a table that the attempt has just written."""
+    folder = context.path(name)
+    return [storage.join(folder, path) for path in storage.list_files(folder) if path.endswith(".parquet")]
+
+
 class Counts(Mapping[str, int]):
     """The counts, sums and example texts that a finished pass observed, by name."""
 

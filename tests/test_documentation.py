@@ -19,7 +19,7 @@ DOCS = ROOT / "docs"
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
 GLOSSARY = (
     *("photograph", "image", "face", "box", "chip", "label", "subset", "split", "delivery", "landing", "run", "stage"),
-    *("attempt", "key", "pin", "candidate", "champion"),
+    *("attempt", "key", "pin", "candidate", "champion", "reference", "profile", "drift"),
 )
 
 

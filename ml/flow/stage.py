@@ -67,8 +67,9 @@ class Stage:
         inputs: The stages whose output it reads. Their keys are part of the key.
         reads: Other stages whose manifests it reads. They are not part of the key, because each is upstream of one of
             `inputs`, whose key covers it.
-        sources: The digests of what it reads that no stage made: `tables` and `photographs` of the release, a `model`.
-            For a stage done by delivery, they are of one delivery and may include the `faces` that join_labels found.
+        sources: The digests of what it reads that no stage made: `tables` and `photographs` of the release, a `model`,
+            the `reference` that a run's data are compared with. For a stage done by delivery, they are of one delivery
+            and may include the `faces` that join_labels found.
         by_delivery: The work is done, kept and found again separately for each delivery.
         files: The fields among `fields` that may name a file. The file's content is part of the key.
         unkeyed: Fields that it reads but that do not affect the output; the row says why.

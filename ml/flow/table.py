@@ -115,16 +115,17 @@ STAGES = check_rows(
     # The report shows the plots of explore.
     Stage(
         name="evaluate",
-        version=5,
+        version=6,
         engine="process",
         timeout=6.0,
         body="ml.stages.evaluate:evaluate",
-        purpose="Evaluate the model of a run on its test split and write the report.",
-        leaves="`report.html`, model card, metrics, plots",
-        pushes="metrics with intervals, URIs",
+        purpose="Evaluate the model of a run on its test split, look for drift, and write the report.",
+        leaves="`report.html`, model card, metrics, plots, profile of the data",
+        pushes="metrics with intervals, drift, URIs",
         fields=("labels", "threshold", "min_confidence"),
         inputs=("explore", "featurize", "train"),
         reads=("extract", "join_labels", "chip"),
+        sources=("reference",),  # the report compares the data with its own
         # Only the pages' wording depends on the class; its effect on the faces is part of the inputs' keys.
         unkeyed=("chip_class",),
         pages=(Page("report", "report.html", "Full report"), Page("card", "model_card.md", "Model card")),

@@ -9,6 +9,7 @@ from ml.metrics.calibration import CalibrationMetrics
 from ml.metrics.classification import Classification, LabelMetrics, Majority, RecallGap
 from ml.metrics.comparison import AccuracyByRole, Comparison, LogLossByRole, McNemar, RightTable, Role
 from ml.metrics.estimate import Bounded, Estimate
+from ml.metrics.shift import Level
 from ml.metrics.slices import SliceMetrics, TitledSlice
 
 
@@ -54,16 +55,34 @@ class Headline(Record):
         return Headline(**{name: getattr(metrics, name) for name in Headline.model_fields})
 
 
+class DriftSummary(Record):
+    """Whether the data of a run have drifted.
+
+    Attributes:
+        run_id: The run whose data they were compared with.
+        level: The highest level of all differences.
+        line: One line about it.
+        metrics: URI of `drift.json`.
+    """
+
+    run_id: str
+    level: Level
+    line: str
+    metrics: str
+
+
 class EvaluationSummary(Headline):
     """The numbers of stage evaluate that the page of a run shows.
 
     Attributes:
         abstention: Coverage and accuracy at the run's own `min_confidence`.
         worst_slice: The slice of enough faces with the lowest accuracy; None without such a slice.
+        drift: Drift of the data; None if there was no earlier run to compare with.
     """
 
     abstention: Abstention
     worst_slice: TitledSlice | None
+    drift: DriftSummary | None = None
 
 
 class EvaluationRecord(EvaluationSummary):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Part = Literal["metrics", "calibration", "abstention", "slices", "comparison", "training", "wrong", "correct"]
+Part = Literal["metrics", "calibration", "abstention", "slices", "comparison", "drift", "training", "wrong", "correct"]
 Kind = Literal["", "wide", "wide sheet"]
 Group = Literal["Plots", "Examples", "The release explored"]
 
@@ -64,6 +64,18 @@ CAPTIONS: dict[str, Caption] = {
         "Difference in accuracy by slice. Right of the line the model is better, left of it the baseline. Pale: few "
         "chips.",
         "comparison",
+        "wide sheet",
+    ),
+    "drift_distributions": Caption(
+        "Face size and brightness of the chips. Gray: the reference. Blue: this run. Orange, if shown: the data added "
+        "since.",
+        "drift",
+        "wide sheet",
+    ),
+    "drift_shares": Caption(
+        "Shares of labels, splits, outcomes and classes. Gray: the reference. Blue: this run. Orange, if shown: the "
+        "data added since.",
+        "drift",
         "wide sheet",
     ),
     "curves": Caption("Loss and accuracy by epoch.", "training", "wide"),

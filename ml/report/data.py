@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ml.config.training import TrainingConfig
 from ml.flow.records import Credit
+from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
 from ml.report.ledger import LedgerTable
@@ -86,6 +87,7 @@ class ReportData(CardData):
         explored: PNG files of stage explore, by name.
         ledgers: What became of the faces in the earlier stages.
         stages: When the run's stages finished, in the flow's order.
+        drift: The drift of the data; None if there is no earlier run to compare with.
     """
 
     written: datetime.datetime
@@ -94,6 +96,7 @@ class ReportData(CardData):
     explored: Mapping[str, bytes]
     ledgers: Sequence[LedgerTable]
     stages: Sequence[StageTime]
+    drift: DriftMetrics | None = None
 
 
 @dataclass(frozen=True)

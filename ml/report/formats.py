@@ -50,6 +50,16 @@ def signed(value: float | None) -> str:
     return NOTHING if value is None else _minus(f"{value:+.3f}")
 
 
+def p_value(value: float | None) -> str:
+    """Format the p-value of a test."""
+    return NOTHING if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def signed_percent(value: float | None) -> str:
+    """Format a relative change as a percentage with its sign."""
+    return NOTHING if value is None else _minus(f"{value:+.0%}")
+
+
 def threshold(value: float) -> str:
     """Format a configured probability with up to three significant digits."""
     return f"{value:.3g}"

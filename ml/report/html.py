@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import datetime
+
 import jinja2
 
 from ml.metrics.records import EvaluationMetrics
+from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
 from ml.report.captions import caption, part_of
 from ml.report.data import ComparisonData, ReportData
-from ml.report.formats import data_uri, duration, fixed, instant, number, percent, points, threshold
+from ml.report.drift import drift_line, reference_name, shift_rows, table_rows
+from ml.report.formats import (
+    data_uri,
+    duration,
+    fixed,
+    instant,
+    number,
+    p_value,
+    percent,
+    points,
+    signed_percent,
+    threshold,
+)
 from ml.report.ledger import parameters
 
 
@@ -24,12 +39,16 @@ def templates() -> jinja2.Environment:
     environment.filters |= formats | {
         "number": number,
         "threshold": threshold,
+        "p_value": p_value,
+        "signed_percent": signed_percent,
+        "when": lambda text: instant(datetime.datetime.fromisoformat(text)),
         "apply": lambda value, name: formats[name](value),
         "data_uri": data_uri,
         "instant": instant,
         "duration": duration,
     }
-    environment.globals |= {"caption": caption, "part_of": part_of}
+    environment.globals |= {"caption": caption, "part_of": part_of, "drift_line": drift_line}
+    environment.globals |= {"reference_name": reference_name, "shift_rows": shift_rows, "table_rows": table_rows}
     return environment
 
 
@@ -48,6 +67,7 @@ def render_report(data: ReportData) -> str:
             scale=_scale(data.metrics),
             total_faces=sum(sum(faces.values()) for faces in data.splits.values()),
             parameters=parameters(data.config.model_dump(mode="json")),
+            limits={"psi": (MODERATE_PSI, LARGE_PSI), "p": SIGNIFICANCE},
         )
     )
 

@@ -3,7 +3,8 @@
 Files written: `metrics.json`; `predictions.parquet` (face_id, image_id, label, predicted, and probability: that of the
 second label); plots `confusion_matrix`, `roc`, `precision_recall`, `reliability`, `risk_coverage`, `curves` and, if the
 features have columns to slice by, `slices`; contact sheets `correct`, `wrong`, `grad_cam_correct` and `grad_cam_wrong`
-if there are such faces (all PNG); `report.html`; `model_card.md`.
+if there are such faces (all PNG); `report.html`; `model_card.md`; `profile.json` (a description of the data, for
+comparisons); with an earlier run to compare with, `drift.json` and the plots `drift_distributions` and `drift_shares`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ml.metrics.agreement import miap_metrics
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import calibration_metrics
 from ml.metrics.classification import classification_metrics
+from ml.metrics.drift import DriftMetrics
 from ml.metrics.predictions import TestPredictions
 from ml.metrics.records import EvaluationMetrics, EvaluationRecord, Headline
 from ml.metrics.slices import slice_metrics
@@ -27,6 +29,7 @@ from ml.report.card import render_card
 from ml.report.figures.evaluation import draw_plots
 from ml.report.html import render_report
 from ml.report.subject import subject
+from ml.stages.drift import drift_summary, look_for_drift
 from ml.stages.examples import Examples
 from ml.stages.predictions import Collector, ask, load_classifier
 from ml.stages.report_data import report_data
@@ -61,7 +64,8 @@ def evaluate(context: Context) -> Result:
         "curves": storage.read_bytes(trained.file("curves.png")),
         **examples.sheets(classifier.network),
     }
-    return _write(context, metrics, answers, figures, examples.image_ids)
+    drift, drawn = look_for_drift(context)
+    return _write(context, metrics, answers, figures | drawn, examples.image_ids, drift)
 
 
 def measure(
@@ -99,10 +103,11 @@ def _write(
     answers: TestPredictions,
     figures: dict[str, bytes],
     shown: list[str],
+    drift: DriftMetrics | None,
 ) -> Result:
     """Write the attempt's files and return its record."""
     trained = context.inputs["train"]
-    data = report_data(context, metrics, figures, shown)
+    data = report_data(context, metrics, figures, shown, drift)
     pages = {"report.html": render_report(data).encode(), "model_card.md": render_card(data).encode()}
     pictures = {f"{name}.png": png for name, png in figures.items()}
     for path, content in (pictures | pages).items():
@@ -124,6 +129,7 @@ def _write(
             **dict(headline),
             abstention=Abstention(**dict(metrics.abstention)),
             worst_slice=metrics.slices.worst,
+            drift=drift_summary(context, drift) if drift else None,
             report=context.path("report.html"),
             card=context.path("model_card.md"),
             metrics=context.path("metrics.json"),

@@ -11,6 +11,7 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.record import FeaturesRecord
 from ml.flow.records import Credit, Exploration
+from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion, proportion
 from ml.metrics.records import EvaluationMetrics
 from ml.model.record import TrainingRecord, ValidationScores
@@ -22,7 +23,11 @@ from ml.workflow.manifest import Manifest
 
 
 def report_data(
-    context: Context, metrics: EvaluationMetrics, figures: Mapping[str, bytes], shown: Iterable[str]
+    context: Context,
+    metrics: EvaluationMetrics,
+    figures: Mapping[str, bytes],
+    shown: Iterable[str],
+    drift: DriftMetrics | None = None,
 ) -> ReportData:
     """Gather the data of the report and the model card.
 
@@ -33,6 +38,7 @@ def report_data(
         metrics: The metrics of stage `evaluate`.
         figures: PNG files of stage `evaluate` by name.
         shown: Image ids of the faces in the contact sheets.
+        drift: The drift of the data; None if there is no earlier run to compare with.
     """
     run, inputs = context.run, context.inputs
     config = TrainingConfig(**run.parameters)  # all of it, because the pages show every parameter
@@ -53,6 +59,7 @@ def report_data(
         explored=_explored(inputs["explore"]) if "explore" in inputs else {},
         ledgers=ledgers({manifest.stage: manifest.ledger for manifest in done}, config.chip_class),
         stages=[*(_time(manifest) for manifest in done), this],
+        drift=drift,
     )
 
 

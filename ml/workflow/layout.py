@@ -3,6 +3,7 @@
 runs/<slug>/
     run.json                                       the run as it was opened
     pins/<stage>[.<delivery>].json                 the attempts that the run uses
+    reference.json                                 the earlier run that a training run's data are compared with
     promotion.json, verdict.json, decision.json    of a promotion
     photographs.parquet                            of a prediction
 stages/<stage>/<key>/
@@ -29,6 +30,7 @@ from ml.release.delivery import DeliveryCache
 
 RUN_FILE = "run.json"
 MANIFEST, ERROR = "manifest.json", "error.json"
+PROFILE = "profile.json"  # of stage evaluate
 # The underscore hides both from `storage.list_files` and from Spark. `ml.retention.remove` explains their purpose.
 CLAIM = "_job.json"
 REMOVAL = "_removing.json"
@@ -76,6 +78,11 @@ def pin_name(path: str) -> str | None:
     """Return `<stage>[.<delivery>]` from a pin's path in the run folder; None for any other file."""
     found = _PIN.fullmatch(path)
     return found[1] if found else None
+
+
+def reference_uri(run: str) -> str:
+    """Return the file with the reference that a training run's data are compared with."""
+    return storage.join(run, "reference.json")
 
 
 def promotion_uri(run: str) -> str:
@@ -159,6 +166,11 @@ def key_of_checkpoints(uri: str) -> str:
 def manifest_uri(attempt: str) -> str:
     """Return the manifest of an attempt, whose presence commits it."""
     return storage.join(attempt, MANIFEST)
+
+
+def profile_uri(attempt: str) -> str:
+    """Return the file of an attempt of stage evaluate with the profile of its run's data."""
+    return storage.join(attempt, PROFILE)
 
 
 def error_uri(attempt: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+from collections.abc import Callable
 from typing import Any
 
 from ml import storage
@@ -16,9 +18,15 @@ from ml.release.photographs import open_photographs
 from ml.release.release import check_classes, read_classes
 from ml.workflow import layout
 from ml.workflow.manifest import Manifest, load_manifest
+from ml.workflow.reference import NO_REFERENCE, Reference, write_reference
 from ml.workflow.run import Run, slug
 
 PLAIN = TrainingConfig()
+FindReference = Callable[[Run], Reference | None]
+
+
+def without_reference(run: Run) -> None:
+    """Find no reference: the data of the run are not compared with those of an earlier one."""
 
 
 def open_run(
@@ -28,6 +36,7 @@ def open_run(
     as_of: datetime.datetime | None = None,
     since: datetime.datetime | None = None,
     defaults: TrainingConfig = PLAIN,
+    find_reference: FindReference = without_reference,
 ) -> Run:
     """Validate the parameters, find the deliveries and write the run folder.
 
@@ -42,6 +51,8 @@ def open_run(
         since: The start of that interval. At least one delivery must be dated in it, unless `retrain_without_news` is
             set.
         defaults: The deployment's defaults; by default, the program's.
+        find_reference: Finds the earlier run that the data are compared with. It is called only here, so that a retry
+            of a stage compares with the same one.
 
     Raises:
         ConfigurationError: A parameter is invalid or a class is unknown.
@@ -68,7 +79,10 @@ def open_run(
         "listings": combined([delivery.listing for delivery in deliveries]) if len(deliveries) > 1 else "",
     }
     run = Run(root, slug(run_id), run_id, config, sources, as_of.astimezone(datetime.UTC).isoformat(), deliveries)
+    reference = find_reference(run)
+    run = dataclasses.replace(run, sources={**sources, "reference": reference.id if reference else NO_REFERENCE})
     run.write()
+    write_reference(run.uri, reference)
     return run
 
 

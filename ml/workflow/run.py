@@ -25,6 +25,7 @@ from ml.workflow.attempt import is_committed, new_attempt
 from ml.workflow.collect import combine
 from ml.workflow.folder import RunRecord, read_pin, read_run_record
 from ml.workflow.manifest import Manifest, commit, load_manifest
+from ml.workflow.reference import NO_REFERENCE
 from ml.workflow.views import RunView
 
 C = TypeVar("C", TrainingConfig, PredictionConfig)  # the flows that have stages
@@ -83,6 +84,7 @@ class FlowRun(Generic[C]):
             sources=self.sources,
             deliveries=self.deliveries,
             photographs=self.config.photographs,
+            as_of=self.as_of or "",
             parameters=self.config.model_dump(mode="json"),
         )
 
@@ -239,7 +241,8 @@ def load_run(uri: str) -> FlowRun[Any]:
         deliveries = tuple(Delivery.model_validate(delivery) for delivery in record.deliveries or [])
     except ValidationError as error:
         raise _another_version(uri, describe(error, kind)) from error
-    return FlowRun(root, name, record.run_id, config, record.sources, record.as_of, deliveries)
+    sources = {"reference": NO_REFERENCE, **record.sources}  # an older version opened runs without one
+    return FlowRun(root, name, record.run_id, config, sources, record.as_of, deliveries)
 
 
 def _another_version(uri: str, why: str) -> ConfigurationError:

@@ -18,6 +18,7 @@ from ml.release.photographs import open_photographs, photograph_name
 from ml.release.release import Release, find_release
 from ml.workflow import layout
 from ml.workflow.manifest import Manifest
+from ml.workflow.reference import Reference, read_reference
 
 
 class ConfigView:
@@ -98,6 +99,7 @@ class RunView:
         sources: The digests of what the run reads that no stage makes.
         deliveries: The deliveries that a training run uses, oldest first.
         photographs: The folder of the photographs, if they are not in the deliveries.
+        as_of: A training run uses deliveries dated before this time, in ISO format; empty for other runs.
         parameters: Every parameter as a JSON value, to be shown or recorded only.
     """
 
@@ -107,12 +109,17 @@ class RunView:
     sources: Mapping[str, str]
     deliveries: tuple[Delivery, ...]
     photographs: str | None
+    as_of: str
     parameters: Mapping[str, Any]
 
     @property
     def uri(self) -> str:
         """The run folder."""
         return layout.run_uri(self.root, self.slug)
+
+    def reference(self) -> Reference | None:
+        """Return the earlier run that the data are compared with, for a stage with the source `reference`."""
+        return read_reference(self.uri)
 
     def release(self, delivery: Delivery) -> Release:
         """Return the files of one of a training run's deliveries."""

@@ -7,6 +7,7 @@ log and does not change the run.
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ from airflow.sdk.exceptions import AirflowException
 if TYPE_CHECKING:
     from airflow.sdk import Connection, Context
 
+log = logging.getLogger(__name__)
 Setting = str | dict[str, dict[str, Any]] | None
+TRAINING = "open_images_training"
 SECONDS = 10.0  # meanwhile the DAG processor does not parse this file
 
 
@@ -47,7 +50,7 @@ def _notify(path: str, arguments: dict[str, Any], context: Context) -> None:
 
 
 class WebhookNotifier(BaseNotifier):
-    """Posts JSON when a run ends: dag, run, state, task, url, message, and `text`, which chat services show.
+    """Posts JSON when a run ends: dag, run, state, task, url, message, drift, and `text`, which chat services show.
 
     Args:
         target: An http(s) address, or the id of a connection whose host is the address. If the connection has a
@@ -82,7 +85,10 @@ class WebhookNotifier(BaseNotifier):
         raise AirflowException(f"The notification to {host} failed: {reason}. Check `notify` of the deployment.")
 
     def payload(self, context: Context) -> dict[str, str | None]:
-        """Return the JSON to post. `task` is the one that failed last, or None."""
+        """Return the JSON to post.
+
+        `task` is the one that failed last, and `drift` a line about the data of a training; either may be None.
+        """
         dag, run = context["dag"].dag_id, context["run_id"]
         ti = context.get("ti")  # missing if Airflow itself ended the run
         task = ti.task_id if ti is not None and self.state == "failed" else None
@@ -91,8 +97,28 @@ class WebhookNotifier(BaseNotifier):
             message += f" at task {task}" if task else f" ({context.get('reason')})"
         base = conf.get("api", "base_url", fallback="http://localhost:8080").rstrip("/")
         url = f"{base}/dags/{dag}/runs/{quote(run, safe='')}"
+        drift = drift_of(run) if dag == TRAINING and self.state == "success" else None
         fields = {"dag": dag, "run": run, "state": self.state, "task": task, "url": url, "message": message}
-        return {**fields, "text": f"{message}: {url}"}
+        text = f"{message}: {url}" + (f"\n{drift}" if drift else "")
+        return {**fields, "drift": drift, "text": text}
+
+
+def drift_of(run_id: str) -> str | None:
+    """Return what the evaluation of a training run says about drift; None if it says nothing or cannot be read."""
+    from ml.config.deployment import load_deployment
+    from ml.workflow import layout
+    from ml.workflow.folder import read_pin
+    from ml.workflow.manifest import load_manifest
+    from ml.workflow.run import slug
+
+    try:
+        run = layout.run_uri(load_deployment().storage, slug(run_id))
+        pin = read_pin(layout.pin_uri(run, "evaluate"))
+        found = load_manifest(pin.attempt).metrics.get("drift") if pin else None
+    except Exception:  # the notification matters more than this line
+        log.exception("The drift of run %s cannot be read.", run_id)
+        return None
+    return str(found["line"]) if found else None
 
 
 def _url(connection: Connection) -> str:

@@ -10,7 +10,8 @@ from ml.config.prediction import PredictionConfig
 from ml.config.training import TrainingConfig
 from ml.flow.table import PREDICT, STAGES
 
-SOURCES = {name: f"digest of {name}" for name in ("delivery", "tables", "photographs", "listings", "faces", "model")}
+NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model")
+SOURCES = {name: f"digest of {name}" for name in NAMES}
 ODD = TrainingConfig(
     release="s3://bucket/landing",
     as_of="2024-02-29",
@@ -86,7 +87,7 @@ GOLDEN: dict[str, dict[str, str]] = {
         "chip": "57b8610c79a17a041014d409e2449acb",
         "featurize": "84b8d4829387c0f220eed6e7580ead19",
         "train": "50d09afa664d28f7aad34421f4fdba4b",
-        "evaluate": "ae42ab4a02abecc109b75974eeea403b",
+        "evaluate": "11eaf3772d9496ec719119e18bbf4ca4",
         "compare": "e942ce5e33e70f385863549ca80d1b3c",
         "predict": "f0ce335d9d5ee06f885025282996be34",
     },
@@ -99,7 +100,7 @@ GOLDEN: dict[str, dict[str, str]] = {
         "chip": "a28f285daffdfc35cebe9015f8cc3e92",
         "featurize": "4df5f50838eef3af9e26888b3de8d879",
         "train": "0c760c6af6412bbd4f664655b0331ace",
-        "evaluate": "9851b3198f6e8f40e2e505114f594a17",
+        "evaluate": "5f658672b2ee97c178d308e77c02ed32",
         "compare": "987e6b3b37089d0bf2ccb88274177905",
         "predict": "28fb385bae1f20b2e8b637c691cf44b1",
     },

@@ -9,8 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from ml import storage
 from ml.config.deployment import load_deployment
 from ml.errors import ConfigurationError
+from ml.workflow import layout
+from ml.workflow.run import slug
 
 
 class Listener(HTTPServer):
@@ -96,6 +99,41 @@ def test_a_success_and_a_run_that_airflow_ended_itself_are_told_too(listener, da
     assert [(body["state"], body["task"]) for body in told] == [("success", None), ("failed", None)]
     assert told[0]["message"].endswith("succeeded")
     assert told[1]["message"].endswith("failed (timed_out)")
+
+
+@pytest.fixture
+def storage_root(tmp_path, monkeypatch):
+    (tmp_path / "deployment.yaml").write_text(f"storage: {tmp_path}/storage")
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+    return f"file://{tmp_path}/storage"
+
+
+def test_a_success_tells_whether_the_data_have_drifted(listener, dag, storage_root):
+    line = "Data drift (large) against run monthly. All data: brightness, 0 to 1 (PSI 0.41)."
+    attempt = f"{storage_root}/stages/evaluate/key/attempts/a"
+    manifest = {name: {} for name in ("config", "inputs", "sources", "ledger", "versions")}
+    manifest |= dict.fromkeys(("stage", "key", "attempt", "started", "finished"), "")
+    manifest |= {"version": 1, "uri": attempt, "files": [], "metrics": {"drift": {"line": line}}}
+    storage.write_json(layout.manifest_uri(attempt), manifest)
+    run = layout.run_uri(storage_root, slug(context(dag)["run_id"]))
+    storage.write_json(layout.pin_uri(run, "evaluate"), {"attempt": attempt, "key": "key"})
+    tell(listener.url, "on_success_callback", context(dag))
+    tell(listener.url, "on_failure_callback", context(dag))
+    (_, told), (_, failed) = listener.posted
+    assert told["drift"] == line
+    assert told["text"] == f"{told['message']}: {told['url']}\n{line}"
+    assert failed["drift"] is None
+
+
+@pytest.mark.parametrize("pin", [None, b"{", b'{"attempt": "file:///nowhere", "key": "k"}'])
+def test_a_drift_that_cannot_be_read_does_not_hold_the_notification_back(listener, dag, storage_root, pin):
+    if pin:
+        run = layout.run_uri(storage_root, slug(context(dag)["run_id"]))
+        storage.write_bytes(layout.pin_uri(run, "evaluate"), pin)
+    tell(listener.url, "on_success_callback", context(dag))
+    ((_, told),) = listener.posted
+    assert told["drift"] is None
+    assert told["text"] == f"{told['message']}: {told['url']}"
 
 
 def test_the_address_may_be_an_airflow_connection_with_a_secret(listener, dag, monkeypatch):

@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 
 from ml.config.training import TrainingConfig
 from ml.flow.records import Agreement
+from ml.metrics.drift import measure_drift
 from ml.release.delivery import Delivery
 from ml.report.html import render_report
 from ml.stages.report_data import report_data
 from support.models import png_of
+from support.profiles import make_profile, together
 from support.reports import measured, pin
 
 FIGURES = {
@@ -28,9 +30,9 @@ JOINED = {"labelled": 48, "no person box": 30, "two labels": 2}
 CHIPPED = {"chipped": 40, "too small": 7, "image absent": 1}
 
 
-def render(context, metrics, shown=()):
+def render(context, metrics, shown=(), drift=None, figures=FIGURES):
     """Write the report of a context of stage evaluate."""
-    return render_report(report_data(context, metrics, FIGURES, shown))
+    return render_report(report_data(context, metrics, figures, shown, drift))
 
 
 def text_of(page):
@@ -200,3 +202,34 @@ def test_the_deliveries_that_the_run_saw_are_told(context):
     page = text_of(render(dataclasses.replace(context, run=run), measured()))
     assert "(deliveries up to 2020-02-15: 2), labels" in page
     assert "deliveries up to" not in text_of(render(context, measured()))
+
+
+def test_without_an_earlier_run_the_page_says_that_nothing_was_compared(context):
+    text = text_of(render(context, measured()))
+    assert "Drift of the data There is no earlier run to compare with" in text
+    assert "Data drift" not in text
+
+
+def test_drift_is_a_warning_on_top_and_a_table_with_its_figures(context):
+    old = make_profile()
+    new = together(old, make_profile(faces=1000, seed=2, size=300.0, deliveries=("2024-02-01",)))
+    drift = measure_drift(old, new, champion=3)
+    page = render(context, measured(), drift=drift, figures={**FIGURES, "drift_shares": png_of((1, 2, 3))})
+    assert '<a href="#drift">' in page
+    Tags(page)
+    text = text_of(page)
+    line = "Data drift (large) against run earlier (champion, version 3). Added data: face size in pixels (PSI "
+    assert text.count(line) == 2
+    assert text.index(line) < text.index("What this is and is not")
+    assert "New since then: 2024-02-01." in text
+    assert "Shares of labels, splits, outcomes and classes." in text
+    assert re.search(r"face size in pixels all 4,000 5,000 [\d.]+ D [\d.]+ < 0.001 none", text)
+    assert re.search(r"added 4,000 1,000 [\d.]+ D [\d.]+ < 0.001 large", text)
+
+
+def test_data_that_have_not_drifted_give_no_warning_and_other_settings_are_named(context):
+    other = make_profile(seed=1, settings={"chip_class": "Human face", "min_face_size": 48})
+    page = render(context, measured(), drift=measure_drift(make_profile(), other))
+    assert '<a href="#drift">' not in page
+    assert "No data drift against run earlier." in text_of(page)
+    assert "min_face_size was 32, is 48." in text_of(page)

@@ -11,6 +11,8 @@ from pyspark.sql import functions as F
 
 from ml.config.training import TrainingConfig
 from ml.errors import SplitLeakError
+from ml.features.histograms import count_values
+from ml.features.record import FeaturesRecord
 from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.opening import open_run
@@ -60,6 +62,12 @@ def test_the_order_of_faces_is_shuffled_and_the_same_each_time_in_whatever_order
     orders = [[int(row.face_id) for row in featurize.shuffle(table, 1).collect()] for table in tables]
     assert orders[0] == orders[1]
     assert abs(np.corrcoef(orders[0], range(200))[0, 1]) < 0.3
+
+
+def test_the_record_holds_the_histograms_of_the_table(done):
+    features = done.pinned("featurize")
+    assert features.record(FeaturesRecord).histograms == count_values(features.table("features"))
+    assert sum(features.record(FeaturesRecord).histograms["face_px"].counts) == features.rows("features")
 
 
 def test_the_digest_split_keeps_its_shares_and_has_nothing_to_do_with_the_image_limit(spark):

@@ -148,7 +148,8 @@ def make_run(root: Path, features: Manifest, database: bool = True, **values: An
     config = TrainingConfig(
         **{"epochs": 2, "batch_size": 16, "min_faces": 5, "augment": False, "mixing": 0.0, **values}
     )
-    run = Run(storage.normalize(root), slug("test"), "test", config, {"tables": "t", "photographs": "p"})
+    sources = {"tables": "t", "photographs": "p", "reference": ""}
+    run = Run(storage.normalize(root), slug("test"), "test", config, sources)
     run.pin(features)
     return run
 

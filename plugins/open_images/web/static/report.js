@@ -48,6 +48,7 @@ function RunReport({ runId }) {
         null,
         h(State, { data }),
         data.evaluation && h(Headline, data),
+        data.evaluation?.drift && h(Drift, data.evaluation.drift),
         data.opened && h(Links, { data, runId }),
         data.opened && h(Limits, data),
         data.evaluation && h(Metrics, data),
@@ -131,6 +132,10 @@ const Headline = ({ evaluation: { accuracy, majority, beats_majority, faces, ima
       beats_majority ? "." : ": its interval is not entirely above that baseline.",
     ),
   );
+
+/** Whether the data have drifted since the run that they were compared with. */
+const Drift = ({ level, line }) =>
+  level === "none" ? h("p", { className: "soft" }, line) : h(Notice, { kind: "warning", title: line });
 
 const Links = ({ data, runId }) => {
   const pages = Object.entries(data.pages).map(([page, [stage, file, title]]) =>
