@@ -1,12 +1,13 @@
-"""The report of an evaluation and the page of a comparison: self-contained HTML files."""
+"""The pages of stages explore, evaluate and compare: self-contained HTML files."""
 
 from __future__ import annotations
 
 import jinja2
 
+from ml.flow.reasons import explain
 from ml.metrics.records import EvaluationMetrics
 from ml.report.captions import caption, part_of
-from ml.report.data import ComparisonData, ReportData
+from ml.report.data import ComparisonData, ExplorationData, ReportData
 from ml.report.formats import data_uri, duration, fixed, instant, number, percent, points, threshold
 from ml.report.ledger import parameters
 
@@ -50,6 +51,11 @@ def render_report(data: ReportData) -> str:
             parameters=parameters(data.config.model_dump(mode="json")),
         )
     )
+
+
+def render_exploration(data: ExplorationData) -> str:
+    """Return the HTML page that shows the data of a run; sections without data are left out."""
+    return templates().get_template("explore.html.j2").render(data=data, subject=data.subject, explain=explain)
 
 
 def render_comparison(data: ComparisonData) -> str:
