@@ -85,11 +85,11 @@ CAPTIONS: dict[str, Caption] = {
     "faces_per_image": Caption("Images by their number of boxes.", kind="wide"),
     "face_sizes": Caption("Boxes by their longer side.", kind="wide"),
     "boxes_by_source": Caption("Flags of the boxes by the boxes' source.", kind="wide"),
-    "balance_subset": Caption("Labels by subset.", kind="wide"),
-    "balance_split": Caption("Labels by split.", kind="wide"),
-    "balance_face_px": Caption("Labels by face size.", kind="wide"),
-    "balance_is_occluded": Caption("Labels by occlusion.", kind="wide"),
-    "balance_age_presentation": Caption("Labels by age presentation.", kind="wide"),
+    "balance_subset": Caption("Labels by subset."),
+    "balance_split": Caption("Labels by split."),
+    "balance_face_px": Caption("Labels by face size."),
+    "balance_is_occluded": Caption("Labels by occlusion."),
+    "balance_age_presentation": Caption("Labels by age presentation."),
 }
 
 

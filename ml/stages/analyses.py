@@ -161,19 +161,18 @@ def balance(chips: pl.LazyFrame, splits: Mapping[str, Mapping[str, int]], labels
 
 def _over(chips: pl.LazyFrame, column: str, slicing: Slicing, labels: Sequence[str]) -> Balance:
     """Count the faces by the values of one column; those without a value are left out."""
-    value = pl.col(column)
-    if column == "face_px":
-        value = value.cut(list(FACE_EDGES), labels=list(slicing.order), left_closed=True).cast(pl.String)
+    value, name_of = pl.col(column), slicing.name
+    if column == "face_px":  # group by the number of edges that are reached, not by each size
+        value, name_of = pl.sum_horizontal(value >= edge for edge in FACE_EDGES), slicing.order.__getitem__
     counts = (
-        chips.group_by(value.alias("value"), "label")
+        chips.filter(pl.col(column).is_not_null())
+        .group_by(value.alias("value"), "label")
         .agg(pl.len().alias("faces"))
-        .filter(pl.col("value").is_not_null())
         .collect(engine="streaming")
     )
     found: dict[str, dict[str, int]] = {}
     for row in counts.iter_rows(named=True):
-        name = row["value"] if column == "face_px" else slicing.name(row["value"])
-        found.setdefault(name, dict.fromkeys(labels, 0))[row["label"]] += row["faces"]
+        found.setdefault(name_of(row["value"]), dict.fromkeys(labels, 0))[row["label"]] += row["faces"]
     order = {name: place for place, name in enumerate(slicing.order)}
     names = sorted(found, key=lambda name: (order.get(name, len(order)), name))
     return Balance(column=column, title=slicing.title, rows=tuple(BalanceRow(name=n, faces=found[n]) for n in names))

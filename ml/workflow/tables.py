@@ -33,13 +33,13 @@ def scan_table(manifest: Manifest, name: str) -> pl.LazyFrame:
 def scan_current(extracted: Manifest, name: str) -> pl.LazyFrame:
     """Return a table of `extract` over all deliveries, with each image's rows from the newest delivery that has any."""
     rows = scan_table(extracted, name)
-    return rows if len(extracted.parts) == 1 else current_rows(rows, _held(extracted, name))
+    return rows if len(extracted.parts) <= 1 else current_rows(rows, _held(extracted, name))
 
 
 def scan_replaced(extracted: Manifest, name: str) -> pl.LazyFrame:
     """Return the rows of a table of `extract` that a later delivery replaced."""
     rows = scan_table(extracted, name)
-    return rows.clear() if len(extracted.parts) == 1 else replaced_rows(rows, _held(extracted, name))
+    return rows.clear() if len(extracted.parts) <= 1 else replaced_rows(rows, _held(extracted, name))
 
 
 def _held(extracted: Manifest, name: str) -> pl.LazyFrame:

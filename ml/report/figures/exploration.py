@@ -137,7 +137,7 @@ def balance(found: Balance, labels: tuple[str, str], plural: str) -> bytes:
         plural: What the faces are called.
     """
     rows = [(row.name, row.faces[labels[0]], row.faces[labels[1]]) for row in found.rows]
-    figure = new_figure(1.6 + 0.6 * max(len(rows), 2))
+    figure = new_figure(1.6 + 0.6 * max(len(rows), 2), width=6.5)  # stands beside its table
     axes = figure.subplots()
     paired_bars(axes, rows, *labels)
     axes.set_title(f"{found.title}: {plural} by label", loc="left")
