@@ -20,7 +20,7 @@ CHIP_SIDE = 160
 QUALITY = 75  # some 15 kB a photograph, so that a page of two hundred stays below 6 MB
 READERS = 8  # photographs read at once, since most of the time is spent waiting for storage
 CONTACT_COLUMNS = 4
-INSET = 3  # pixels by which a box lies inside another box with the same edges
+INSET = 3  # pixels by which a box is drawn inside another one with nearly the same edges
 FACE_COLOR, MIAP_COLOR = drawing.PALETTE[2:4]  # the first two are the labels'
 ABSENT, UNREADABLE, TOO_SMALL = "image absent", "image unreadable", "too small"  # outcomes of stage chip
 T = TypeVar("T", Face, Pair)
@@ -153,7 +153,7 @@ class Illustrator:
         for box in boxes:
             if box.box is not None:
                 place = drawing.rectangle(drawing.turn_box(box.box, rotation), width, height)
-                while any(place == mark.box for mark in marks):  # or it would hide the other box
+                while any(_covers(place, mark.box) for mark in marks):  # or it would hide the other box
                     place = place[0] + INSET, place[1] + INSET, place[2] - INSET, place[3] - INSET
                 marks.append(drawing.Mark(place, box.name, self._color(box)))
         return drawing.draw_marks(pixels, marks)
@@ -184,6 +184,10 @@ def _show(draw: Callable[[T], Tile], wanted: Sequence[T]) -> Shown:
         tuple(tile for tile in found if isinstance(tile, Tile)),
         tuple(error.name for error in found if isinstance(error, PhotographError)),
     )
+
+
+def _covers(one: drawing.Rectangle, other: drawing.Rectangle) -> bool:
+    return all(abs(edge - edge_of_other) < INSET for edge, edge_of_other in zip(one, other, strict=True))
 
 
 def _touches(one: Drawn, other: Drawn) -> bool:
