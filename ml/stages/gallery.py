@@ -162,10 +162,10 @@ def _pairs(tables: Tables, illustrator: Illustrator) -> list[Sheet]:
     if tables.duplicates is None:
         return []
     count, pairs = samples.pairs(tables.duplicates, tables.images)
-    shown = illustrator.show_pairs(pairs)
-    text = "Two photographs look alike by their perceptual hashes. Pairs in different splits come first."
     if not count:
         return []
+    shown = illustrator.show_pairs(pairs)
+    text = "Two photographs look alike by their perceptual hashes. Pairs in different splits come first."
     return [Sheet("near-duplicates", "near-duplicates", count, text, shown.tiles, shown.missing, "pairs")]
 
 

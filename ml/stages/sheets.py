@@ -77,7 +77,8 @@ class Illustrator:
             # Boxes elsewhere in the photograph are drawn without a name, so that a crowd stays visible.
             named = [box if _touches(box, marked) else Drawn("", box.box, box.kind, box.label) for box in around]
             pixels = self._draw(face.subset, face.image_id, face.rotation, [*named, marked])
-            return Tile(to_jpeg(pixels), (face.image_id,), face.face_id, self._caption(face))
+            key = face.face_id or face.image_id
+            return Tile(to_jpeg(pixels), (face.image_id,), key, self._caption(face))
 
         return _show(draw, faces)
 
