@@ -45,7 +45,7 @@ AS_REPORTED = {
     "mixing": 0.0,
 }
 SPLIT = {"split": "digest", "validation_share": 0.1, "test_share": 0.15}
-SPARK = ("extract", "explore", "join_labels", "chip", "featurize")
+SPARK = ("extract", "join_labels", "chip", "featurize")
 
 
 def main() -> int:
@@ -102,6 +102,7 @@ def learn(folder: Path, name: str, values: dict[str, object]):
     for stage in SPARK:
         spark = ["spark-submit", "--master", "local[2]", "--driver-memory", "4g", "--conf", "spark.ui.enabled=false"]
         quietly([*spark, str(ROOT / "spark_jobs" / f"{stage}.py"), "--run", run.uri])
+    quietly([sys.executable, "-m", "ml", "explore", "--run", run.uri])
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     quietly([sys.executable, "-m", "ml", "train", "--run", run.uri])
     minutes, after = (time.perf_counter() - started) / 60, resource.getrusage(resource.RUSAGE_CHILDREN)

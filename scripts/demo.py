@@ -113,6 +113,8 @@ def show(run: Run, seconds: float) -> None:
         interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if "low" in figure else ""
         table.add_row(name, f"{figure['value']:.3f}", interval, f"{figure['count']:,}")
     Console().print(table)
+    explored = run.pinned("explore").metrics["report"]
+    print(f"Data:   {local_path(explored) or explored}")
     print(f"Report: {local_path(metrics['report']) or metrics['report']}")
     print(f"Model:  {local_path(metrics['model']) or metrics['model']}")
     print(f"Done in {seconds:.0f} s.")

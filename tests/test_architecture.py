@@ -55,7 +55,7 @@ ARROWS = {
     "tracking": {"config", "errors", "features", "flow", "metrics", "model", "storage", "workflow"},
     "stages": {
         *("config", "errors", "features", "flow", "guards", "metrics", "model", "networks", "report"),
-        *("storage", "tracking", "training", "vision", "workflow"),
+        *("release", "storage", "tracking", "training", "vision", "workflow"),
     },
     "promotion": {"config", "errors", "metrics", "report", "storage", "tracking", "workflow"},
     "prediction": {"config", "errors", "flow", "metrics", "model", "storage", "tracking", "vision", "workflow"},

@@ -1,4 +1,4 @@
-"""The records of stages extract, explore, join_labels and chip."""
+"""The records of stages extract, join_labels and chip."""
 
 from __future__ import annotations
 
@@ -108,77 +108,6 @@ class ClassCount(Record):
     name: str
     negative: int
     positive: int
-
-
-class VerifiedImages(Record):
-    """Counts of images verified both for the class to chip and for a class of a label.
-
-    Attributes:
-        label: The label.
-        all_positive: Images in which every verified class is present.
-        with_a_negative: Images in which a verified class is absent.
-    """
-
-    label: str
-    all_positive: int = Field(alias="all positive")
-    with_a_negative: int = Field(alias="with a negative")
-
-
-class FaceSizes(Record):
-    """A histogram of the faces by the longer side of their box; `edges` are in percent of the photograph's side."""
-
-    edges: tuple[int, ...] = Field(alias="edges, per cent of the photograph's side")
-    faces: tuple[int, ...]
-
-
-class FlagCounts(Record):
-    """Counts of the boxes of one source by the value of one flag: 1 (yes), 0 (no) and -1 (unknown)."""
-
-    source: str
-    flag: str
-    yes: int = Field(alias="1")
-    no: int = Field(alias="0")
-    unknown: int = Field(alias="-1")
-
-
-class Analyses(Record):
-    """The analyses of a release.
-
-    Attributes:
-        top_classes: The classes with the most images.
-        verified_images: The verified images of each label.
-        faces_per_image: The number of images by their number of faces.
-        face_sizes: The faces by size.
-        boxes_by_source: The boxes by source and flag.
-    """
-
-    top_classes: tuple[ClassCount, ...] = Field(alias="top classes")
-    verified_images: tuple[VerifiedImages, ...] = Field(alias="verified images")
-    faces_per_image: dict[int, int] = Field(alias="faces per image")
-    face_sizes: FaceSizes = Field(alias="face sizes")
-    boxes_by_source: tuple[FlagCounts, ...] = Field(alias="boxes by source")
-
-
-class ExploreRecord(Analyses):
-    """The results of stage explore, with the URIs of its plots by name."""
-
-    plots: dict[str, str]
-
-
-class Credit(Record):
-    """The credit that a photograph's license requires to be shown with it."""
-
-    image_id: str
-    author: str | None = None
-    title: str | None = None
-    landing_url: str | None = None
-    license: str | None = None
-
-
-class Exploration(Analyses):
-    """The content of `explore.json`: the analyses and the photographs on the contact sheet."""
-
-    photographs_shown: tuple[Credit, ...] = Field(alias="photographs shown")
 
 
 class Agreement(Record):

@@ -83,7 +83,16 @@ def miap_metrics(
     if not known.any() and not counted:
         return None
     model, annotation = bootstrap.shares([(predicted == index, known), (truth == index, known)])
-    agreement = [
+    return MiapMetrics(model=model, annotation=annotation, agreement=strategy_agreement(counted or {}))
+
+
+def strategy_agreement(counted: Mapping[str, Mapping[str, Agreement]]) -> list[StrategyAgreement]:
+    """Return how often each label strategy agrees with MIAP in each split.
+
+    Args:
+        counted: Counts of stage join_labels, by split and label strategy.
+    """
+    return [
         StrategyAgreement(
             split=split,
             strategy=strategy,
@@ -92,7 +101,6 @@ def miap_metrics(
             miap_unknown=counts.miap_unknown,
             share=proportion(counts.agree, counts.agree + counts.disagree),
         )
-        for split, strategies in (counted or {}).items()
+        for split, strategies in counted.items()
         for strategy, counts in strategies.items()
     ]
-    return MiapMetrics(model=model, annotation=annotation, agreement=agreement)

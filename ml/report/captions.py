@@ -92,6 +92,16 @@ CAPTIONS: dict[str, Caption] = {
         "The first of these chips, with the areas that supported the prediction (Grad-CAM).", "correct", "wide sheet"
     ),
     "contact_sheet": Caption("A sample of the release with its boxes.", kind="wide sheet"),
+    "top_classes": Caption("The classes verified on most images.", kind="wide"),
+    "verified_images": Caption("Images by label: all labels verified as present, or one as absent.", kind="wide"),
+    "faces_per_image": Caption("Images by their number of boxes.", kind="wide"),
+    "face_sizes": Caption("Boxes by their longer side.", kind="wide"),
+    "boxes_by_source": Caption("Flags of the boxes by the boxes' source.", kind="wide"),
+    "balance_subset": Caption("Labels by subset."),
+    "balance_split": Caption("Labels by split."),
+    "balance_face_px": Caption("Labels by face size."),
+    "balance_is_occluded": Caption("Labels by occlusion."),
+    "balance_age_presentation": Caption("Labels by age presentation."),
 }
 
 

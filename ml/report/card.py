@@ -8,7 +8,7 @@ import re
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from ml.flow.records import Credit
+from ml.flow.exploration import Credit
 from ml.metrics.records import EvaluationMetrics
 from ml.report.data import CardData
 from ml.report.formats import fixed, number, percent, points, threshold, with_interval

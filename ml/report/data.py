@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ml.config.training import TrainingConfig
-from ml.flow.records import Credit
+from ml.flow.exploration import Analyses, Balance, Credit
+from ml.flow.records import NullCounts
+from ml.metrics.agreement import StrategyAgreement
 from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
@@ -116,3 +119,97 @@ class ComparisonData:
     written: datetime.datetime
     comparison: ComparisonMetrics
     plot: bytes
+
+
+@dataclass(frozen=True)
+class ReleaseTable:
+    """A table of the release in numbers.
+
+    Attributes:
+        name: The table.
+        rows: Rows in its files.
+        kept: Rows of the configured classes.
+        nulls: The columns that have missing values, with their counts.
+    """
+
+    name: str
+    rows: int
+    kept: int
+    nulls: Mapping[str, NullCounts]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture on a sheet.
+
+    Attributes:
+        picture: A JPEG file.
+        image_ids: The photographs that it shows.
+        key: The id of the face, or the image ids of the pair.
+        caption: What it shows.
+    """
+
+    picture: bytes
+    image_ids: tuple[str, ...]
+    key: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A sheet of sample photographs.
+
+    Attributes:
+        name: Its name in links to it.
+        title: Its title.
+        count: The number of faces or pairs that it is a sample of.
+        explanation: What they have in common, in a sentence.
+        tiles: The pictures.
+        missing: The photographs of the sample that cannot be read.
+        kind: What the pictures are.
+    """
+
+    name: str
+    title: str
+    count: int
+    explanation: str
+    tiles: Sequence[Tile]
+    missing: Sequence[str]
+    kind: Literal["photographs", "chips", "pairs"] = "photographs"
+
+
+@dataclass(frozen=True)
+class ExplorationData:
+    """The data of the page of stage explore.
+
+    Attributes:
+        run_id: Id of the run.
+        config: The run's configuration.
+        subject: What the run's labels are about.
+        written: The present moment.
+        deliveries: Names of the dated deliveries that the run used, oldest first; empty for a plain release.
+        tables: The release's tables.
+        analyses: The analyses of the release.
+        balance: The labels of the faces over the values of several columns.
+        agreement: Agreement of the label strategies with MIAP; empty without MIAP.
+        figures: PNG files by name.
+        ledgers: What became of the faces.
+        sheets: The sheets of sample photographs, by stage; those of no ledger under an empty name.
+        colors: What the colors of the boxes mean: the name and the color in CSS.
+        credits: Credits of the photographs on the page.
+    """
+
+    run_id: str
+    config: TrainingConfig
+    subject: Subject
+    written: datetime.datetime
+    deliveries: Sequence[str]
+    tables: Sequence[ReleaseTable]
+    analyses: Analyses
+    balance: Sequence[Balance]
+    agreement: Sequence[StrategyAgreement]
+    figures: Mapping[str, bytes]
+    ledgers: Sequence[LedgerTable]
+    sheets: Mapping[str, Sequence[Sheet]]
+    colors: Sequence[tuple[str, str]]
+    credits: Sequence[Credit]

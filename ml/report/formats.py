@@ -80,9 +80,10 @@ def with_interval(value: Proportion, text: Callable[[float | None], str], withou
     return f"{text(value.value)} ({text(value.low)} to {text(value.high)})"
 
 
-def data_uri(png: bytes) -> str:
-    """Return a PNG file as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_uri(picture: bytes) -> str:
+    """Return a PNG or JPEG file as a data URI."""
+    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "png"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def _minus(text: str) -> str:

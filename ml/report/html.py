@@ -1,4 +1,4 @@
-"""The report of an evaluation and the page of a comparison: self-contained HTML files."""
+"""The pages of stages explore, evaluate and compare: self-contained HTML files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import datetime
 
 import jinja2
 
+from ml.flow.reasons import explain
 from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
 from ml.report.captions import caption, part_of
-from ml.report.data import ComparisonData, ReportData
+from ml.report.data import ComparisonData, ExplorationData, ReportData
 from ml.report.drift import drift_line, reference_name, shift_rows, table_rows
 from ml.report.formats import (
     data_uri,
@@ -70,6 +71,11 @@ def render_report(data: ReportData) -> str:
             limits={"psi": (MODERATE_PSI, LARGE_PSI), "p": SIGNIFICANCE},
         )
     )
+
+
+def render_exploration(data: ExplorationData) -> str:
+    """Return the HTML page that shows the data of a run; sections without data are left out."""
+    return templates().get_template("explore.html.j2").render(data=data, subject=data.subject, explain=explain)
 
 
 def render_comparison(data: ComparisonData) -> str:

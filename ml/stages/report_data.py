@@ -10,7 +10,7 @@ import pyarrow.dataset
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.record import FeaturesRecord
-from ml.flow.records import Credit, Exploration
+from ml.flow.exploration import Credit, Exploration
 from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion, proportion
 from ml.metrics.records import EvaluationMetrics

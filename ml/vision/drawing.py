@@ -46,6 +46,14 @@ def rectangle(box: Box, width: int, height: int) -> Rectangle:
     return round(x_min * width), round(y_min * height), round(x_max * width), round(y_max * height)
 
 
+def turn_box(box: Box, rotation: int) -> Box:
+    """Return the box in an image that `ml.vision.images.turn_upright` turned by 0, 90, 180 or 270 degrees."""
+    x_min, x_max, y_min, y_max = box
+    for _ in range(rotation // 90 % 4):
+        x_min, x_max, y_min, y_max = y_min, y_max, 1 - x_max, 1 - x_min
+    return x_min, x_max, y_min, y_max
+
+
 def draw_marks(photo: Pixels, marks: Sequence[Mark]) -> Pixels:
     """Draw boxes and their texts on a copy of a photograph.
 
@@ -108,13 +116,26 @@ def contact_sheet(pictures: Sequence[tuple[Pixels, str]], columns: int, tile: in
     draw = ImageDraw.Draw(sheet)
     for index, (pixels, caption) in enumerate(pictures):
         left, top = gap + index % columns * (tile + gap), gap + index // columns * step_y
-        picture = _fit(pixels, tile)
+        picture = fit(pixels, tile)
         height, width = picture.shape[:2]
         sheet.paste(Image.fromarray(picture), (left + (tile - width) // 2, top + (tile - height)))
         for number, text in enumerate(caption.split("\n")):
             font = _fitting_font(text, size, tile)
             draw.text((left, top + tile + 3 + number * line), _shorten(text, font, tile), fill=BLACK, font=font)
     return np.asarray(sheet)
+
+
+def side_by_side(pictures: Sequence[Pixels]) -> Pixels:
+    """Put pictures beside each other, on a white background."""
+    gap = 6
+    width = sum(picture.shape[1] for picture in pictures) + gap * (len(pictures) - 1)
+    sheet = np.full((max(picture.shape[0] for picture in pictures), width, 3), 255, np.uint8)
+    left = 0
+    for picture in pictures:
+        height, step = picture.shape[:2]
+        sheet[:height, left : left + step] = picture
+        left += step + gap
+    return sheet
 
 
 def heat_overlay(photo: Pixels, heat: NDArray[np.floating]) -> Pixels:
@@ -132,6 +153,15 @@ def heat_overlay(photo: Pixels, heat: NDArray[np.floating]) -> Pixels:
     colors = matplotlib.colormaps["inferno"](large[..., 0])[..., :3] * 255
     gray = photo.mean(axis=2, keepdims=True)  # gray, because skin colors look like heat
     return np.asarray((0.45 * gray + 0.55 * colors).clip(0, 255), dtype=np.uint8)
+
+
+def fit(pixels: Pixels, tile: int) -> Pixels:
+    """Resize a picture so that its longer side is `tile` pixels."""
+    height, width = pixels.shape[:2]
+    scale = tile / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), dtype=np.uint8)
 
 
 @cache
@@ -182,11 +212,3 @@ def _ink(background: Color) -> Color:
     """Return black or white, whichever is more readable on the color (relative luminance, ITU-R BT.709)."""
     red, green, blue = background
     return BLACK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 110 else WHITE
-
-
-def _fit(pixels: Pixels, tile: int) -> Pixels:
-    height, width = pixels.shape[:2]
-    scale = tile / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), dtype=np.uint8)

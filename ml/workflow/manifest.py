@@ -13,7 +13,17 @@ from ml.errors import DataError
 from ml.flow.record import Record
 from ml.workflow import layout
 
-PACKAGES = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow", "opencv-python-headless", "pillow", "scikit-learn")
+PACKAGES = (
+    "pyspark",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "pyarrow",
+    "polars",
+    "opencv-python-headless",
+    "pillow",
+    "scikit-learn",
+)
 
 R = TypeVar("R", bound=Record)
 

@@ -1,10 +1,11 @@
-"""The records of the Spark stages read and write the same JSON as manifests from before there were records."""
+"""The records of the data stages read and write the same JSON as manifests from before there were records."""
 
 import json
 
 import pytest
 
-from ml.flow.records import Exploration, ExploreRecord, ExtractRecord, LabelsRecord
+from ml.flow.exploration import Exploration, ExploreRecord
+from ml.flow.records import ExtractRecord, LabelsRecord
 from ml.flow.table import STAGES
 from ml.workflow.collect import combine
 from ml.workflow.manifest import Manifest
@@ -37,10 +38,20 @@ ANALYSES = {
     "face sizes": {"edges, per cent of the photograph's side": [0, 1, 2], "faces": [4, 5]},
     "boxes by source": [{"source": "xclick", "flag": "IsOccluded", "1": 93, "0": 135, "-1": 0}],
 }
-EXPLORED = {**ANALYSES, "plots": {"top_classes": "s3://bucket/top_classes.png"}}
+BALANCE = [{"column": "subset", "title": "Subset", "rows": [{"name": "train", "faces": {"female": 3, "male": 4}}]}]
+EXPLORED = {
+    **ANALYSES,
+    "balance": BALANCE,
+    "plots": {"top_classes": "s3://bucket/top_classes.png"},
+    "report": "s3://bucket/explore.html",
+}
+CREDIT = {"image_id": "0a", "author": None, "title": "t", "landing_url": "u", "license": "l"}
 SHOWN = {
     **ANALYSES,
-    "photographs shown": [{"image_id": "0a", "author": None, "title": "t", "landing_url": "u", "license": "l"}],
+    "balance": BALANCE,
+    "sheets": [{"name": "chip-chipped", "title": "chipped", "count": 9, "shown": ["0a-1"], "not shown": []}],
+    "photographs shown": [CREDIT],
+    "photographs on the page": [CREDIT],
 }
 AGREEMENT = {"agree": 70, "disagree": 1, "miap unknown": 2}
 JOINED = {

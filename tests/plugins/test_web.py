@@ -112,6 +112,7 @@ def test_a_run_is_told_whole(web):
     assert run["deliveries"] == ["2025-12-01"]
     assert {"name": "epochs", "title": "Epochs", "section": "Training", "value": "30"} in run["parameters"]
     assert run["pages"] == {
+        "exploration": ["explore", "explore.html", "The data explored"],
         "report": ["evaluate", "report.html", "Full report"],
         "card": ["evaluate", "model_card.md", "Model card"],
     }

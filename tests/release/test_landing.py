@@ -3,6 +3,7 @@
 import csv
 import datetime
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from ml.workflow.run import load_run
 from support.landings import deliver
 from support.records import Stated
 
-EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
+EXTRACT, EXPLORE = STAGES["extract"], replace(STAGES["explore"], inputs=("extract",))
 MONTHS = ("2020-01-15", "2020-02-15", "2020-03-15")
 
 

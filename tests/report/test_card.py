@@ -6,7 +6,7 @@ import socket
 import pytest
 from huggingface_hub import ModelCard
 
-from ml.flow.records import Credit
+from ml.flow.exploration import Credit
 from ml.metrics.estimate import Estimate
 from ml.report.card import plain, render_card
 from ml.stages.report_data import report_data

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ml.config.training import TrainingConfig
+from ml.flow.exploration import Balance, BalanceRow
 from ml.metrics.abstention import abstention_metrics
 from ml.metrics.bootstrap import ImageBootstrap
 from ml.metrics.calibration import calibration_metrics
@@ -41,6 +42,11 @@ def abstention(limit):
     return abstention_metrics(TRUTH, PROBABILITIES, PREDICTED, limit, BOOTSTRAP)
 
 
+BALANCE = Balance(
+    column="is_occluded",
+    title="Occlusion",
+    rows=(BalanceRow(name="occluded", faces={"female": 3, "male": 0}),),
+)
 CHARTS = {
     "top classes": lambda: exploration_figures.top_classes([(f"class {n}", 1000 * n, n) for n in range(14)]),
     "one class": lambda: exploration_figures.top_classes([("Person", 3, 0)]),
@@ -54,6 +60,7 @@ CHARTS = {
     "no face": lambda: exploration_figures.face_sizes([0, 50, 100], [0, 0]),
     "boxes by source": lambda: exploration_figures.boxes_by_source(FLAGS),
     "no box": lambda: exploration_figures.boxes_by_source([]),
+    "balance": lambda: exploration_figures.balance(BALANCE, ("female", "male"), "faces"),
     "curves": lambda: training_figures.training_curves(HISTORY, 2),
     "curves of one epoch": lambda: training_figures.training_curves(HISTORY[:1], 1),
     "confusion": lambda: evaluation_figures.confusion_matrix(["female", "male"], [[5, 1], [2, 12]], ABOUT),

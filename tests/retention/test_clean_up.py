@@ -28,7 +28,8 @@ from ml.workflow.supervision import identity
 from support.promotions import make_candidate
 from support.records import Stated
 
-BY_DELIVERY, EXPLORE, JOIN = STAGES["extract"], STAGES["explore"], STAGES["join_labels"]
+BY_DELIVERY, JOIN = STAGES["extract"], STAGES["join_labels"]
+EXPLORE = replace(STAGES["explore"], inputs=("extract",))  # needs no other stage
 EXTRACT = replace(BY_DELIVERY, sources=("tables",), by_delivery=False)  # one attempt each time
 DAY = 86_400.0
 

@@ -129,7 +129,7 @@ def write_run(
 def whole_run(root: str) -> list[Manifest]:
     """Commit attempts of all stages that a report needs."""
     contents: dict[str, dict[str, Any]] = {
-        "explore": {"files": {"contact_sheet.png": b"png"}},
+        "explore": {"files": {"contact_sheet.png": b"png", "explore.html": b"<html>data</html>"}},
         "join_labels": {"files": {}, "ledger": LEDGER},
         "chip": {"files": {}, "ledger": {"chipped": 80}},
         "featurize": {"files": {}, "metrics": {"faces": {"train": {"female": 20, "male": 20}}}},

@@ -1,18 +1,18 @@
-"""Execute the Spark stages of a run, and make small tables to test their transforms."""
+"""Execute the stages of a run, those on Spark in one session, and make small tables to test their transforms."""
 
 import csv
 import hashlib
+import importlib
 
 from ml.config.training import TrainingConfig
 from ml.flow.table import STAGES
 from ml.vision import images
 from ml.workflow.execution import run_stage
-from spark_jobs import chip, explore, extract, featurize, join_labels
+from spark_jobs import chip, extract, featurize, join_labels
 from spark_jobs.session import read_table
 
 BODIES = {
     "extract": extract.run,
-    "explore": explore.run,
     "join_labels": join_labels.run,
     "chip": chip.run,
     "featurize": featurize.run,
@@ -27,8 +27,16 @@ LABELS = {"Man": "male", "Boy": "male", "Woman": "female", "Girl": "female"}
 
 def do(spark, run, *stages):
     for name in stages:
-        run_stage(run, STAGES[name], lambda context, name=name: BODIES[name](spark, context))
+        run_stage(run, STAGES[name], body_of(spark, STAGES[name]))
     return run
+
+
+def body_of(spark, stage):
+    """The body of a stage, as a function of the context alone."""
+    if stage.engine == "spark":
+        return lambda context: BODIES[stage.name](spark, context)
+    module, _, name = stage.body.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def rows(spark, run, stage, table):

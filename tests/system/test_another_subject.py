@@ -14,29 +14,21 @@ from ml.config.deployment import load_deployment
 from ml.flow.table import STAGES
 from ml.promotion.run import gate, open_promotion
 from ml.report.figures import base
-from ml.stages.compare import compare
-from ml.stages.evaluate import evaluate
-from ml.stages.train import train
-from ml.workflow.execution import run_stage
 from ml.workflow.folder import read_run_record
 from ml.workflow.opening import open_run
 from support.airflow_root import SMALL
 from support.airflow_web import airflow_database
-from support.spark_stages import BODIES, do
+from support.spark_stages import do
 
 pytestmark = pytest.mark.slow
 WORD = "gender"
 AGES = {"young": ["Boy", "Girl"], "grown": ["Man", "Woman"]}
-MODEL = {"train": train, "evaluate": evaluate, "compare": compare}
 
 
 def trained(spark, root, run_id, release, **values):
     """Do all stages of a run about ages; compare where it names a baseline."""
-    run = do(spark, open_run(root, run_id, {"release": str(release), "labels": AGES, **SMALL, **values}), *BODIES)
-    for name, body in MODEL.items():
-        if name != "compare" or run.config.baseline:
-            run_stage(run, STAGES[name], body)
-    return run
+    run = open_run(root, run_id, {"release": str(release), "labels": AGES, **SMALL, **values})
+    return do(spark, run, *(name for name in STAGES if name != "compare" or run.config.baseline))
 
 
 def texts_of(path):
@@ -101,8 +93,14 @@ def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, m
         assert words in page, "what stages further up left is handed to the report"
     local = Path(storage.local_path(root))
     files = [path for path in local.rglob("*") if path.is_file()]
-    assert {"report.html", "model_card.md", "model.json", "compare.html", "verdict.json", "mlflow.db"} <= {
-        path.name for path in files
-    }
+    assert {
+        "explore.html",
+        "report.html",
+        "model_card.md",
+        "model.json",
+        "compare.html",
+        "verdict.json",
+        "mlflow.db",
+    } <= {path.name for path in files}
     guilty = [str(path.relative_to(local)) for path in files for text in texts_of(path) if WORD in text.lower()]
     assert not guilty

@@ -17,8 +17,8 @@ from ml.workflow.manifest import load_manifest
 from support.airflow_root import ROOT, SMALL, make_root
 
 pytestmark = pytest.mark.slow
-SPARK = ("extract", "explore", "join_labels", "chip", "featurize")
-MODEL = ("train", "evaluate")
+SPARK = ("extract", "join_labels", "chip", "featurize")
+MODEL = ("explore", "train", "evaluate")
 STAGES = (*SPARK, *MODEL)  # these runs name no baseline, so nothing is compared
 # A process of its own, as Airflow reads its settings at import. One for all runs, as importing it takes seconds.
 RUNS = """

@@ -23,13 +23,13 @@ EPOCHS = 20
 
 @pytest.fixture(scope="module")
 def prepared(spark, tmp_path_factory):
-    """Opens runs on a release as large as the demo's, all its Spark stages done."""
+    """Opens runs on a release as large as the demo's, all its data stages done."""
     folder = tmp_path_factory.mktemp("learning")
     write_sample_release(folder / "release", scenes=240)
 
     def open_(run_id, **values):
         values = {"release": str(folder / "release"), "epochs": EPOCHS, **values}
-        return do(spark, open_run(str(folder / "storage"), run_id, values), *BODIES)
+        return do(spark, open_run(str(folder / "storage"), run_id, values), *BODIES, "explore")
 
     return open_
 

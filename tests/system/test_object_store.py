@@ -25,7 +25,7 @@ from ml.workflow.run import load_run
 from support.records import Stated
 
 pytestmark = pytest.mark.cluster
-EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
+EXTRACT, EXPLORE = STAGES["extract"], replace(STAGES["explore"], inputs=("extract",))
 BUCKET = "open-images"
 
 

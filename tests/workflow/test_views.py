@@ -1,6 +1,7 @@
 """A stage's body reads what its row declares, and nothing else."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from ml.workflow.execution import Result, make_context, run_stage
 from ml.workflow.views import ConfigView
 from support.records import Stated
 
-EXTRACT, EXPLORE = STAGES["extract"], STAGES["explore"]
+EXTRACT, EXPLORE = STAGES["extract"], replace(STAGES["explore"], inputs=("extract",))
 
 
 def test_a_body_that_reads_an_undeclared_parameter_fails_and_says_which(opened):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ml.config.training import FACE
+from ml.flow.exploration import Balance
 from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
 from ml.report.subject import Subject
 
@@ -124,4 +125,21 @@ def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: 
     if sources:
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower right", ncols=3, frameon=False)
+    return to_png(figure)
+
+
+def balance(found: Balance, labels: tuple[str, str], plural: str) -> bytes:
+    """Draw the number of faces by label over the values of one column.
+
+    Args:
+        found: The faces by label.
+        labels: The labels in order.
+        plural: What the faces are called.
+    """
+    rows = [(row.name, row.faces[labels[0]], row.faces[labels[1]]) for row in found.rows]
+    figure = new_figure(1.6 + 0.6 * max(len(rows), 2), width=6.5)  # stands beside its table
+    axes = figure.subplots()
+    paired_bars(axes, rows, *labels)
+    axes.set_title(f"{found.title}: {plural} by label", loc="left")
+    axes.set_xlabel(plural)
     return to_png(figure)

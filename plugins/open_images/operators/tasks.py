@@ -18,7 +18,7 @@ from open_images.operators.stage import StageOperator
 OPERATORS: dict[Engine, type[StageOperator]] = {"spark": SparkStageOperator, "process": ProcessStageOperator}
 GROUPS: dict[Engine, dict[str, str]] = {
     "spark": {"group_id": "data", "tooltip": "Turns the release's files into features, on Spark"},
-    "process": {"group_id": "model", "tooltip": "Turns features into a trained network and a report, with TensorFlow"},
+    "process": {"group_id": "model", "tooltip": "Shows the data, trains a network and writes reports, with TensorFlow"},
 }
 
 
