@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 from ml import storage
 from ml.features.record import FeaturesRecord
+from ml.flow.exploration import ExploreRecord
 from ml.flow.profile import DataProfile
-from ml.flow.records import ExploreRecord, ExtractRecord, LabelsRecord
+from ml.flow.records import ExtractRecord, LabelsRecord
 from ml.flow.table import STAGES
 from ml.metrics.drift import DriftMetrics, added, measure_drift
 from ml.metrics.records import DriftSummary
