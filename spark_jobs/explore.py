@@ -5,10 +5,11 @@ Writes `explore.json`, one PNG per analysis, and `contact_sheet.png`, a few phot
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from ml import storage
@@ -23,13 +24,14 @@ from ml.flow.records import (
     FlagCounts,
     VerifiedImages,
 )
+from ml.release.contract import FLAGS
 from ml.report.figures import exploration as exploration_figures
 from ml.report.subject import subject
 from ml.vision import drawing, images
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
 from ml.workflow.views import RunView
-from spark_jobs.annotations import FLAGS, flag_column
+from spark_jobs.annotations import flag_column
 from spark_jobs.deliveries import read_current
 from spark_jobs.main import main
 
@@ -64,11 +66,16 @@ def verified_images(labels: DataFrame, config: TrainingConfig) -> list[VerifiedI
     The report calls the two groups good and bad, which describes their labels, not the pictures: a negative means that
     a person verified a class as absent.
     """
+
+    def verified(name: str) -> Column:
+        # Rows may repeat or contradict one another: a class counts as present if no row says that it is absent.
+        return F.coalesce(F.bool_and(F.when(F.col("name") == name, F.col("positive"))), F.lit(False))
+
     by_image = labels.groupBy("image_id").agg(
         F.bool_or(F.col("name") == config.chip_class).alias("chipped"),
         F.bool_and("positive").alias("good"),
         *(
-            F.coalesce(F.bool_or((F.col("label") == label) & F.col("positive")), F.lit(False)).alias(label)
+            functools.reduce(Column.__or__, map(verified, config.labels[label])).alias(label)
             for label in config.label_order
         ),
     )

@@ -106,13 +106,14 @@ def _lines(part: Range) -> bytes:
 def _whole_file(uri: str) -> Iterator[bytes]:
     with storage.open_plain(uri) as file:
         file.readline()
-        rest = b""
+        rest, empty = b"", True
         while piece := file.read(RANGE_BYTES):
             rest += piece
             if end := record_end(rest):
                 yield rest[:end]
-                rest = rest[end:]
-        yield rest
+                rest, empty = rest[end:], False
+        if rest or empty:
+            yield rest
 
 
 def record_end(data: bytes) -> int:

@@ -1,7 +1,7 @@
 """Parse a block of a table's CSV lines into typed columns, and count missing values by kind.
 
-A block in which every value converts is parsed at the speed of Arrow's reader. If a value does not convert, the block is
-parsed again as bytes, and converted column by column with a note of the values that do not convert.
+A block in which every value converts is parsed at the speed of Arrow's reader. If a value does not convert, the block
+is parsed again as bytes, and converted column by column with a note of the values that do not convert.
 """
 
 from __future__ import annotations
@@ -138,9 +138,7 @@ def _decode(raw: pa.Array) -> tuple[pa.Array, Mask | None]:
     except pa.ArrowInvalid:
         values = raw.to_pylist()
     texts = [None if value is None else value.decode("utf-8", "replace") for value in values]
-    faulty = [
-        value is not None and text.encode() != value for value, text in zip(values, map(str, texts), strict=True)
-    ]
+    faulty = [value is not None and text.encode() != value for value, text in zip(values, map(str, texts), strict=True)]
     return pa.array(texts, pa.string()), np.array(faulty)
 
 
@@ -168,8 +166,8 @@ def _missing(column: pa.Array) -> Missing:
         return Missing(column.null_count, 0, int(np.isnan(values.to_numpy()).sum()))
     if pa.types.is_dictionary(column.type):
         codes = column.indices.drop_null().to_numpy()
-        blank, nan = (np.isin(codes, np.flatnonzero(found)).sum() for found in _blank_or_nan(column.dictionary))
-        return Missing(column.null_count, int(blank), int(nan))
+        blank, nan = (int(found[codes].sum()) if found.any() else 0 for found in _blank_or_nan(column.dictionary))
+        return Missing(column.null_count, blank, nan)
     if pa.types.is_string(column.type):
         blank, nan = (int(found.sum()) for found in _blank_or_nan(_candidates(column)))
         return Missing(column.null_count, blank, nan)
