@@ -6,8 +6,9 @@ and the same content whichever attempt of a task writes it, so that a task can b
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Iterable, Iterator
+import heapq
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +25,7 @@ from spark_jobs.annotations import Classes, Counts, Verdicts, held_images, type_
 from spark_jobs.deliveries import HELD
 
 QUARANTINED_ROWS = 1000  # rows of a block that are listed; all are counted
+SMALL_TASK = 8 << 20  # bytes; smaller ranges share a task, because a task costs more than reading them
 VALUE_LENGTH = 200  # characters of a faulty value that are kept
 
 
@@ -100,24 +102,32 @@ class RangeResult:
 
 
 def extract_ranges(spark: SparkSession, plan: Plan) -> list[RangeResult]:
-    """Extract all ranges of a plan in one job, and return the results in the order of the plan."""
-    # Spark starts tasks in order: the longest first, so that the last ones end together.
-    order = sorted(range(len(plan.ranges)), key=lambda place: plan.ranges[place].start - plan.ranges[place].end)
-    tasks = spark.range(0, len(order), 1, len(order))
-    rows = tasks.mapInArrow(_task(plan, order), "result binary").collect()
-    return sorted((pickle.loads(row.result) for row in rows), key=lambda result: result.place)
+    """Extract all ranges of a plan in one job, and return the results in the order of the plan.
+
+    The tasks take nothing from the JVM but their number and give it nothing but their results, so this is an RDD: the
+    same job as a DataFrame first spends eight CPU seconds on planning and code generation.
+    """
+    tasks = divide_work(plan.ranges)
+    numbers = spark.sparkContext.parallelize(range(len(tasks)), len(tasks))
+    results = numbers.flatMap(lambda task: [extract_range(plan, place) for place in tasks[task]]).collect()
+    return sorted(results, key=lambda result: result.place)
 
 
-def _task(plan: Plan, order: list[int]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the function that Spark's Python workers run."""
+def divide_work(ranges: Sequence[Range]) -> list[list[int]]:
+    """Divide the ranges among tasks, the longest first: a task for each range, or for several small ones.
 
-    def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for task in batch.column(0).to_pylist():
-                result = extract_range(plan, order[task])
-                yield pa.record_batch({"result": pa.array([pickle.dumps(result)], pa.binary())})
-
-    return work
+    Returns:
+        The places of each task's ranges.
+    """
+    sizes = [part.end - part.start for part in ranges]
+    count = max(1, min(len(ranges), math.ceil(sum(sizes) / SMALL_TASK)))
+    tasks: list[list[int]] = [[] for _ in range(count)]
+    loads = [(0, task) for task in range(count)]
+    for place in sorted(range(len(ranges)), key=lambda place: -sizes[place]):
+        load, task = heapq.heappop(loads)
+        tasks[task].append(place)
+        heapq.heappush(loads, (load + sizes[place], task))
+    return tasks
 
 
 def extract_range(plan: Plan, place: int) -> RangeResult:
