@@ -87,20 +87,19 @@ def read_blocks(part: Range) -> Iterator[bytes]:
 
 def _lines(part: Range) -> bytes:
     """Return the lines that begin in a range, without the file's header."""
-    data = storage.read_range(part.uri, max(0, part.start - 1), part.end)
+    first = max(0, part.start - 1)  # the byte before tells whether a line begins where the range does
+    data = storage.read_range(part.uri, first, part.end + PIECE)
     begin = data.find(b"\n") + 1  # after the header, or after the last line of the range before
-    if not begin:
+    if not begin or first + begin >= part.end:
         return b""
-    rest, at = [data[begin:]], part.end
-    if data.endswith(b"\n"):
-        return rest[0]
-    while piece := storage.read_range(part.uri, at, at + PIECE):
-        end = piece.find(b"\n") + 1
-        rest.append(piece[:end] if end else piece)
-        if end:
-            break
-        at += len(piece)
-    return b"".join(rest)
+    last = part.end - 1 - first
+    while not (end := data.find(b"\n", last) + 1):
+        last, at = len(data), first + len(data)
+        more = storage.read_range(part.uri, at, at + PIECE)
+        if not more:
+            return data[begin:]
+        data += more
+    return data[begin:end]
 
 
 def _whole_file(uri: str) -> Iterator[bytes]:
@@ -129,7 +128,8 @@ def record_end(data: bytes) -> int:
 
 def count_lines(block: bytes) -> int:
     """Count the lines of a block; the last one may lack its line break."""
-    return block.count(b"\n") + bool(block and not block.endswith(b"\n"))
+    breaks = int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))  # quicker than bytes.count
+    return breaks + bool(block and not block.endswith(b"\n"))
 
 
 @dataclass(frozen=True)
