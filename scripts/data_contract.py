@@ -15,22 +15,22 @@ INTRODUCTION = """# Data contract
 The stage `extract` checks every row of the annotation files against the tables below. Files may have more columns, in
 any order; those are read as text, and only their missing values are counted.
 
-A row that breaks a rule is listed in the table `quarantine` of the attempt of `extract`, a line for each broken rule, with
-the columns `table`, `file`, `line` (1 is the header), `rule`, `column` and `value`. At most 1,000 rows are listed for each
-32 MB of a file; the counts in the stage's record and ledger are exact. What becomes of a broken row:
+A row that breaks a rule is listed in the table `quarantine` of the attempt of `extract`, a line for each broken rule,
+with the columns `table`, `file`, `line` (1 is the header), `rule`, `column` and `value`. At most 1,000 rows are listed
+for each 32 MB of a file; the counts in the stage's record and ledger are exact. What becomes of a broken row:
 
 - A box of a configured class stays, with `valid` false if its ImageID, a coordinate or a flag is broken. Its face gets
   the reason `invalid box` and no label. Boxes of persons in MIAP's tables stay likewise; a presentation that is not
   one of MIAP's words is `Unknown`.
 - An image-level label is left out.
-- An image stays unless its ImageID is broken. A Rotation that is not allowed counts as unknown. Of a repeated ImageID all
-  rows stay; the faces take the image once.
+- An image stays unless its ImageID is broken. A Rotation that is not allowed counts as unknown. Of a repeated ImageID
+  all rows stay; the faces take the image once.
 
 If the share of broken rows of a table, or of its boxes of the configured classes that are invalid, is above
 `max_fault_share`, the run stops. The message names the table, the rule broken most and three examples.
 
-For every column the record counts the missing values of three kinds: `null` (an empty field), `empty` (quoted and empty,
-or blank) and `nan`.
+For every column the record counts the missing values of three kinds: `null` (an empty field), `empty` (quoted and
+empty, or blank) and `nan`.
 """
 MEANINGS = {
     Rule.FIELDS: "The line has more or fewer fields than the header.",
@@ -52,12 +52,15 @@ def page() -> str:
     parts = [INTRODUCTION, "## Rules\n", _table(("rule", "meaning"), [(f"`{r}`", MEANINGS[r]) for r in Rule])]
     parts.append("## Source tables\n")
     for table in TABLES.values():
-        parts += [f"### {table.name}\n", _table(("column", "type", "file", "value", "allowed"), map(_row, table.columns))]
+        parts += [
+            f"### {table.name}\n",
+            _table(("column", "type", "file", "value", "allowed"), map(_row, table.columns)),
+        ]
         parts += [f"{note}\n" for note in _notes(table)]
     parts += ["## References\n", _table(("tables", "column", "must be in", "checked by"), REFERENCES)]
     parts.append("## Published rows\n")
     parts.append(
-        f"A table with at least {PUBLISHED_SHARE:.0%} of these rows is taken for the published one (Open Images V5). "
+        f"A table with at least {PUBLISHED_SHARE:.0%} of these rows is taken for the published one (Open Images V5).\n"
         "Another number of rows is reported in the log and in the record of `extract`, and stops nothing.\n"
     )
     subsets = list(next(iter(PUBLISHED_ROWS.values())))

@@ -185,8 +185,7 @@ REFERENCES = (
     ("boxes", "ImageID", "a row of images", "`join_labels`: the reason `image not listed`"),
 )
 
-# The rows of Open Images V5 by table and subset, from the data set's page
-# (https://storage.googleapis.com/openimages/web/factsfigures_v5.html).
+# The rows of Open Images V5 by table and subset, as the data set's own pages state them.
 PUBLISHED_ROWS: dict[str, dict[str, int]] = {
     "labels": {"train": 8_996_795, "validation": 256_707, "test": 772_776},
     "boxes": {"train": 14_610_229, "validation": 303_980, "test": 937_327},

@@ -6,7 +6,7 @@ import pytest
 
 from ml.release.checks import image_numbers
 from ml.release.contract import PUBLISHED_ROWS, differences
-from support.blocks import A, B, HEADERS, checked, faults
+from support.blocks import HEADERS, A, B, checked, faults
 
 FACE = "/m/0dzct"
 EDGES, FLAGS = "0.1,0.2,0.1,0.2", "0,0,0,0,0"

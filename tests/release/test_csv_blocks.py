@@ -38,7 +38,9 @@ def test_every_line_is_in_one_range_whatever_the_size(file, lines, size, piece, 
         blocks = blocks_of(file, size)
     assert b"".join(blocks).decode() == body
     assert sum(map(count_lines, blocks)) == body.count("\n") + bool(body and not body.endswith("\n"))
-    assert all(block.endswith(b"\n") for block in blocks[:-1] if block and block is not next(filter(None, blocks[::-1])))
+    assert all(
+        block.endswith(b"\n") for block in blocks[:-1] if block and block is not next(filter(None, blocks[::-1]))
+    )
 
 
 def test_a_range_that_ends_inside_a_quoted_field_says_so(file):

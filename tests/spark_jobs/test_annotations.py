@@ -3,7 +3,7 @@
 from ml.release.contract import FLAGS, MIAP_FLAGS, Rule
 from ml.release.parse import Missing
 from spark_jobs.annotations import Counts, flag_column
-from support.blocks import A, B, C, HEADERS, typed
+from support.blocks import HEADERS, A, B, C, typed
 from support.spark_stages import MIDS
 
 FACE, MAN, CAT = MIDS["Human face"], MIDS["Man"], "/m/01yrx"
