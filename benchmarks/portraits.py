@@ -7,7 +7,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from ml.release.layout import REQUIRED_COLUMNS, SUBSETS
+from ml.release.contract import TABLES
+from ml.release.layout import SUBSETS
 
 FACES = Path(__file__).resolve().parents[2] / "shared" / "realfaces" / "faces.parquet"
 CLASSES = {"Human face": "/m/0dzct", "Man": "/m/04yx4", "Woman": "/m/03bt1vf", "Boy": "/m/01bl7v", "Girl": "/m/05r655"}
@@ -41,7 +42,7 @@ def write_portraits(folder: Path) -> int:
             ("images", f"{subset}-images.csv"),
         ):
             with (folder / name).open("w", newline="") as file:
-                csv.writer(file).writerows([REQUIRED_COLUMNS[table], *(rows[table] if subset == "train" else [])])
+                csv.writer(file).writerows([TABLES[table].required, *(rows[table] if subset == "train" else [])])
     with (folder / "class-descriptions-boxable.csv").open("w", newline="") as file:
         csv.writer(file).writerows((mid, name) for name, mid in CLASSES.items())
     return len(faces)

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -95,6 +95,26 @@ def read_bytes(uri: str) -> bytes:
     """
     fs, path = filesystem(uri)
     return bytes(fs.cat_file(path))
+
+
+def read_range(uri: str, start: int, end: int) -> bytes:
+    """Read the bytes of a file from `start` up to `end`."""
+    fs, path = filesystem(uri)
+    return bytes(fs.cat_file(path, start=start, end=end))
+
+
+def size(uri: str) -> int:
+    """Return a file's size in bytes."""
+    fs, path = filesystem(uri)
+    return int(fs.size(path))
+
+
+@contextmanager
+def open_plain(uri: str) -> Iterator[IO[bytes]]:
+    """Open a file to read its content; that of a `.gz` file is decompressed."""
+    fs, path = filesystem(uri)
+    with fs.open(path, "rb", compression="gzip" if path.endswith(".gz") else None) as file:
+        yield file
 
 
 def read_json(uri: str) -> Any:

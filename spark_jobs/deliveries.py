@@ -16,11 +16,6 @@ from spark_jobs.session import read_table
 HELD = "held"  # table of extract: the images that have rows in a dated delivery, by table
 
 
-def images_held(raw: DataFrame, table: str) -> DataFrame:
-    """Return the images that have rows in a delivery's table, including rows of classes that are not configured."""
-    return raw.select(F.lit(table).alias("table"), F.col("ImageID").alias("image_id"), "delivery").distinct()
-
-
 def read_current(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
     """Read a table of `extract` over all deliveries, with each image's rows from the newest delivery that has any."""
     rows = read_table(spark, extracted.table(table))
@@ -58,8 +53,9 @@ def _held(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
 
 def _newest(held: DataFrame) -> DataFrame:
     """Return the newest delivery of each image that is in several deliveries; dates sort as text."""
-    by_image = held.groupBy("image_id").agg(F.max("delivery").alias("newest"), F.count("*").alias("deliveries"))
-    return by_image.where(F.col("deliveries") > 1).select("image_id", "newest")
+    # `held` may name an image several times for one delivery, so its rows do not count deliveries.
+    by_image = held.groupBy("image_id").agg(F.max("delivery").alias("newest"), F.min("delivery").alias("oldest"))
+    return by_image.where(F.col("oldest") < F.col("newest")).select("image_id", "newest")
 
 
 def locate_photographs(

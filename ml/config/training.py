@@ -103,7 +103,8 @@ class TrainingConfig(FlowConfig):
         0.1,
         "Classes",
         "Maximum share of faults",
-        "Stop the run when more than this share of the boxes is invalid, or of the photographs missing or unreadable.",
+        "Stop the run when more than this share of a table's rows breaks the data contract, or of the photographs is "
+        "missing or unreadable.",
         ge=0.0,
         le=1.0,
     )

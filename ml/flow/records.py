@@ -18,12 +18,13 @@ class NullCounts(Record):
 
 
 class LabelCounts(Record):
-    """Counts of image-level labels, one per image and class.
+    """Counts of the rows of image-level labels.
 
     Attributes:
-        repeated: Labels that occur in several rows.
-        no_verdict: Labels whose confidence is neither 0 nor 1.
-        unknown_class: Labels of a class that the release does not name.
+        repeated: Rows that repeat the image and the class of an earlier row. Rows of one image lie together in a file,
+            and only rows that are read together, in blocks of 32 MB, are compared.
+        no_verdict: Rows whose confidence is neither 0 nor 1.
+        unknown_class: Rows of a class that the release does not name.
     """
 
     repeated: int
@@ -76,6 +77,34 @@ class MiapCounts(Record):
     no_age_presentation: int = Field(alias="no age_presentation")
 
 
+class QuarantineCounts(Record):
+    """Counts of a table's rows that break the data contract.
+
+    Attributes:
+        rows: Rows that break any rule.
+        by_rule: Rows by rule; a row that breaks several rules counts for each.
+    """
+
+    rows: int
+    by_rule: dict[str, int] = Field(alias="by rule")
+
+
+class PublishedDifference(Record):
+    """A table whose number of rows differs from the published one.
+
+    Attributes:
+        table: The table.
+        subset: The subset.
+        rows: Its rows here.
+        published: Its rows in the published data set.
+    """
+
+    table: str
+    subset: str
+    rows: int
+    published: int
+
+
 class ExtractRecord(Record):
     """The counts of stage extract for one delivery, or for all of a run's deliveries together.
 
@@ -85,6 +114,8 @@ class ExtractRecord(Record):
         labels: Image-level labels.
         boxes: Boxes.
         images: Images.
+        quarantined: Rows that break the data contract, by table.
+        unlike_published: Row counts that differ from the published ones, if the release looks like the published one.
         miap: MIAP's boxes; None if the release has none.
     """
 
@@ -93,6 +124,8 @@ class ExtractRecord(Record):
     labels: LabelCounts
     boxes: BoxCounts
     images: ImageCounts
+    quarantined: dict[str, QuarantineCounts]
+    unlike_published: tuple[PublishedDifference, ...] = Field((), alias="unlike published")
     miap: MiapCounts | None = None
 
     def json_values(self) -> dict[str, Any]:

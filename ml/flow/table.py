@@ -32,12 +32,12 @@ _CLASSES = ("chip_class", "labels")
 STAGES = check_rows(
     Stage(
         name="extract",
-        version=3,
+        version=4,
         engine="spark",
         timeout=6.0,
         purpose="Read, type, check and count the release's tables.",
-        leaves="typed tables of the release",
-        pushes="counts of rows, nulls, faults",
+        leaves="typed tables of the release, `quarantine`",
+        pushes="counts of rows, nulls, broken rules",
         fields=(*_CLASSES, "max_fault_share"),
         sources=("delivery", "tables"),
         by_delivery=True,

@@ -15,10 +15,11 @@ from typing import Any
 
 from ml import storage
 from ml.errors import DataError, NothingNewError
+from ml.release.contract import check_columns
 from ml.release.delivery import UNDATED, DeliveryCache, identify
 from ml.release.layout import CLASSES
 from ml.release.note import NOTE, count, is_date, read_note
-from ml.release.release import Release, check_columns, find_release
+from ml.release.release import Release, find_release
 
 
 def is_landing(uri: str) -> bool:

@@ -1,4 +1,4 @@
-"""The layout of the published files of Open Images, and the columns that they must have."""
+"""The layout of the published files of Open Images."""
 
 from __future__ import annotations
 
@@ -19,21 +19,6 @@ LAYOUT: dict[str, tuple[str, ...]] = {
 OPTIONAL = ("miap",)  # a table that a release, or one of its subsets, may lack
 TRAIN_BOXES = ("2018_04/train/train-annotations-bbox.csv", "train-annotations-bbox.csv")
 CLASSES = ("v5/class-descriptions-boxable.csv", "class-descriptions-boxable.csv")
-
-# The required columns of each table. Files may have more, in any order. Rotation was added in 2018, so it is optional.
-REQUIRED_COLUMNS: dict[str, tuple[str, ...]] = {
-    "labels": ("ImageID", "Source", "LabelName", "Confidence"),
-    "boxes": (
-        *("ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax"),
-        *("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside"),
-    ),
-    "images": ("ImageID", "Subset", "OriginalLandingURL", "License", "Author", "Title"),
-    "miap": (
-        *("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"),
-        *("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepictionOf", "IsInsideOf"),
-        *("GenderPresentation", "AgePresentation"),
-    ),
-}
 
 
 def places(table: str, subset: str) -> list[str]:

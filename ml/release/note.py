@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml import storage
 from ml.errors import DataError
-from ml.release.release import Release, check_columns, find_release
+from ml.release.contract import check_columns
+from ml.release.release import Release, find_release
 
 NOTE = "delivery.json"
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -94,9 +95,8 @@ def count(name: str, release: Release) -> Note:
 
 def _rows(uri: str) -> int:
     """Count the lines of a file after the header."""
-    fs, path = storage.filesystem(uri)
     breaks, last = 0, b""
-    with fs.open(path, "rb") as file:
+    with storage.open_plain(uri) as file:
         while block := file.read(8 << 20):
             breaks += block.count(b"\n")
             last = block[-1:]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
-from ml.release.layout import CLASSES, LAYOUT, OPTIONAL, REQUIRED_COLUMNS, SUBSETS, places
+from ml.release.layout import CLASSES, LAYOUT, OPTIONAL, SUBSETS, places
 from ml.release.photographs import Photographs, open_photographs
 from ml.storage import file_digest, modified
 
@@ -62,7 +62,8 @@ def find_release(uri: str, photographs: str | None = None) -> Release:
     tables: dict[str, dict[str, str]] = {}
     for table in LAYOUT:
         for subset in SUBSETS:
-            found = _look(uri, places(table, subset)) if table in OPTIONAL else _find(uri, places(table, subset))
+            candidates = [name for place in places(table, subset) for name in (place, f"{place}.gz")]
+            found = _look(uri, candidates) if table in OPTIONAL else _find(uri, candidates)
             if found:
                 tables.setdefault(table, {})[subset] = found
     return Release(uri, open_photographs(photographs or uri), _find(uri, CLASSES), tables)
@@ -88,26 +89,9 @@ def _find(uri: str, candidates: Sequence[str]) -> str:
     )
 
 
-def check_columns(release: Release) -> None:
-    """Check the header of every table.
-
-    Raises:
-        DataError: A required column is missing.
-    """
-    for table, by_subset in release.tables.items():
-        for uri in by_subset.values():
-            found = header(uri)
-            if missing := [name for name in REQUIRED_COLUMNS[table] if name not in found]:
-                raise DataError(
-                    f"{uri} lacks the column {', '.join(missing)} (it has {', '.join(found)}).",
-                    "Use the published file, including its header.",
-                )
-
-
 def header(uri: str) -> list[str]:
     """Return the column names in the first line of a CSV file."""
-    fs, path = storage.filesystem(uri)
-    with fs.open(path, "rb") as file:
+    with storage.open_plain(uri) as file:
         line = file.readline().decode("utf-8-sig", errors="replace")
     return next(csv.reader(io.StringIO(line)), [])
 

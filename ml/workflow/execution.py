@@ -8,7 +8,9 @@ attempt. Readers use manifests only, so they never see the output of a killed at
 from __future__ import annotations
 
 import datetime
+import errno
 import logging
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ from ml.workflow.supervision import Supervision, identity
 from ml.workflow.views import ConfigView, InputsView, RunView
 
 log = logging.getLogger(__name__)
+NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,17 @@ def _execute(
     return manifest
 
 
+def _no_space(error: BaseException) -> str | None:
+    """Return what an error says of a full disk or an exhausted quota, None if it is about something else.
+
+    An error in one of Spark's tasks, in Python or in the JVM, arrives as the text of another exception.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return str(error)
+    lines = str(error).splitlines()
+    return next((line.strip() for line in lines if any(text in line for text in NO_SPACE)), None)
+
+
 def _record(error: Exception, uri: str, run: str) -> StageError:
     """Write the attempt's `error.json` and return the error as a `StageError`."""
     failure: StageError
@@ -195,8 +209,8 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
         failure = error
     elif isinstance(error, MemoryError):
         failure = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
-    elif isinstance(error, OSError) and error.errno in (28, 122):  # ENOSPC, EDQUOT
-        failure = ResourceError(f"No space left: {error}", "Free space under the storage root, then clear the task.")
+    elif told := _no_space(error):
+        failure = ResourceError(f"No space left: {told}", "Free space under the storage root, then clear the task.")
     else:
         failure = TransientError(
             f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log has the full traceback."

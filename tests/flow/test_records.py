@@ -22,6 +22,8 @@ EXTRACTED = {
     "labels": {"repeated": 5, "no verdict": 2, "unknown class": 1},
     "boxes": {"unknown class": 4, "invalid": 3, "kept": 237, "kept invalid": 2, "chipped": 119},
     "images": {"rotation unknown": 4, "turned": 16},
+    "quarantined": {"labels": {"rows": 3, "by rule": {"not an allowed value": 2, "class not described": 1}}},
+    "unlike published": [{"table": "boxes", "subset": "test", "rows": 937326, "published": 937327}],
     "miap": {
         "subsets": ["train", "validation", "test"],
         "other classes": 0,
@@ -107,4 +109,5 @@ def test_deliveries_with_and_without_miap_add_up_to_one_record():
     assert whole.rows["boxes"] == 804
     assert whole.nulls["boxes"]["XMin"].nan == 4
     assert whole.boxes.chipped == 238
+    assert whole.quarantined["labels"].by_rule == {"not an allowed value": 4, "class not described": 2}
     assert whole.miap == ExtractRecord.model_validate(EXTRACTED).miap

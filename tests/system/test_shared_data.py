@@ -25,14 +25,18 @@ EDGES = ("x_min", "x_max", "y_min", "y_max")
 pytestmark = pytest.mark.slow
 
 
+def build(release, *options):
+    command = [sys.executable, FACES / "build_release.py", release, *options]
+    subprocess.run(list(map(str, command)), check=True)
+    return release
+
+
 @pytest.fixture(scope="module")
 def real_faces(tmp_path_factory):
     if not FACES.exists():
         pytest.skip("there is no folder ../shared/realfaces with the builder of releases of real faces")
     release = tmp_path_factory.mktemp("faces") / "release"
-    command = [sys.executable, FACES / "build_release.py", release, "--scenes", "300", "--seed", "1"]
-    subprocess.run(list(map(str, command)), check=True)
-    return release
+    return build(release, "--scenes", "300", "--seed", "1")
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +109,28 @@ def test_real_photographs_are_chipped_and_training_says_what_it_lacks(spark, tmp
     assert run.pinned("chip").ledger["chipped"] == len(kept) == 4
     with pytest.raises(DataError, match=r"train 0 female, 2 male \(needed: 20 each\)"):
         check_faces(run.pinned("featurize").record(FeaturesRecord), run.config.min_faces)
+
+
+def test_every_fault_planted_in_real_faces_is_quarantined_by_name_and_nothing_else(spark, tmp_path):
+    if not FACES.exists():
+        pytest.skip("there is no folder ../shared/realfaces with the builder of releases of real faces")
+    release = build(tmp_path / "release", "--scenes", "60", "--dirty")
+    boxes = "2018_04/train/train-annotations-bbox.csv"
+    lines = (release / boxes).read_text().splitlines()
+    run = do(spark, open_run(str(tmp_path / "storage"), "dirty", {"release": str(release)}), "extract")
+    found = [tuple(row.values()) for row in rows(spark, run, "extract", "quarantine")]
+    first, good = len(lines) - 4, lines[1].split(",")
+    place = ("boxes", boxes)
+    assert found == [
+        (*place, first, "edges in the wrong order", "XMin,XMax", f"{good[5]},{good[4]}"),
+        (*place, first + 1, "outside the range", "XMin", "-0.2"),
+        (*place, first + 1, "outside the range", "XMax", "1.4"),
+        (*place, first + 2, "not a number", "XMin", "nan"),
+        (*place, first + 2, "missing value", "XMax", ""),
+        (*place, first + 3, "class not described", "LabelName", "/m/unknown"),
+        (*place, first + 4, "header inside the file", None, lines[0]),
+    ]
+
+
+def test_real_faces_without_planted_faults_have_an_empty_quarantine(spark, chipped):
+    assert rows(spark, chipped, "extract", "quarantine") == []

@@ -145,6 +145,8 @@ def test_force_redoes_the_stage_and_those_downstream_once(opened):
         (DataError("bad rows", "mend them"), "data", DataError),
         (ConfigurationError("wrong"), "configuration", ConfigurationError),
         (OSError(28, "No space left on device"), "resource", ResourceError),
+        # As an error in one of Spark's tasks arrives: the text of another exception.
+        (RuntimeError("Job aborted\nOSError: [Errno 28] No space left on device: 'a'"), "resource", ResourceError),
         (MemoryError(), "resource", ResourceError),
         (ConnectionError("reset by peer"), "passing", TransientError),
     ],

@@ -1,0 +1,40 @@
+"""Parse, check and type a few CSV lines as the tasks of extract do."""
+
+import pyarrow as pa
+
+from ml.release.checks import check
+from ml.release.contract import TABLES
+from ml.release.parse import parse
+from spark_jobs.annotations import Classes, type_block
+from spark_jobs.ranges import faulty_values
+from support.spark_stages import LABELS, MIDS
+
+NAMES = (*MIDS, "Person", "Cat")
+CLASSES = Classes(
+    mids=(*MIDS.values(), "/m/01g317", "/m/01yrx"),
+    names=NAMES,
+    labels=tuple(LABELS.get(name) for name in NAMES),
+    chipped=tuple(name == "Human face" for name in NAMES),
+)
+HEADERS = {name: tuple(column.name for column in table.columns) for name, table in TABLES.items()}
+A, B, C = "00000000000000aa", "00000000000000ab", "00000000000000ac"
+
+
+def block_of(*lines):
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def checked(table, *lines, names=None):
+    parsed = parse(block_of(*lines), names or HEADERS[table], TABLES[table])
+    return parsed, check(parsed, TABLES[table], pa.array(CLASSES.mids))
+
+
+def faults(table, *lines, names=None):
+    """The values that break a rule: line, rule, column and value of each."""
+    parsed, found = checked(table, *lines, names=names)
+    values = faulty_values(block_of(*lines), names or HEADERS[table], parsed, found)
+    return [(value.line, str(value.rule), value.column, value.value) for value in values]
+
+
+def typed(table, *lines, names=None):
+    return type_block(table, *checked(table, *lines, names=names), CLASSES, "train", "release")
