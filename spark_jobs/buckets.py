@@ -21,7 +21,6 @@ from ml import storage
 ROWS_PER_BUCKET = 250_000
 ROWS_PER_SLICE = 250_000
 DIVIDED = "bucket int, table string, rows binary"
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 Batches = Iterable[pa.RecordBatch]
 Bucket = Mapping[str, pa.Table]  # the tables of some images, by name
@@ -137,18 +136,25 @@ def bucket_of(image_ids: pa.ChunkedArray, buckets: int) -> NDArray[np.uint16]:
     else:
         padded = np.zeros((len(ids), width), np.uint8)
         padded[np.arange(width) < lengths[:, None]] = letters
-    hashed = np.zeros(len(ids), np.uint64)
-    for word in np.ascontiguousarray(padded).view("<u8").T:
-        hashed = (hashed ^ word) * _PRIME
-        hashed ^= hashed >> np.uint64(32)
+    hashed = lengths.astype(np.uint64)
+    for start, word in enumerate(np.ascontiguousarray(padded).view("<u8").T):
+        # An id's hash must not depend on how long the others are, so only its own words count.
+        hashed = np.where(lengths > 8 * start, _mix(hashed ^ word), hashed)
     return (hashed % np.uint64(buckets)).astype(np.uint16)
+
+
+def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Spread each bit over the whole word: the last step of MurmurHash3."""
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        words = (words ^ (words >> np.uint64(33))) * np.uint64(factor)
+    return words ^ (words >> np.uint64(33))
 
 
 def _stream(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema, options=pa.ipc.IpcWriteOptions(unify_dictionaries=True)) as writer:
         writer.write_table(rows)
-    return sink.getvalue().to_pybytes()
+    return bytes(sink.getvalue())
 
 
 def gather(batches: Batches, schemas: Mapping[str, pa.Schema]) -> tuple[int | None, Bucket]:

@@ -202,13 +202,8 @@ def highest_allowed(found: Iterable[Mapping[str, list[str]]], images_per_label: 
 
 def limit_images(faces: pa.Table, allowed: Mapping[str, str]) -> pa.Table:
     """Take the label of the faces whose images have a higher digest than their label allows."""
-    labels, images = faces.column("label").to_pylist(), faces.column("image_id").to_pylist()
-    over = pa.array(
-        [
-            label is not None and image_digest(image) > allowed[label]
-            for label, image in zip(labels, images, strict=True)
-        ]
-    )
+    pairs = zip(faces.column("label").to_pylist(), faces.column("image_id").to_pylist(), strict=True)
+    over = pa.array([label is not None and image_digest(image) > allowed[label] for label, image in pairs], pa.bool_())
     for name, value in (("reason", OVER_LIMIT), ("label", None)):
         column = pc.if_else(over, pa.scalar(value, pa.string()), faces.column(name))
         faces = faces.set_column(faces.column_names.index(name), name, column)

@@ -79,7 +79,7 @@ class Work:
             lowest = lowest_digests(labelled.faces, self.images_per_label or 0)
             yield _row(
                 bucket=pa.scalar(bucket, pa.int32()),
-                faces=sink.getvalue().to_pybytes(),
+                faces=bytes(sink.getvalue()),
                 counts=json.dumps(labelled.counts),
                 lowest=json.dumps(lowest),
             )
@@ -100,7 +100,7 @@ class Work:
         sink = pa.BufferOutputStream()
         pq.write_table(faces, sink)
         # The content depends on the bucket alone, so a task that is done twice writes the same file twice.
-        storage.write_bytes(storage.join(self.uri, f"part-{bucket:05d}.parquet"), sink.getvalue().to_pybytes())
+        storage.write_bytes(storage.join(self.uri, f"part-{bucket:05d}.parquet"), bytes(sink.getvalue()))
         return _row(counts=json.dumps({**counts, **count_faces(faces, self.settings)}))
 
 
