@@ -24,7 +24,7 @@ from ml.release.photographs import Photographs, photograph_name
 from ml.vision import images
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
-from spark_jobs.join_labels import LABELLED
+from spark_jobs.faces import LABELLED
 from spark_jobs.main import main
 from spark_jobs.session import Counts, observed, read_table, write_table
 

@@ -2,94 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from ml import storage
-from ml.release.delivery import Delivery
-from ml.workflow import layout
-from ml.workflow.manifest import Manifest
-from spark_jobs.session import read_table
+from spark_jobs.lookups import find, key, take
 
-HELD = "held"  # table of extract: the images that have rows in a dated delivery, by table
+PHOTOGRAPHS = "photographs"  # the listings of the deliveries' photographs, as a table of whole images
 
 
-def read_current(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
-    """Read a table of `extract` over all deliveries, with each image's rows from the newest delivery that has any."""
-    rows = read_table(spark, extracted.table(table))
-    if len(extracted.parts) == 1:
-        return rows
-    return current(rows, _held(spark, extracted, table))
-
-
-def count_replaced(spark: SparkSession, extracted: Manifest) -> int:
-    """Count the boxes of the chipped class that a later delivery replaced."""
-    if len(extracted.parts) == 1:
-        return 0
-    boxes = read_table(spark, extracted.table("boxes")).where("chipped")
-    newest = _newest(_held(spark, extracted, "boxes"))
-    return boxes.join(newest, "image_id").where(F.col("delivery") < F.col("newest")).count()
-
-
-def current(rows: DataFrame, held: DataFrame) -> DataFrame:
+def current(rows: pa.Table, held: pa.Table, table: str) -> pa.Table:
     """Drop an image's rows if a later delivery has rows of the same image.
 
     Args:
         rows: Rows with columns image_id and delivery.
-        held: The images that have rows in this table, by delivery: columns image_id and delivery.
+        held: The images that have rows in a delivery, by table: columns table, image_id and delivery.
+        table: The table that has the rows.
     """
-    return (
-        rows.join(_newest(held), "image_id", "left")
-        .where(F.col("newest").isNull() | (F.col("delivery") == F.col("newest")))
-        .drop("newest")
+    held = held.filter(pc.equal(held.column("table"), table))
+    if not len(held):
+        return rows
+    by_image = held.group_by("image_id", use_threads=False).aggregate(
+        [("delivery", "max"), ("delivery", "count_distinct")]
     )
+    several = by_image.filter(pc.greater(by_image.column("delivery_count_distinct"), 1))
+    newest = take(several.column("delivery_max"), find(rows.column("image_id"), several.column("image_id")))
+    return rows.filter(pc.or_(newest.is_null(), pc.equal(rows.column("delivery"), newest).fill_null(True)))
 
 
-def _held(spark: SparkSession, extracted: Manifest, table: str) -> DataFrame:
-    return read_table(spark, extracted.table(HELD)).where(F.col("table") == table)
-
-
-def _newest(held: DataFrame) -> DataFrame:
-    """Return the newest delivery of each image that is in several deliveries; dates sort as text."""
-    # `held` may name an image several times for one delivery, so its rows do not count deliveries.
-    by_image = held.groupBy("image_id").agg(F.max("delivery").alias("newest"), F.min("delivery").alias("oldest"))
-    return by_image.where(F.col("oldest") < F.col("newest")).select("image_id", "newest")
-
-
-def locate_photographs(
-    spark: SparkSession, faces: DataFrame, images: DataFrame, deliveries: Iterable[Delivery], root: str
-) -> DataFrame:
-    """Add to each face the column `delivery`: the newest delivery that holds its photograph.
+def locate(faces: pa.Table, images: pa.Table, photographs: pa.Table, deliveries: Sequence[str]) -> pa.ChunkedArray:
+    """Return for each face the newest delivery that holds its photograph.
 
     If no listing names the photograph, the delivery is the one whose table `images` lists the image.
 
     Args:
-        spark: The session.
         faces: Faces with columns image_id and subset.
-        images: The table `images`, over all deliveries.
-        deliveries: The run's deliveries, oldest first.
-        root: The storage root, which holds the listings.
+        images: The table `images`, with each image's rows from the newest delivery that has any.
+        photographs: The listings of the deliveries: columns image_id, subset and delivery.
+        deliveries: The names of the run's deliveries, oldest first.
     """
-    first, *later = deliveries
-    if not later:
-        return faces.withColumn("delivery", F.lit(first.name))
-    listed = images.select("image_id", "subset", F.col("delivery").alias("listing_delivery")).distinct()
-    found = faces.join(listed, ["image_id", "subset"], "left")
-    listings = [
-        spark.read.parquet(storage.hadoop_uri(layout.delivery_cache(root).listing_uri(delivery.listing))).withColumn(
-            "holds", F.lit(delivery.name)
-        )
-        for delivery in (first, *later)
-        if delivery.listing
-    ]
-    holding = F.col("listing_delivery")
-    if listings:
-        held = listings[0]
-        for listing in listings[1:]:
-            held = held.unionByName(listing)
-        newest = held.groupBy("image_id", "subset").agg(F.max("holds").alias("holds"))
-        found = found.join(newest, ["image_id", "subset"], "left")
-        holding = F.coalesce("holds", "listing_delivery")
-    return found.withColumn("delivery", holding).drop("holds", "listing_delivery")
+    if len(deliveries) == 1:
+        return pa.chunked_array([pa.repeat(deliveries[0], len(faces))])
+    found = []
+    for holding in (photographs, images):
+        newest = holding.group_by(["image_id", "subset"], use_threads=False).aggregate([("delivery", "max")])
+        places = find(key(faces, "image_id", "subset"), key(newest, "image_id", "subset"))
+        found.append(take(newest.column("delivery_max"), places))
+    return pc.coalesce(*found)

@@ -20,9 +20,9 @@ from ml import storage
 from ml.release.checks import Checked, check
 from ml.release.contract import TABLES, Rule
 from ml.release.csv_blocks import OddQuotesError, Range, count_lines, find_records, read_blocks
+from ml.release.delivery import HELD
 from ml.release.parse import Parsed, parse
 from spark_jobs.annotations import Classes, Counts, Verdicts, held_images, type_block
-from spark_jobs.deliveries import HELD
 
 QUARANTINED_ROWS = 1000  # rows of a block that are listed; all are counted
 SMALL_TASK = 8 << 20  # bytes; smaller ranges share a task, because a task costs more than reading them

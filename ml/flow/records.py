@@ -158,6 +158,18 @@ class AskedFaces(Record):
     digest: str
 
 
+class VerifiedPairs(Record):
+    """Counts of the pairs of an image and a configured class that have several rows of image-level labels.
+
+    Attributes:
+        repeated: Pairs with several rows.
+        contradicted: Pairs whose rows have both verdicts, of which absent wins.
+    """
+
+    repeated: int
+    contradicted: int
+
+
 class LabelsRecord(Record):
     """The counts of stage join_labels.
 
@@ -166,6 +178,7 @@ class LabelsRecord(Record):
         labelled: Labeled faces by label.
         flags_unknown: Faces with an unknown flag, by flag.
         miap: Agreement with MIAP by subset and label strategy; None if MIAP is not available.
+        pairs: The verified pairs of image and class with several rows.
         asked: The faces to cut, by delivery.
     """
 
@@ -173,6 +186,7 @@ class LabelsRecord(Record):
     labelled: dict[str, int]
     flags_unknown: dict[str, int] = Field(alias="flags unknown")
     miap: dict[str, dict[str, Agreement]] | None
+    pairs: VerifiedPairs = Field(alias="verified pairs")
     asked: dict[str, AskedFaces]
 
 

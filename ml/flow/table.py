@@ -44,7 +44,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="join_labels",
-        version=3,
+        version=4,
         engine="spark",
         timeout=6.0,
         purpose="Give each face a label, or the reason why it has none.",

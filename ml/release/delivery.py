@@ -17,6 +17,8 @@ from ml.release.photographs import Listed, listing_digest
 from ml.release.release import Release, tables_digest
 from ml.storage import modified
 
+HELD = "held"  # the table of extract that lists the images with rows in a dated delivery, by table
+
 log = logging.getLogger(__name__)
 UNDATED = "release"  # name of the only delivery of a plain release folder
 

@@ -83,17 +83,20 @@ class Manifest(BaseModel):
 
     def table(self, name: str) -> list[str]:
         """Return the URIs of a table's Parquet files, in order."""
-        return [
-            storage.join(manifest.uri, file.path)
+        return list(self.table_rows(name))
+
+    def table_rows(self, name: str) -> dict[str, int]:
+        """Return the number of rows of each of a table's Parquet files by URI, in order."""
+        return {
+            storage.join(manifest.uri, file.path): file.rows or 0
             for manifest in self.of_deliveries()
             for file in manifest.files
             if file.path.startswith(f"{name}/")
-        ]
+        }
 
     def rows(self, name: str) -> int:
         """Return the number of rows of a table."""
-        files = (file for manifest in self.of_deliveries() for file in manifest.files)
-        return sum(file.rows or 0 for file in files if file.path.startswith(f"{name}/"))
+        return sum(self.table_rows(name).values())
 
     def file(self, path: str) -> str:
         """Return the URI of a file; for a stage done by delivery, from the newest delivery that has it.

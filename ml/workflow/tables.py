@@ -7,9 +7,8 @@ import pyarrow.dataset
 
 from ml import storage
 from ml.release.current import current_rows, replaced_rows
+from ml.release.delivery import HELD
 from ml.workflow.manifest import Manifest
-
-HELD = "held"  # table of extract: the images that have rows in a dated delivery, by table
 
 
 def scan_table(manifest: Manifest, name: str) -> pl.LazyFrame:

@@ -61,6 +61,7 @@ JOINED = {
     "labelled": {"female": 7, "male": 6},
     "flags unknown": {"is_occluded": 1, "is_truncated": 0, "is_group_of": 0, "is_depiction": 0},
     "miap": {"train": {"box": AGREEMENT, "image": AGREEMENT}},
+    "verified pairs": {"repeated": 4, "contradicted": 1},
     "asked": {"2024-01-01": {"faces": 13, "digest": "bae869f26a084eb5b0d7498e09504700"}},
 }
 

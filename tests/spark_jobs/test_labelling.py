@@ -2,7 +2,9 @@
 
 import pytest
 
-from support.spark_stages import ELSEWHERE, FACE, PERSON, box, joined
+from ml.features.columns import EDGES
+from spark_jobs.faces import label_faces
+from support.spark_stages import ELSEWHERE, FACE, PERSON, box, joined, settings, whole_images
 
 HALF, WIDE = (0.45, 0.6, 0.0, 0.9), (0.0, 1.0, 0.0, 1.0)
 
@@ -30,8 +32,8 @@ BOX_CASES = [  # person boxes, the face's own flags, verified negatives; the rea
 
 
 @pytest.fixture(scope="module")
-def labelled_by_box(spark):
-    """All cases in one job, an image each."""
+def labelled_by_box():
+    """All cases at once, an image each."""
     boxes, verdicts = [], []
     for number, (people, face, negatives, *_) in enumerate(BOX_CASES):
         boxes.append(box(f"case{number}", "Human face", FACE, **face))
@@ -39,7 +41,7 @@ def labelled_by_box(spark):
             boxes.append(box(f"case{number}", name, edges, **(extra[0] if extra else {})))
         verdicts += [(f"case{number}", name, False) for name in negatives]
     listed = [f"case{number}" for number in range(len(BOX_CASES))]
-    return {row.image_id: row for row in joined(spark, boxes, verdicts, listed)}
+    return {row.image_id: row for row in joined(boxes, verdicts, listed)}
 
 
 @pytest.mark.parametrize("number", range(len(BOX_CASES)))
@@ -51,29 +53,29 @@ def test_label_by_box(labelled_by_box, number):
     assert (row.source_class is not None) == (reason in sourced)
 
 
-def test_the_smallest_box_is_the_source(spark):
+def test_the_smallest_box_is_the_source():
     small = (0.39, 0.51, 0.09, 0.3)
-    row = joined(spark, [box("a", "Human face", FACE), box("a", "Woman", PERSON), box("a", "Girl", small)])[0]
+    row = joined([box("a", "Human face", FACE), box("a", "Woman", PERSON), box("a", "Girl", small)])[0]
     assert (row.source_class, row.source_containment) == ("Girl", pytest.approx(1.0))
 
 
-def test_a_neighbours_box_gives_no_label_and_boxes_of_other_images_do_not_count(spark):
+def test_a_neighbours_box_gives_no_label_and_boxes_of_other_images_do_not_count():
     other = (0.75, 0.85, 0.1, 0.2)
     boxes = [
         *(box("a", "Human face", FACE), box("a", "Human face", other), box("a", "Woman", PERSON)),
         *(box("a", "Man", ELSEWHERE), box("b", "Human face", FACE)),
     ]
-    found = {(row.image_id, row.x_min): row.label for row in joined(spark, boxes)}
+    found = {(row.image_id, row.x_min): row.label for row in joined(boxes)}
     assert found == {("a", 0.4): "female", ("a", 0.75): "male", ("b", 0.4): None}
 
 
-def test_a_repeated_face_is_used_once_and_an_unlisted_image_not_at_all(spark):
+def test_a_repeated_face_is_used_once_and_an_unlisted_image_not_at_all():
     boxes = [box("a", "Human face", FACE)] * 2 + [box("a", "Man", PERSON), box("z", "Human face", FACE)]
-    reasons = sorted(row.reason for row in joined(spark, boxes))
+    reasons = sorted(row.reason for row in joined(boxes))
     assert reasons == ["image not listed", "labelled", "repeated box"]
 
 
-def test_label_by_image(spark):
+def test_label_by_image():
     cases = {
         "a": ([("Woman", True)], "labelled", "female"),
         "b": ([("Woman", True), ("Girl", True), ("Man", False)], "labelled", "female"),
@@ -82,7 +84,7 @@ def test_label_by_image(spark):
     }
     boxes = [part for image in cases for part in (box(image, "Human face", FACE), box(image, "Man", PERSON))]
     verdicts = [(image, *verdict) for image, (given, *_) in cases.items() for verdict in given]
-    for row in joined(spark, boxes, verdicts, label_strategy="image"):
+    for row in joined(boxes, verdicts, label_strategy="image"):
         assert (row.reason, row.label) == cases[row.image_id][1:]
 
 
@@ -102,18 +104,15 @@ MIAP_CASES = [  # MIAP's person boxes; the reason, the label and the age present
     ([(FEMININE, "Young", WIDE), ("Unknown", "Middle", PERSON)], "MIAP presentation unknown", None, "Middle"),
     ([(FEMININE, "Young", PERSON), ("Unknown", "Middle", WIDE)], "labelled", "female", "Young"),
 ]
-MIAP_SCHEMA = (
-    "image_id string, subset string, x_min double, x_max double, y_min double, y_max double, is_group_of tinyint, "
-    "is_depiction tinyint, valid boolean, gender_presentation string, age_presentation string"
-)
 
 
 def miap_box(image, gender, age, edges, group=0, depiction=0, valid=True):
-    return (image, "train", *edges, group, depiction, valid, gender, age)
+    row = dict(zip(EDGES, edges, strict=True), image_id=image, valid=valid, is_group_of=group, is_depiction=depiction)
+    return {**row, "gender_presentation": gender, "age_presentation": age}
 
 
 @pytest.fixture(scope="module")
-def labelled_by_miap(spark):
+def labelled_by_miap():
     boxes = [box(f"case{number}", "Human face", FACE) for number in range(len(MIAP_CASES))]
     people = [
         miap_box(f"case{number}", gender, age, edges, **(flags[0] if flags else {}))
@@ -121,8 +120,7 @@ def labelled_by_miap(spark):
         for gender, age, edges, *flags in case
     ]
     listed = [f"case{number}" for number in range(len(MIAP_CASES))]
-    table = spark.createDataFrame(people, MIAP_SCHEMA)
-    return {row.image_id: row for row in joined(spark, boxes, (), listed, miap=table, label_strategy="miap")}
+    return {row.image_id: row for row in joined(boxes, (), listed, miap=people, label_strategy="miap")}
 
 
 @pytest.mark.parametrize("number", range(len(MIAP_CASES)))
@@ -133,11 +131,13 @@ def test_label_by_miap(labelled_by_miap, number):
     assert row.miap_label == row.label
 
 
-def test_every_strategy_says_its_own_beside_the_chosen_one(spark):
+def test_every_strategy_says_its_own_beside_the_chosen_one():
     boxes = [*(box("a", "Human face", FACE), box("a", "Man", PERSON)), box("b", "Human face", FACE)]
-    table = spark.createDataFrame([miap_box("a", FEMININE, "Older", PERSON)], MIAP_SCHEMA)
+    people = [miap_box("a", FEMININE, "Older", PERSON)]
     for strategy, label in (("box", "male"), ("image", "female"), ("miap", "female")):
-        first, second = joined(spark, boxes, [("a", "Woman", True)], miap=table, label_strategy=strategy)
-        said = (first.label_by_box, first.label_by_image, first.miap_label, first.age_presentation)
-        assert said == ("male", "female", "female", "Older")
+        first, second = joined(boxes, [("a", "Woman", True)], miap=people, label_strategy=strategy)
+        assert (first.miap_label, first.age_presentation) == ("female", "Older")
         assert (first.label, second.label, second.miap_label, second.age_presentation) == (label, None, None, None)
+    counts = label_faces(whole_images(boxes, [("a", "Woman", True)], miap=people), settings(miap=True)).counts
+    assert [counts[f"train.box.{verdict}"] for verdict in ("agree", "disagree", "miap unknown")] == [0, 1, 0]
+    assert [counts[f"train.image.{verdict}"] for verdict in ("agree", "disagree", "miap unknown")] == [1, 0, 0]

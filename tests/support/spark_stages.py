@@ -3,12 +3,21 @@
 import csv
 import hashlib
 import importlib
+from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ml import storage
 from ml.config.training import TrainingConfig
+from ml.features.columns import EDGES
 from ml.flow.table import STAGES
+from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.execution import run_stage
-from spark_jobs import chip, extract, featurize, join_labels
+from spark_jobs import chip, extract, faces, featurize, join_labels
+from spark_jobs.faces import TABLES, label_faces
+from spark_jobs.labelling import LabelSettings
 from spark_jobs.session import read_table
 
 BODIES = {
@@ -48,33 +57,50 @@ def truth_of(release):
         return list(csv.DictReader(file))
 
 
-BOX_SCHEMA = (
-    "image_id string, subset string, source string, mid string, "
-    "x_min double, x_max double, y_min double, y_max double, "
-    "is_occluded tinyint, is_truncated tinyint, is_group_of tinyint, is_depiction tinyint, is_inside tinyint, "
-    "valid boolean, name string, label string, chipped boolean"
-)
-
-
-def box(image, name, edges, group=0, depiction=0, valid=True, source="xclick"):
-    return (
-        *(image, "train", source, MIDS[name], *edges, 0, 0, group, depiction, 0, valid, name),
-        *(LABELS.get(name), name == "Human face"),
-    )
+def box(image, name, edges, group=0, depiction=0, valid=True, source="xclick", **others):
+    """A row of the table `boxes`."""
+    flags = {"is_occluded": 0, "is_truncated": 0, "is_group_of": group, "is_depiction": depiction}
+    row = {"image_id": image, "subset": "train", "mid": MIDS[name], "source": source, "name": name, "valid": valid}
+    row |= dict(zip(EDGES, edges, strict=True)) | flags | {"label": LABELS.get(name), "chipped": name == "Human face"}
+    return {**row, "delivery": "release", **others}
 
 
 FACE, PERSON, ELSEWHERE = (0.4, 0.5, 0.1, 0.2), (0.3, 0.6, 0.0, 0.9), (0.7, 0.9, 0.0, 0.9)
 
 
-def joined(spark, boxes, verdicts=(), listed=("a", "b", "c", "d"), miap=None, **values):
-    labels = spark.createDataFrame(
-        [(image, "train", MIDS[name], name, LABELS.get(name), positive) for image, name, positive in verdicts],
-        "image_id string, subset string, mid string, name string, label string, positive boolean",
-    )
-    listing = spark.createDataFrame([(i, "train", 90) for i in listed], "image_id string, subset string, rotation int")
-    table = spark.createDataFrame(boxes, BOX_SCHEMA)
-    faces = join_labels.join_labels(table, labels, listing, TrainingConfig(**values), miap)
-    return faces.orderBy("image_id", "face_id").collect()
+def whole_images(boxes, verdicts=(), listed=("a", "b", "c", "d"), miap=(), **others):
+    """Tables of whole images: boxes, pairs of image, class and verdict, listed images, and MIAP boxes."""
+    release = {"subset": "train", "delivery": "release"}
+    rows = {
+        "boxes": boxes,
+        "labels": [
+            {"image_id": image, "mid": MIDS[name], "label": LABELS.get(name), "positive": positive, **release}
+            for image, name, positive in verdicts
+        ],
+        "images": [{"image_id": image, "rotation": 90, **release} for image in listed],
+        "miap": [{**row, **release} for row in miap],
+        **others,
+    }
+    return {name: pa.Table.from_pylist(list(rows.get(name, ())), schema) for name, schema in TABLES.items()}
+
+
+def settings(miap=False, deliveries=("release",), **values):
+    return LabelSettings.of(TrainingConfig(**values), SUBSETS if miap else (), tuple(deliveries))
+
+
+def joined(boxes, verdicts=(), listed=("a", "b", "c", "d"), miap=None, images_per_label=None, **values):
+    """The faces of some boxes, as join_labels labels them."""
+    tables = whole_images(boxes, verdicts, listed, miap or ())
+    found = label_faces(tables, settings(miap is not None, **values)).faces
+    return [SimpleNamespace(**row) for row in limited([found], images_per_label)[0].to_pylist()]
+
+
+def limited(buckets, images_per_label):
+    """The faces of each bucket after the image limit."""
+    if images_per_label is None:
+        return buckets
+    allowed = faces.highest_allowed([faces.lowest_digests(b, images_per_label) for b in buckets], images_per_label)
+    return [faces.limit_images(bucket, allowed) for bucket in buckets]
 
 
 def key(image, *edges):
@@ -89,11 +115,24 @@ def whole(photo):
         return False
 
 
-def labelled_images(spark, extracted, **values):
+def tables_of(extracted):
+    """The tables of extract, as join_labels reads them."""
+    tables = {
+        name: pa.concat_tables([schema.empty_table(), *(read_columns(uri, schema) for uri in extracted.table(name))])
+        for name, schema in TABLES.items()
+    }
+    return {name: table.combine_chunks() for name, table in tables.items()}
+
+
+def read_columns(uri, schema):
+    return pq.read_table(storage.local_path(uri), columns=schema.names).cast(schema)
+
+
+def labelled_images(tables, images_per_label=None, **values):
     """Return the images that join_labels keeps for each label, as pairs of label and image."""
-    tables = [read_table(spark, extracted.table(name)) for name in ("boxes", "labels", "images")]
-    faces = join_labels.join_labels(*tables, TrainingConfig(**values))
-    return {(row.label, row.image_id) for row in faces.where("label IS NOT NULL").collect()}
+    (found,) = limited([label_faces(tables, settings(**values)).faces], images_per_label)
+    rows = found.select(["label", "image_id"]).to_pylist()
+    return {(row["label"], row["image_id"]) for row in rows if row["label"]}
 
 
 def check_lowest_digests(everything, kept, images_per_label):

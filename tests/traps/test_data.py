@@ -1,12 +1,14 @@
 """The traps that the original notebook fell into on its way to chips and labels: each is planted, and caught."""
 
+import dataclasses
+import random
 from contextlib import nullcontext
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 
-from ml.config.training import TrainingConfig
 from ml.errors import PreprocessingError, ProvenanceError, SplitLeakError
 from ml.features import reader as reader_module
 from ml.features.reader import FeatureReader
@@ -15,8 +17,9 @@ from ml.flow.table import STAGES
 from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
-from spark_jobs import chip, featurize, join_labels
-from spark_jobs.session import read_table
+from spark_jobs import chip, faces, featurize, join_labels
+from spark_jobs.faces import label_faces
+from spark_jobs.labelling import STRATEGIES
 from support.features import make_features
 from support.invariants import (
     FACES,
@@ -26,7 +29,7 @@ from support.invariants import (
     assert_chips_are_right,
     assert_features_are_labeled_and_split_as_their_chips,
 )
-from support.spark_stages import FACE, MIDS, PERSON, box, check_lowest_digests, do, joined, labelled_images
+from support.spark_stages import FACE, MIDS, PERSON, box, check_lowest_digests, do, joined, labelled_images, tables_of
 
 
 @pytest.fixture(scope="module")
@@ -48,34 +51,35 @@ def prepared(spark, sample_release, tmp_path_factory):
 
 def test_trap_1_boxes_of_every_class_taken_as_faces(spark, prepared, monkeypatch):
     """The class of the boxes is lost, so all of them are chipped. `join_labels` looks at each face's own class."""
-    read = join_labels.read_current
+    once = label_faces
 
-    def forget_the_class(session, extracted, name):
-        table = read(session, extracted, name)
-        return table.withColumn("chipped", F.lit(True)) if "chipped" in table.columns else table
+    def forget_the_class(tables, settings):
+        boxes = tables["boxes"]
+        every = boxes.set_column(boxes.column_names.index("chipped"), "chipped", pa.repeat(True, len(boxes)))
+        return once({**tables, "boxes": every}, settings)
 
-    monkeypatch.setattr(join_labels, "read_current", forget_the_class)
+    monkeypatch.setattr(join_labels, "label_faces", forget_the_class)
     with pytest.raises(ProvenanceError, match=r"\d+ are of another class"):
         do(spark, prepared("join_labels"), "join_labels")
 
 
 def test_trap_1_more_faces_than_boxes_of_the_class(spark, prepared, monkeypatch):
     """A join doubles the faces. `join_labels` counts them against the boxes of the class that `extract` counted."""
-    once = join_labels.join_labels
+    once = label_faces
 
-    def twice(*args):
-        return once(*args).union(once(*args))
+    def twice(tables, settings):
+        found = once(tables, settings)
+        return dataclasses.replace(found, faces=pa.concat_tables([found.faces] * 2))
 
-    monkeypatch.setattr(join_labels, "join_labels", twice)
+    monkeypatch.setattr(join_labels, "label_faces", twice)
     with pytest.raises(ProvenanceError, match=r"Faces from boxes of class 'Human face': expected (\d+), found \d+"):
         do(spark, prepared("join_labels"), "join_labels")
 
 
 def test_trap_2_the_image_s_label_given_to_every_face_on_it(spark, prepared, monkeypatch):
     """The image's label is given where a box is to give it. `join_labels` asks each label for the box that gives it."""
-    monkeypatch.setattr(
-        join_labels, "label_by_box", lambda faces, boxes, labels, config: join_labels.label_by_image(faces, labels)
-    )
+    once, confused = label_faces, {**STRATEGIES, "box": STRATEGIES["image"]}
+    monkeypatch.setattr(join_labels, "label_faces", lambda tables, settings: once(tables, settings, confused))
     with pytest.raises(ProvenanceError, match=r"\d+ have a label that no box gives"):
         do(spark, prepared("join_labels"), "join_labels")
 
@@ -122,7 +126,7 @@ def test_trap_10_the_photographs_left_out_of_the_null_check(release_copy):
     assert made == [chip.Cut("image unreadable")] * 2
 
 
-def test_trap_11_groups_depictions_and_unknown_flags_ignored(spark):
+def test_trap_11_groups_depictions_and_unknown_flags_ignored():
     """Groups and depictions give no face and no label, a flag of -1 does: `join_labels` keeps three values apart."""
     cases = {
         "a": [box("a", "Human face", FACE, group=1), box("a", "Man", PERSON)],
@@ -130,7 +134,7 @@ def test_trap_11_groups_depictions_and_unknown_flags_ignored(spark):
         "c": [box("c", "Human face", FACE), box("c", "Man", PERSON, group=1)],
         "d": [box("d", "Human face", FACE), box("d", "Man", PERSON, group=-1, depiction=-1, source="activemil")],
     }
-    found = joined(spark, [row for boxes in cases.values() for row in boxes])
+    found = joined([row for boxes in cases.values() for row in boxes])
     assert [row.reason for row in found] == ["group", "depiction", "no person box", "labelled"]
 
 
@@ -217,26 +221,24 @@ def test_trap_13_chips_resized_twice(monkeypatch, width, height):
         assert_chips_are_right(0, width, height)
 
 
-def test_trap_14_a_sample_that_differs_at_each_run(spark, prepared, monkeypatch):
+def test_trap_14_a_sample_that_differs_at_each_run(prepared, monkeypatch):
     """The sample is drawn at random. This test holds each label's sample against the images' digests, and sees it."""
-    extracted = prepared("join_labels").pinned("extract")
-    everything = labelled_images(spark, extracted)
-    check_lowest_digests(everything, labelled_images(spark, extracted, images_per_label=6), 6)
-    monkeypatch.setattr(join_labels, "_image_digest", F.rand)
+    tables = tables_of(prepared("join_labels").pinned("extract"))
+    everything = labelled_images(tables)
+    check_lowest_digests(everything, labelled_images(tables, images_per_label=6), 6)
+    monkeypatch.setattr(faces, "image_digest", lambda image_id: f"{random.random():.17f}")
     with pytest.raises(AssertionError, match="not the images with the lowest digests"):
-        check_lowest_digests(everything, labelled_images(spark, extracted, images_per_label=6), 6)
+        check_lowest_digests(everything, labelled_images(tables, images_per_label=6), 6)
 
 
-def test_trap_14_the_sample_is_the_same_in_whatever_order_the_rows_come(spark, prepared):
-    """The rows come in another order and in other partitions. `images_per_label` chooses by digest of ImageID."""
-    extracted = prepared("join_labels").pinned("extract")
-    config = TrainingConfig(images_per_label=6)
+def test_trap_14_the_sample_is_the_same_in_whatever_order_the_rows_come(prepared):
+    """The rows come in another order. `images_per_label` chooses by digest of ImageID."""
+    tables = tables_of(prepared("join_labels").pinned("extract"))
 
     def sample(seed):
-        tables = [read_table(spark, extracted.table(name)) for name in ("boxes", "labels", "images")]
-        shuffled = [table.repartition(1 + seed, F.rand(seed)) for table in tables]
-        faces = join_labels.join_labels(*shuffled, config).where("label IS NOT NULL")
-        return sorted(row.face_id for row in faces.select("face_id").collect())
+        draw = np.random.default_rng(seed)
+        shuffled = {name: rows.take(pa.array(draw.permutation(len(rows)))) for name, rows in tables.items()}
+        return labelled_images(shuffled, images_per_label=6)
 
     first, second = sample(1), sample(2)
     assert first == second
