@@ -6,10 +6,13 @@ the photographs from where they are stored; only the list of faces, grouped by i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
@@ -17,134 +20,116 @@ from pyspark.sql import functions as F
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
-from ml.features.columns import CARRIED, CHIPS, EDGES, Column, Origin, arrow_schema, ddl, names, of_origin
+from ml.features.columns import ASKED, CARRIED, CHIPS, EDGES, Column, Origin, arrow_schema, ddl, names, of_origin
 from ml.flow.records import ChipsRecord, LabelsRecord
 from ml.guards import check_count
 from ml.release.photographs import Photographs, photograph_name
-from ml.vision import images
+from ml.release.read_ahead import read_ahead
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
+from spark_jobs.cutting import CHIPPED, FAULTS, REASONS, Cut, Image, cut_image
 from spark_jobs.join_labels import LABELLED
 from spark_jobs.main import main
 from spark_jobs.session import Counts, observed, read_table, write_table
 
-CHIPPED = "chipped"
-ABSENT, UNREADABLE, TOO_SMALL = REASONS = ("image absent", "image unreadable", "too small")
-FAULTS = (ABSENT, UNREADABLE)  # faults of a photograph, which affect all its faces
-IMAGES_PER_TASK = 500  # about ten seconds of work: hides the startup cost, and losing a worker costs little
+FACES_PER_TASK = 500  # a few seconds of work: hides the cost of a task, and losing a worker costs little
 BYTES_PER_CHIP = 20_000  # for the space estimate: measured mean for chips of the largest stored side
-FACE_FIELDS = (*names(CARRIED), *EDGES)
+BYTES_PER_BATCH = 4 << 20  # of chips in a record batch, of which a worker and the JVM hold a few
+IMAGE_FIELDS = names(of_origin(Origin.IMAGE))
 # Columns that are counted and then dropped before the table is written; `first` marks one face of each image.
 COUNTED = (Column("status", "string", Origin.CHIP), Column("first", "boolean", Origin.CHIP))
-SCHEMA = (*CHIPS, *COUNTED, Column("chip", "binary", Origin.CHIP))
+CHIP = Column("chip", "binary", Origin.CHIP)
+SCHEMA = (*CHIPS, *COUNTED, CHIP)
 
 
-@dataclass(frozen=True)
-class Image:
-    """A photograph with the bounding boxes of the faces to cut out of it.
+def sort_by_image(faces: DataFrame, tasks: int) -> DataFrame:
+    """Spread the labeled faces over `tasks` partitions, each image in one of them, in an order that is always the same.
 
-    Attributes:
-        subset: The photograph's subset.
-        image_id: The photograph's ImageID.
-        rotation: The rotation in degrees that turns it upright, see `ml.vision.images.turn_upright`.
-        boxes: The bounding boxes of the faces.
+    The number of partitions must not depend on the machine, so that the same faces give the same files.
     """
-
-    subset: str
-    image_id: str
-    rotation: int
-    boxes: Sequence[images.Box]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """The outcome of cutting one face.
-
-    Attributes:
-        status: `CHIPPED`, or one of `REASONS`.
-        face_px: The shorter side of the box in pixels of the stored photograph; None if the photograph is unreadable.
-        chip: The encoded chip, or None.
-    """
-
-    status: str
-    face_px: float | None = None
-    chip: bytes | None = None
-
-
-def group_by_image(faces: DataFrame, tasks: int) -> DataFrame:
-    """Group the labeled faces into one row per image, spread over `tasks` partitions."""
     return (
         faces.where(F.col("reason") == LABELLED)
-        .groupBy("image_id", "subset")
-        .agg(F.max("rotation").alias("rotation"), F.sort_array(F.collect_list(F.struct(*FACE_FIELDS))).alias("faces"))
+        .select(*ASKED)
         .repartition(tasks, "image_id")
+        .sortWithinPartitions("image_id", "subset", "face_id", *EDGES)
     )
 
 
-def cut_chips(by_image: DataFrame, photographs: Photographs, config: TrainingConfig) -> DataFrame:
+def cut_chips(sorted_faces: DataFrame, photographs: Photographs, config: TrainingConfig) -> DataFrame:
     """Cut the chips of all images: one row per face, whose `status` is `chipped` or the reason for having no chip."""
-    return by_image.mapInArrow(_cutter(photographs, config.margin, config.min_face_size), ddl(SCHEMA))
+    return sorted_faces.mapInArrow(_cutter(photographs, config.margin, config.min_face_size), ddl(SCHEMA))
 
 
 def _cutter(
     photographs: Photographs, margin: float, min_face_size: int
 ) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the function that Spark's Python workers run over batches of images."""
+    """Return the function that Spark's Python workers run over batches of faces."""
+
+    def read(faces: Faces) -> bytes:
+        return photographs.read(faces.image.subset, faces.image.image_id)
 
     def cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            for subset, image_id, rotation, faces in zip(
-                *(batch.column(name).to_pylist() for name in ("subset", "image_id", "rotation")),
-                batch.column("faces"),
-                strict=True,
-            ):
-                fields = faces.values
-                boxes = list(zip(*(fields.field(edge).to_pylist() for edge in EDGES), strict=True))
-                image = Image(subset, image_id, rotation or 0, boxes)
-                # One batch per image: the chips of one image are small, so memory use stays low.
-                yield _rows(image, fields, cut_image(image, photographs, margin, min_face_size))
+        cv2.setNumThreads(1)  # Spark runs one worker per core
+        done: list[tuple[Faces, list[Cut]]] = []
+        size = 0
+        for faces, content in read_ahead(by_image(batches), read):
+            cuts = cut_image(faces.image, content, margin, min_face_size)
+            done.append((faces, cuts))
+            size += sum(len(made.chip or b"") for made in cuts)
+            if size > BYTES_PER_BATCH:
+                yield _rows(done)
+                done, size = [], 0
+        if done:
+            yield _rows(done)
 
     return cut
 
 
-def _rows(image: Image, faces: pa.StructArray, cuts: Sequence[Cut]) -> pa.RecordBatch:
-    """Build the rows of an image's faces, column by column."""
-    columns = {column.name: faces.field(column.name) for column in CARRIED}
-    columns |= {c.name: pa.array([getattr(image, c.name)] * len(cuts), c.arrow) for c in of_origin(Origin.IMAGE)}
-    columns["first"] = pa.array([number == 0 for number in range(len(cuts))], pa.bool_())
+@dataclass(frozen=True)
+class Faces:
+    """The faces of an image: the photograph with their boxes, and their rows."""
+
+    image: Image
+    rows: pa.RecordBatch
+
+
+def by_image(batches: Iterable[pa.RecordBatch]) -> Iterator[Faces]:
+    """Yield the faces of each image; the rows of an image follow each other, perhaps in several batches."""
+    held: list[pa.RecordBatch] = []
+    held_image: tuple[str, str] | None = None
+    for batch in batches:
+        ids = zip(batch.column("subset").to_pylist(), batch.column("image_id").to_pylist(), strict=True)
+        start = 0
+        for image, group in itertools.groupby(ids):
+            rows = batch.slice(start, sum(1 for _ in group))
+            start += rows.num_rows
+            if held and image != held_image:
+                yield _faces(held)
+                held = []
+            held.append(rows)
+            held_image = image
+    if held:
+        yield _faces(held)
+
+
+def _faces(parts: Sequence[pa.RecordBatch]) -> Faces:
+    rows = parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+    subset, image_id, rotation = (rows.column(name)[0].as_py() for name in ("subset", "image_id", "rotation"))
+    boxes = list(zip(*(rows.column(edge).to_pylist() for edge in EDGES), strict=True))
+    return Faces(Image(subset, image_id, rotation or 0, boxes), rows)
+
+
+def _rows(done: Sequence[tuple[Faces, Sequence[Cut]]]) -> pa.RecordBatch:
+    """Build the rows of some images' faces, column by column."""
+    rows = pa.concat_batches([faces.rows for faces, _ in done])
+    cuts = [cut for _, made in done for cut in made]
+    columns = {name: rows.column(name) for name in (*names(CARRIED), *IMAGE_FIELDS)}
+    columns["rotation"] = columns["rotation"].fill_null(0)
+    columns["first"] = pa.array([number == 0 for _, made in done for number in range(len(made))], pa.bool_())
     for column in SCHEMA:
         if column.name not in columns:
             columns[column.name] = pa.array([getattr(cut, column.name) for cut in cuts], column.arrow)
     return pa.RecordBatch.from_arrays([columns[column.name] for column in SCHEMA], schema=arrow_schema(SCHEMA))
-
-
-def cut_image(image: Image, photographs: Photographs, margin: float, min_face_size: int) -> list[Cut]:
-    """Read and decode one photograph and cut all its faces into upright chips; the boxes do not change.
-
-    Args:
-        image: The photograph and the boxes of its faces.
-        photographs: The place that holds the photograph.
-        margin: See `ml.vision.images.square`.
-        min_face_size: In pixels of the stored photograph.
-
-    Returns:
-        The outcome of each face, in the order of the boxes.
-    """
-    try:
-        pixels = images.decode(photographs.read(image.subset, image.image_id))
-    except FileNotFoundError:
-        return [Cut(ABSENT)] * len(image.boxes)
-    except images.UnreadableImageError:
-        return [Cut(UNREADABLE)] * len(image.boxes)
-    return [_cut_face(pixels, box, image.rotation, margin, min_face_size) for box in image.boxes]
-
-
-def _cut_face(pixels: images.Pixels, box: images.Box, rotation: int, margin: float, min_face_size: int) -> Cut:
-    height, width = pixels.shape[:2]
-    face_px = min(images.box_size(box, width, height))
-    if face_px < min_face_size:
-        return Cut(TOO_SMALL, face_px)
-    return Cut(CHIPPED, face_px, images.encode_jpeg(images.cut_chip(pixels, box, margin, rotation)))
 
 
 def run(spark: SparkSession, context: Context) -> Result:
@@ -154,11 +139,11 @@ def run(spark: SparkSession, context: Context) -> Result:
     expected = labelled.record(LabelsRecord).asked[delivery.name].faces
     _check_any_labelled(labelled)
     storage.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
-    tasks = max(spark.sparkContext.defaultParallelism, expected // IMAGES_PER_TASK)
+    tasks = -(-expected // FACES_PER_TASK)
     faces = read_table(spark, labelled.table("faces")).where(F.col("delivery") == delivery.name)
-    photographs = faces.where(F.col("reason") == LABELLED).select("image_id", "subset").distinct().count()
+    photographs = count_photographs(labelled.table("faces"), delivery.name)
     counts = Observation("chips")
-    chips = cut_chips(group_by_image(faces, tasks), context.release.photographs, context.config)
+    chips = cut_chips(sort_by_image(faces, tasks), context.release.photographs, context.config)
     chips = chips.observe(counts, *(column.alias(name) for name, column in _counts().items()))
     write_table(chips.where(F.col("status") == CHIPPED).drop(*names(COUNTED)), context, "chips")
     seen = observed(counts)
@@ -177,6 +162,16 @@ def run(spark: SparkSession, context: Context) -> Result:
             "Download them again, or raise max_fault_share.",
         )
     return Result(record, ledger)
+
+
+def count_photographs(faces: Iterable[str], delivery: str) -> int:
+    """Count the photographs of a delivery's labeled faces, apart from Spark and from how it divides the work."""
+    wanted = [("reason", "=", LABELLED), ("delivery", "=", delivery)]
+    found = []
+    for uri in faces:
+        fs, path = storage.filesystem(uri)
+        found.append(pq.read_table(path, filesystem=fs, columns=["subset", "image_id"], filters=wanted))
+    return pa.concat_tables(found).group_by(["subset", "image_id"]).aggregate([]).num_rows
 
 
 def _check_any_labelled(labelled: Manifest) -> None:
