@@ -138,14 +138,9 @@ def bare(run: Run, images: list[Image]) -> tuple[float, float]:
 
 def by_image(faces: list[str]) -> list[Image]:
     """Return the labeled faces of a `faces` table by image, grouped as in the stage chip."""
-    import pyarrow.dataset as ds
+    from spark_jobs import chip, chipping
 
-    from ml.storage import local_path
-    from spark_jobs import chip
-
-    table = ds.dataset([str(local_path(uri)) for uri in faces]).to_table(filter=ds.field("reason") == "labelled")
-    ordered = table.sort_by([("image_id", "ascending"), ("face_id", "ascending")])
-    return [faces.image for faces in chip.by_image(ordered.to_batches())]
+    return list(chipping.by_image(chip.read_faces(faces, "release")))
 
 
 def photographs_of(run: Run) -> int:

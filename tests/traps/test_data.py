@@ -15,7 +15,7 @@ from ml.flow.table import STAGES
 from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
-from spark_jobs import chip, featurize, join_labels
+from spark_jobs import chip, cutting, featurize, join_labels
 from spark_jobs.session import read_table
 from support.features import make_features
 from support.invariants import (
@@ -117,9 +117,9 @@ def test_trap_10_the_photographs_left_out_of_the_null_check(release_copy):
     """A photograph is empty. `chip` counts it as unreadable, and none of its faces gets a chip."""
     photo = next(iter(sorted((release_copy / "train").glob("*.jpg"))))
     photo.write_bytes(b"")
-    image = chip.Image("train", photo.stem, 0, [FACE, PERSON])
-    made = chip.cut_image(image, open_photographs(str(release_copy)), 0.2, 16)
-    assert made == [chip.Cut("image unreadable")] * 2
+    image = cutting.Image("train", photo.stem, 0, [FACE, PERSON])
+    made = cutting.cut_image(image, lambda: open_photographs(str(release_copy)).read("train", photo.stem), 0.2, 16)
+    assert made == [cutting.Cut("image unreadable")] * 2
 
 
 def test_trap_11_groups_depictions_and_unknown_flags_ignored(spark):
@@ -184,11 +184,10 @@ def test_trap_12_pixels_as_float64(tmp_path, monkeypatch):
 def test_trap_13_every_chip_decodes_its_whole_image(spark, prepared, monkeypatch):
     """The faces come one by one, not by image. `chip` counts the photographs that it reads against those there are."""
 
-    def one_by_one(faces, tasks):
-        face = F.array(F.struct(*chip.FACE_FIELDS)).alias("faces")
-        return faces.where("reason = 'labelled'").select("image_id", "subset", "rotation", face)
+    def one_by_one(faces):
+        return (faces.slice(row, 1) for row in range(faces.num_rows))
 
-    monkeypatch.setattr(chip, "group_by_image", one_by_one)
+    monkeypatch.setattr(chip, "divide", one_by_one)
     with pytest.raises(ProvenanceError, match=r"each decoded once: expected \d+, found \d+"):
         do(spark, prepared("chip"), "chip")
 
