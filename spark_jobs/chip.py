@@ -104,7 +104,7 @@ def _stream(table: pa.Table) -> bytes:
     buffer = pa.BufferOutputStream()
     with pa.ipc.new_stream(buffer, table.schema) as stream:
         stream.write_table(table)
-    return bytes(buffer.getvalue())
+    return bytes(buffer.getvalue().to_pybytes())
 
 
 def _check_any_labelled(labelled: Manifest) -> None:

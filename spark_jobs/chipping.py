@@ -95,7 +95,7 @@ def chip_part(number: int, faces: bytes, chipping: Chipping) -> Outcome:
     if chips.num_rows:
         buffer = pa.BufferOutputStream()
         pq.write_table(chips, buffer, **PARQUET)
-        storage.write_bytes(storage.join(chipping.folder, f"part-{number:05d}.parquet"), buffer.getvalue())
+        storage.write_bytes(storage.join(chipping.folder, f"part-{number:05d}.parquet"), buffer.getvalue().to_pybytes())
     return outcome
 
 

@@ -70,7 +70,7 @@ STAGES = check_rows(
     # A new delivery leaves the output for earlier ones valid, unless it changes their faces.
     Stage(
         name="chip",
-        version=3,
+        version=4,
         engine="spark",
         timeout=24.0,
         purpose="Cut every labeled face out of its photograph.",
@@ -82,9 +82,11 @@ STAGES = check_rows(
         by_delivery=True,
         ledger=Ledger("Labeled boxes by outcome of chipping", kept="chipped"),
     ),
+    # Of extract it reads the authors, for the split by digest. Where only authors change, the split made before stays as
+    # good as it was.
     Stage(
         name="featurize",
-        version=2,
+        version=3,
         engine="spark",
         timeout=12.0,
         purpose="Turn the chips into shuffled tensors, sharded by split.",
@@ -92,6 +94,7 @@ STAGES = check_rows(
         pushes="faces by split and label",
         fields=(*_CLASSES, "chip_size", "split", "validation_share", "test_share", "seed"),
         inputs=("chip",),
+        reads=("extract",),
     ),
     Stage(
         name="train",

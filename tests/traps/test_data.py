@@ -1,5 +1,6 @@
 """The traps that the original notebook fell into on its way to chips and labels: each is planted, and caught."""
 
+import zlib
 from contextlib import nullcontext
 
 import numpy as np
@@ -15,7 +16,7 @@ from ml.flow.table import STAGES
 from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
-from spark_jobs import chip, cutting, featurize, join_labels
+from spark_jobs import chip, cutting, featurize, join_labels, splitting
 from spark_jobs.session import read_table
 from support.features import make_features
 from support.invariants import (
@@ -83,15 +84,18 @@ def test_trap_2_the_image_s_label_given_to_every_face_on_it(spark, prepared, mon
 def test_trap_4_chips_of_one_image_on_both_sides_of_the_split(spark, prepared, monkeypatch):
     """The split is drawn by chip instead of by image. `featurize` refuses an image on two sides."""
     by_chip = F.when(F.crc32("face_id") % 5 == 0, "test").otherwise("train")
-    monkeypatch.setattr(featurize, "split_of", lambda config: by_chip)
+    monkeypatch.setattr(featurize, "with_split", lambda chips, kept: chips.withColumn("split", by_chip))
     with pytest.raises(SplitLeakError, match="images are in two splits"):
         do(spark, prepared("featurize"), "featurize")
 
 
 def test_trap_4_the_official_subset_ignored(spark, prepared, monkeypatch):
     """The split is drawn by image, yet not as the release has it. The test of featurize compares the two."""
-    by_image = F.when(F.crc32("image_id") % 5 == 0, "test").otherwise("train")
-    monkeypatch.setattr(featurize, "split_of", lambda config: by_image)
+
+    def by_image(subsets, representatives, config):
+        return ["test" if zlib.crc32(image.encode()) % 5 == 0 else "train" for image in representatives]
+
+    monkeypatch.setattr(splitting, "split_of", by_image)
     run = do(spark, prepared("featurize"), "featurize")
     with pytest.raises(AssertionError):
         assert_features_are_labeled_and_split_as_their_chips(run)
