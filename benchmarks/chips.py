@@ -13,6 +13,7 @@ Prints Markdown for `benchmarks/README.md`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import os
 import platform
@@ -46,14 +47,16 @@ def main() -> int:
 
     os.environ.update(environment(ROOT))
     del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
-    print(f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    print(f"{datetime.date.today()}, {machine}\n")
     with tempfile.TemporaryDirectory() as folder:
         release = arguments.release or make_release(Path(folder, "release"), arguments.scenes)
         compare(release, Path(folder, "storage"))
         if arguments.memory:
             print("| scenes | photographs | peak memory of the process tree, MB |\n|---|---|---|")
             for scenes in (500, 5000):
-                run = prepare(make_release(Path(folder, f"release-{scenes}"), scenes), Path(folder, f"storage-{scenes}"))
+                made = make_release(Path(folder, f"release-{scenes}"), scenes)
+                run = prepare(made, Path(folder, f"storage-{scenes}"))
                 peak = peak_memory(run.uri)
                 print(f"| {scenes:,} | {photographs_of(run):,} | {peak >> 20:,} |")
     return 0
@@ -74,8 +77,9 @@ def make_release(folder: Path, scenes: int) -> Path:
 
 def prepare(release: Path, storage: Path) -> Run:
     """Open a run on a release, and execute the stages before `chip`."""
-    from ml.workflow.opening import open_run
     from run import submit
+
+    from ml.workflow.opening import open_run
 
     run = open_run(str(storage), "bench", {"release": str(release)})
     for stage in ("extract", "join_labels"):
@@ -115,10 +119,8 @@ def bare(run: Run, images: list[Image]) -> tuple[float, float]:
     photographs = find_release(run.config.release).photographs
 
     def read_and_decode(image: Image) -> None:
-        try:
+        with contextlib.suppress(FileNotFoundError, UnreadableImageError):  # the stage counts these
             decode(photographs.read(image.subset, image.image_id))
-        except (FileNotFoundError, UnreadableImageError):
-            pass  # stage chip counts these
 
     def cut(image: Image) -> None:
         def content() -> bytes:

@@ -20,9 +20,9 @@ from pyspark.sql import functions as F
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.columns import FEATURES, Column, Origin, ddl, names, of_origin
-from ml.features.record import FeaturesRecord, Sums
 from ml.features.overlap import check_overlap
 from ml.features.reader import split_table
+from ml.features.record import FeaturesRecord, Sums
 from ml.guards import check_count
 from ml.release.layout import SUBSETS
 from ml.vision import images

@@ -1,5 +1,7 @@
-"""Divide the photographs among the splits so that no two splits share a photograph, a near-duplicate or, by digest, an
-author, without Spark: their list is short beside the photographs themselves."""
+"""Divide the photographs among the splits: no two share a photograph, a near-duplicate or, by digest, an author.
+
+The driver does it without Spark, because the list of photographs is short beside their chips.
+"""
 
 from __future__ import annotations
 

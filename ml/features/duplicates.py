@@ -1,4 +1,4 @@
-"""Find near-duplicate photographs by their perceptual hashes, in time that does not grow with the square of their number.
+"""Find near-duplicate photographs by their perceptual hashes, in less time than comparing all pairs of them takes.
 
 Two photographs are near-duplicates if their 64-bit hashes differ in at most `MAX_DISTANCE` bits. Divide the bits into
 `MAX_DISTANCE + SHARED` blocks: two such hashes agree in at least `SHARED` whole blocks. So it is enough to compare

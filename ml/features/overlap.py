@@ -32,8 +32,10 @@ def check_overlap(splits: Mapping[str, Iterable[str]]) -> None:
     pairs = near_duplicates(together.column("image_hash").to_numpy())
     crossing = np.flatnonzero(sides[pairs.first] != sides[pairs.second])
     check_near_duplicates(
-        [f"{ids[one]} ({sides[one]}) and {ids[other]} ({sides[other]})"
-         for one, other in zip(pairs.first[crossing], pairs.second[crossing], strict=True)]
+        [
+            f"{ids[one]} ({sides[one]}) and {ids[other]} ({sides[other]})"
+            for one, other in zip(pairs.first[crossing], pairs.second[crossing], strict=True)
+        ]
     )
 
 

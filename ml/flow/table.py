@@ -82,7 +82,7 @@ STAGES = check_rows(
         by_delivery=True,
         ledger=Ledger("Labeled boxes by outcome of chipping", kept="chipped"),
     ),
-    # Of extract it reads the authors, for the split by digest. Where only authors change, the split made before stays as
+    # Of extract it reads the authors, for the split by digest. If only authors change, the split made before stays as
     # good as it was.
     Stage(
         name="featurize",
@@ -152,7 +152,7 @@ STAGES = check_rows(
 # The only stage of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=2,
+    version=3,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",

@@ -27,9 +27,7 @@ STORED_SIDE = 256  # maximum side of a stored chip: the network's largest input,
 JPEG_QUALITY = 95
 REDUCTIONS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded, in less time than without
 # For a damaged file, Pillow raises its own errors or any error of its parsers.
-PILLOW_ERRORS = (
-    *(OSError, SyntaxError, ValueError, LookupError, NotImplementedError, struct.error),
-)
+PILLOW_ERRORS = (*(OSError, SyntaxError, ValueError, LookupError, NotImplementedError, struct.error),)
 
 
 class UnreadableImageError(ValueError):

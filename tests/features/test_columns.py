@@ -62,7 +62,9 @@ def test_each_column_has_an_arrow_type_and_what_chip_measures_is_an_attribute():
     assert len(set(names(FACE_COLUMNS))) == len(FACE_COLUMNS)
     assert all(isinstance(column.arrow, pa.DataType) for column in FACE_COLUMNS)
     assert {column.name for column in FACE_COLUMNS if column.origin is Origin.CHIP} <= set(cutting.Cut.__annotations__)
-    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.IMAGE} <= set(cutting.Image.__annotations__)
+    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.IMAGE} <= set(
+        cutting.Image.__annotations__
+    )
 
 
 def test_a_type_without_counterpart_in_arrow_is_not_guessed():

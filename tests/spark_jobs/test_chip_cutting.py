@@ -63,9 +63,7 @@ def test_a_photograph_whose_faces_are_large_is_decoded_reduced_to_the_same_chip(
     content, box = jpeg(pixels), (0.2, 0.8, 0.2, 0.8)
     asked = []
     decode = images.EncodedImage.decode
-    monkeypatch.setattr(
-        images.EncodedImage, "decode", lambda image, by=1: asked.append(by) or decode(image, by)
-    )
+    monkeypatch.setattr(images.EncodedImage, "decode", lambda image, by=1: asked.append(by) or decode(image, by))
     (made,) = cutting.cut_image(cutting.Image("train", "a", 0, [box]), lambda: content, 0.2, 16)
     assert asked == [reduction]
     assert made.face_px == pytest.approx(0.6 * side)
@@ -158,7 +156,7 @@ def test_tasks_hold_whole_images_in_order(size):
     ids = ["a", "b", "b", "b", "c", "d", "d"]
     faces = face_table({"image_id": image, "face_id": f"{image}{row}", **BOX} for row, image in enumerate(ids))
     parts = [part.column("image_id").to_pylist() for part in chip.divide(faces, size)]
-    assert sum(parts, []) == ids
+    assert [image for part in parts for image in part] == ids
     assert len({image for part in parts for image in set(part)}) == sum(len(set(part)) for part in parts)
     assert all(len(part) >= size for part in parts[:-1])
 

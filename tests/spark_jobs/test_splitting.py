@@ -64,7 +64,7 @@ def test_of_near_duplicates_across_official_splits_training_loses(subsets, stay)
 
 
 def test_near_duplicates_are_followed_from_one_to_the_next():
-    """a and c are no near-duplicates, yet each is one of b: only the test photograph stays."""
+    """The outer two are no near-duplicates, yet each is one of the middle one: only the test photograph stays."""
     rows = photographs(("a", "train", 0), ("b", "validation", 0b11111), ("c", "test", 0b1111111111))
     assert divide(rows, [], OFFICIAL).kept().column("image_id").to_pylist() == ["c"]
 

@@ -121,7 +121,9 @@ def _table(
             "source": ["xclick"] * count,
             "brightness": pixels[rows].mean(axis=(1, 2, 3)) / 255,
             # A multiple of an odd constant, so that no two of a few thousand are near-duplicates.
-            "image_hash": pa.array((hashes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)).view(np.int64), pa.int64()),
+            "image_hash": pa.array(
+                (hashes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)).view(np.int64), pa.int64()
+            ),
             "miap_label": pa.array(np.array(LABELS)[labels[rows]] if miap else [None] * count, pa.string()),
             "age_presentation": pa.array(["Middle" if miap else None] * count, pa.string()),
         }

@@ -19,14 +19,12 @@ from PIL import Image
 from pyspark.sql import functions as F
 
 from ml import storage
-from ml.config.training import TrainingConfig
 from ml.features import reader as reader_module
 from ml.features.columns import names
 from ml.model import onnx as onnx_file
 from ml.model import saved_model as saved_model_file
 from ml.model.classifier import Classifier
 from ml.prediction.predictor import Predictor
-from ml.release.photographs import open_photographs
 from ml.vision import detection, images
 from spark_jobs import chipping, featurize, predict
 from support.chips import chipping_of, face_table
