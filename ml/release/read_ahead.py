@@ -22,28 +22,34 @@ def read_ahead(
         items: The items, in the order of their use.
         read: Reads the file of an item.
         threads: Number of files that are read at the same time.
-        bytes_ahead: No further file is read while more bytes than this wait for their use.
+        bytes_ahead: Bytes that may wait for their use, if all files are as large as the largest so far. One file for
+            each thread may wait in any case.
 
     Yields:
         Each item, with a function that returns its content or raises the error of reading it.
     """
     waiting: deque[tuple[T, Future[bytes]]] = deque()
+    largest = 0  # of the files so far
+
+    def read_and_measure(item: T) -> bytes:
+        nonlocal largest
+        content = read(item)
+        largest = max(largest, len(content))
+        return content
+
+    def room() -> int:
+        return min(max(bytes_ahead // largest, threads), 4 * threads) if largest else threads
+
     with ThreadPoolExecutor(threads, thread_name_prefix="read-ahead") as pool:
         try:
             for item in items:
-                waiting.append((item, pool.submit(read, item)))
-                while len(waiting) > threads and (len(waiting) > 4 * threads or _size(waiting) > bytes_ahead):
+                while len(waiting) >= room():
                     first, content = waiting.popleft()
                     yield first, content.result
+                waiting.append((item, pool.submit(read_and_measure, item)))
             while waiting:
                 first, content = waiting.popleft()
                 yield first, content.result
         finally:
             for _, content in waiting:
                 content.cancel()
-
-
-def _size(waiting: Iterable[tuple[object, Future[bytes]]]) -> int:
-    """Return the bytes that have been read and wait."""
-    done = (content for _, content in waiting if content.done() and not content.cancelled())
-    return sum(len(content.result()) for content in done if content.exception() is None)

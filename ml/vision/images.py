@@ -26,6 +26,8 @@ MAX_PIXELS = 100_000_000  # guards against decompression bombs; published photog
 STORED_SIDE = 256  # maximum side of a stored chip: the network's largest input, so no chip is enlarged twice
 JPEG_QUALITY = 95
 REDUCTIONS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded, in less time than without
+# libjpeg's words for oddities of files that some cameras and programs write, whose pixels are whole.
+HARMLESS_WARNINGS = ("extraneous bytes before marker", "Invalid SOS parameters for sequential JPEG")
 # For a damaged file, Pillow raises its own errors or any error of its parsers.
 PILLOW_ERRORS = (*(OSError, SyntaxError, ValueError, LookupError, NotImplementedError, struct.error),)
 
@@ -64,12 +66,16 @@ class EncodedImage:
         Raises:
             UnreadableImageError: The image cannot be decoded completely.
         """
-        if not self.jpeg:
-            with _as_unreadable():
-                return _decode_rarer(self.data)
-        least = {"min_width": -(-self.width // reduction), "min_height": -(-self.height // reduction)}
         with _as_unreadable():
-            return np.asarray(simplejpeg.decode_jpeg(self.data, "RGB", min_factor=reduction, **least))
+            if not self.jpeg:
+                return _decode_rarer(self.data)
+            least = {"min_width": -(-self.width // reduction), "min_height": -(-self.height // reduction)}
+            try:
+                return np.asarray(simplejpeg.decode_jpeg(self.data, "RGB", min_factor=reduction, **least))
+            except ValueError as warning:
+                if not any(harmless in str(warning) for harmless in HARMLESS_WARNINGS):
+                    raise
+                return _decode_rarer(self.data)  # as others do: Pillow refuses what is cut short, and only that
 
 
 def read_header(data: bytes) -> EncodedImage:
