@@ -42,6 +42,22 @@ def check_split(images_by_split: Mapping[str, Iterable[str]]) -> None:
         )
 
 
+def check_near_duplicates(crossing: Sequence[str]) -> None:
+    """Check that no photograph is a near-duplicate of one in another split.
+
+    Args:
+        crossing: The pairs of such photographs, as text.
+
+    Raises:
+        SplitLeakError: Some are; the message names up to five pairs.
+    """
+    if crossing:
+        raise SplitLeakError(
+            f"{len(crossing)} pairs of near-duplicate photographs are in two splits: {'; '.join(crossing[:5])}.",
+            "Run stage featurize again: it leaves one of each pair out.",
+        )
+
+
 def check_count(expected: int, found: int, what: str) -> None:
     """Check that no row was lost or duplicated between two stages.
 

@@ -1,7 +1,8 @@
 """featurize: decode the chips to tensors for the network, in shuffled shards by split.
 
-Writes the table `features` with one folder per split. The label index follows the configuration's frozen order, no
-image is in two splits, and pixels are uint8 RGB, row by row, as the network takes them.
+Writes the table `features` with one folder per split, and the table `duplicates` of near-duplicate photographs. The
+label index follows the configuration's frozen order, no image and no near-duplicate of it is in two splits, and pixels
+are uint8 RGB, row by row, as the network takes them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
@@ -19,14 +21,17 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.columns import FEATURES, Column, Origin, ddl, names, of_origin
 from ml.features.histograms import count_values
+from ml.features.overlap import check_overlap
+from ml.features.reader import split_table
 from ml.features.record import FeaturesRecord, Sums
 from ml.flow.profile import Histogram
-from ml.guards import check_count, check_split
+from ml.guards import check_count
 from ml.release.layout import SUBSETS
 from ml.vision import images
 from ml.workflow.execution import Context, Result
 from spark_jobs.main import main
 from spark_jobs.session import observed, read_table, write_table, written
+from spark_jobs.splitting import KEYS, NEAR_DUPLICATE, Division, divide, read_authors, read_photographs
 
 SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and to keep a few in memory
 CHANNELS = ("red", "green", "blue")
@@ -43,18 +48,14 @@ def label_index(config: TrainingConfig) -> SparkColumn:
     return F.array_position(order, F.col("name")) - 1
 
 
-def split_of(config: TrainingConfig) -> SparkColumn:
-    """Return an image's split: its official subset, or one chosen by the digest of its id."""
-    if config.split == "official":
-        return F.col("subset")
-    # The first eight hexadecimal digits as a number in [0, 1).
-    digest = F.substring(F.sha2(F.concat(F.lit("split:"), "image_id"), 256), 1, 8)
-    place = F.conv(digest, 16, 10).cast("double") / float(1 << 32)
-    return (
-        F.when(place < config.test_share, "test")
-        .when(place < config.test_share + config.validation_share, "validation")
-        .otherwise("train")
-    )
+def with_split(chips: DataFrame, kept: DataFrame) -> DataFrame:
+    """Add the column `split`, and leave out the chips of photographs that are not kept.
+
+    Args:
+        chips: The chips.
+        kept: The photographs to keep, see `spark_jobs.splitting.Division.kept`.
+    """
+    return chips.join(F.broadcast(kept), list(KEYS))
 
 
 def shuffle(chips: DataFrame, shards: int) -> DataFrame:
@@ -100,16 +101,18 @@ def run(spark: SparkSession, context: Context) -> Result:
     config, source = context.config, context.inputs["chip"]
     faces, face_bytes = source.rows("chips"), config.chip_size**2 * 3
     storage.check_space(context.uri, faces * face_bytes, f"{faces} faces of {config.chip_size} pixels a side")
-    chips = read_table(spark, source.table("chips")).withColumn("split", split_of(config))
-    _check_sides(chips)
+    division = divide_photographs(context)
+    chips = with_split(read_table(spark, source.table("chips")), spark.createDataFrame(division.kept()))
     chips = chips.withColumnRenamed("label", "name").withColumn("label", label_index(config).cast("tinyint"))
     shards = max(1, round(faces * face_bytes / SHARD_BYTES))
     features = to_tensors(shuffle(chips.select(*names(CARRIED), "chip"), shards), config.chip_size)
     counts = Observation("features")
     features = features.observe(counts, *(column.alias(name) for name, column in _counts(config.label_order).items()))
     write_table(features.drop(*CHANNELS), context, "features", partition_by="split")
+    check_overlap({split: written(context, split_table(split)) for split in SUBSETS})
     record = _record(observed(counts), config, source.config["margin"], count_values(written(context, "features")))
     ledger = {split: sum(record.faces[split].values()) for split in SUBSETS}
+    ledger[NEAR_DUPLICATE] = division.faces_left_out
     check_count(faces, sum(ledger.values()), "Chips that became features")
     return Result(record, ledger)
 
@@ -151,15 +154,16 @@ def _added(sums: Iterable[Sums]) -> Sums:
     return red, green, blue
 
 
-def _check_sides(chips: DataFrame) -> None:
-    """Check that no image is in two splits, as happens if the release lists it in two subsets.
-
-    Raises:
-        SplitLeakError: At least one image is.
-    """
-    sides = chips.groupBy("image_id").agg(F.collect_set("split").alias("splits")).where(F.size("splits") > 1)
-    leaks = sides.select("image_id", F.explode("splits").alias("split")).collect()
-    check_split({split: [row.image_id for row in leaks if row.split == split] for split in SUBSETS})
+def divide_photographs(context: Context) -> Division:
+    """Divide the photographs among the splits, and write the table `duplicates` of the near-duplicates among them."""
+    photographs = read_photographs(context.inputs["chip"].table("chips"))
+    by_author = context.config.split == "digest"
+    authors = read_authors(context.inputs["extract"].table("images"), photographs) if by_author else []
+    division = divide(photographs, authors, context.config)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(division.duplicates(), buffer)
+    storage.write_bytes(context.path("duplicates", "part-00000.parquet"), buffer.getvalue().to_pybytes())
+    return division
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Origin(enum.Enum):
     IMAGE = "join_labels, the same for all faces of an image"
     BOX = "join_labels, the face's box; chip reads it and drops it"
     FACE = "join_labels; chip carries it along"
-    CHIP = "chip: an attribute of `spark_jobs.chip.Cut`"
+    CHIP = "chip: an attribute of `spark_jobs.cutting.Cut`"
     PIXELS = "featurize: measured on the pixels that the network sees"
 
 
@@ -84,6 +84,7 @@ FACE_COLUMNS = (
         Origin.CHIP,
         by_range("Face size (shorter side of the box)", FACE_EDGES, lambda edge: f"{edge:.0f}", " px", rank=2),
     ),
+    Column("image_hash", "long", Origin.CHIP),  # of the whole photograph, see `ml.vision.hashing`
     Column(
         "brightness",
         "double",

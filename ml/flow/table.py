@@ -58,7 +58,7 @@ STAGES = check_rows(
     # A new delivery leaves the output for earlier ones valid, unless it changes their faces.
     Stage(
         name="chip",
-        version=3,
+        version=4,
         engine="spark",
         timeout=24.0,
         purpose="Cut every labeled face out of its photograph.",
@@ -70,6 +70,8 @@ STAGES = check_rows(
         by_delivery=True,
         ledger=Ledger("Labeled boxes by outcome of chipping", kept="chipped"),
     ),
+    # Of extract it reads the authors, for the split by digest. If only authors change, the split made before stays as
+    # good as it was.
     Stage(
         name="featurize",
         version=3,
@@ -80,6 +82,7 @@ STAGES = check_rows(
         pushes="faces by split and label",
         fields=(*_CLASSES, "chip_size", "split", "validation_share", "test_share"),
         inputs=("chip",),
+        reads=("extract",),
     ),
     # A process, because it needs seconds and no JVM. It runs beside train.
     Stage(
@@ -153,7 +156,7 @@ STAGES = check_rows(
 # The only stage of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=2,
+    version=3,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",

@@ -14,7 +14,8 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
 from ml.features.feed import Feed
-from ml.features.reader import FeatureReader
+from ml.features.overlap import check_overlap
+from ml.features.reader import FeatureReader, split_table
 from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import Description
@@ -52,6 +53,7 @@ def train(context: Context) -> Result:
     stated = features.record(FeaturesRecord)
     check_label_order(config.label_order, stated.labels, f"The features {features.uri}")
     check_faces(stated, config.min_faces)
+    check_overlap({split: features.table(split_table(split)) for split in stated.faces})
     # On CPUs this suffices to reproduce a model. TensorFlow's op determinism would disable prefetching and cost a third
     # of the speed.
     keras.utils.set_random_seed(config.seed)

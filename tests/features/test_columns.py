@@ -9,7 +9,7 @@ from ml.features.record import FeaturesRecord
 from ml.features.spec import ChipSpec
 from ml.flow.records import ChipsRecord
 from ml.metrics.slices import slice_names
-from spark_jobs import chip, featurize
+from spark_jobs import chipping, cutting, featurize
 
 STATED = {
     "labels": ["female", "male"],
@@ -30,22 +30,15 @@ def test_join_labels_digests_the_same_columns_in_the_same_order():
     )
 
 
-def test_chip_groups_faces_in_the_order_of_the_same_fields():
-    assert ", ".join(chip.FACE_FIELDS) == (
-        "face_id, label, source, is_occluded, is_truncated, miap_label, age_presentation, x_min, x_max, y_min, y_max"
-    )
-
-
 def test_the_table_of_chips():
-    written = tuple(column for column in chip.SCHEMA if column not in chip.COUNTED)
-    assert ddl(written) == (
+    assert ddl(chipping.SCHEMA) == (
         "face_id string, image_id string, subset string, rotation int, label string, source string, "
         "is_occluded tinyint, is_truncated tinyint, miap_label string, age_presentation string, face_px double, "
-        "chip binary"
+        "image_hash long, chip binary"
     )
-    assert arrow_schema(written).types == [
+    assert arrow_schema(chipping.SCHEMA).types == [
         *(pa.string(), pa.string(), pa.string(), pa.int32(), pa.string(), pa.string(), pa.int8(), pa.int8()),
-        *(pa.string(), pa.string(), pa.float64(), pa.binary()),
+        *(pa.string(), pa.string(), pa.float64(), pa.int64(), pa.binary()),
     ]
 
 
@@ -53,7 +46,7 @@ def test_the_table_of_features():
     assert ddl(featurize.SCHEMA) == (
         "split string, face_id string, image_id string, label tinyint, rotation int, face_px double, "
         "is_occluded tinyint, is_truncated tinyint, source string, miap_label string, age_presentation string, "
-        "brightness double, red long, green long, blue long, pixels binary"
+        "image_hash long, brightness double, red long, green long, blue long, pixels binary"
     )
 
 
@@ -68,8 +61,10 @@ def test_slices_read_columns_that_features_have():
 def test_each_column_has_an_arrow_type_and_what_chip_measures_is_an_attribute():
     assert len(set(names(FACE_COLUMNS))) == len(FACE_COLUMNS)
     assert all(isinstance(column.arrow, pa.DataType) for column in FACE_COLUMNS)
-    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.CHIP} <= set(chip.Cut.__annotations__)
-    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.IMAGE} <= set(chip.Image.__annotations__)
+    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.CHIP} <= set(cutting.Cut.__annotations__)
+    assert {column.name for column in FACE_COLUMNS if column.origin is Origin.IMAGE} <= set(
+        cutting.Image.__annotations__
+    )
 
 
 def test_a_type_without_counterpart_in_arrow_is_not_guessed():

@@ -5,14 +5,13 @@ import csv
 import numpy as np
 import pytest
 
-from ml.config.training import TrainingConfig
 from ml.errors import DataError
 from ml.flow.table import STAGES
 from ml.release.layout import SUBSETS
-from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
-from spark_jobs import chip
+from spark_jobs import chipping
+from support.chips import chipping_of, face_table
 from support.spark_stages import do, rows
 
 
@@ -29,7 +28,7 @@ def test_chips_and_their_ledger(spark, done):
         assert row["face_px"] >= 24
 
 
-def test_chips_of_photographs_stored_turned_are_upright(spark, release_copy, tmp_path):
+def test_chips_of_photographs_stored_turned_are_upright(release_copy):
     """Each photograph is replaced by one that is red above and blue below once it is turned by its Rotation."""
     turned = {}
     for listing in release_copy.rglob("*with-rotation.csv"):
@@ -45,23 +44,16 @@ def test_chips_of_photographs_stored_turned_are_upright(spark, release_copy, tmp
         for image, rotation in turned.items()
         if (release_copy / subset / f"{image}.jpg").exists()
     ]
-    faces = spark.createDataFrame(
-        boxes,
-        "image_id string, subset string, x_min double, x_max double, y_min double, y_max double, rotation int",
-    ).selectExpr(
-        *("*", "image_id face_id", "'labelled' reason", "'male' label", "'xclick' source", "0Y is_occluded"),
-        *("0Y is_truncated", "'male' miap_label", "'Older' age_presentation"),
-    )
-    photographs = open_photographs(str(release_copy))
-    chips = chip.cut_chips(chip.group_by_image(faces, 2), photographs, TrainingConfig()).collect()
-    assert {row.rotation for row in chips} == {0, 90, 180, 270}
-    for row in chips:
-        pixels = images.decode(row.chip).astype(int)
+    names = ("image_id", "subset", "x_min", "x_max", "y_min", "y_max", "rotation")
+    faces = face_table(dict(zip(names, row, strict=True)) for row in boxes)
+    chips, _ = chipping.cut_faces(faces, chipping_of(release_copy))
+    assert set(chips.column("rotation").to_pylist()) == {0, 90, 180, 270}
+    for row in chips.to_pylist():
+        pixels = images.decode(row["chip"]).astype(int)
         half = len(pixels) // 2
         above, below = pixels[: half - 4].mean(axis=(0, 1)), pixels[half + 4 :].mean(axis=(0, 1))
-        assert above[0] > 200 > 50 > above[2], row.rotation
-        assert below[2] > 200 > 50 > below[0], row.rotation
-        assert (row.miap_label, row.age_presentation) == ("male", "Older")
+        assert above[0] > 200 > 50 > above[2], row["rotation"]
+        assert below[2] > 200 > 50 > below[0], row["rotation"]
 
 
 def test_too_many_absent_photographs_stop_the_run(spark, release_copy, tmp_path):

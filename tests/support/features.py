@@ -107,6 +107,7 @@ def _table(
     split: str, rows: NDArray[np.int64], labels: NDArray[np.int64], pixels: NDArray[np.uint8], miap: bool
 ) -> pa.Table:
     count = len(rows)
+    hashes = {"train": 1, "validation": 2, "test": 3}[split] * 100_003 + rows
     return pa.table(
         {
             "face_id": [f"{split}-{row}" for row in rows],
@@ -119,6 +120,10 @@ def _table(
             "is_truncated": pa.array([-1] * count, pa.int8()),
             "source": ["xclick"] * count,
             "brightness": pixels[rows].mean(axis=(1, 2, 3)) / 255,
+            # A multiple of an odd constant, so that no two of a few thousand are near-duplicates.
+            "image_hash": pa.array(
+                (hashes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)).view(np.int64), pa.int64()
+            ),
             "miap_label": pa.array(np.array(LABELS)[labels[rows]] if miap else [None] * count, pa.string()),
             "age_presentation": pa.array(["Middle" if miap else None] * count, pa.string()),
         }

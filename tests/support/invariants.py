@@ -1,7 +1,5 @@
 """Invariants of chips and features: tests assert them of the product, traps show that planted errors violate them."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,7 +10,7 @@ from ml.features.reader import split_table
 from ml.features.record import FeaturesRecord
 from ml.release.layout import SUBSETS
 from ml.vision import images
-from spark_jobs import chip
+from spark_jobs import cutting
 
 WIDTH, HEIGHT, MARGIN = 900, 720, 0.2
 GRAY = (128, 128, 128)
@@ -20,17 +18,6 @@ QUARTERS = ((220, 20, 20), (20, 220, 20), (20, 20, 220), (240, 240, 240))  # abo
 ROTATIONS = (0, 90, 180, 270)
 # Width and height of faces: chips stored as large as in the photograph, and one that is reduced to be stored.
 FACES = ((120, 180), (90, 60), (160, 320))
-
-
-@dataclass(frozen=True)
-class InMemory:
-    """A place with a single photograph."""
-
-    content: bytes
-
-    def read(self, subset, image_id):
-        """Return the photograph for any id."""
-        return self.content
 
 
 def assert_chips_are_right(rotation, width, height):
@@ -49,9 +36,9 @@ def assert_chips_are_right(rotation, width, height):
     paint(upright, left, top, width, height)
     stored = np.rot90(upright, -rotation // 90)  # turned counterclockwise by Rotation it is upright again
     edges = (left / WIDTH, (left + width) / WIDTH, top / HEIGHT, (top + height) / HEIGHT)
-    image = chip.Image("train", "a", rotation, [turned_box(edges, rotation)])
-    (made,) = chip.cut_image(image, InMemory(images.encode_png(stored)), MARGIN, 16)
-    assert made.status == chip.CHIPPED
+    image = cutting.Image("train", "a", rotation, [turned_box(edges, rotation)])
+    (made,) = cutting.cut_image(image, lambda: images.encode_png(stored), MARGIN, 16)
+    assert made.status == cutting.CHIPPED
     assert made.face_px == pytest.approx(min(width, height))
     side = round(max(width, height) * (1 + 2 * MARGIN))
     expected = np.full((side, side, 3), GRAY, np.uint8)

@@ -19,16 +19,15 @@ from PIL import Image
 from pyspark.sql import functions as F
 
 from ml import storage
-from ml.config.training import TrainingConfig
 from ml.features import reader as reader_module
 from ml.features.columns import names
 from ml.model import onnx as onnx_file
 from ml.model import saved_model as saved_model_file
 from ml.model.classifier import Classifier
 from ml.prediction.predictor import Predictor
-from ml.release.photographs import open_photographs
 from ml.vision import detection, images
-from spark_jobs import chip, featurize, predict
+from spark_jobs import chipping, featurize, predict
+from support.chips import chipping_of, face_table
 from support.models import make_model
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -110,15 +109,10 @@ def chips(spark, photographs):
     for image_id, (left, top, right, bottom) in boxes.items():
         height, width = images.decode((folder / f"{image_id}.jpg").read_bytes()).shape[:2]
         rows.append((image_id, left / width, right / width, top / height, bottom / height))
-    faces = spark.createDataFrame(rows, "image_id string, x_min double, x_max double, y_min double, y_max double")
-    given = {"subset": "train", "reason": "labelled", "label": "female", "source": "Woman", "rotation": 0}
-    flags = {"is_occluded": 0, "is_truncated": 0}
-    faces = faces.withColumns({name: F.lit(value) for name, value in given.items()} | {"face_id": F.col("image_id")})
-    faces = faces.withColumns({name: F.lit(value).cast("tinyint") for name, value in flags.items()})
-    others = [name for name in chip.FACE_FIELDS if name not in faces.columns]
-    faces = faces.withColumns({name: F.lit(None).cast("string") for name in others})
-    cut = chip.cut_chips(chip.group_by_image(faces, 2), open_photographs(str(folder.parent)), TrainingConfig())
-    cut = cut.withColumn("split", F.col("subset")).withColumn("label", F.lit(0).cast("tinyint"))
+    names_ = ("image_id", "x_min", "x_max", "y_min", "y_max")
+    faces = face_table({**dict(zip(names_, row, strict=True)), "label": "female"} for row in rows)
+    made, _ = chipping.cut_faces(faces, chipping_of(folder.parent))
+    cut = spark.createDataFrame(made).withColumn("split", F.col("subset")).withColumn("label", F.lit(0).cast("tinyint"))
     tensors = featurize.to_tensors(cut.select(*names(featurize.CARRIED), "chip"), SIZE)
     target = str(folder.parent / "features")
     tensors.write.parquet(target)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import zlib
 from contextlib import nullcontext
 
 import numpy as np
@@ -17,7 +18,7 @@ from ml.flow.table import STAGES
 from ml.release.photographs import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
-from spark_jobs import chip, faces, featurize, join_labels
+from spark_jobs import chip, cutting, faces, featurize, join_labels, splitting
 from spark_jobs.faces import label_faces
 from spark_jobs.labelling import STRATEGIES
 from support.features import make_features
@@ -87,15 +88,18 @@ def test_trap_2_the_image_s_label_given_to_every_face_on_it(spark, prepared, mon
 def test_trap_4_chips_of_one_image_on_both_sides_of_the_split(spark, prepared, monkeypatch):
     """The split is drawn by chip instead of by image. `featurize` refuses an image on two sides."""
     by_chip = F.when(F.crc32("face_id") % 5 == 0, "test").otherwise("train")
-    monkeypatch.setattr(featurize, "split_of", lambda config: by_chip)
+    monkeypatch.setattr(featurize, "with_split", lambda chips, kept: chips.withColumn("split", by_chip))
     with pytest.raises(SplitLeakError, match="images are in two splits"):
         do(spark, prepared("featurize"), "featurize")
 
 
 def test_trap_4_the_official_subset_ignored(spark, prepared, monkeypatch):
     """The split is drawn by image, yet not as the release has it. The test of featurize compares the two."""
-    by_image = F.when(F.crc32("image_id") % 5 == 0, "test").otherwise("train")
-    monkeypatch.setattr(featurize, "split_of", lambda config: by_image)
+
+    def by_image(subsets, representatives, config):
+        return ["test" if zlib.crc32(image.encode()) % 5 == 0 else "train" for image in representatives]
+
+    monkeypatch.setattr(splitting, "split_of", by_image)
     run = do(spark, prepared("featurize"), "featurize")
     with pytest.raises(AssertionError):
         assert_features_are_labeled_and_split_as_their_chips(run)
@@ -121,9 +125,9 @@ def test_trap_10_the_photographs_left_out_of_the_null_check(release_copy):
     """A photograph is empty. `chip` counts it as unreadable, and none of its faces gets a chip."""
     photo = next(iter(sorted((release_copy / "train").glob("*.jpg"))))
     photo.write_bytes(b"")
-    image = chip.Image("train", photo.stem, 0, [FACE, PERSON])
-    made = chip.cut_image(image, open_photographs(str(release_copy)), 0.2, 16)
-    assert made == [chip.Cut("image unreadable")] * 2
+    image = cutting.Image("train", photo.stem, 0, [FACE, PERSON])
+    made = cutting.cut_image(image, lambda: open_photographs(str(release_copy)).read("train", photo.stem), 0.2, 16)
+    assert made == [cutting.Cut("image unreadable")] * 2
 
 
 def test_trap_11_groups_depictions_and_unknown_flags_ignored():
@@ -188,11 +192,10 @@ def test_trap_12_pixels_as_float64(tmp_path, monkeypatch):
 def test_trap_13_every_chip_decodes_its_whole_image(spark, prepared, monkeypatch):
     """The faces come one by one, not by image. `chip` counts the photographs that it reads against those there are."""
 
-    def one_by_one(faces, tasks):
-        face = F.array(F.struct(*chip.FACE_FIELDS)).alias("faces")
-        return faces.where("reason = 'labelled'").select("image_id", "subset", "rotation", face)
+    def one_by_one(faces):
+        return (faces.slice(row, 1) for row in range(faces.num_rows))
 
-    monkeypatch.setattr(chip, "group_by_image", one_by_one)
+    monkeypatch.setattr(chip, "divide", one_by_one)
     with pytest.raises(ProvenanceError, match=r"each decoded once: expected \d+, found \d+"):
         do(spark, prepared("chip"), "chip")
 

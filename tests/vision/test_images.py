@@ -140,10 +140,47 @@ def test_a_png_with_a_damaged_color_profile_is_read_or_refused_as_others_are(con
         images.decode(damaged)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
-    with pytest.raises(images.UnreadableImageError, match="64 x 64"):
-        images.decode(jpeg(np.zeros((64, 64, 3), np.uint8)))
+@pytest.mark.parametrize("kind", ["JPEG", "CMYK", "PNG"])
+def test_a_decompression_bomb_is_refused_by_its_header(monkeypatch, kind):
+    """The header claims 30,000 x 30,000 pixels, and nothing is decoded."""
+    if kind == "PNG":
+        header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+        small = images.encode_png(np.zeros((4, 6, 3), np.uint8))
+        data = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
+    else:
+        buffer = io.BytesIO()
+        Image.new("CMYK" if kind == "CMYK" else "RGB", (64, 64)).save(buffer, "JPEG")
+        small = buffer.getvalue()
+        size = small.index(b"\xff\xc0") + 5
+        data = small[:size] + struct.pack(">HH", 30_000, 30_000) + small[size + 4 :]
+    for decoder in ("EncodedImage.decode", "_decode_rarer"):
+        monkeypatch.setattr(f"ml.vision.images.{decoder}", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(images.ImageTooLargeError, match=r"30000 x 30000|exceeds limit"):
+        images.decode(data)
+
+
+@pytest.mark.parametrize("reduction", [1, *images.REDUCTIONS])
+@pytest.mark.parametrize("size", [(64, 96), (65, 99)])
+def test_decoding_reduced_divides_the_sides_and_keeps_the_picture(size, reduction):
+    """The picture: red on the left, blue on the right."""
+    array = np.zeros((*size, 3), np.uint8)
+    array[:, : size[1] // 2], array[:, size[1] // 2 :] = RED, BLUE
+    decoded = images.read_header(jpeg(array)).decode(reduction)
+    assert decoded.shape == (-(-size[0] // reduction), -(-size[1] // reduction), 3)
+    assert np.abs(decoded[2, 1].astype(int) - RED).max() < 20
+    assert np.abs(decoded[2, -2].astype(int) - BLUE).max() < 20
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_jpeg_with_stray_bytes_is_decoded_unless_it_is_cut_short(cut):
+    array = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    whole = jpeg(array)
+    odd = whole[:-2] + bytes(9) + whole[-2:]
+    if cut:
+        with pytest.raises(images.UnreadableImageError):
+            images.decode(odd[: len(odd) // 2])
+    else:
+        assert np.abs(images.decode(odd).astype(int) - images.decode(whole)).max() <= 1
 
 
 def test_a_stored_chip_survives_encoding_nearly_unchanged():
