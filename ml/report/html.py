@@ -1,4 +1,4 @@
-"""The report of an evaluation and the page of a comparison: self-contained HTML files."""
+"""The report of an evaluation, the page of a comparison and that of suspect labels: self-contained HTML files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import jinja2
 
 from ml.metrics.records import EvaluationMetrics
 from ml.report.captions import caption, part_of
-from ml.report.data import ComparisonData, ReportData
+from ml.report.data import ComparisonData, ReportData, SuspectsData
 from ml.report.formats import data_uri, duration, fixed, instant, number, percent, points, threshold
 from ml.report.ledger import parameters
 
@@ -58,6 +58,16 @@ def render_comparison(data: ComparisonData) -> str:
         templates()
         .get_template("compare.html.j2")
         .render(data=data, subject=data.subject, comparison=data.comparison, figures={"differences": data.plot})
+    )
+
+
+def render_suspects(data: SuspectsData) -> str:
+    """Return the HTML page of the labels that the model contradicts."""
+    faces, suspects = sum(row.faces for row in data.counts), sum(row.suspects for row in data.counts)
+    return (
+        templates()
+        .get_template("suspects.html.j2")
+        .render(data=data, subject=data.subject, figures=data.figures, faces=faces, suspects=suspects)
     )
 
 
