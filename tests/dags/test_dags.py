@@ -93,9 +93,10 @@ def test_what_runs_after_what(dag):
         "data.join_labels": ["data.chip"],
         "data.chip": ["data.featurize"],
         "data.featurize": ["model.train"],
-        "model.train": ["model.compare", "model.evaluate"],
+        "model.train": ["model.compare", "model.evaluate", "model.suspects"],
         "model.compare": [],
         "model.evaluate": [],
+        "model.suspects": [],
     }
 
 

@@ -16,6 +16,7 @@ from ml.promotion.run import gate, open_promotion
 from ml.report.figures import base
 from ml.stages.compare import compare
 from ml.stages.evaluate import evaluate
+from ml.stages.suspects import suspects
 from ml.stages.train import train
 from ml.workflow.execution import run_stage
 from ml.workflow.folder import read_run_record
@@ -27,7 +28,7 @@ from support.spark_stages import BODIES, do
 pytestmark = pytest.mark.slow
 WORD = "gender"
 AGES = {"young": ["Boy", "Girl"], "grown": ["Man", "Woman"]}
-MODEL = {"train": train, "evaluate": evaluate, "compare": compare}
+MODEL = {"train": train, "evaluate": evaluate, "suspects": suspects, "compare": compare}
 
 
 def trained(spark, root, run_id, release, **values):
