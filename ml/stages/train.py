@@ -97,7 +97,8 @@ def _exclude(context: Context, training: FeatureReader, excluded: Collection[str
     Raises:
         DataError: Too few faces are left.
     """
-    exclusion = count_exclusion(context.inputs["featurize"], training, excluded)
+    others = [FeatureReader(context.inputs["featurize"], split) for split in ("validation", "test")]
+    exclusion = count_exclusion(training, others, excluded)
     left = dict(zip(training.labels, training.faces, strict=True))
     stated = training.stated.model_copy(update={"faces": {**training.stated.faces, "train": left}})
     check_faces(stated, context.config.min_faces)

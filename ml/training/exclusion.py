@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from ml.features.reader import FeatureReader
-from ml.features.record import FeaturesRecord
 from ml.model.record import Exclusion
-from ml.workflow.manifest import Manifest
 
 log = logging.getLogger(__name__)
 
 
-def count_exclusion(features: Manifest, training: FeatureReader, excluded: Collection[str]) -> Exclusion:
+def count_exclusion(training: FeatureReader, others: Iterable[FeatureReader], excluded: Collection[str]) -> Exclusion:
     """Count what a list of faces excludes, and log it.
 
     Args:
-        features: The features attempt.
         training: The reader of the training split, which leaves the faces out.
+        others: Readers of the other splits, which keep them.
         excluded: The ids on the list.
     """
-    stated = features.record(FeaturesRecord).faces[training.split]
+    stated = training.stated.faces[training.split]
     removed = {name: stated[name] - left for name, left in zip(training.labels, training.faces, strict=True)}
-    others = [FeatureReader(features, split) for split in ("validation", "test")]
     kept = sum(len(batch) for reader in others for batch in reader.find(excluded))
     found = Exclusion(excluded=removed, kept=kept, unknown=len(set(excluded)) - sum(removed.values()) - kept)
     log.info("exclude_faces leaves out %d training faces (%s)", found.faces, found.excluded)
