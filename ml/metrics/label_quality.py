@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 FOLDS = 5
 # Strong, because the network has already separated the embeddings of the faces that it was trained on.
-REGULARIZATION = 0.001  # scikit-learn's C
+REGULARIZATION = 0.01  # scikit-learn's C
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class LabelQuality:
     Attributes:
         scores: The estimated probability of the given label ("self-confidence"); a low one speaks against the label.
         ranks: From 1, by rising score.
-        suspect: Whether confident learning holds the label for an error. It estimates how many labels of each kind are
-            wrong, and takes so many of those that the model contradicts most surely.
+        suspect: Whether confident learning takes the label for an error: the other label is at least as probable as it
+            is on average for the faces that have it.
     """
 
     scores: NDArray[np.float64]
@@ -81,13 +81,20 @@ def out_of_fold(
     return found
 
 
-def judge(labels: NDArray[np.int64], probabilities: NDArray[np.float64], face_ids: NDArray[np.object_]) -> LabelQuality:
+def judge(
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    face_ids: NDArray[np.object_],
+    estimators: NDArray[np.integer],
+) -> LabelQuality:
     """Judge each label by the probabilities of a model that did not learn from the face.
 
     Args:
-        labels: Each face's label index; both labels must occur.
+        labels: Each face's label index, 0 or 1.
         probabilities: Each face's probability of the second label.
         face_ids: Each face's id, which decides the order of equal scores.
+        estimators: The number of the model that gave the probability. Confident learning treats the faces of each one
+            separately, because one model may be surer than another.
     """
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
@@ -96,6 +103,10 @@ def judge(labels: NDArray[np.int64], probabilities: NDArray[np.float64], face_id
     scores = np.asarray(get_label_quality_scores(labels, both, method="self_confidence"), np.float64)
     ranks = np.empty(len(labels), np.int64)
     ranks[np.lexsort((face_ids, scores))] = np.arange(1, len(labels) + 1)
-    # One process, because TensorFlow's must not be forked.
-    suspect = np.asarray(find_label_issues(labels, both, filter_by="prune_by_noise_rate", n_jobs=1), np.bool_)
+    suspect = np.zeros(len(labels), np.bool_)
+    for rows in (estimators == estimator for estimator in np.unique(estimators)):
+        if len(set(labels[rows])) > 1:
+            # Of cleanlab's filters, this one marks the fewest labels, and more of those are wrong (docs/labels.md). One
+            # process, because TensorFlow's must not be forked.
+            suspect[rows] = find_label_issues(labels[rows], both[rows], filter_by="confident_learning", n_jobs=1)
     return LabelQuality(scores, ranks, suspect)

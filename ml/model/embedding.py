@@ -1,4 +1,4 @@
-"""The embedding of chips: what a network computes before its last layer."""
+"""The embedding of chips: what a network computes before its last layer, for a chip and its mirror image."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Embedder:
         self._forward = tf.function(lambda chips: both(chips, training=False), input_signature=signature)
 
     def embed(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Compute the embeddings and the label probabilities of chips.
+        """Compute the embeddings and the label probabilities of chips, each averaged with its mirror image's.
+
+        The average is more accurate than either (test-time augmentation).
 
         Args:
             pixels: uint8 RGB, shape (n, chip_size, chip_size, 3), 0..255, any n.
@@ -52,7 +54,10 @@ class Embedder:
             MetricsError: The network's outputs are not probabilities.
         """
         check_pixels(pixels, self._chip_size)
-        parts = [self._forward(pixels[start : start + BATCH_SIZE]) for start in range(0, len(pixels), BATCH_SIZE)]
-        embeddings, probabilities = (np.concatenate([part[side].numpy() for part in parts]) for side in (0, 1))
+        chips = [pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE)]
+        parts = [(*self._forward(batch), *self._forward(batch[:, :, ::-1])) for batch in chips]
+        embeddings, probabilities = (
+            np.concatenate([(part[side].numpy() + part[side + 2].numpy()) / 2 for part in parts]) for side in (0, 1)
+        )
         check_probabilities(probabilities)
         return embeddings if self._projection is None else embeddings @ self._projection, probabilities

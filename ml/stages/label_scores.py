@@ -38,7 +38,8 @@ def score_labels(features: Manifest, embedder: Embedder, labels: Sequence[str], 
     estimated = pa.concat_tables([_estimate(features, embedder, split, excluded) for split in SPLITS])
     faces = estimated.filter(pc.is_finite(estimated["second"]))
     given, second = faces["given"].to_numpy(), faces["second"].to_numpy()
-    quality = judge(given, second, faces["face_id"].to_numpy())
+    learned = pc.and_(pc.equal(faces["split"], "train"), pc.invert(faces["excluded"])).to_numpy()
+    quality = judge(given, second, faces["face_id"].to_numpy(), learned.astype(np.int64))
     names = np.array(labels)
     return pa.table(
         {
