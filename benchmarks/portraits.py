@@ -1,9 +1,10 @@
-"""A release of real portraits, one per image, for the learning benchmark; made from the optional test data."""
+"""A release of real portraits, one per image, for the benchmarks of learning; made from the optional test data."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,17 @@ PERSON = {"male": "Man", "female": "Woman"}
 FACE = (0.15, 0.85, 0.15, 0.85)  # x_min, x_max, y_min, y_max of the face in each portrait
 
 
-def write_portraits(folder: Path) -> int:
+def image_id(name: str) -> str:
+    """Return the ImageID of the portrait with this name."""
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def write_portraits(folder: Path, flipped: Collection[str] = ()) -> int:
     """Write a release whose images are the portraits, all in subset train: the split is by digest of ImageID.
+
+    Args:
+        folder: The release folder.
+        flipped: ImageIDs of the portraits that get the other label.
 
     Returns:
         The number of portraits.
@@ -28,9 +38,10 @@ def write_portraits(folder: Path) -> int:
     (folder / "train").mkdir(parents=True)
     faces = pq.read_table(FACES).to_pylist()
     for face in faces:
-        image = hashlib.sha256(face["name"].encode()).hexdigest()[:16]
+        image = image_id(face["name"])
         (folder / "train" / f"{image}.jpg").write_bytes(face["jpeg"])
-        person = CLASSES[PERSON[face["label"]]]
+        given = {"male": "female", "female": "male"}[face["label"]] if image in flipped else face["label"]
+        person = CLASSES[PERSON[given]]
         for mid, box in ((CLASSES["Human face"], FACE), (person, (0, 1, 0, 1))):
             rows["boxes"].append([image, "xclick", mid, 1, *box, 0, 0, 0, 0, 0])
             rows["labels"].append([image, "verification", mid, 1])

@@ -252,6 +252,15 @@ class TrainingConfig(FlowConfig):
         "Refuse to train with fewer training faces than this for either label. Validation and test need one per label.",
         ge=1,
     )
+    exclude_faces: str | None = field(
+        None,
+        "Training",
+        "Exclude faces",
+        "Path or URI of a CSV file with a column face_id, such as the suspects.csv of an earlier run. The network does "
+        "not train on these faces; validation and test keep them. Empty: exclude none.",
+        min_length=1,
+        examples=["/data/reviewed-suspects.csv"],
+    )
     seed: int = field(
         42, "Training", "Seed", "Random seed for shuffling, initial weights and augmentation.", ge=0, le=2**31 - 1
     )

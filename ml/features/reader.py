@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -58,25 +60,43 @@ class FeatureReader:
         split: `train`, `validation` or `test`.
         columns: Further columns to read, such as `face_id` or `face_px`.
         seed: Seed of the order of shuffled passes.
+        excluded: Ids of faces to leave out, from counts and checks too.
 
     Attributes:
-        rows: Number of faces according to the manifest.
+        rows: Number of faces according to the manifest, without the excluded ones.
         stated: The record of the features in the manifest.
         chip_size: Width and height of the chips in pixels.
         labels: The labels in order.
-        faces: Number of faces of each label according to the manifest, in the order of the labels.
+        faces: Number of faces of each label, likewise, in the order of the labels.
     """
 
-    def __init__(self, manifest: Manifest, split: str, columns: tuple[str, ...] = (), seed: int = 0) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        split: str,
+        columns: tuple[str, ...] = (),
+        seed: int = 0,
+        excluded: Collection[str] = (),
+    ) -> None:
         self.manifest = manifest
         self.split = split
         self.seed = seed
-        self.rows = manifest.rows(split_table(split))
         self.stated = manifest.record(FeaturesRecord)
         self.chip_size = self.stated.chip_size
         self.labels = self.stated.labels
-        self.faces = [self.stated.faces[split][label] for label in self.labels]
         self._columns = columns
+        self._excluded: pa.Array | None = None
+        left_out = _Tally(len(self.labels))
+        if excluded:
+            for batch in self.find(excluded):
+                left_out.add(batch)
+            self._excluded = pa.array(sorted(excluded), pa.string())
+        self.rows = manifest.rows(split_table(split)) - int(left_out.faces.sum())
+        faces = np.array([self.stated.faces[split][label] for label in self.labels], np.int64)
+        self.faces = (faces - left_out.faces).tolist()
+        self._sums = np.array(self.stated.channel_sums[split], np.uint64) - left_out.sums.sum(axis=0)
+        label_sums = [self.stated.label_sums[split][label] for label in self.labels]
+        self._label_sums = np.array(label_sums, np.uint64) - left_out.sums
 
     def steps(self, batch_size: int) -> int:
         """Return the number of batches in one pass."""
@@ -117,6 +137,19 @@ class FeatureReader:
                 "Remove the attempt and run stage featurize again.",
             )
 
+    def find(self, face_ids: Collection[str]) -> Iterator[Batch]:
+        """Yield the faces with these ids; read pixels only from the row groups that hold some of them."""
+        wanted = pa.array(sorted(face_ids), pa.string())
+        columns = self._read_columns("face_id")
+        for shard in self.manifest.table(split_table(self.split)):
+            with _open(shard, columns) as parquet:
+                for group in range(parquet.num_row_groups):
+                    ids = parquet.read_row_group(group, ["face_id"]).column("face_id")
+                    if pc.any(pc.is_in(ids, wanted)).as_py():
+                        for rows in parquet.iter_batches(READ_ROWS, [group], columns):
+                            if len(found := rows.filter(pc.is_in(rows.column("face_id"), wanted))):
+                                yield self._batch(found, shard)
+
     def checked_batches(self, batch_size: int, epoch: int | None = None) -> Iterator[Batch]:
         """Read every face once as `batches` does, and check that the pixels and labels are those that Spark wrote.
 
@@ -129,46 +162,43 @@ class FeatureReader:
             DataError: As `batches`. Before the last batch: the number of faces of a label differs from the manifest.
         """
         held: Batch | None = None
-        sums = np.zeros((len(self.labels), 3), np.uint64)
-        faces = np.zeros(len(self.labels), np.int64)
+        tally = _Tally(len(self.labels))
         for batch in self.batches(batch_size, epoch):
             check_pixels(batch.pixels, self.chip_size)
-            for index in range(len(self.labels)):
-                sums[index] += channel_sums(batch.pixels[batch.labels == index])
-            faces += np.bincount(batch.labels, minlength=len(self.labels))
+            tally.add(batch)
             if held is not None:
                 yield held
             held = batch
         where = f"Table {self.split} of {self.manifest.uri}"
-        check_channel_sums(self.stated.channel_sums[self.split], sums.sum(axis=0).tolist(), where)
-        if faces.tolist() != self.faces:
+        check_channel_sums(self._sums.tolist(), tally.sums.sum(axis=0).tolist(), where)
+        if tally.faces.tolist() != self.faces:
             raise DataError(
-                f"{where} holds {faces.tolist()} faces of {list(self.labels)}, but its manifest states {self.faces}.",
+                f"{where} holds {tally.faces.tolist()} faces of {list(self.labels)}, but its manifest states "
+                f"{self.faces}.",
                 "Remove the attempt and run stage featurize again.",
             )
         # If pixels are paired with another face's label, the channel sums of the labels change.
-        for label, found in zip(self.labels, sums.tolist(), strict=True):
-            check_channel_sums(self.stated.label_sums[self.split][label], found, f"{where}, faces labeled {label}")
+        for label, stated, found in zip(self.labels, self._label_sums.tolist(), tally.sums.tolist(), strict=True):
+            check_channel_sums(stated, found, f"{where}, faces labeled {label}")
         if held is not None:
             yield held
 
     def _chunks(self, random: np.random.Generator | None) -> Iterator[Batch]:
         """Yield the faces as Arrow returns them, without copying their pixels."""
-        columns = ["pixels", "label", *self._columns]
         shards = self.manifest.table(split_table(self.split))
+        columns = self._read_columns(*(() if self._excluded is None else ("face_id",)))
         for shard in random.permutation(len(shards)) if random else range(len(shards)):
-            fs, path = storage.filesystem(shards[shard])
-            with fs.open(path, "rb") as file:
-                parquet = pq.ParquetFile(file, buffer_size=READ_BUFFER)
-                if missing := set(columns) - set(parquet.schema_arrow.names):
-                    raise DataError(
-                        f"{shards[shard]} has no column {', '.join(sorted(missing))}.", "Run stage featurize again."
-                    )
+            with _open(shards[shard], columns) as parquet:
                 groups = range(parquet.num_row_groups)
                 for group in random.permutation(groups) if random else groups:
                     for rows in parquet.iter_batches(READ_ROWS, [int(group)], columns):
+                        if self._excluded is not None:
+                            rows = rows.filter(pc.invert(pc.is_in(rows.column("face_id"), self._excluded)))
                         if len(rows):
                             yield self._batch(rows, shards[shard])
+
+    def _read_columns(self, *further: str) -> list[str]:
+        return list(dict.fromkeys(("pixels", "label", *self._columns, *further)))
 
     def _batch(self, rows: pa.RecordBatch, shard: str) -> Batch:
         labels = rows.column("label").to_numpy(zero_copy_only=False)
@@ -176,6 +206,20 @@ class FeatureReader:
             raise DataError(f"{shard} holds a label outside 0..{len(self.labels) - 1}.", "Run stage featurize again.")
         columns = {name: rows.column(name).to_numpy(zero_copy_only=False) for name in self._columns}
         return Batch(chips(rows.column("pixels"), self.chip_size), labels.astype(np.int64), columns)
+
+
+class _Tally:
+    """The number of faces and the channel sums by label, added up batch by batch."""
+
+    def __init__(self, labels: int) -> None:
+        self.faces = np.zeros(labels, np.int64)
+        self.sums = np.zeros((labels, 3), np.uint64)
+
+    def add(self, batch: Batch) -> None:
+        """Add a batch."""
+        self.faces += np.bincount(batch.labels, minlength=len(self.faces))
+        for index in range(len(self.faces)):
+            self.sums[index] += channel_sums(batch.pixels[batch.labels == index])
 
 
 def chips(pixels: pa.Array, chip_size: int) -> NDArray[np.uint8]:
@@ -210,6 +254,21 @@ def channel_sums(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     columns = pixels.reshape(count * height, width * 3).sum(axis=0, dtype=np.uint32)
     sums: NDArray[np.uint64] = columns.reshape(width, 3).sum(axis=0, dtype=np.uint64)
     return sums
+
+
+@contextmanager
+def _open(shard: str, columns: Collection[str]) -> Iterator[pq.ParquetFile]:
+    """Open a shard that has the given columns.
+
+    Raises:
+        DataError: It lacks one.
+    """
+    fs, path = storage.filesystem(shard)
+    with fs.open(path, "rb") as file:
+        parquet = pq.ParquetFile(file, buffer_size=READ_BUFFER)
+        if missing := set(columns) - set(parquet.schema_arrow.names):
+            raise DataError(f"{shard} has no column {', '.join(sorted(missing))}.", "Run stage featurize again.")
+        yield parquet
 
 
 def _blocks(chunks: Iterator[Batch], rows: int) -> Iterator[Batch]:

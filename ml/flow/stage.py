@@ -110,7 +110,8 @@ class Stage:
             inputs: The key of each input stage.
             sources: The digest of each source of the release.
         """
-        files = {name: digest for name, uri in config.part(self.files).items() if (digest := _content_digest(uri))}
+        uris = {name: uri for name, uri in config.part(self.files).items() if uri}
+        files = {name: digest for name, uri in uris.items() if (digest := _content_digest(uri))}
         return self._digest(
             config=config.part(self.fields),
             inputs={name: inputs[name] for name in self.inputs},

@@ -111,12 +111,14 @@ STAGES = check_rows(
         fields=(
             *("labels", "network", "backbone_weights", "frozen_epochs", "epochs", "batch_size", "optimizer"),
             *("learning_rate", "schedule", "weight_decay", "label_smoothing", "averaging", "augment", "mixing"),
-            *("patience", "balance", "min_faces", "seed"),
+            *("patience", "balance", "min_faces", "exclude_faces", "seed"),
         ),
-        files=("backbone_weights",),
+        files=("backbone_weights", "exclude_faces"),
         inputs=("featurize",),
         # The interval between checkpoints does not affect the model. The class only names the MLflow experiment.
         unkeyed=("checkpoint_minutes", "chip_class"),
+        # Only a run with `exclude_faces` has this ledger.
+        ledger=Ledger("Training faces by use", kept="trained on"),
     ),
     # The report shows the plots of explore.
     Stage(
@@ -135,6 +137,25 @@ STAGES = check_rows(
         # Only the pages' wording depends on the class; its effect on the faces is part of the inputs' keys.
         unkeyed=("chip_class",),
         pages=(Page("report", "report.html", "Full report"), Page("card", "model_card.md", "Model card")),
+    ),
+    # Separate from evaluate, so that the report neither waits for it nor depends on it.
+    Stage(
+        name="suspects",
+        version=1,
+        engine="process",
+        timeout=6.0,
+        body="ml.stages.suspects:suspects",
+        purpose="List the faces whose label the model contradicts most surely.",
+        leaves="`suspects.csv`, `suspects.html` with the chips, the scores of all faces",
+        pushes="suspects by split and label, URIs",
+        fields=("labels",),
+        inputs=("featurize", "train"),
+        reads=("extract",),
+        unkeyed=("chip_class",),  # as for evaluate
+        pages=(
+            Page("suspects", "suspects.html", "Suspect labels"),
+            Page("suspect_list", "suspects.csv", "Suspect labels (CSV)"),
+        ),
     ),
     # `baseline` names an attempt, which never changes, so that its name is enough for the key.
     Stage(

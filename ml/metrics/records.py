@@ -1,4 +1,4 @@
-"""The records of stages evaluate and compare, and the contents of the JSON files of metrics that they write."""
+"""The records of stages evaluate, suspects and compare, and the contents of the JSON files that they write."""
 
 from __future__ import annotations
 
@@ -156,4 +156,46 @@ class ComparisonRecord(ComparisonSummary):
 
     report: str
     metrics: str
+    plots: dict[str, str]
+
+
+class SuspectCount(Record):
+    """Counts of the faces with one label in one split.
+
+    Attributes:
+        split: The split.
+        label: The given label.
+        faces: Number of faces.
+        suspects: How many of them have a suspect label.
+    """
+
+    split: str
+    label: str
+    faces: int
+    suspects: int
+
+
+class SuspectsRecord(Record):
+    """The record of stage suspects: counts, and the URIs of its files.
+
+    Attributes:
+        faces: Number of faces whose label was judged.
+        suspects: How many of them have a suspect label.
+        counts: Both by split and label.
+        excluded: Faces that this run's training already left out.
+        unjudged: Training faces without an out-of-fold estimate, because a label is on too few images.
+        report: URI of the page.
+        suspect_list: URI of the CSV file.
+        scores: URI of the table of all scores.
+        plots: URI of each contact sheet, by name.
+    """
+
+    faces: int
+    suspects: int
+    counts: list[SuspectCount]
+    excluded: int
+    unjudged: int
+    report: str
+    suspect_list: str
+    scores: str
     plots: dict[str, str]

@@ -75,6 +75,26 @@ class ModelLabels(Record):
     labels: list[str]
 
 
+class Exclusion(Record):
+    """What became of the faces that a run excludes.
+
+    Attributes:
+        excluded: Training faces that the network does not see, by label.
+        kept: Faces of the validation and test splits. They stay, because removing faces that a model contradicts would
+            make the next model look better and surer than it is.
+        unknown: Ids that are in no split.
+    """
+
+    excluded: dict[str, int]
+    kept: int
+    unknown: int
+
+    @property
+    def faces(self) -> int:
+        """The number of excluded faces."""
+        return sum(self.excluded.values())
+
+
 class TrainingRecord(ModelLabels):
     """The record that stage train writes to its manifest.
 
@@ -92,6 +112,7 @@ class TrainingRecord(ModelLabels):
         curves: URI of the plot of the history.
         model: URI of the `.keras` file.
         mlflow: Where MLflow recorded the training.
+        exclusion: What the parameter `exclude_faces` left out; None without it.
     """
 
     network: str
@@ -107,3 +128,4 @@ class TrainingRecord(ModelLabels):
     curves: str
     model: str
     mlflow: MlflowRun
+    exclusion: Exclusion | None = None

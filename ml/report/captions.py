@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Part = Literal["metrics", "calibration", "abstention", "slices", "comparison", "drift", "training", "wrong", "correct"]
+Part = Literal[
+    "metrics",
+    "calibration",
+    "abstention",
+    "slices",
+    "comparison",
+    "drift",
+    "training",
+    "wrong",
+    "correct",
+    "suspects",
+]
 Kind = Literal["", "wide", "wide sheet"]
 Group = Literal["Plots", "Examples", "The release explored"]
 
@@ -33,7 +44,7 @@ class Caption:
         """The section of the web page that the figure belongs to."""
         if not self.part:
             return "The release explored"
-        return "Examples" if self.part in ("wrong", "correct") else "Plots"
+        return "Examples" if self.part in ("wrong", "correct", "suspects") else "Plots"
 
 
 CAPTIONS: dict[str, Caption] = {
@@ -91,6 +102,15 @@ CAPTIONS: dict[str, Caption] = {
     "grad_cam_correct": Caption(
         "The first of these chips, with the areas that supported the prediction (Grad-CAM).", "correct", "wide sheet"
     ),
+    "suspects_train": Caption(
+        "Training chips whose label the model contradicts most surely, estimated without their photograph.",
+        "suspects",
+        "wide sheet",
+    ),
+    "suspects_validation": Caption(
+        "Validation chips whose label the model contradicts most surely.", "suspects", "wide sheet"
+    ),
+    "suspects_test": Caption("Test chips whose label the model contradicts most surely.", "suspects", "wide sheet"),
     "contact_sheet": Caption("A sample of the release with its boxes.", kind="wide sheet"),
     "top_classes": Caption("The classes verified on most images.", kind="wide"),
     "verified_images": Caption("Images by label: all labels verified as present, or one as absent.", kind="wide"),

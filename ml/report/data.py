@@ -1,4 +1,4 @@
-"""The data of the report, the model card and the comparison; the views read nothing themselves."""
+"""The data of the report, the model card, the comparison and the suspects; the views read nothing themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ml.flow.records import NullCounts
 from ml.metrics.agreement import StrategyAgreement
 from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion
-from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
+from ml.metrics.records import ComparisonMetrics, EvaluationMetrics, SuspectCount
 from ml.report.ledger import LedgerTable
 from ml.report.subject import Subject
 
@@ -212,4 +212,33 @@ class ExplorationData:
     ledgers: Sequence[LedgerTable]
     sheets: Mapping[str, Sequence[Sheet]]
     colors: Sequence[tuple[str, str]]
+    credits: Sequence[Credit]
+
+
+@dataclass(frozen=True)
+class SuspectsData:
+    """The data of the page of suspect labels.
+
+    Attributes:
+        run_id: Id of the run.
+        subject: What the run's labels are about.
+        written: The present moment.
+        counts: Faces and suspects by split and label.
+        excluded: Faces that this run's training already left out.
+        unjudged: Training faces without an estimate.
+        folds: Number of folds.
+        suspect_list: URI of the CSV file.
+        figures: PNG files of contact sheets, by name.
+        credits: Credits of the photographs from which the page shows parts.
+    """
+
+    run_id: str
+    subject: Subject
+    written: datetime.datetime
+    counts: Sequence[SuspectCount]
+    excluded: int
+    unjudged: int
+    folds: int
+    suspect_list: str
+    figures: Mapping[str, bytes]
     credits: Sequence[Credit]

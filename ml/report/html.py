@@ -1,4 +1,4 @@
-"""The pages of stages explore, evaluate and compare: self-contained HTML files."""
+"""The pages of stages explore, evaluate, suspects and compare: self-contained HTML files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ml.flow.reasons import explain
 from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
 from ml.report.captions import caption, part_of
-from ml.report.data import ComparisonData, ExplorationData, ReportData
+from ml.report.data import ComparisonData, ExplorationData, ReportData, SuspectsData
 from ml.report.drift import drift_line, reference_name, shift_rows, table_rows
 from ml.report.formats import (
     data_uri,
@@ -84,6 +84,16 @@ def render_comparison(data: ComparisonData) -> str:
         templates()
         .get_template("compare.html.j2")
         .render(data=data, subject=data.subject, comparison=data.comparison, figures={"differences": data.plot})
+    )
+
+
+def render_suspects(data: SuspectsData) -> str:
+    """Return the HTML page of the labels that the model contradicts."""
+    faces, suspects = sum(row.faces for row in data.counts), sum(row.suspects for row in data.counts)
+    return (
+        templates()
+        .get_template("suspects.html.j2")
+        .render(data=data, subject=data.subject, figures=data.figures, faces=faces, suspects=suspects)
     )
 
 

@@ -50,7 +50,7 @@ def ledgers(counts: Mapping[str, Mapping[str, int]], chip_class: str) -> list[Le
     """Return each ledger of a run with its total and its rows, the row passed to the next stage first.
 
     Args:
-        counts: The ledger of each stage by the stage's name; absent stages have no ledger.
+        counts: The ledger of each stage by the stage's name; absent stages, and some others, have no ledger.
         chip_class: Open Images class whose boxes are cut out.
     """
     return [
@@ -62,7 +62,7 @@ def ledgers(counts: Mapping[str, Mapping[str, int]], chip_class: str) -> list[Le
             total=sum(counts[stage.name].values()),
         )
         for stage in STAGES.values()
-        if stage.ledger and stage.name in counts and (kept := stage.ledger.kept)
+        if stage.ledger and counts.get(stage.name) and (kept := stage.ledger.kept)
     ]
 
 

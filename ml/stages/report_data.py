@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Mapping
 
-import pyarrow.dataset
-
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.record import FeaturesRecord
@@ -18,6 +16,7 @@ from ml.model.record import TrainingRecord, ValidationScores
 from ml.report.data import ReportData, StageTime, TrainingSummary
 from ml.report.ledger import ledgers
 from ml.report.subject import subject
+from ml.stages.photographs import listed_images
 from ml.workflow.execution import Context
 from ml.workflow.manifest import Manifest
 
@@ -94,12 +93,8 @@ def _credits(inputs: Mapping[str, Manifest], shown: Iterable[str]) -> list[Credi
     if explore and any(file.path == "explore.json" for file in explore.files):
         exploration = Exploration.model_validate(storage.read_json(explore.file("explore.json")))
         found = {credit.image_id: credit for credit in exploration.photographs_shown}
-    if extract and (tables := extract.table("images")):
-        fs, _ = storage.filesystem(tables[0])
-        paths = [storage.filesystem(uri)[1] for uri in tables]
-        dataset = pyarrow.dataset.dataset(paths, filesystem=fs, format="parquet")
-        wanted = pyarrow.dataset.field("image_id").isin(sorted(images - found.keys()))
-        for row in dataset.to_table(columns=list(Credit.model_fields), filter=wanted).to_pylist():
+    if extract:
+        for row in listed_images(extract, images - found.keys(), Credit.model_fields):
             found[row["image_id"]] = Credit(**row)
     return [found[image] for image in sorted(found)]
 

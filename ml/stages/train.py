@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import keras
 import tensorflow as tf
@@ -20,7 +20,7 @@ from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import Description
 from ml.model.keras_file import MODEL
-from ml.model.record import EpochRow, MlflowRun, TrainingRecord, ValidationScores
+from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingRecord, ValidationScores
 from ml.model.write import write_model
 from ml.networks.table import build_network, find_network
 from ml.report.figures import training as training_figures
@@ -28,7 +28,9 @@ from ml.report.subject import subject_of
 from ml.tracking import training_run
 from ml.training.calibrate import REFERENCE_CANDIDATES, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
+from ml.training.exclusion import count_exclusion
 from ml.training.fit import Fit
+from ml.workflow.exclusions import EXCLUDED, read_excluded, write_excluded
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
 
@@ -40,8 +42,9 @@ COPIES = 8
 def train(context: Context) -> Result:
     """Train the run's network on its features and write the model into the attempt.
 
-    The stage writes the files of `ml.model.write.write_model`, `history.json` and `curves.png`. It does not read the
-    test split. A killed training resumes from its last checkpoint when the same run tries again.
+    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.png` and, if the run excludes
+    faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes from its last
+    checkpoint when the same run tries again.
 
     Raises:
         DataError: There are too few faces, or the features do not match their manifest.
@@ -54,23 +57,33 @@ def train(context: Context) -> Result:
     check_label_order(config.label_order, stated.labels, f"The features {features.uri}")
     check_faces(stated, config.min_faces)
     check_overlap({split: features.table(split_table(split)) for split in stated.faces})
+    excluded = read_excluded(config.exclude_faces) if config.exclude_faces else frozenset()
     # On CPUs this suffices to reproduce a model. TensorFlow's op determinism would disable prefetching and cost a third
     # of the speed.
     keras.utils.set_random_seed(config.seed)
-    training, validation = make_feeds(features, config)
+    training, validation = make_feeds(features, config, excluded)
+    exclusion = _exclude(context, training.reader, excluded) if config.exclude_faces else None
     gpus = tf.config.list_physical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
     with training_run.track(context) as tracked, strategy.scope():
         for _ in validation.reader.checked_batches(config.batch_size):
             pass  # check the whole split before spending time on training
         network, history = _fit(context, training, validation, tracked.log_history, _devices(gpus))
-        return _write(context, network, history, validation.reader, tracked)
+        return _write(context, network, history, validation.reader, tracked, exclusion)
 
 
-def make_feeds(features: Manifest, config: TrainingConfig) -> tuple[Feed, Feed]:
-    """Make the feeds of the train split, which the network learns from, and of the validation split."""
+def make_feeds(
+    features: Manifest, config: TrainingConfig, excluded: Collection[str] = frozenset()
+) -> tuple[Feed, Feed]:
+    """Make the feeds of the train split, which the network learns from, and of the validation split.
+
+    Args:
+        features: The features attempt.
+        config: The run's configuration.
+        excluded: Ids of faces to leave out of the train split.
+    """
     training = Feed(
-        FeatureReader(features, "train", seed=config.seed),
+        FeatureReader(features, "train", seed=config.seed, excluded=excluded),
         config.batch_size,
         config.balance,
         config.augment,
@@ -78,6 +91,22 @@ def make_feeds(features: Manifest, config: TrainingConfig) -> tuple[Feed, Feed]:
         smoothing=config.label_smoothing,
     )
     return training, Feed(FeatureReader(features, "validation"), config.batch_size, config.balance)
+
+
+def _exclude(context: Context, training: FeatureReader, excluded: Collection[str]) -> Exclusion:
+    """Count and record the faces that the training leaves out.
+
+    Raises:
+        DataError: Too few faces are left.
+    """
+    others = [FeatureReader(context.inputs["featurize"], split) for split in ("validation", "test")]
+    exclusion = count_exclusion(training, others, excluded)
+    left = dict(zip(training.labels, training.faces, strict=True))
+    stated = training.stated.model_copy(update={"faces": {**training.stated.faces, "train": left}})
+    check_faces(stated, context.config.min_faces)
+    # A copy, because the list may change after this run, and later stages must know what was left out.
+    write_excluded(context.path(EXCLUDED), excluded)
+    return exclusion
 
 
 def _fit(
@@ -124,7 +153,8 @@ def check_faces(stated: FeaturesRecord, min_faces: int) -> None:
     )
     raise DataError(
         f"Too few labeled faces to train on: {counts}.",
-        "Use a larger release, lower min_face_size or min_faces, or choose split digest, which divides all images.",
+        "Use a larger release, lower min_face_size or min_faces, exclude fewer faces, or choose split digest, which "
+        "divides all images.",
     )
 
 
@@ -140,6 +170,7 @@ def _write(
     history: list[EpochRow],
     validation: FeatureReader,
     tracked: training_run.TrackedRun,
+    exclusion: Exclusion | None,
 ) -> Result:
     """Calibrate the network, write the attempt's files, and return the record."""
     temperature, threshold, scores = calibrate(network, validation)
@@ -159,7 +190,11 @@ def _write(
     mlflow = tracked.finish(
         {"best_epoch": description.best_epoch, "temperature": temperature, "validation": scores.json_values()}
     )
-    return Result(_record(context, description, history, mlflow))
+    record = _record(context, description, history, mlflow).model_copy(update={"exclusion": exclusion})
+    faces = sum(context.inputs["featurize"].record(FeaturesRecord).faces["train"].values())
+    left_out = exclusion.faces if exclusion else 0
+    ledger = {"trained on": faces - left_out, "excluded by exclude_faces": left_out}
+    return Result(record, ledger if exclusion else {})
 
 
 def _describe(

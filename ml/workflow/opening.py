@@ -17,6 +17,7 @@ from ml.release.miap import check_miap
 from ml.release.photographs import open_photographs
 from ml.release.release import check_classes, read_classes
 from ml.workflow import layout
+from ml.workflow.exclusions import read_excluded
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.reference import NO_REFERENCE, Reference, write_reference
 from ml.workflow.run import Run, slug
@@ -90,7 +91,8 @@ def _resolved(config: TrainingConfig) -> TrainingConfig:
     """Return the configuration with absolute URIs, because jobs may run in another folder.
 
     Raises:
-        ConfigurationError: The photographs, the weights or the baseline that it names do not exist.
+        ConfigurationError: The photographs, the weights or the baseline that it names do not exist, or its list of
+            excluded faces cannot be read.
     """
     values: dict[str, Any] = {"release": storage.normalize(config.release)}
     if config.photographs:
@@ -105,6 +107,9 @@ def _resolved(config: TrainingConfig) -> TrainingConfig:
             raise ConfigurationError(
                 f"backbone_weights: there is no file {values['backbone_weights']}.", "Correct the parameter."
             )
+    if config.exclude_faces:
+        values["exclude_faces"] = storage.normalize(config.exclude_faces)
+        read_excluded(values["exclude_faces"])
     if config.baseline:
         values["baseline"] = find_baseline(config.baseline).uri
     return config.model_copy(update=values)

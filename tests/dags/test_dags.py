@@ -93,9 +93,10 @@ def test_what_runs_after_what(dag):
         "data.chip": ["data.featurize"],
         "data.featurize": ["model.explore", "model.train"],
         "model.explore": ["model.evaluate"],
-        "model.train": ["model.compare", "model.evaluate"],
+        "model.train": ["model.compare", "model.evaluate", "model.suspects"],
         "model.compare": [],
         "model.evaluate": [],
+        "model.suspects": [],
     }
 
 

@@ -91,6 +91,53 @@ def test_only_what_is_needed_is_read(features: Manifest, monkeypatch: pytest.Mon
     assert sum(read) <= 16  # a row group of 131 faces
 
 
+OUT = {"train-3", "train-64", "train-65", "validation-1", "elsewhere"}
+
+
+@pytest.mark.parametrize("epoch", [None, 0])
+def test_excluded_faces_are_neither_read_nor_counted(features: Manifest, epoch: int | None) -> None:
+    reader = FeatureReader(features, "train", ("face_id",), excluded=OUT)
+    assert reader.rows == 128
+    assert sum(reader.faces) == 128
+    batches = list(reader.checked_batches(32, epoch))
+    assert sorted(faces(iter(batches))) == sorted({f"train-{row}" for row in range(131)} - OUT)
+    assert [len(batch) for batch in batches] == [32] * 4
+    assert np.bincount(np.concatenate([batch.labels for batch in batches])).tolist() == reader.faces
+    chips_, _, weights = next(iter(Feed(FeatureReader(features, "train", excluded=OUT), 200, True).dataset()))
+    assert (len(chips_), float(tf.reduce_sum(weights))) == (128, pytest.approx(128))
+
+
+def test_the_pixels_of_the_other_faces_are_still_checked(features: Manifest) -> None:
+    sums = {**features.metrics["channel_sums"], "train": [1, 2, 3 << 40]}
+    reader = FeatureReader(with_metrics(features, channel_sums=sums), "train", excluded=OUT)
+    with pytest.raises(PreprocessingError, match="the sums of red, green and blue"):
+        list(reader.checked_batches(32))
+
+
+def test_faces_are_found_by_id_where_they_are(features: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = FeatureReader._batch
+
+    def counted(self: FeatureReader, rows: pa.RecordBatch, shard: str) -> Batch:
+        read.append(len(rows))
+        return original(self, rows, shard)
+
+    monkeypatch.setattr(FeatureReader, "_batch", counted)
+    found = {
+        str(face): (chip, label)
+        for batch in FeatureReader(features, "train", ("face_id",)).find(OUT)
+        for face, chip, label in zip(batch.columns["face_id"], batch.pixels, batch.labels, strict=True)
+    }
+    assert set(found) == {"train-3", "train-64", "train-65"}
+    assert sum(read) == 3
+    labels = np.random.default_rng(0).permutation(np.repeat([0, 1], [90, 41]))
+    pixels = draw_chips(labels, 32, seed=0)
+    for face, (chip, label) in found.items():
+        row = int(face.removeprefix("train-"))
+        assert label == labels[row]
+        np.testing.assert_array_equal(chip, pixels[row])
+
+
 def test_pixels_are_viewed_not_copied() -> None:
     column = pa.array([bytes(range(12)), bytes(range(12, 24)), bytes(12)], pa.binary())[1:]
     viewed = chips(column, 2)

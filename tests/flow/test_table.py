@@ -71,7 +71,7 @@ def test_the_arrows_lead_where_the_inputs_do():
 
 
 def test_what_is_downstream_of_a_stage():
-    assert downstream_of("chip") == {"chip", "featurize", "explore", "train", "evaluate", "compare"}
+    assert downstream_of("chip") == {"chip", "featurize", "explore", "train", "evaluate", "suspects", "compare"}
     assert downstream_of("compare") == {"compare"}
 
 

@@ -16,6 +16,7 @@ def address(monkeypatch, tmp_path):
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/below/")
     from airflow.sdk.execution_time.xcom import XCom
 
+    from ml.flow.table import find_stage
     from open_images.operators.process import ProcessStageOperator
     from open_images.operators.spark import SparkStageOperator
 
@@ -24,7 +25,7 @@ def address(monkeypatch, tmp_path):
         (tmp_path / "deployment.yaml").write_text(json.dumps({"spark_conf": settings}))
         monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
         monkeypatch.setattr(XCom, "get_value", lambda ti_key, key: pushed if ti_key is TASK else None)
-        kind = ProcessStageOperator if stage in ("train", "evaluate", "compare") else SparkStageOperator
+        kind = ProcessStageOperator if find_stage(stage).engine == "process" else SparkStageOperator
         operator = kind(task_id=stage, stage=stage, run="file:///run")
         (link,) = (link for link in operator.operator_extra_links if link.name == name)
         return link.get_link(operator, ti_key=TASK)
@@ -32,7 +33,9 @@ def address(monkeypatch, tmp_path):
     return address_
 
 
-@pytest.mark.parametrize(("stage", "page"), [("evaluate", "report.html"), ("compare", "compare.html")])
+@pytest.mark.parametrize(
+    ("stage", "page"), [("evaluate", "report.html"), ("suspects", "suspects.html"), ("compare", "compare.html")]
+)
 def test_a_report_is_linked_where_the_route_hands_it_out(address, stage, page):
     run = "manual__2026-01-02T12%3A00%3A00%2B00%3A00"
     folder = f"https://airflow.example/below/open-images/runs/open_images_training/{run}/files"

@@ -159,6 +159,7 @@ def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograp
             {"network": "transfer:MobileNetV2", "backbone_weights": "nowhere.weights.h5"},
             r"backbone_weights: there is no file file://.*/nowhere\.weights\.h5\.",
         ),
+        ({"exclude_faces": "nowhere.csv"}, r"exclude_faces: there is no file file://.*/nowhere\.csv\."),
         ({"baseline": "nowhere"}, r"baseline: file://.*/nowhere is not a committed attempt\."),
     ],
 )
@@ -170,10 +171,13 @@ def test_places_are_absolute_in_a_run(sample_release, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photographs").mkdir()
     (tmp_path / "backbone.weights.h5").touch()
+    (tmp_path / "faces.csv").write_text("face_id\n")
     places = {"photographs": "photographs", "backbone_weights": "backbone.weights.h5", "network": "transfer:ResNet50"}
+    places["exclude_faces"] = "faces.csv"
     run = open_run("storage", "run", {"release": str(sample_release), **places})
     assert run.config.photographs == f"file://{tmp_path}/photographs"
     assert run.config.backbone_weights == f"file://{tmp_path}/backbone.weights.h5"
+    assert run.config.exclude_faces == f"file://{tmp_path}/faces.csv"
 
 
 def test_class_descriptions_that_are_not_utf_8_are_named(release_copy, tmp_path):

@@ -151,6 +151,17 @@ def test_the_ledgers_lead_from_all_faces_to_those_in_the_splits(context):
     assert "do not add up" not in page
 
 
+def test_excluded_training_faces_are_counted_after_the_splits(context):
+    counts = {"trained on": 16, "excluded by exclude_faces": 2}
+    context.inputs["train"] = context.inputs["train"].model_copy(update={"ledger": counts})
+    page = text_of(render(context, measured()))
+    assert "trained on 16 88.9% excluded by exclude_faces 2 11.1% total 18" in page
+    assert "Validation and test keep the faces that the list excludes" in page
+    assert "do not add up" not in page
+    context.inputs["train"] = context.inputs["train"].model_copy(update={"ledger": {}})
+    assert "Training faces by use" not in text_of(render(context, measured()))
+
+
 def test_counts_that_do_not_add_up_are_pointed_at(context):
     pin(context, "join_labels", {**JOINED, "labelled": 50})
     pin(context, "chip", CHIPPED)

@@ -143,7 +143,7 @@ def test_the_record_is_written_as_the_manifest_has_always_held_it(trained: Manif
     assert json.dumps(record.json_values()) == json.dumps(trained.metrics)
     assert list(trained.metrics) == [
         *("labels", "network", "parameters", "best_epoch", "epochs", "validation", "temperature", "threshold"),
-        *("images_per_second", "seconds", "history", "curves", "model", "mlflow"),
+        *("images_per_second", "seconds", "history", "curves", "model", "mlflow", "exclusion"),
     ]
     assert list(trained.metrics["validation"]) == ["loss", "accuracy", "faces", "majority"]
     assert list(trained.metrics["mlflow"]) == ["run_id", "experiment_id", "model_id", "tracking_uri", "unrecorded"]

@@ -25,7 +25,7 @@ from support.landings import deliver
 pytestmark = pytest.mark.slow
 MONTHS = ("2020-01-15", "2020-02-15", "2020-04-15")  # none in March
 SCENES = 40  # of each delivery
-STAGES = ("extract", "join_labels", "chip", "featurize", "explore", "train", "evaluate")
+STAGES = ("extract", "join_labels", "chip", "featurize", "explore", "train", "evaluate", "suspects")
 
 
 @pytest.fixture(scope="module")

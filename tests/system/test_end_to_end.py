@@ -18,7 +18,7 @@ from support.airflow_root import ROOT, SMALL, make_root
 
 pytestmark = pytest.mark.slow
 SPARK = ("extract", "join_labels", "chip", "featurize")
-MODEL = ("explore", "train", "evaluate")
+MODEL = ("explore", "train", "evaluate", "suspects")
 STAGES = (*SPARK, *MODEL)  # these runs name no baseline, so nothing is compared
 # A process of its own, as Airflow reads its settings at import. One for all runs, as importing it takes seconds.
 RUNS = """

@@ -32,7 +32,7 @@ from support.browser import shoot as take_screenshot
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_training"
 # The runs name no baseline, so nothing is compared.
-TASKS = {s: f"model.{s}" if s in ("explore", "train", "evaluate") else f"data.{s}" for s in STAGES if s != "compare"}
+TASKS = {s: f"model.{s}" if STAGES[s].engine == "process" else f"data.{s}" for s in STAGES if s != "compare"}
 
 
 @pytest.fixture(scope="module")
@@ -335,6 +335,7 @@ def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
             "model.explore": process,
             "model.train": process_with_a_checkpoint,
             "model.evaluate": process,
+            "model.suspects": process,
         },
     }
     assert set(deaths) == set(TASKS.values())

@@ -96,11 +96,12 @@ def test_a_changed_file_of_the_release_redoes_the_work(release_copy, tmp_path):
     assert do("d") == 2
 
 
-def test_another_file_of_weights_at_the_same_place_gives_training_another_key(tmp_path):
-    def key(weights):
-        return STAGES["train"].key(TrainingConfig(backbone_weights=weights), {"featurize": "f"}, {})
+@pytest.mark.parametrize("field", ["backbone_weights", "exclude_faces"])
+def test_another_file_at_the_same_place_gives_training_another_key(field, tmp_path):
+    def key(named):
+        return STAGES["train"].key(TrainingConfig(**{field: named}), {"featurize": "f"}, {})
 
-    file = tmp_path / "backbone.weights.h5"
+    file = tmp_path / "file"
     absent = key(str(file))
     file.write_bytes(b"one")
     one = key(str(file))
@@ -110,13 +111,13 @@ def test_another_file_of_weights_at_the_same_place_gives_training_another_key(tm
     file.write_bytes(b"one")
     os.utime(file, (1, 1))
     assert key(str(file)) == one, "by its content, not its time"
-    uri = "memory://weights/backbone.weights.h5"
+    uri = f"memory://{field}/file"
     absent = key(uri)
     storage.write_bytes(uri, b"one")
     assert key(uri) != absent
 
 
-def test_without_a_file_of_weights_trainings_keys_are_what_they_were():
+def test_without_a_file_trainings_keys_are_those_of_its_parameters():
     stage = STAGES["train"]
     for weights in ("imagenet", "none"):
         config = TrainingConfig(backbone_weights=weights)
@@ -135,7 +136,7 @@ def test_force_redoes_the_stage_and_those_downstream_once(opened):
     for stage in (EXTRACT, EXPLORE, JOIN, JOIN):
         run_stage(forced, stage, body(calls))
     assert len(calls) == 5
-    below = {"join_labels", "chip", "featurize", "explore", "train", "evaluate", "compare"}
+    below = {"join_labels", "chip", "featurize", "explore", "train", "evaluate", "suspects", "compare"}
     assert downstream_of("join_labels") == below
 
 
