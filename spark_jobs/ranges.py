@@ -169,8 +169,11 @@ def _extract_block(plan: Plan, part: Range, number: int, block: bytes) -> BlockR
 def _write(uri: str, rows: pa.Table) -> None:
     """Write rows as Parquet, completely or not at all."""
     buffer = pa.BufferOutputStream()
-    # Without the Arrow schema every reader sees plain strings where the columns here are coded.
-    pq.write_table(rows, buffer, store_schema=False)
+    # Without the Arrow schema every reader sees plain strings where the columns here are coded. The other columns have
+    # nearly as many values as rows, except that the rows of an image lie together.
+    coded = [column.name for column in rows.schema if pa.types.is_dictionary(column.type)]
+    coded += ["image_id"] if "valid" in rows.column_names or "positive" in rows.column_names else []
+    pq.write_table(rows, buffer, use_dictionary=coded, store_schema=False)
     storage.write_bytes(uri, buffer.getvalue().to_pybytes())
 
 

@@ -182,12 +182,11 @@ def class_indices(values: pa.DictionaryArray, classes: pa.Array) -> npt.NDArray[
 def image_numbers(ids: pa.Array) -> tuple[npt.NDArray[np.uint64], Mask]:
     """Read ImageIDs as numbers; return them, 0 where invalid, and a mask of the valid ones.
 
-    The digits are looked up and packed for all rows at once: two words of eight digits hold an ImageID.
+    The rows of an image lie together in most files, so each run of equal ImageIDs is read once.
     """
-    numbers = np.zeros(len(ids), np.uint64)
+    numbers, valid = np.zeros(len(ids), np.uint64), np.zeros(len(ids), np.bool_)
     offsets = offsets_of(ids)
     rows = np.flatnonzero(np.diff(offsets) == DIGITS)
-    valid = np.zeros(len(ids), np.bool_)
     if not len(rows):
         return numbers, valid
     data = np.frombuffer(ids.buffers()[2], np.uint8)
@@ -195,10 +194,21 @@ def image_numbers(ids: pa.Array) -> tuple[npt.NDArray[np.uint64], Mask]:
         text = data[offsets[0] : offsets[-1]].reshape(-1, DIGITS)
     else:
         text = data[offsets[rows][:, None] + np.arange(DIGITS)]
+    halves = text.view(np.uint64)
+    begins = np.append(True, (halves[1:, 0] != halves[:-1, 0]) | (halves[1:, 1] != halves[:-1, 1]))
+    read, good = _read_digits(text[begins])
+    run = np.cumsum(begins) - 1
+    numbers[rows], valid[rows] = read[run], good[run]
+    return numbers, valid
+
+
+def _read_digits(text: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint64], Mask]:
+    """Read rows of 16 hex digits as numbers, 0 where they are not all digits, and return a mask of those that are.
+
+    The digits are looked up and packed for all rows at once, two words of eight digits a row.
+    """
     words = HEX[text].view(">u8").astype(np.uint64)
-    valid[rows] = ((words[:, 0] | words[:, 1]) & HIGH_HALVES) == 0
+    good = ((words[:, 0] | words[:, 1]) & HIGH_HALVES) == 0
     for shift, kept in ((4, 0x00FF00FF00FF00FF), (8, 0x0000FFFF0000FFFF), (16, 0x00000000FFFFFFFF)):
         words = (words | (words >> np.uint64(shift))) & np.uint64(kept)
-    numbers[rows] = (words[:, 0] << np.uint64(32)) | words[:, 1]
-    numbers[~valid] = 0
-    return numbers, valid
+    return np.where(good, (words[:, 0] << np.uint64(32)) | words[:, 1], np.uint64(0)), good
