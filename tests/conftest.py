@@ -74,6 +74,7 @@ def pytest_collection_modifyitems(items):
 
 def pytest_xdist_make_scheduler(config, log):
     """Distribute the tests thus wherever they are distributed by file."""
+    config.option.loadscopereorder = False  # by number of tests; the order below is by time
     return Groups(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
@@ -134,3 +135,14 @@ def spark(tmp_path_factory):
     )
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def done(spark, sample_release, tmp_path_factory):
+    """A run on the drawn release that has done all Spark stages."""
+    from ml.workflow.opening import open_run
+    from support.spark_stages import BODIES, do
+
+    root = tmp_path_factory.mktemp("storage")
+    run = open_run(str(root), "spark", {"release": str(sample_release), "min_face_size": 24, "chip_size": 48})
+    return do(spark, run, *BODIES)
