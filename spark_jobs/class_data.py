@@ -68,6 +68,7 @@ def _load_classes(scratch: Path) -> None:
     conf: dict[str, bool | float | int | str | None] = {
         "spark.master": "local[2]",
         "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.log.level": "ERROR",

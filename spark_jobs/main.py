@@ -15,7 +15,7 @@ from ml.flow.table import find_stage
 from ml.logs import log_to_stderr
 from ml.workflow.execution import FlowContext, Result, run_stage
 from ml.workflow.run import C, load_run
-from spark_jobs.session import session
+from spark_jobs.session import fit_partitions, session
 
 log = logging.getLogger(__name__)
 Body = Callable[[SparkSession, FlowContext[C]], Result]
@@ -51,5 +51,7 @@ def main(stage: str, body: Body[C]) -> None:
 
 def _traced(spark: SparkSession, body: Body[C], context: FlowContext[C]) -> Result:
     """Run a job's body and add the Spark application id to its result."""
+    if context.inputs:  # extract and predict have none
+        fit_partitions(spark, context.inputs.values())
     result = body(spark, context)
     return dataclasses.replace(result, spark_application=spark.sparkContext.applicationId)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -11,9 +12,12 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 
 from ml import storage
 from ml.workflow.execution import FlowContext
+from ml.workflow.manifest import Manifest
 from ml.workflow.run import C
 
 log = logging.getLogger(__name__)
+PARTITIONS = "spark.sql.shuffle.partitions"
+PARTITION_BYTES = 16 << 20  # of compressed Parquet, several times as many in memory
 
 
 def session(name: str) -> SparkSession:
@@ -30,6 +34,19 @@ def session(name: str) -> SparkSession:
         .config("spark.ui.showConsoleProgress", False)
         .getOrCreate()
     )
+
+
+def fit_partitions(spark: SparkSession, inputs: Iterable[Manifest]) -> None:
+    """Let shuffles have as many partitions as a stage's input tables need, unless spark-submit was told how many.
+
+    Spark's own 200 cost a small job seconds. No core stays idle, so that ten machines do a large job in a tenth of the
+    time.
+    """
+    if spark.sparkContext.getConf().contains(PARTITIONS):
+        return
+    files = (file for manifest in inputs for part in manifest.of_deliveries() for file in part.files)
+    needed = math.ceil(sum(file.bytes for file in files) / PARTITION_BYTES)
+    spark.conf.set(PARTITIONS, max(spark.sparkContext.defaultParallelism, needed))
 
 
 def read_table(spark: SparkSession, uris: Iterable[str]) -> DataFrame:

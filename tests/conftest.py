@@ -1,7 +1,9 @@
 """What the tests share: the drawn sample release, opened runs, and one local Spark session."""
 
+import functools
 import logging
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -42,19 +44,38 @@ QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 WITH_AIRFLOW = {
     f"tests/system/test_{name}.py" for name in ("backfill", "operations", "promotion_scheduler", "scheduler")
 }
+# A module's tests that take the Spark session, or the run that all Spark stages have done, as an argument.
+WITH_SPARK = re.compile(r"^def \w+\((?:[^)]*, )?(?:spark|done)\b", re.MULTILINE)
 
 
-class OneAirflowAtATime(LoadFileScheduling):
-    """Gives each of several processes whole modules, and those with an Airflow all to one."""
+@functools.cache
+def group_of(file: str) -> str:
+    """Return what one process is to have whole: the modules with an Airflow, those with Spark, or the module."""
+    if file in WITH_AIRFLOW:
+        return "airflow"
+    # A second session takes half a minute to start and to become quick, and would do all stages once more.
+    return "spark" if WITH_SPARK.search((ROOT / file).read_text()) else file
+
+
+class Groups(LoadFileScheduling):
+    """Gives each of several processes whole groups of modules."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return "airflow" if file in WITH_AIRFLOW else file
+        return group_of(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the largest groups, so that none of them is what all wait for in the end."""
+    groups = ("airflow", "spark")
+    found = {file: group_of(file) for file in {item.nodeid.partition("::")[0] for item in items}}
+    items.sort(key=lambda item: [found[item.nodeid.partition("::")[0]] != group for group in groups])
 
 
 def pytest_xdist_make_scheduler(config, log):
     """Distribute the tests thus wherever they are distributed by file."""
-    return OneAirflowAtATime(config, log) if config.getvalue("dist") == "loadfile" else None
+    config.option.loadscopereorder = False  # by number of tests; the order below is by time
+    return Groups(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -114,3 +135,14 @@ def spark(tmp_path_factory):
     )
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def done(spark, sample_release, tmp_path_factory):
+    """A run on the drawn release that has done all Spark stages."""
+    from ml.workflow.opening import open_run
+    from support.spark_stages import BODIES, do
+
+    root = tmp_path_factory.mktemp("storage")
+    run = open_run(str(root), "spark", {"release": str(sample_release), "min_face_size": 24, "chip_size": 48})
+    return do(spark, run, *BODIES)

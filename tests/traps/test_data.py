@@ -34,14 +34,12 @@ from support.spark_stages import FACE, MIDS, PERSON, box, check_lowest_digests, 
 
 
 @pytest.fixture(scope="module")
-def prepared(spark, sample_release, tmp_path_factory):
+def prepared(done):
     """Open a run whose stages before the trapped one are found done, and which does that one itself."""
-    root = str(tmp_path_factory.mktemp("storage"))
-    values = {"release": str(sample_release), "chip_size": 32}
-    do(spark, open_run(root, "before", values), "extract", "join_labels", "chip")
+    values = {**done.config.model_dump(), "chip_size": 32}  # features of another size: those of `done` stay as they are
 
     def open_(stage, **others):
-        run = open_run(root, f"trap in {stage}", {**values, **others, "force": stage})
+        run = open_run(done.root, f"trap in {stage}", {**values, **others, "force": stage})
         for name in STAGES:
             if name == stage:
                 return run

@@ -1,0 +1,115 @@
+"""Measure a small run, which is nearly all startup: `make bench BENCH=small`.
+
+    python benchmarks/small.py [--scenes 80] [--rounds 2]
+
+Runs the training DAG for one epoch on a drawn release from trigger to success, as `make demo` does, with Spark's
+class-data archive and, as the peer in the same run, without it. Each round of each of them starts from an empty storage
+root. CPU seconds are those of all processes; they vary less than seconds where the machine has other work.
+
+Prints Markdown for `benchmarks/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+DATA_STAGES = ("extract", "explore", "join_labels", "chip", "featurize")
+# Runs in a process of its own: Airflow reads its settings as it is imported.
+RUN = """
+import json, sys, time
+from pathlib import Path
+import ml.class_data
+from demo import run_dag
+if sys.argv[1] == "without":
+    ml.class_data.archive_path = lambda java: Path("/without/archive")
+from airflow.models.taskinstance import TaskInstance
+from airflow.utils.session import create_session
+started = time.monotonic()
+state, run_id = run_dag({"epochs": 1, "min_faces": 5})
+seconds = {"trigger to success": time.monotonic() - started}
+assert state == "success", state
+with create_session() as session:
+    tasks = session.query(TaskInstance).filter_by(run_id=run_id).all()
+    seconds |= {task.task_id.rpartition('.')[2]: task.duration or 0 for task in tasks}
+Path(sys.argv[2]).write_text(json.dumps(seconds))
+"""
+
+
+def main() -> int:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=80, help="photographs to draw; `make demo` has 240")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each kind, in turn")
+    arguments = parser.parse_args()
+    found: dict[str, list[dict[str, float]]] = {"with": [], "without": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(arguments.rounds):
+            for archive in found:
+                found[archive].append(measure(Path(folder) / f"{archive}-{number}", arguments.scenes, archive))
+    print(f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, {arguments.scenes} photographs\n")
+    print("| seconds, median (smallest) | with the archive | without |\n|---|---|---|")
+    for row in (*DATA_STAGES, "five data stages", "train", "evaluate", "trigger to success", "CPU"):
+        print(f"| {row} | {' | '.join(shown([one[row] for one in runs]) for runs in found.values())} |")
+    return 0
+
+
+def measure(root: Path, scenes: int, archive: str) -> dict[str, float]:
+    """Run the DAG once below a new root; return the seconds of each task, of the run, and of all processors.
+
+    Args:
+        root: The folder to make, in place of the project's.
+        scenes: Photographs to draw.
+        archive: `with` or `without`.
+    """
+    from airflow_environment import ensure_deployment, environment, migrate
+    from ml.class_data import LAUNCHER_OPTIONS, SUBMIT_OPTIONS
+    from ml.sample.release import write_sample_release
+
+    root.mkdir()
+    for name in ("dags", "plugins"):
+        (root / name).symlink_to(ROOT / name)
+    write_sample_release(root / "var" / "sample-release", scenes)
+    variables = os.environ | environment(root) | {"OPEN_IMAGES_CONFIG": str(ensure_deployment(root))}
+    if archive == "without":
+        variables.pop(SUBMIT_OPTIONS, None)
+        variables.pop(LAUNCHER_OPTIONS, None)
+    migrate(root)
+    out = root / "seconds.json"
+    before = cpu()
+    subprocess.run(
+        [sys.executable, "-c", RUN, archive, str(out)],
+        cwd=ROOT / "scripts",
+        env=variables,
+        check=True,
+        stdout=(root / "log").open("w"),
+        stderr=subprocess.STDOUT,
+    )
+    seconds: dict[str, float] = json.loads(out.read_text())
+    return seconds | {"five data stages": sum(seconds[name] for name in DATA_STAGES), "CPU": cpu() - before}
+
+
+def cpu() -> float:
+    """Return the CPU seconds of all processes that this one started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def shown(seconds: list[float]) -> str:
+    """Return median and smallest value as text."""
+    return f"{statistics.median(seconds):.1f} ({min(seconds):.1f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
