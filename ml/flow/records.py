@@ -124,7 +124,7 @@ class ExtractRecord(Record):
     labels: LabelCounts
     boxes: BoxCounts
     images: ImageCounts
-    quarantined: dict[str, QuarantineCounts]
+    quarantined: dict[str, QuarantineCounts] = Field(default_factory=dict)
     unlike_published: tuple[PublishedDifference, ...] = Field((), alias="unlike published")
     miap: MiapCounts | None = None
 
