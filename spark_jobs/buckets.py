@@ -8,7 +8,9 @@ buckets follows from the number of rows alone, so that the files are the same on
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 
 from ml import storage
+from spark_jobs.hashing import hash_texts
 
 ROWS_PER_BUCKET = 250_000
 ROWS_PER_SLICE = 250_000
@@ -52,8 +55,7 @@ class Slice:
         """Read the part's row groups, some rows at a time; text stays dictionary-encoded, except for the ImageID."""
         names = [name for name in self.schema.names if not (self.delivery and name == "delivery")]
         texts = [name for name in names if self.schema.field(name).type == pa.string() and name != "image_id"]
-        fs, path = storage.filesystem(self.uri)
-        with fs.open(path, "rb") as file:
+        with _open(self.uri) as file:
             parquet = pq.ParquetFile(file, read_dictionary=texts)
             first, last = (parquet.num_row_groups * part // self.parts for part in (self.part, self.part + 1))
             for batch in parquet.iter_batches(ROWS_PER_SLICE, range(first, last), names, use_threads=False):
@@ -61,6 +63,14 @@ class Slice:
                 if self.delivery:
                     rows = rows.append_column("delivery", pa.repeat(self.delivery, len(rows)).dictionary_encode())
                 yield rows
+
+
+def _open(uri: str) -> AbstractContextManager[Any]:
+    """Open a file; from a local disk, Arrow reads it without a detour through Python."""
+    if path := storage.local_path(uri):
+        return pa.memory_map(str(path))  # type: ignore[no-any-return]
+    fs, inner = storage.filesystem(uri)
+    return fs.open(inner, "rb")  # type: ignore[no-any-return]
 
 
 def slices_of(table: str, files: Mapping[str, int], schema: pa.Schema) -> list[Slice]:
@@ -122,32 +132,7 @@ def split_rows(table: str, rows: pa.Table, buckets: int) -> pa.RecordBatch:
 
 def bucket_of(image_ids: pa.ChunkedArray, buckets: int) -> NDArray[np.uint16]:
     """Return the bucket of each ImageID, which depends on nothing but its text and the number of buckets."""
-    ids = pa.concat_arrays([chunk.fill_null("") for chunk in image_ids.chunks] or [pa.array([], pa.string())])
-    _, offsets, data = ids.buffers()
-    if not len(ids):
-        return np.zeros(0, np.uint16)
-    ends = np.frombuffer(offsets, np.int32)[ids.offset : ids.offset + len(ids) + 1]
-    letters = np.frombuffer(data or b"", np.uint8)[ends[0] : ends[-1]]
-    lengths = np.diff(ends)
-    # Words of eight letters, padded with zeros, so that the hash is computed for all ids at once.
-    width = -(-max(1, int(lengths.max())) // 8) * 8
-    if (lengths == width).all():
-        padded = letters.reshape(len(ids), width)
-    else:
-        padded = np.zeros((len(ids), width), np.uint8)
-        padded[np.arange(width) < lengths[:, None]] = letters
-    hashed = lengths.astype(np.uint64)
-    for start, word in enumerate(np.ascontiguousarray(padded).view("<u8").T):
-        # An id's hash must not depend on how long the others are, so only its own words count.
-        hashed = np.where(lengths > 8 * start, _mix(hashed ^ word), hashed)
-    return (hashed % np.uint64(buckets)).astype(np.uint16)
-
-
-def _mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Spread each bit over the whole word: the last step of MurmurHash3."""
-    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
-        words = (words ^ (words >> np.uint64(33))) * np.uint64(factor)
-    return words ^ (words >> np.uint64(33))
+    return (hash_texts(image_ids) % np.uint64(buckets)).astype(np.uint16)
 
 
 def _stream(rows: pa.Table) -> bytes:

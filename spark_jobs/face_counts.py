@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ml.features.columns import ASKED
 from ml.flow.records import Agreement, AskedFaces, LabelsRecord, VerifiedPairs
 from spark_jobs.faces import COMPARED, FLAGS, LABELLED, REASONS
+from spark_jobs.hashing import Hashes, hash_rows
 from spark_jobs.labelling import LabelSettings
 from spark_jobs.lookups import mapped, true
 
@@ -51,26 +52,21 @@ def _meanings(settings: LabelSettings) -> Mapping[str, str]:
 
 
 def _asked(faces: pa.Table, deliveries: Iterable[str]) -> dict[str, int]:
-    """Count the faces to cut from each delivery's photographs, and sum up the digests of their rows."""
+    """Count the faces to cut from each delivery's photographs, and sum up the hashes of their rows."""
     labelled = faces.filter(pc.equal(faces.column("reason"), LABELLED))
     counts = {}
     for name in deliveries:
         asked = labelled.filter(pc.equal(labelled.column("delivery"), name))
-        texts = pc.binary_join_element_wise(
-            *(_text(asked.column(column)) for column in ASKED), "|", null_handling="replace", null_replacement="\0"
-        )
-        # A sum does not depend on the order of the faces, nor on how they are divided.
-        digests = (hashlib.blake2b(text.encode(), digest_size=16).digest() for text in texts.to_pylist())
         counts[f"asked.{name}"] = len(asked)
-        counts[f"digest.{name}"] = sum(map(int.from_bytes, digests))
+        for seed in (0, 1):
+            counts[f"digest.{name}.{seed}"] = _sum(hash_rows(asked.select(list(ASKED)), seed))
     return counts
 
 
-def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return values as text that tells any two apart: a number by its bits, which no version spells differently."""
-    if pa.types.is_floating(column.type):
-        column = pa.chunked_array([pa.array(np.asarray(column.to_numpy(), np.float64).view(np.int64))])
-    return column.cast(pa.string())
+def _sum(hashes: Hashes) -> int:
+    """Add up hashes, whose sum overflows 64 bits; it depends neither on their order nor on how they are divided."""
+    half = np.uint64(32)
+    return (int((hashes >> half).sum()) << 32) + int((hashes & np.uint64(0xFFFFFFFF)).sum())
 
 
 def add_up(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
@@ -108,5 +104,5 @@ def make_record(seen: Mapping[str, int], settings: LabelSettings) -> LabelsRecor
 
 def _digest(seen: Mapping[str, int], delivery: str) -> str:
     """Return the digest of the faces to cut from a delivery, which is part of the key of its chips."""
-    total = (seen[f"asked.{delivery}"], seen[f"digest.{delivery}"] % (1 << 128))
-    return hashlib.sha256(repr(total).encode()).hexdigest()[:32]
+    sums = [seen[f"asked.{delivery}"], *(seen[f"digest.{delivery}.{seed}"] for seed in (0, 1))]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()[:32]

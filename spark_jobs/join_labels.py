@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 
 from ml import storage
+from ml.features.columns import EDGES
 from ml.flow.records import ExtractRecord
 from ml.guards import check_count, check_faults
 from ml.release.delivery import HELD
@@ -99,7 +100,9 @@ class Work:
 
     def _write(self, bucket: int, faces: pa.Table, counts: Mapping[str, int]) -> pa.RecordBatch:
         sink = pa.BufferOutputStream()
-        pq.write_table(faces, sink)
+        # Ids and edges hardly repeat: to look for repetitions would take longer than all the rest of writing.
+        few = [name for name in faces.column_names if name not in ("face_id", "image_id", "source_containment", *EDGES)]
+        pq.write_table(faces, sink, use_dictionary=few)
         # The content depends on the bucket alone, so a task that is done twice writes the same file twice.
         storage.write_bytes(storage.join(self.uri, f"part-{bucket:05d}.parquet"), bytes(sink.getvalue()))
         return _row(counts=json.dumps({**counts, **count_faces(faces, self.settings)}))

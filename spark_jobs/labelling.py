@@ -207,9 +207,13 @@ def find_sources(faces: pa.Table, people: pa.Table, about: tuple[str, ...], leas
     held = containment(edges(faces)[:, face], boxes[:, person])
     kept = held >= least
     face, person, held = face[kept], person[kept], held[kept]
-    order = (face, area(boxes)[person], *(ranked(people.column(name))[1][person] for name in about), *boxes[:, person])
-    ordered = np.lexsort((held, *order[::-1]))
-    face, person, held = face[ordered], person[ordered], held[ordered]
+    # A face in one box needs no order, and most are.
+    several = np.flatnonzero(np.bincount(face, minlength=len(faces))[face] > 1)
+    ranks = [ranked(people.column(name))[1] for name in about]
+    columns = (face, *(column[person] for column in (area(boxes), *ranks, *boxes)), held)
+    ordered = np.arange(len(face))
+    ordered[several] = several[np.lexsort([column[several] for column in reversed(columns)])]
+    person, held = person[ordered], held[ordered]
     first = np.flatnonzero(np.diff(face, prepend=-1))
     smallest, share = np.full(len(faces), -1), np.full(len(faces), np.nan)
     smallest[face[first]], share[face[first]] = person[first], held[first]

@@ -34,11 +34,12 @@ def take(column: pa.ChunkedArray, places: Index) -> pa.ChunkedArray:
 
 def pairs(left: pa.ChunkedArray, right: pa.ChunkedArray) -> tuple[Index, Index]:
     """Return the places of all pairs of equal keys, in the order of the left ones."""
-    keys = pc.unique(left).drop_null()
-    left_code, right_code = find(left, keys), find(right, keys)
+    encoded = _flat(right).dictionary_encode()
+    keys, right_code = encoded.dictionary, np.asarray(encoded.indices.fill_null(-1).to_numpy())
+    left_code = find(left, keys)
     order = np.argsort(right_code, kind="stable")
     starts = np.searchsorted(right_code[order], np.arange(len(keys) + 1))
-    # A NULL key has code -1, and so no matches: its range is empty.
+    # A left key that is NULL or has no match has code -1, which takes the empty range at the end.
     first = np.append(starts[:-1], 0)[left_code]
     counts = np.append(np.diff(starts), 0)[left_code]
     before = np.cumsum(counts) - counts
