@@ -49,5 +49,5 @@ lint: setup ## Check style, imports and types
 docs: setup ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"
 
-bench: setup ## Benchmark the Spark stages (BENCH=learning, training, prediction, parse or backfill instead)
+bench: setup ## Benchmark the Spark stages (BENCH=chips, near_duplicates, learning, training, prediction, parse or backfill instead)
 	@$(PY) "$(ROOT)/benchmarks/$(or $(BENCH),run).py" $(ARGS)
