@@ -89,7 +89,7 @@ def chip_faces(spark: SparkSession, faces: pa.Table, chipping: Chipping) -> Outc
     """Cut the faces on Spark's workers, and return the counts.
 
     An RDD without a DataFrame around it: the plans of SQL that would only move the bytes of the tasks along take ten
-    seconds of the JVM's time, as long as 1,500 photographs do (docs/decisions/0011-photographs.md).
+    seconds of the JVM's time, as long as 1,500 photographs do (docs/decisions/0012-photographs.md).
     """
     tasks = [(number, _stream(part)) for number, part in enumerate(divide(faces))]
     outcome = Outcome()

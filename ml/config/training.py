@@ -137,7 +137,8 @@ class TrainingConfig(FlowConfig):
         "Split",
         "Split",
         "official: follow the release's train, validation and test subsets. digest: split by digest of ImageID, in the "
-        "shares below. Either way, all faces of an image are in the same split.",
+        "shares below, near-duplicates and the photographs of an author together. Either way, all faces of an image "
+        "are in the same split, and training leaves out near-duplicates of photographs in another split.",
     )
     validation_share: float = field(
         0.15, "Split", "Validation share", "Share of the images used for validation (split digest).", ge=0.01, le=0.45

@@ -215,7 +215,7 @@ def _shrink(image: Pixels) -> Pixels:
     """Reduce a square image to `STORED_SIDE` pixels per side, or return it as it is if it is not larger.
 
     A factor below 2 takes bilinear interpolation, which on photographs is at least as close to an ideal filter as area
-    averaging, in a fifth of the time (docs/decisions/0011-photographs.md).
+    averaging, in a fifth of the time (docs/decisions/0012-photographs.md).
     """
     side = image.shape[0]
     if side <= STORED_SIDE or side >= 2 * STORED_SIDE:
