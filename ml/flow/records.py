@@ -178,7 +178,7 @@ class LabelsRecord(Record):
         labelled: Labeled faces by label.
         flags_unknown: Faces with an unknown flag, by flag.
         miap: Agreement with MIAP by subset and label strategy; None if MIAP is not available.
-        pairs: The verified pairs of image and class with several rows.
+        pairs: The verified pairs of image and class with several rows; None if an older version did not count them.
         asked: The faces to cut, by delivery.
     """
 
@@ -186,7 +186,7 @@ class LabelsRecord(Record):
     labelled: dict[str, int]
     flags_unknown: dict[str, int] = Field(alias="flags unknown")
     miap: dict[str, dict[str, Agreement]] | None
-    pairs: VerifiedPairs = Field(alias="verified pairs")
+    pairs: VerifiedPairs | None = Field(None, alias="verified pairs")
     asked: dict[str, AskedFaces]
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-import pyarrow as pa
-
 from ml.errors import DataError
 from ml.release.layout import SUBSETS
 from ml.release.miap import AGES, PRESENTATIONS
@@ -41,21 +39,6 @@ class Kind(enum.Enum):
     FLAG = "flag"
     WORD = "word"
     TEXT = "text"
-
-    @property
-    def arrow(self) -> pa.DataType:
-        """The Arrow type as which a block without faults is read."""
-        return _ARROW[self]
-
-
-_ARROW = {
-    Kind.IMAGE_ID: pa.string(),
-    Kind.CLASS: pa.dictionary(pa.int32(), pa.string()),
-    Kind.NUMBER: pa.float64(),
-    Kind.FLAG: pa.int8(),
-    Kind.WORD: pa.dictionary(pa.int32(), pa.string()),
-    Kind.TEXT: pa.string(),
-}
 
 
 @dataclass(frozen=True)

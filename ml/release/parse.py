@@ -36,6 +36,17 @@ class Missing(NamedTuple):
         return Missing(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
+# The types as which a block without faults is read.
+ARROW = {
+    Kind.IMAGE_ID: pa.string(),
+    Kind.CLASS: pa.dictionary(pa.int32(), pa.string()),
+    Kind.NUMBER: pa.float64(),
+    Kind.FLAG: pa.int8(),
+    Kind.WORD: pa.dictionary(pa.int32(), pa.string()),
+    Kind.TEXT: pa.string(),
+}
+
+
 @dataclass(frozen=True)
 class Parsed:
     """The typed columns of a block.
@@ -69,7 +80,7 @@ def parse(block: bytes, names: Sequence[str], table: SourceTable) -> Parsed:
         pa.ArrowInvalid: The block is no CSV at all.
     """
     kinds = {column.name: column.kind for column in table.columns}
-    types = {name: kinds.get(name, Kind.TEXT).arrow for name in names}
+    types = {name: ARROW[kinds.get(name, Kind.TEXT)] for name in names}
     if not block:
         empty = {name: pa.array([], kind) for name, kind in types.items()}
         return Parsed(0, empty, {name: Missing(0, 0, 0) for name in names})
@@ -123,7 +134,7 @@ def _convert(columns: dict[str, pa.Array], wrong: int, kinds: dict[str, Kind]) -
         if kind in NUMBERS:
             parsed.columns[name], parsed.not_numbers[name] = _numbers(text)
         else:
-            parsed.columns[name] = text.cast(pa.string()).dictionary_encode() if _is_coded(kind.arrow) else text
+            parsed.columns[name] = text.cast(pa.string()).dictionary_encode() if _is_coded(ARROW[kind]) else text
     return parsed
 
 

@@ -22,7 +22,8 @@ READERS = 8  # photographs read at once, since most of the time is spent waiting
 CONTACT_COLUMNS = 4
 INSET = 3  # pixels by which a box is drawn inside another one with nearly the same edges
 FACE_COLOR, MIAP_COLOR = drawing.PALETTE[2:4]  # the first two are the labels'
-ABSENT, UNREADABLE, TOO_SMALL = "image absent", "image unreadable", "too small"  # outcomes of stage chip
+# Outcomes of stage chip.
+ABSENT, UNREADABLE, TOO_LARGE, TOO_SMALL = "image absent", "image unreadable", "image too large", "too small"
 T = TypeVar("T", Face, Pair)
 
 
@@ -130,7 +131,7 @@ class Illustrator:
                 return error.fault
             return TOO_SMALL if min(images.box_size(face.box, width, height)) < self.config.min_face_size else None
 
-        found: dict[str, list[Face]] = {ABSENT: [], UNREADABLE: [], TOO_SMALL: []}
+        found: dict[str, list[Face]] = {ABSENT: [], UNREADABLE: [], TOO_LARGE: [], TOO_SMALL: []}
         with ThreadPoolExecutor(READERS) as pool:
             for face, outcome in zip(faces, pool.map(fault, faces), strict=True):
                 if outcome:
@@ -143,6 +144,8 @@ class Illustrator:
             return images.decode(self.run.read_photograph(subset, image_id))
         except FileNotFoundError as error:
             raise PhotographError(name, ABSENT) from error
+        except images.ImageTooLargeError as error:
+            raise PhotographError(name, TOO_LARGE) from error
         except images.UnreadableImageError as error:
             raise PhotographError(name, UNREADABLE) from error
 

@@ -241,7 +241,9 @@ def load_run(uri: str) -> FlowRun[Any]:
         deliveries = tuple(Delivery.model_validate(delivery) for delivery in record.deliveries or [])
     except ValidationError as error:
         raise _another_version(uri, describe(error, kind)) from error
-    sources = {"reference": NO_REFERENCE, **record.sources}  # an older version opened runs without one
+    sources = record.sources
+    if kind is TrainingConfig:  # an older version opened runs without a reference
+        sources = {"reference": NO_REFERENCE, **sources}
     return FlowRun(root, name, record.run_id, config, sources, record.as_of, deliveries)
 
 

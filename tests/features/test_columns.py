@@ -19,6 +19,7 @@ STATED = {
     "faces": {"train": {"female": 1, "male": 2}},
     "channel_sums": {"train": [1, 2, 3]},
     "label_sums": {"train": {"female": [1, 1, 1], "male": [0, 1, 2]}},
+    "histograms": {},
 }
 
 

@@ -14,7 +14,13 @@ def test_every_outcome_of_a_ledger_is_explained():
 
 def test_the_outcomes_that_explore_knows_by_name_are_those_of_the_jobs():
     assert (samples.LABELLED, gallery.REPLACED) == (join_labels.LABELLED, join_labels.REPLACED)
-    assert (chip.CHIPPED, *chip.REASONS) == (gallery.CHIPPED, sheets.ABSENT, sheets.UNREADABLE, sheets.TOO_SMALL)
+    assert (chip.CHIPPED, *chip.REASONS) == (
+        gallery.CHIPPED,
+        sheets.ABSENT,
+        sheets.UNREADABLE,
+        sheets.TOO_LARGE,
+        sheets.TOO_SMALL,
+    )
 
 
 def test_an_explanation_names_what_the_chips_show():

@@ -10,7 +10,7 @@ def test_the_stages_of_a_run_yield_its_profile(done):
     inputs = {name: manifest for name, manifest in done.pins().items() if name not in ("train", "evaluate")}
     found = data_profile(SimpleNamespace(run=done.view, inputs=inputs))
     faces = inputs["featurize"].rows("features")
-    assert set(found.categories) >= {"labels", "splits", "outcomes", "chips", "classes", "agreement"}
+    assert set(found.categories) >= {"labels", "splits", "outcomes", "chips", "agreement"}
     assert {sum(found.categories[name].values()) for name in ("labels", "splits")} == {faces}
     assert found.categories["chips"]["chipped"] == faces
     assert [sum(each.counts) for each in found.histograms.values()] == [faces, faces]

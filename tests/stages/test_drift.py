@@ -32,7 +32,9 @@ RECORDS = {
         "faces per image": {},
         "face sizes": {"edges, per cent of the photograph's side": [0, 1], "faces": [3]},
         "boxes by source": [],
+        "balance": [],
         "plots": {},
+        "report": "",
     },
     "join_labels": {
         "faces": 60,
