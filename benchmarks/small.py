@@ -2,8 +2,8 @@
 
     python benchmarks/small.py [--scenes 80] [--rounds 2]
 
-Runs the training DAG for one epoch on a drawn release from trigger to success, as `make demo` does. The peer in the same
-run does without Spark's class-data archive and compiles its plans. Each round of each of them starts from an empty
+Runs the training DAG for one epoch on a drawn release, from trigger to success, as `make demo` does. The peer in the
+same run has no class-data archive of Spark and compiles its plans. Each round of each of them starts from an empty
 storage root. CPU seconds are those of all processes; they vary less than seconds where the machine has other work.
 
 Prints Markdown for `benchmarks/README.md`.
