@@ -14,6 +14,7 @@ import httpx
 import psutil
 import yaml
 
+import airflow_environment
 import airflow_home
 import local_airflow
 import ports
@@ -28,6 +29,7 @@ SPARK_CONF = {
     "spark.sql.shuffle.partitions": "2",
     "spark.log.level": "WARN",
     "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    **airflow_environment.INTERPRETED,
 }
 # As little as a flow can do and still train and evaluate on the drawn release of 60 scenes.
 SMALL = {"chip_size": 32, "epochs": 2, "min_faces": 5, "batch_size": 16, "augment": False}
