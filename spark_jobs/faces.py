@@ -122,9 +122,8 @@ def resolve(labels: pa.Table) -> tuple[pa.Table, dict[str, int]]:
         "labels repeated": int(np.count_nonzero(by_pair.column("positive_count").to_numpy() > 1)),
         "labels contradicted": int(np.count_nonzero(true(pc.not_equal(low, high)))),
     }
-    columns = ["image_id", "mid", by_pair.column("label_min"), low]
-    values = [by_pair.column(column) if isinstance(column, str) else column for column in columns]
-    return pa.table(values, names=["image_id", "mid", "label", "positive"]), counts
+    columns = [by_pair.column(name) for name in ("image_id", "mid", "label_min", "positive_min")]
+    return pa.table(columns, names=["image_id", "mid", "label", "positive"]), counts
 
 
 def _chipped(boxes: pa.Table) -> pa.Table:
