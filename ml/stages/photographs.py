@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.dataset
 
 from ml import storage
@@ -24,6 +25,8 @@ def listed_images(extract: Manifest, images: Collection[str], columns: Collectio
     fs, _ = storage.filesystem(tables[0])
     paths = [storage.filesystem(uri)[1] for uri in tables]
     dataset = pyarrow.dataset.dataset(paths, filesystem=fs, format="parquet")
-    wanted = pyarrow.dataset.field("image_id").isin(sorted(images))
+    wanted = pyarrow.dataset.field("image_id").isin(
+        pa.array(sorted(images), pa.string())
+    )  # typed, as there may be none
     rows: list[dict[str, Any]] = dataset.to_table(columns=list(columns), filter=wanted).to_pylist()
     return rows
