@@ -78,7 +78,7 @@ def make_release(folder: Path, scenes: int) -> Path:
 
 def prepare(release: Path, storage: Path) -> Run:
     """Open a run on a release, and execute the stages before `chip`."""
-    from run import submit
+    from jobs import submit
 
     from ml.workflow.opening import open_run
 
@@ -90,20 +90,20 @@ def prepare(release: Path, storage: Path) -> Run:
 
 def compare(release: Path, storage: Path) -> None:
     """Print photographs per second of decoding alone, of the bare loop and of the stage."""
-    from run import duration, submit
+    from jobs import submit, work
 
     run = prepare(release, storage)
     images = by_image(run.pinned("join_labels").table("faces"))
     decoding, loop = bare(run, images)
     before = children_cpu()
-    seconds = submit("chip", run.uri)
+    seconds = submit("chip", run.uri).seconds
     whole = Spent(seconds, children_cpu() - before)
-    work, count = Spent(duration(run.pinned("chip"))), len(images)
+    worked, count = Spent(work(run.pinned("chip"))), len(images)
     print("| chips | photographs | seconds | CPU seconds | photographs/s | |\n|---|---|---|---|---|---|")
     for what, spent, share in (
         ("reading and decoding alone, 1 process", decoding, ""),
         ("bare loop, 1 process", loop, f"{decoding.cpu / loop.cpu:.0%} of decoding alone, by CPU seconds"),
-        ("stage `chip`, its work, 2 cores", work, f"{loop.seconds / work.seconds:.2f} times the bare loop"),
+        ("stage `chip`, its work, 2 cores", worked, f"{loop.seconds / worked.seconds:.2f} times the bare loop"),
         ("stage `chip`, whole spark-submit", whole, ""),
     ):
         cpu = f"{spent.cpu:.1f}" if spent.cpu else ""
@@ -172,7 +172,7 @@ def photographs_of(run: Run) -> int:
 def peak_memory(run: str) -> int:
     """Execute the stage chip; return the largest sum of the proportional set sizes of its processes, in bytes."""
     import psutil
-    from run import submit
+    from jobs import submit
 
     peak, stop = 0, threading.Event()
 

@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from run import ROOT, duration, submit
+from jobs import ROOT, submit, work
 
 SHARED = ROOT.parent / "shared" / "realfaces"
 PARTS = ("read and decode", "detect", "cut and store chips", "classify")
@@ -120,14 +120,14 @@ def bulk(folder: Path, photographs: Path, model: str) -> None:
     for name, place in (("half", half), ("all", photographs)):
         values = {"photographs": str(place), "model": model, "max_fault_share": 1.0}
         run = open_prediction(str(folder / "storage"), name, values, Deployment())
-        seconds = submit("predict", run.uri)
+        seconds = submit("predict", run.uri).seconds
         manifest = run.pinned("predict")
         count, faces = manifest.metrics["photographs"], sum(manifest.metrics["faces"].values())
-        measured.append((count, duration(manifest)))
+        measured.append((count, work(manifest)))
         counts = f"{count} | {manifest.ledger['classified']} | {faces}"
         print(f"| {name}: whole spark-submit, 2 cores | {counts} | {seconds:.1f} | {count / seconds:.1f} |")
-        work = duration(manifest)
-        print(f"| {name}: without the JVM's start | {counts} | {work:.1f} | {count / work:.1f} |")
+        worked = work(manifest)
+        print(f"| {name}: without the JVM's start | {counts} | {worked:.1f} | {count / worked:.1f} |")
     (few, short), (many, long) = measured
     print(f"| each more photograph | {many - few} | | | {long - short:.1f} | {(many - few) / (long - short):.1f} |\n")
 
