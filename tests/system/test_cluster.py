@@ -136,5 +136,7 @@ def test_the_stages_give_on_a_cluster_what_they_give_locally(cluster, spark, sam
         application = there.metrics["spark_application"]  # a job has one, a stage's body alone has none
         assert there.metrics == {**here.metrics, "spark_application": application}
         assert rows(remote, stage) == rows(local, stage)
-        assert rows(remote, stage)
-        assert all(rows(remote, stage).values())
+        found = rows(remote, stage)
+        assert found
+        # A release without faults has none in quarantine, and the drawn one has no near-duplicates.
+        assert all(found[table] for table in found.keys() - {"quarantine", "duplicates"})
