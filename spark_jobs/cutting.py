@@ -9,11 +9,10 @@ from ml.vision import images
 from ml.vision.hashing import perceptual_hash
 
 CHIPPED = "chipped"
-ABSENT, UNREADABLE, TOO_LARGE, TOO_SMALL = REASONS = (
-    *("image absent", "image unreadable", "image too large"),
-    "too small",
-)
-FAULTS = (ABSENT, UNREADABLE, TOO_LARGE)  # faults of a photograph, which affect all its faces
+TOO_SMALL = "too small"
+# Faults of a photograph, which affect all its faces.
+FAULTS = ABSENT, UNREADABLE, TOO_LARGE = ("image absent", "image unreadable", "image too large")
+REASONS = (*FAULTS, TOO_SMALL)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ EXPLANATIONS: dict[str, dict[str, str]] = {
         "chipped": "The {noun} was cut out and turned upright. Networks learn from these chips.",
         "image absent": "The photograph is in no delivery of the run.",
         "image unreadable": "The photograph's file is damaged, or not an image.",
-        "image too large": "The photograph has more pixels than any that the data set publishes.",
+        "image too large": "By its header the photograph has over 100 megapixels, so it was not decoded.",
         "too small": "The shorter side of the box has fewer pixels than min_face_size.",
     },
     "train": {

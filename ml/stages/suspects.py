@@ -60,8 +60,10 @@ def suspects(context: Context) -> Result:
     listed = scores.filter(pc.or_(scores["suspect"], scores["excluded"]))
     sheets, shown = _sheets(features, listed)
     extract = context.inputs.get("extract")
-    rows = listed_images(extract, set(shown), Credit.model_fields) if extract else []
-    credits = {row["image_id"]: Credit(**row) for row in rows}
+    columns = {*Credit.model_fields, "subset"}
+    rows = listed_images(extract, set(listed["image_id"].to_pylist()), columns) if extract else []
+    subsets = {row["image_id"]: row.pop("subset") for row in rows}
+    credits = {row["image_id"]: Credit(**row) for row in rows if row["image_id"] in shown}
     record = _record(context, scores, list(sheets))
     page = SuspectsData(
         run_id=context.run.run_id,
@@ -75,7 +77,7 @@ def suspects(context: Context) -> Result:
         figures=sheets,
         credits=[credits[image] for image in sorted(credits)],
     )
-    _write(context, scores, _as_csv(listed, extract), sheets, render_suspects(page))
+    _write(context, scores, _as_csv(listed, subsets), sheets, render_suspects(page))
     log.info("%d of %d labels are suspect; the list is %s", record.suspects, record.faces, record.suspect_list)
     return Result(record)
 
@@ -127,15 +129,12 @@ def _record(context: Context, scores: pa.Table, sheets: Sequence[str]) -> Suspec
     )
 
 
-def _as_csv(listed: pa.Table, extract: Manifest | None) -> bytes:
+def _as_csv(listed: pa.Table, subsets: Mapping[str, str]) -> bytes:
     """Return the list as CSV; the subset says in which folder of the release the photograph is."""
-    rows = listed.to_pylist()
-    found = listed_images(extract, {row["image_id"] for row in rows}, ("image_id", "subset")) if extract else []
-    subsets = {image["image_id"]: image["subset"] for image in found}
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, LIST_COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    for row in rows:
+    for row in listed.to_pylist():
         shares = {name: f"{row[name]:.4f}" for name in ("probability", "score")}
         subset, excluded = subsets.get(row["image_id"], ""), "yes" if row["excluded"] else "no"
         writer.writerow({**row, **shares, "subset": subset, "excluded": excluded})

@@ -29,7 +29,7 @@ REDUCTIONS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded, in
 # libjpeg's words for oddities of files that some cameras and programs write, whose pixels are whole.
 HARMLESS_WARNINGS = ("extraneous bytes before marker", "Invalid SOS parameters for sequential JPEG")
 # For a damaged file, Pillow raises its own errors or any error of its parsers.
-PILLOW_ERRORS = (*(OSError, SyntaxError, ValueError, LookupError, NotImplementedError, struct.error),)
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, LookupError, NotImplementedError, struct.error)
 
 
 class UnreadableImageError(ValueError):
