@@ -72,6 +72,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: [found[item.nodeid.partition("::")[0]] != group for group in groups])
 
 
+@pytest.hookimpl(optionalhook=True)  # pytest also runs without xdist
 def pytest_xdist_make_scheduler(config, log):
     """Distribute the tests thus wherever they are distributed by file."""
     config.option.loadscopereorder = False  # by number of tests; the order below is by time

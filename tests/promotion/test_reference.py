@@ -70,9 +70,28 @@ def test_a_repeated_run_keeps_the_reference_of_the_first(tmp_path):
     for name, month in (("march", 3), ("april", 4)):
         evaluated(make_run(tmp_path, name, month))
     assert found(make_run(tmp_path, "april again", 4)) == "march"
-    assert found(make_run(tmp_path, "april", 4)) == "march"  # opened again
     corrected = make_run(tmp_path, "corrected", 4, data="other tables")
     assert found(corrected) == "april"
+
+
+def test_a_run_opened_again_with_the_same_data_stays_without_a_reference(tmp_path):
+    # Two months of a backfill that ran at once: the second was opened before the first was evaluated.
+    april = dataclasses.replace(make_run(tmp_path, "april", 4), sources={"reference": ""})
+    april.write()
+    evaluated(make_run(tmp_path, "march", 3))
+    assert found(make_run(tmp_path, "april", 4)) is None
+    assert found(make_run(tmp_path, "april", 4, data="other tables")) == "march"
+    assert found(make_run(tmp_path, "another run of april", 4)) == "march"
+
+
+def test_a_run_opened_again_with_the_same_data_keeps_its_reference(tmp_path):
+    evaluated(make_run(tmp_path, "february", 2))
+    april = make_run(tmp_path, "april", 4)
+    write_reference(april.uri, find_reference(april))
+    april.write()
+    evaluated(make_run(tmp_path, "march", 3))
+    assert found(make_run(tmp_path, "april", 4)) == "february"
+    assert found(make_run(tmp_path, "april", 4, labels={"young": ["Boy"], "old": ["Man"]})) is None
 
 
 def test_runs_about_something_else_or_without_evaluation_or_profile_do_not_count(tmp_path):

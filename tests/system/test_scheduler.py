@@ -282,6 +282,8 @@ def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(ai
     # The JVM, and the Python driver that it has started; the attempt's folder is there once the driver writes.
     job = wait_for("the Spark job", lambda: (attempts(airflow.storage) - before) and job_of(airflow, run_id))
     assert len(job) >= 2
+    for process in job:  # the task hears of its state with its next heartbeat, and the job could be done before that
+        process.suspend()
     task = f"/api/v2/dags/{DAG}/dagRuns/{run_id}/taskInstances/data.extract"
     assert airflow.tasks(run_id)["data.extract"]["state"] == "running"
     answer = airflow.client.patch(task, json={"new_state": "failed"})
