@@ -49,10 +49,12 @@ def tiny_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """The compact network, trained on a toy set by the whole stage."""
+    """A small network, trained on a toy set by the whole stage."""
     root = tmp_path_factory.mktemp("storage")
-    run = make_run(root, make_features(root), epochs=12, learning_rate=0.003)
-    manifest = run_stage(run, STAGES["train"], train_stage.train)
+    run = make_run(root, make_features(root), epochs=12, learning_rate=0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "compact", Network(tiny, any_size=True))
+        manifest = run_stage(run, STAGES["train"], train_stage.train)
     assert not storage.list_files(make_context(run).checkpoints)
     return manifest
 
@@ -200,8 +202,8 @@ def test_scaling_applied_twice_is_found(trained: Manifest, monkeypatch: pytest.M
 
 def test_another_models_file_is_found(trained: Manifest, tmp_path: Path) -> None:
     others = {
-        "model": NETWORKS["compact"].build(32, 2),
-        "size": NETWORKS["compact"].build(48, 2),
+        "model": tiny(32, 2),
+        "size": tiny(48, 2),
         "labels": tiny(32, 3),
     }
     for name, error in (("model", PreprocessingError), ("size", PreprocessingError), ("labels", LabelOrderError)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,34 +45,14 @@ def make_model(
         temperature: That it says it has inside.
         network: Another network than that of the reds and blues.
     """
-    import keras
-
-    from ml.model.description import Description
-    from ml.model.write import write_model
-
     uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
+    described = (size, chip_class, threshold, temperature)
     if network is None:
-        pixels = keras.Input((size, size, 3), dtype="uint8")
-        mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
-        head = keras.layers.Dense(2, activation="softmax")
-        network = keras.Model(pixels, head(mean))
-        head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
+        for path, content in _files_of_reds_and_blues(sharpness, bias, *described).items():
+            storage.write_bytes(storage.join(uri, path), content)
+    else:
+        _write(uri, network, *described)
     record = make_record(uri)
-    description = Description(
-        labels=["female", "male"],
-        meaning="as perceived",
-        chip_size=size,
-        margin=0.2,
-        chip_class=chip_class,
-        network="compact",
-        parameters=8,
-        best_epoch=2,
-        validation=record.validation,
-        features="file:///features",
-        threshold=threshold,
-        temperature=temperature,
-    )
-    write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, size, size, 3), np.uint8))
     history = [make_epoch(epoch) for epoch in (1, 2, 3)]
     storage.write_json(storage.join(uri, "history.json"), [row.json_values() for row in history])
     storage.write_bytes(storage.join(uri, "curves.png"), training_figures.training_curves(history, 2))
@@ -92,6 +74,47 @@ def make_model(
     )
     storage.write_bytes(storage.join(uri, "manifest.json"), manifest.model_dump_json().encode())
     return manifest
+
+
+def reds_and_blues(size: int, sharpness: float = 40.0, bias: float = 0.0) -> keras.Model:
+    """Build the network that distinguishes red chips from blue ones."""
+    import keras
+
+    pixels = keras.Input((size, size, 3), dtype="uint8")
+    mean = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(pixels))
+    head = keras.layers.Dense(2, activation="softmax")
+    network = keras.Model(pixels, head(mean))
+    head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
+    return network
+
+
+@functools.cache  # the exports take a second, and most tests ask for the same few models
+def _files_of_reds_and_blues(sharpness: float, bias: float, size: int, *described: Any) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        uri = storage.normalize(folder)
+        _write(uri, reds_and_blues(size, sharpness, bias), size, *described)
+        return {path: storage.read_bytes(storage.join(uri, path)) for path in storage.list_files(uri)}
+
+
+def _write(uri: str, network: keras.Model, size: int, chip_class: str, threshold: float, temperature: float) -> None:
+    from ml.model.description import Description
+    from ml.model.write import write_model
+
+    description = Description(
+        labels=["female", "male"],
+        meaning="as perceived",
+        chip_size=size,
+        margin=0.2,
+        chip_class=chip_class,
+        network="compact",
+        parameters=8,
+        best_epoch=2,
+        validation=make_record(uri).validation,
+        features="file:///features",
+        threshold=threshold,
+        temperature=temperature,
+    )
+    write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, size, size, 3), np.uint8))
 
 
 def png_of(color: tuple[int, int, int], side: int = 8) -> bytes:
