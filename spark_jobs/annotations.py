@@ -19,7 +19,6 @@ from ml.release.parse import Mask, Missing, Parsed
 
 PRESENTED = {"GenderPresentation": "gender_presentation", "AgePresentation": "age_presentation"}
 TEXTS = {"OriginalLandingURL": "landing_url", "License": "license", "Author": "author", "Title": "title"}
-ROW_MIX, CLASS_MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd, with mixed bits
 
 
 def flag_column(flag: str) -> str:
@@ -187,19 +186,20 @@ def _count_images(
     """
     codes = codes_of(labels)
     used = np.flatnonzero(whole & (codes >= 0))
-    codes, positive = codes[used], positive[used]
-    keys = images[used] * ROW_MIX ^ (codes + 1).astype(np.uint64) * CLASS_MIX
-    order = np.sort(keys)
-    repeated = int((order[1:] == order[:-1]).sum())
-    if repeated:
-        by_key = np.lexsort((positive, keys))  # a negative verdict first
-        first = np.append(True, keys[by_key][1:] != keys[by_key][:-1])
-        codes, positive = codes[by_key][first], positive[by_key][first]
-    total = len(labels.dictionary)
-    ayes = np.bincount(codes[positive], minlength=total).tolist()
-    noes = np.bincount(codes[~positive], minlength=total).tolist()
+    if not len(used):
+        return {}, 0
+    total, ids = len(labels.dictionary), images[used]
+    begins = np.append(True, ids[1:] != ids[:-1])  # the rows of an image lie together in most files
+    number = np.unique(ids[begins], return_inverse=True)[1]
+    keys = np.sort((number[np.cumsum(begins) - 1] * total + codes[used]) * 2 + positive[used])
+    pairs = keys >> 1
+    first = np.append(True, pairs[1:] != pairs[:-1])  # a negative verdict comes first
+    code, verdict = pairs[first] % total, (keys[first] & 1).astype(np.bool_)
+    ayes = np.bincount(code[verdict], minlength=total).tolist()
+    noes = np.bincount(code[~verdict], minlength=total).tolist()
     mids = labels.dictionary.to_pylist()
-    return {mid: (aye, no) for mid, aye, no in zip(mids, ayes, noes, strict=True) if aye or no}, repeated
+    by_class = {mid: (aye, no) for mid, aye, no in zip(mids, ayes, noes, strict=True) if aye or no}
+    return by_class, len(keys) - len(code)
 
 
 def type_boxes(parsed: Parsed, checked: Checked, classes: Classes) -> Typed:
