@@ -38,6 +38,7 @@ from ml.workflow.supervision import end_processes
 from ports import HOST, free_port, free_port_from
 
 LOOPBACK = (HOST, "::1", f"::ffff:{HOST}")
+LOG_PORT = 8793  # beside the default API_PORT; Airflow's own default
 LOG_APP = "airflow.utils.serve_logs.log_server:get_app"
 # The API server comes first: the others call it.
 COMPONENTS = {
@@ -113,7 +114,7 @@ def _start(root: Path, port: int) -> Record:
     """Start the components in sessions of their own, and record them."""
     home = airflow_home(root)
     record = Record(port, secrets.token_hex(8), {})
-    log_port = str(free_port_from(8793))
+    log_port = str(free_port_from(port + LOG_PORT - API_PORT))  # PORT moves both
     variables = {
         **os.environ,
         **environment(root, port),

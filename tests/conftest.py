@@ -28,6 +28,9 @@ os.environ |= {
     **submit_environment(java_home()),
 }
 os.environ.pop("OPEN_IMAGES_CONFIG", None)
+# Two processes that look for a free port at the same time would find the same one.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["PORT"] = str(18_080 + 200 * int(worker.removeprefix("gw")))
 # py4j says goodbye after pytest has closed what it would be logged to.
 logging.getLogger("py4j").setLevel(logging.WARNING)
 
@@ -39,10 +42,14 @@ settings.load_profile("untimed")
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
-# Modules that each start an Airflow: two at a time are more than a small machine can bear, and could choose one port.
+# Modules that each start an Airflow, in two groups of about the same length: more Airflows at a time than two are more
+# than a small machine can bear.
 # Marks `xdist_group` would say it where they stand, but xdist 3.8 appends them to node ids, which pytest 9.2 ignores.
 WITH_AIRFLOW = {
-    f"tests/system/test_{name}.py" for name in ("backfill", "operations", "promotion_scheduler", "scheduler")
+    "tests/system/test_backfill.py": "airflow",
+    "tests/system/test_operations.py": "airflow",
+    "tests/system/test_promotion_scheduler.py": "another airflow",
+    "tests/system/test_scheduler.py": "another airflow",
 }
 # A module's tests that take the Spark session, or the run that all Spark stages have done, as an argument.
 WITH_SPARK = re.compile(r"^def \w+\((?:[^)]*, )?(?:spark|done)\b", re.MULTILINE)
@@ -50,9 +57,9 @@ WITH_SPARK = re.compile(r"^def \w+\((?:[^)]*, )?(?:spark|done)\b", re.MULTILINE)
 
 @functools.cache
 def group_of(file: str) -> str:
-    """Return what one process is to have whole: the modules with an Airflow, those with Spark, or the module."""
+    """Return the name of what one process is to have whole."""
     if file in WITH_AIRFLOW:
-        return "airflow"
+        return WITH_AIRFLOW[file]
     # A second session takes half a minute to start and to become quick, and would do all stages once more.
     return "spark" if WITH_SPARK.search((ROOT / file).read_text()) else file
 
@@ -67,7 +74,7 @@ class Groups(LoadFileScheduling):
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Begin with the largest groups, so that none of them is what all wait for in the end."""
-    groups = ("airflow", "spark")
+    groups = ("airflow", "another airflow", "spark")
     found = {file: group_of(file) for file in {item.nodeid.partition("::")[0] for item in items}}
     items.sort(key=lambda item: [found[item.nodeid.partition("::")[0]] != group for group in groups])
 
