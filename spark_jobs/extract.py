@@ -31,14 +31,14 @@ from ml.flow.records import (
     PublishedDifference,
     QuarantineCounts,
 )
-from ml.release.contract import differences
+from ml.release.contract import QUARANTINE, differences
 from ml.release.csv_blocks import Range, divide
 from ml.release.delivery import HELD
 from ml.release.release import Release, read_classes
 from ml.workflow.execution import Context, Result
 from spark_jobs.annotations import Classes, Counts, Verdicts
 from spark_jobs.main import main
-from spark_jobs.quarantine import QUARANTINE, Placed, check_quarantine, gather, place_blocks, to_parquet
+from spark_jobs.quarantine import Placed, check_quarantine, gather, place_blocks, to_parquet
 from spark_jobs.ranges import Plan, extract_ranges, part_name
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,6 @@ from ml.release.csv_blocks import Range
 from spark_jobs.annotations import Counts
 from spark_jobs.ranges import BlockResult, RangeResult
 
-QUARANTINE = "quarantine"
 EXAMPLES = 3
 SCHEMA = pa.schema(
     [

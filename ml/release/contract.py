@@ -162,6 +162,8 @@ TABLES: dict[str, SourceTable] = {
     )
 }
 
+QUARANTINE = "quarantine"  # the table of extract that lists the values that break a rule
+
 # References that other stages check, where both tables are at hand.
 REFERENCES = (
     ("labels, boxes, miap", "LabelName", "a row of the class descriptions", f"`extract`: {Rule.CLASS}"),
