@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
+from ml.features.outputs import OUTPUTS
 from ml.flow.records import (
     BoxCounts,
     ClassCount,
@@ -86,14 +87,9 @@ def describe(names: Mapping[str, str], config: TrainingConfig) -> Classes:
 
 def class_table(classes: Classes) -> bytes:
     """Return the table `classes` as Parquet bytes, with columns mid, name, label (or NULL) and chipped."""
-    columns = {
-        "mid": pa.array(classes.mids, pa.string()),
-        "name": pa.array(classes.names, pa.string()),
-        "label": pa.array(classes.labels, pa.string()),
-        "chipped": pa.array(classes.chipped, pa.bool_()),
-    }
+    columns = {"mid": classes.mids, "name": classes.names, "label": classes.labels, "chipped": classes.chipped}
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(pa.table(columns, OUTPUTS["extract", "classes"].schema()), buffer)
     return bytes(buffer.getvalue())
 
 
