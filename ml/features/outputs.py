@@ -99,7 +99,7 @@ _ORDERED = (("x_min", "x_max"), ("y_min", "y_max"))
 
 def _listings() -> tuple[OutputTable, ...]:
     return (
-        OutputTable("extract", "classes", (*_CLASS, OutputColumn("chipped", "boolean")), keys=(Key(("name",)),)),
+        OutputTable("extract", "classes", (*_CLASS, OutputColumn("chipped", "boolean"))),  # each delivery lists all
         OutputTable(
             "extract",
             "labels",

@@ -149,7 +149,7 @@ def test_broken_rows_are_counted_by_table_and_rule_with_the_place_that_lists_the
         ["", "repeated key", "1", "20.0%"],
     ]
     assert "No row breaks a rule in labels." in text
-    assert f"value: {context.inputs['extract'].uri}/quarantine " in text
+    assert f"of a file: {context.inputs['extract'].uri}/quarantine " in text
     assert "No row of the release" not in text
 
 
