@@ -6,11 +6,14 @@ import sys
 from collections.abc import Iterable
 
 from ml.features.columns import FACE_COLUMNS
+from ml.features.output_table import OutputColumn, OutputTable, Reference, Where
+from ml.features.outputs import DELIVERY, FACE_ID, IMAGE_ID, OUTPUTS
 from ml.release.contract import PUBLISHED_ROWS, PUBLISHED_SHARE, REFERENCES, TABLES, Rule, SourceColumn, SourceTable
 
 INTRODUCTION = """# Data contract
 
-<!-- Written by `PYTHONPATH=. python scripts/data_contract.py > docs/data-contract.md` from ml/release/contract.py. -->
+<!-- Written by `PYTHONPATH=. python scripts/data_contract.py > docs/data-contract.md` from ml/release/contract.py
+and ml/features/outputs.py. -->
 
 The stage `extract` checks every row of the annotation files against the tables below. Files may have more columns, in
 any order; those are read as text, and only their missing values are counted.
@@ -32,6 +35,18 @@ If the share of broken rows of a table, or of its boxes of the configured classe
 For every column the record counts the missing values of three kinds: `null` (an empty field), `empty` (quoted and
 empty, or blank) and `nan`.
 """
+OUTPUTS_INTRODUCTION = """\
+Every Parquet table that a stage leaves has exactly these columns (`ml/features/outputs.py`). Tests check the tables of
+whole runs, with their keys and references; a run itself checks only counts, the split and the pixels.
+
+Under *value*, `where` names the rows for which the line holds. The others are broken or lack a label: they may lack the
+value, or have a faulty one.
+"""
+FORMS = {
+    IMAGE_ID: "16 lower-case hex digits",
+    FACE_ID: "the ImageID, `-` and 12 hex digits",
+    DELIVERY: "`release` or a date",
+}
 MEANINGS = {
     Rule.FIELDS: "The line has more or fewer fields than the header.",
     Rule.HEADER: "The line repeats the header, as after files are joined end to end.",
@@ -71,20 +86,65 @@ def page() -> str:
     parts.append(
         _table(("column", "type", "comes from"), [(f"`{c.name}`", c.spark, c.origin.value) for c in FACE_COLUMNS])
     )
+    parts += ["## The stages' tables\n", OUTPUTS_INTRODUCTION]
+    for output in OUTPUTS.values():
+        parts += [f"### {output.stage}: {output.name}\n", *_output(output)]
     return "\n".join(parts)
 
 
+def _output(output: OutputTable) -> Iterable[str]:
+    if output.only_with:
+        yield f"Only with {output.only_with}.\n"
+    yield _table(("column", "type", "value", "allowed"), map(_output_row, output.columns))
+    notes = [f"`{low}` is less than `{high}`{_where(_condition(output, low))}." for low, high in output.ordered]
+    notes += [f"No two rows have the same {_columns(key.columns)}{_where(key.where)}." for key in output.keys]
+    notes += map(_reference, output.references)
+    yield from (f"{note}\n" for note in notes)
+
+
+def _output_row(column: OutputColumn) -> tuple[str, ...]:
+    value = f"{'always' if column.filled else 'may be missing'}{_where(column.where)}"
+    value += "; never in other rows" if column.else_null else ""
+    allowed = FORMS[column.pattern] if column.pattern else _allowed(column.allowed, column.limits)
+    return f"`{column.name}`", column.spark, value, allowed
+
+
+def _reference(reference: Reference) -> str:
+    target = f" as {_columns(reference.target)}" if reference.target else ""
+    name = f"`{reference.stage}: {reference.table}`"
+    return f"{_columns(reference.columns)}: in a row of {name}{target}{_where(reference.where)}."
+
+
+def _condition(output: OutputTable, name: str) -> Where | None:
+    column = output.column(name)
+    return column.where if column else None
+
+
+def _where(where: Where | None) -> str:
+    if where is None:
+        return ""
+    values = " or ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in where.values)
+    return f" where `{where.column}` is {'not ' if where.but else ''}{values}"
+
+
+def _columns(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _allowed(allowed: Iterable[object], limits: tuple[float, float] | None) -> str:
+    if limits is None:
+        return ", ".join(map(str, allowed))
+    low, high = limits
+    return f"{low:g} or more" if high == float("inf") else f"{low:g} to {high:g}"
+
+
 def _row(column: SourceColumn) -> tuple[str, ...]:
-    allowed = ", ".join(map(str, column.allowed))
-    if column.limits:
-        low, high = column.limits
-        allowed = f"{low:g} or more" if high == float("inf") else f"{low:g} to {high:g}"
     return (
         f"`{column.name}`",
         column.kind.value,
         "must have it" if column.required else "may lack it",
         "always" if column.filled else "may be missing",
-        allowed,
+        _allowed(column.allowed, column.limits),
     )
 
 

@@ -12,13 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.release.checks import UNKNOWN, Checked, codes_of
-from ml.release.contract import EDGES, FLAGS, MIAP_FLAGS, Rule
+from ml.release.contract import EDGES, FLAGS, KEPT_TEXTS, MIAP_FLAGS, PRESENTED, Rule
 from ml.release.miap import PERSON
 from ml.release.miap import UNKNOWN as UNKNOWN_PRESENTATION
 from ml.release.parse import Mask, Missing, Parsed
-
-PRESENTED = {"GenderPresentation": "gender_presentation", "AgePresentation": "age_presentation"}
-TEXTS = {"OriginalLandingURL": "landing_url", "License": "license", "Author": "author", "Title": "title"}
 
 
 def flag_column(flag: str) -> str:
@@ -281,7 +278,7 @@ def type_images(parsed: Parsed, checked: Checked, classes: Classes) -> Typed:
     if "Rotation" in parsed.columns:
         rotation = _unless(checked.broken(("Rotation",))[kept], parsed.columns["Rotation"].take(rows)).cast(pa.int32())
     columns = {"image_id": parsed.columns["ImageID"].take(rows), "rotation": rotation}
-    columns |= {column: parsed.columns[published].take(rows) for published, column in TEXTS.items()}
+    columns |= {column: parsed.columns[published].take(rows) for published, column in KEPT_TEXTS.items()}
     counts = Counts(
         kept=len(kept),
         rotation_unknown=rotation.null_count,

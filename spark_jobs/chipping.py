@@ -18,12 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ml import storage
-from ml.features.columns import CHIPS, EDGES, Column, Origin, arrow_schema, names
+from ml.features.columns import CHIP, CHIPS, EDGES, arrow_schema, names
 from ml.release.photographs import Photographs
 from ml.release.read_ahead import read_ahead
 from spark_jobs.cutting import CHIPPED, FAULTS, Cut, Image, cut_image
 
-CHIP = Column("chip", "binary", Origin.CHIP)
 SCHEMA = (*CHIPS, CHIP)
 # Encoded chips can be compressed no further, and only the other columns have values that repeat.
 PARQUET = {

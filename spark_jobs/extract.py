@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
+from ml.features.outputs import OUTPUTS
 from ml.flow.records import (
     BoxCounts,
     ClassCount,
@@ -31,14 +32,14 @@ from ml.flow.records import (
     PublishedDifference,
     QuarantineCounts,
 )
-from ml.release.contract import differences
+from ml.release.contract import QUARANTINE, differences
 from ml.release.csv_blocks import Range, divide
 from ml.release.delivery import HELD
 from ml.release.release import Release, read_classes
 from ml.workflow.execution import Context, Result
 from spark_jobs.annotations import Classes, Counts, Verdicts
 from spark_jobs.main import main
-from spark_jobs.quarantine import QUARANTINE, Placed, check_quarantine, gather, place_blocks, to_parquet
+from spark_jobs.quarantine import Placed, check_quarantine, gather, place_blocks, to_parquet
 from spark_jobs.ranges import Plan, extract_ranges, part_name
 
 log = logging.getLogger(__name__)
@@ -86,14 +87,9 @@ def describe(names: Mapping[str, str], config: TrainingConfig) -> Classes:
 
 def class_table(classes: Classes) -> bytes:
     """Return the table `classes` as Parquet bytes, with columns mid, name, label (or NULL) and chipped."""
-    columns = {
-        "mid": pa.array(classes.mids, pa.string()),
-        "name": pa.array(classes.names, pa.string()),
-        "label": pa.array(classes.labels, pa.string()),
-        "chipped": pa.array(classes.chipped, pa.bool_()),
-    }
+    columns = {"mid": classes.mids, "name": classes.names, "label": classes.labels, "chipped": classes.chipped}
     buffer = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns), buffer)
+    pq.write_table(pa.table(columns, OUTPUTS["extract", "classes"].schema()), buffer)
     return bytes(buffer.getvalue())
 
 

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.features.columns import EDGES
+from ml.features.outputs import OUTPUTS
+from ml.release.contract import PRESENTED
 from ml.release.delivery import HELD
 from spark_jobs.deliveries import PHOTOGRAPHS, current, locate
 from spark_jobs.face_ids import face_ids
@@ -32,30 +34,26 @@ REASONS = tuple(
 COMPARED = ("box", "image")  # strategies whose labels are compared with MIAP's
 
 
-def _schema(text: str) -> pa.Schema:
-    types = {"double": pa.float64(), "tinyint": pa.int8(), "int": pa.int32(), "boolean": pa.bool_()}
-    columns = (column.split(":") for column in text.split())
-    return pa.schema([(name, types[kind[0]] if kind else pa.string()) for name, *kind in columns])
+def _schema(table: str, *names: str) -> pa.Schema:
+    return OUTPUTS["extract", table].schema(names)
 
 
-_BOX = " ".join(f"{edge}:double" for edge in EDGES)
-_FLAGS = " ".join(f"{flag}:tinyint" for flag in FLAGS)
 # The columns that labelling reads of each table.
 TABLES = {
-    "boxes": _schema(f"image_id subset mid source {_BOX} {_FLAGS} valid:boolean name label chipped:boolean delivery"),
-    "labels": _schema("image_id mid label positive:boolean delivery"),
-    "images": _schema("image_id subset rotation:int delivery"),
-    "miap": _schema(
-        f"image_id subset {_BOX} is_group_of:tinyint is_depiction:tinyint valid:boolean gender_presentation "
-        "age_presentation delivery"
+    "boxes": _schema(
+        *("boxes", "image_id", "subset", "mid", "source", *EDGES, *FLAGS, "valid", "name", "label", "chipped"),
+        "delivery",
     ),
-    HELD: _schema("table image_id delivery"),
-    PHOTOGRAPHS: _schema("image_id subset delivery"),
+    "labels": _schema("labels", "image_id", "mid", "label", "positive", "delivery"),
+    "images": _schema("images", "image_id", "subset", "rotation", "delivery"),
+    "miap": _schema(
+        *("miap", "image_id", "subset", *EDGES, "is_group_of", "is_depiction", "valid", *PRESENTED.values()),
+        "delivery",
+    ),
+    HELD: _schema(HELD, "table", "image_id", "delivery"),
+    PHOTOGRAPHS: _schema("images", "image_id", "subset", "delivery"),
 }
-FACES = _schema(
-    f"face_id image_id subset rotation:int source {_BOX} {_FLAGS} face_class reason label source_class "
-    "source_containment:double miap_label age_presentation delivery"
-)
+FACES = OUTPUTS["join_labels", "faces"].schema()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pyspark.sql import functions as F
 
 from ml import storage
 from ml.config.training import TrainingConfig
-from ml.features.columns import FEATURES, Column, Origin, ddl, names, of_origin
+from ml.features.columns import FEATURES, PIXELS, Column, Origin, ddl, names, of_origin
 from ml.features.histograms import count_values
 from ml.features.overlap import check_overlap
 from ml.features.reader import split_table
@@ -37,7 +37,7 @@ SHARD_BYTES = 64 << 20  # large enough to read fast, small enough to shuffle and
 CHANNELS = ("red", "green", "blue")
 SPLIT = Column("split", "string", Origin.FACE)
 SUMS = tuple(Column(channel, "long", Origin.PIXELS) for channel in CHANNELS)  # counted, not written
-SCHEMA = (SPLIT, *FEATURES, *SUMS, Column("pixels", "binary", Origin.PIXELS))
+SCHEMA = (SPLIT, *FEATURES, *SUMS, PIXELS)
 CARRIED = (SPLIT, *(column for column in FEATURES if column not in of_origin(Origin.PIXELS)))  # copied from the chips
 LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the luma of ITU-R BT.601
 

@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ml import storage
 from ml.features.columns import EDGES
+from ml.flow.reasons import REPLACED
 from ml.flow.records import ExtractRecord
 from ml.guards import check_count, check_faults
 from ml.release.delivery import HELD
@@ -43,8 +44,6 @@ from spark_jobs.faces import (
 )
 from spark_jobs.labelling import LabelSettings
 from spark_jobs.main import main
-
-REPLACED = "replaced by a later delivery"
 
 
 @dataclass(frozen=True)

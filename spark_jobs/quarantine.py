@@ -13,23 +13,14 @@ import pyarrow.parquet as pq
 
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
-from ml.release.contract import TABLES, Rule
+from ml.features.outputs import OUTPUTS
+from ml.release.contract import QUARANTINE, TABLES, Rule
 from ml.release.csv_blocks import Range
 from spark_jobs.annotations import Counts
 from spark_jobs.ranges import BlockResult, RangeResult
 
-QUARANTINE = "quarantine"
 EXAMPLES = 3
-SCHEMA = pa.schema(
-    [
-        ("table", pa.string()),
-        ("file", pa.string()),
-        ("line", pa.int64()),
-        ("rule", pa.string()),
-        ("column", pa.string()),
-        ("value", pa.string()),
-    ]
-)
+SCHEMA = OUTPUTS["extract", QUARANTINE].schema()
 
 
 @dataclass(frozen=True)

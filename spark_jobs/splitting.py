@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.duplicates import Numbers, Pairs, connected, near_duplicates
+from ml.features.outputs import OUTPUTS
 from ml.guards import check_split
 from ml.release.layout import SUBSETS
 
@@ -57,13 +58,13 @@ class Division:
         ids, splits = np.array(self.photographs.column("image_id").to_pylist(), object), self.splits
         first, second = self.pairs.first, self.pairs.second
         columns = {
-            "image_id": pa.array(ids[first], pa.string()),
-            "other_id": pa.array(ids[second], pa.string()),
-            "split": pa.array(splits[first].tolist(), pa.string()),
-            "other_split": pa.array(splits[second].tolist(), pa.string()),
-            "distance": pa.array(self.pairs.distance, pa.int32()),
+            "image_id": ids[first],
+            "other_id": ids[second],
+            "split": splits[first].tolist(),
+            "other_split": splits[second].tolist(),
+            "distance": self.pairs.distance.tolist(),
         }
-        return pa.table(columns)
+        return pa.table(columns, OUTPUTS["featurize", "duplicates"].schema())
 
 
 def divide(photographs: pa.Table, authors: Iterable[tuple[str, str]], config: TrainingConfig) -> Division:

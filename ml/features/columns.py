@@ -23,6 +23,7 @@ ARROW_TYPES = {
     "tinyint": pa.int8(),
     "int": pa.int32(),
     "long": pa.int64(),
+    "float": pa.float32(),
     "double": pa.float64(),
     "binary": pa.binary(),
 }
@@ -93,6 +94,8 @@ FACE_COLUMNS = (
     ),
 )
 LABEL_INDEX = Column("label", "tinyint", Origin.PIXELS)  # replaces the label's name in features
+CHIP = Column("chip", "binary", Origin.CHIP)  # the encoded chip
+PIXELS = Column("pixels", "binary", Origin.PIXELS)  # uint8 RGB, row by row
 # Features begin with these columns for compatibility; the others follow in the order of the table above.
 _FEATURES_FIRST = ("face_id", "image_id", "label", "rotation", "face_px", "is_occluded", "is_truncated", "source")
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+REPLACED = "replaced by a later delivery"  # in the ledger of join_labels, but no reason of a face
 EXPLANATIONS: dict[str, dict[str, str]] = {
     "join_labels": {
         "labelled": "The {noun} has a label and goes on to be cut out.",
@@ -24,7 +25,7 @@ EXPLANATIONS: dict[str, dict[str, str]] = {
         "no MIAP person box": "No person box of MIAP contains enough of the {noun}.",
         "MIAP presentation unknown": "MIAP's annotators gave the presentation of the person as unknown.",
         "over the image limit": "The label already has as many photographs as images_per_label allows.",
-        "replaced by a later delivery": "A later delivery has rows of the same photograph, which replace this box.",
+        REPLACED: "A later delivery has rows of the same photograph, which replace this box.",
     },
     "chip": {
         "chipped": "The {noun} was cut out and turned upright. Networks learn from these chips.",

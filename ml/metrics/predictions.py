@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ml.features.columns import IDS
+from ml.features.outputs import OUTPUTS
 from ml.metrics.decision import decide, given_confidence
 
 
@@ -48,11 +49,12 @@ class TestPredictions:
         names = np.array(self.labels, dtype=object)
         table = pa.table(
             {
-                **{name: pa.array(self.columns[name], pa.string()) for name in IDS},
-                "label": pa.array(names[self.truth], pa.string()),
-                "predicted": pa.array(names[self.predicted], pa.string()),
-                "probability": pa.array(self.probabilities[:, 1], pa.float32()),
-            }
+                **{name: self.columns[name] for name in IDS},
+                "label": names[self.truth],
+                "predicted": names[self.predicted],
+                "probability": self.probabilities[:, 1],
+            },
+            OUTPUTS["evaluate", "predictions"].schema(),
         )
         buffer = io.BytesIO()
         pq.write_table(table, buffer)

@@ -89,6 +89,9 @@ class SourceTable:
 EDGES = ("XMin", "XMax", "YMin", "YMax")
 FLAGS = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
 MIAP_FLAGS = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepictionOf", "IsInsideOf")
+# The typed names of the texts and words that extract keeps of `images` and `miap`.
+KEPT_TEXTS = {"OriginalLandingURL": "landing_url", "License": "license", "Author": "author", "Title": "title"}
+PRESENTED = {"GenderPresentation": "gender_presentation", "AgePresentation": "age_presentation"}
 IMAGE_ID = SourceColumn("ImageID", Kind.IMAGE_ID, filled=True)
 CLASS = SourceColumn("LabelName", Kind.CLASS, filled=True)
 ORDERED = (("XMin", "XMax"), ("YMin", "YMax"))
@@ -161,6 +164,8 @@ TABLES: dict[str, SourceTable] = {
         ),
     )
 }
+
+QUARANTINE = "quarantine"  # the table of extract that lists the values that break a rule
 
 # References that other stages check, where both tables are at hand.
 REFERENCES = (

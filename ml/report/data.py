@@ -9,7 +9,7 @@ from typing import Literal
 
 from ml.config.training import TrainingConfig
 from ml.flow.exploration import Analyses, Balance, Credit
-from ml.flow.records import NullCounts
+from ml.flow.records import NullCounts, PublishedDifference
 from ml.metrics.agreement import StrategyAgreement
 from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion
@@ -130,12 +130,16 @@ class ReleaseTable:
         rows: Rows in its files.
         kept: Rows of the configured classes.
         nulls: The columns that have missing values, with their counts.
+        broken: Rows in its files that break the data contract.
+        by_rule: Those rows by rule; a row that breaks several rules counts for each.
     """
 
     name: str
     rows: int
     kept: int
     nulls: Mapping[str, NullCounts]
+    broken: int
+    by_rule: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,8 @@ class ExplorationData:
         written: The present moment.
         deliveries: Names of the dated deliveries that the run used, oldest first; empty for a plain release.
         tables: The release's tables.
+        quarantine: The folders of the tables `quarantine`, one for each delivery that has broken rows.
+        unlike_published: Row counts that differ from the published ones, if the release looks like the published one.
         analyses: The analyses of the release.
         balance: The labels of the faces over the values of several columns.
         agreement: Agreement of the label strategies with MIAP; empty without MIAP.
@@ -205,6 +211,8 @@ class ExplorationData:
     written: datetime.datetime
     deliveries: Sequence[str]
     tables: Sequence[ReleaseTable]
+    quarantine: Sequence[str]
+    unlike_published: Sequence[PublishedDifference]
     analyses: Analyses
     balance: Sequence[Balance]
     agreement: Sequence[StrategyAgreement]

@@ -40,6 +40,11 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def signed_number(value: int) -> str:
+    """Format a difference of whole numbers with its sign and thousands separators."""
+    return _minus(f"{value:+,}")
+
+
 def fixed(value: float | None) -> str:
     """Format a number with three decimals."""
     return NOTHING if value is None else f"{value:.3f}"

@@ -21,6 +21,7 @@ from ml.report.formats import (
     p_value,
     percent,
     points,
+    signed_number,
     signed_percent,
     threshold,
 )
@@ -41,6 +42,7 @@ def templates() -> jinja2.Environment:
         "number": number,
         "threshold": threshold,
         "p_value": p_value,
+        "signed_number": signed_number,
         "signed_percent": signed_percent,
         "when": lambda text: instant(datetime.datetime.fromisoformat(text)),
         "apply": lambda value, name: formats[name](value),

@@ -16,8 +16,9 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.record import FeaturesRecord
 from ml.flow.exploration import Analyses, Balance, Credit, Exploration, ExploreRecord, SheetRecord
-from ml.flow.records import ExtractRecord, LabelsRecord
+from ml.flow.records import ExtractRecord, LabelsRecord, QuarantineCounts
 from ml.metrics.agreement import strategy_agreement
+from ml.release.contract import QUARANTINE
 from ml.report.data import ExplorationData, ReleaseTable, Sheet
 from ml.report.figures import exploration as plots
 from ml.report.html import render_exploration
@@ -98,6 +99,8 @@ def credits_of(table: pl.LazyFrame, wanted: Iterable[str]) -> list[Credit]:
 def release_tables(extracted: Manifest) -> list[ReleaseTable]:
     """Return the release's tables in numbers."""
     record = extracted.record(ExtractRecord)
+    unbroken = QuarantineCounts(rows=0, by_rule={})
+    broken = {name: record.quarantined.get(name, unbroken) for name in record.rows}
     return [
         ReleaseTable(
             name=name,
@@ -108,9 +111,17 @@ def release_tables(extracted: Manifest) -> list[ReleaseTable]:
                 for column, counts in record.nulls.get(name, {}).items()
                 if counts.null or counts.empty or counts.nan
             },
+            broken=broken[name].rows,
+            by_rule=dict(sorted(broken[name].by_rule.items(), key=lambda item: (-item[1], item[0]))),
         )
         for name, rows in record.rows.items()
     ]
+
+
+def quarantine_folders(extracted: Manifest) -> list[str]:
+    """Return the folders of the tables `quarantine` that have rows, oldest delivery first."""
+    deliveries = extracted.of_deliveries()
+    return [storage.join(delivery.uri, QUARANTINE) for delivery in deliveries if delivery.rows(QUARANTINE)]
 
 
 def _contact_sheet(context: Context, tables: Tables) -> tuple[images.Pixels | None, list[str]]:
@@ -143,6 +154,8 @@ def _page_data(
         written=datetime.datetime.now(datetime.UTC),
         deliveries=[delivery.name for delivery in run.deliveries if delivery.date],
         tables=release_tables(inputs["extract"]),
+        quarantine=quarantine_folders(inputs["extract"]),
+        unlike_published=inputs["extract"].record(ExtractRecord).unlike_published,
         analyses=found,
         balance=balanced,
         agreement=strategy_agreement(labeled.miap or {}),

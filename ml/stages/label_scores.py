@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ml.features.columns import IDS
+from ml.features.outputs import OUTPUTS
 from ml.features.reader import FeatureReader
 from ml.metrics.label_quality import judge, out_of_fold
 from ml.model.embedding import Embedder
@@ -51,7 +52,8 @@ def score_labels(features: Manifest, embedder: Embedder, labels: Sequence[str], 
             "score": quality.scores,
             "suspect": quality.suspect,
             "excluded": faces["excluded"],
-        }
+        },
+        OUTPUTS["suspects", "scores"].schema(),
     ).sort_by("rank")
 
 

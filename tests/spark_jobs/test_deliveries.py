@@ -16,6 +16,7 @@ from ml.sample.release import write_sample_release
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs.join_labels import REPLACED
+from support.outputs import faults_of
 from support.spark_stages import BODIES, do, rows
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,10 @@ def test_each_delivery_is_extracted_and_chipped_once(forwards):
     # The correction removes a face of January, so its chips are cut again for the run that sees it, and only for it.
     assert len(january) == 2
     assert len({uri for name, uri in chipped if name == MONTHS[1]}) == 1
+
+
+def test_the_tables_of_several_deliveries_keep_the_contract_together(forwards):
+    assert faults_of(*(forwards[2].pinned(stage) for stage in STAGES)) == []
 
 
 def test_a_later_delivery_replaces_the_rows_of_an_image_that_it_holds_again(spark, landing, forwards):

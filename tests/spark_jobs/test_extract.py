@@ -17,6 +17,7 @@ from ml.workflow.execution import run_stage
 from ml.workflow.opening import open_run
 from spark_jobs import extract, ranges
 from support.blocks import A, B, C
+from support.outputs import faults_of
 from support.spark_stages import MIDS, do, rows
 
 TEST_BOXES = "v5/test-annotations-bbox.csv"
@@ -142,6 +143,7 @@ def test_broken_rows_are_in_the_quarantine_with_their_line_and_counted(spark, re
         ("images", TEST_IMAGES, image_lines + 1, "repeated key", "ImageID", first.split(",")[0]),
     ]
     manifest = run.pinned("extract")
+    assert faults_of(manifest) == [], "rows that are kept though broken are marked"
     record = manifest.record(ExtractRecord)
     assert record.quarantined["boxes"].rows == 3
     assert record.quarantined["images"].by_rule == {"repeated key": 1}

@@ -25,6 +25,7 @@ from ml.workflow.layout import photographs_uri
 from ml.workflow.run import load_run
 from spark_jobs import predict
 from support.models import make_model
+from support.outputs import faults_of
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,10 @@ def test_every_photograph_is_in_the_ledger_with_its_fate(done, folder):
     assert done.ledger["classified"] > 5
     assert rows["more/plain.jpeg"]["width"] == 120
     assert rows["more/cut.jpg"]["width"] is None
+
+
+def test_its_tables_keep_the_contract(done):
+    assert faults_of(done) == []
 
 
 def test_the_record_is_written_as_the_manifest_has_always_held_it(done):

@@ -12,6 +12,8 @@ from PIL import Image
 
 from ml import storage
 from ml.errors import DataError, LabelOrderError, PreprocessingError
+from ml.features.output_checks import check_table
+from ml.features.outputs import OUTPUTS
 from ml.features.reader import split_table
 from ml.report.figures import base as figures_base
 from ml.stages.evaluate import evaluate
@@ -94,7 +96,10 @@ def test_the_manifest_has_the_keys_and_order_that_it_had(evaluated):
 
 def test_predictions_name_every_test_face_once_with_its_labels(evaluated):
     _, context = evaluated()
-    table = pq.read_table(io.BytesIO(read(context, "predictions.parquet"))).to_pydict()
+    rows = pq.read_table(io.BytesIO(read(context, "predictions.parquet")))
+    faults = check_table(rows, OUTPUTS["evaluate", "predictions"])
+    assert {fault.split(":")[0] for fault in faults} == {"predictions.face_id", "predictions.image_id"}, "made-up ids"
+    table = rows.to_pydict()
     assert_only_test_faces(context)
     assert [i.replace("-image-", "-") for i in table["image_id"]] == table["face_id"]
     assert table["label"] == table["predicted"]

@@ -120,6 +120,63 @@ def test_the_numbers_of_the_release_and_the_agreement_with_miap_are_on_the_page(
     assert "female, MIAP male; present: Woman" in page
 
 
+BROKEN = {
+    "labels": {"rows": 0, "by rule": {}},
+    "boxes": {"rows": 3, "by rule": {"not a number": 1, "<b>outside</b>": 2}},
+    "images": {"rows": 1, "by rule": {"repeated key": 1}},
+}
+
+
+def section_of(page, name):
+    """The rows of the tables of a section, and the section as text."""
+    html = re.search(rf'<h2 id="{name}">(.*?)<h2', page, re.DOTALL)[1]
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr.*?</tr>", html, re.DOTALL)]
+    return rows, re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", html))
+
+
+def test_broken_rows_are_counted_by_table_and_rule_with_the_place_that_lists_them(hand_made):
+    row, broken = face("a"), [{"table": "boxes", "value": "x"}]
+    rows = {"labels": 40_000, "boxes": 10_000, "images": 5}
+    made = tables(row, chipped=[row], extracted={"rows": rows, "quarantined": BROKEN}, quarantine=broken)
+    context = hand_made.done(**made)
+    page, _ = page_of(context)
+    found, text = section_of(page, "numbers")
+    assert found[-5:] == [
+        ["boxes", "any rule", "3", "&lt; 0.1%"],
+        ["", "&lt;b&gt;outside&lt;/b&gt;", "2", "&lt; 0.1%"],
+        ["", "not a number", "1", "&lt; 0.1%"],
+        ["images", "any rule", "1", "20.0%"],
+        ["", "repeated key", "1", "20.0%"],
+    ]
+    assert "No row breaks a rule in labels." in text
+    assert f"of a file: {context.inputs['extract'].uri}/quarantine " in text
+    assert "No row of the release" not in text
+
+
+def test_a_release_without_a_broken_row_is_said_to_have_none(hand_made):
+    row = face("a")
+    counts = {table: {"rows": 0, "by rule": {}} for table in BROKEN}
+    page, _ = page_of(hand_made.done(**tables(row, chipped=[row], extracted={"quarantined": counts})))
+    _, text = section_of(page, "numbers")
+    assert "No row of the release breaks the data contract." in text
+    assert "any rule" not in text
+    assert "unlike the published" not in text
+
+
+def test_row_counts_unlike_the_published_ones_are_on_the_page(hand_made):
+    row = face("a")
+    unlike = [
+        {"table": "boxes", "subset": "test", "rows": 937_000, "published": 937_327},
+        {"table": "images", "subset": "train", "rows": 1_745_000, "published": 1_743_042},
+    ]
+    page, _ = page_of(hand_made.done(**tables(row, chipped=[row], extracted={"unlike published": unlike})))
+    found, _ = section_of(page, "numbers")
+    assert found[-2:] == [
+        ["boxes", "test", "937,000", "937,327", "−327"],
+        ["images", "train", "1,745,000", "1,743,042", "+1,958"],
+    ]
+
+
 def test_a_face_is_shown_upright_in_its_box(hand_made):
     hand_made.photograph("a", size=(128, 64), top=(200, 0, 0))
     row = face("a", edges=(0.25, 0.75, 0.1, 0.4), rotation=90)

@@ -12,6 +12,8 @@ import pytest
 
 from ml import storage
 from ml.features.columns import IDS
+from ml.features.output_checks import check_table
+from ml.features.outputs import OUTPUTS
 from ml.features.reader import FeatureReader, split_table
 from ml.metrics.records import SuspectsRecord
 from ml.model.classifier import Classifier
@@ -117,6 +119,8 @@ def test_all_scores_are_kept_by_rank(judged):
     listed = table.filter(table["suspect"])["face_id"].to_pylist()
     assert listed == [row["face_id"] for row in rows_of(context)]
     assert (np.diff(table["score"].to_numpy()) >= 0).all()
+    faults = check_table(table, OUTPUTS["suspects", "scores"])
+    assert {fault.split(":")[0] for fault in faults} == {"scores.face_id", "scores.image_id"}, "only ids are made up"
 
 
 def test_the_page_shows_the_suspects_and_says_what_they_are(judged):

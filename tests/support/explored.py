@@ -120,11 +120,25 @@ class HandMade:
         commit(key_uri, manifest)
         self.run.pin(manifest)
 
-    def done(self, boxes, labels, images, faces, chips, chip_ledger=None, miap=(), agreement=None, duplicates=()):
+    def done(
+        self,
+        boxes,
+        labels,
+        images,
+        faces,
+        chips,
+        chip_ledger=None,
+        miap=(),
+        agreement=None,
+        duplicates=(),
+        extracted=None,
+        quarantine=(),
+    ):
         """Commit all data stages and return the context of stage explore."""
         classes = [ClassCount(mid="/m/0dzct", name="Human face", positive=9, negative=1).json_values()]
         tables = {"boxes": boxes, "labels": labels, "images": images, **({"miap": miap} if miap else {})}
-        self.commit("extract", tables, EXTRACTED, images_by_class=classes)
+        tables |= {"quarantine": quarantine} if quarantine else {}
+        self.commit("extract", tables, EXTRACTED | (extracted or {}), images_by_class=classes)
         reasons = [row["reason"] for row in faces]
         joined = {"faces": len(faces), "labelled": {}, "flags unknown": {}, "miap": agreement, "asked": {}}
         ledger = {reason: reasons.count(reason) for reason in ("labelled", "group", *sorted(set(reasons)))}
