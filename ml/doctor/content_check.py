@@ -14,7 +14,7 @@ from ml.workflow.repeats import find_repeats
 # processor to the last bit.
 EQUAL = tuple(name for name, stage in STAGES.items() if stage.engine == "spark")
 COMPARED = 8  # pairs of attempts
-COMPARED_BYTES = 1 << 30  # of all pairs together; more would exceed the time limit of a check
+COMPARED_BYTES = 1 << 29  # of all pairs together; on a busy machine more would exceed the time limit of a check
 
 
 def check_content(root: str) -> Answer:
@@ -32,7 +32,8 @@ def check_content(root: str) -> Answer:
 
 def _choose(root: str) -> tuple[list[tuple[Manifest, Manifest]], int]:
     """Return the pairs to compare, those of the first stages first, and the number of the others."""
-    pairs, others, total = [], 0, 0
+    pairs: list[tuple[Manifest, Manifest]] = []
+    others = total = 0
     for repeat in find_repeats(root, EQUAL):
         left, right = load_manifest(repeat.before), load_manifest(repeat.newest)
         if left.parts or right.parts:  # these hold no files; their parts have keys of their own

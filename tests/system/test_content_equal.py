@@ -3,13 +3,15 @@
 All sessions share one JVM with two cores, whose settings here stand for other machines: `spark.default.parallelism` is
 what Spark takes for the number of cores (jobs derive the number of shuffle partitions from it), and
 `spark.sql.leafNodeDefaultParallelism` divides the files that it reads. The drawn release fits in one piece of each
-kind, so ranges, slices, buckets, tasks and shards are made small enough that every stage has many of them; they arrive
-in the opposite order in one case, as they may on a cluster, where tests/system/test_cluster.py has workers of its own.
+kind, so ranges, slices, buckets, tasks and shards are made small enough that every stage has many of them; in one
+case their rows arrive in another order, as they may on a cluster: one JVM always fetches in the order of the tasks. In
+tests/system/test_cluster.py there are workers of their own.
 """
 
 import functools
 
 import pytest
+from pyspark.sql import functions
 
 from ml.workflow.content import content_files, first_difference
 from ml.workflow.opening import open_run
@@ -66,7 +68,7 @@ def manifests(spark, storage, release, **values):
     return {stage: run.pinned(stage) for stage in BODIES}
 
 
-ONE, TWO, FOUR, OPPOSITE = (1, 1), (2, 1), (4, 1), (4, -1)  # partitions, and the order in which slices arrive
+ONE, TWO, FOUR, OPPOSITE = (1, 1), (2, 1), (4, 1), (4, -1)  # partitions, and the order in which rows arrive
 
 
 @pytest.mark.parametrize(
@@ -78,10 +80,12 @@ def test_content_does_not_depend_on_how_spark_divides_the_work(
     spark, small_pieces, divided, sample_release, tmp_path, monkeypatch, values, others
 ):
     pack = buckets.pack
+    read = {1: read_table, -1: lambda *table: read_table(*table).orderBy(functions.desc("face_id"))}
     found, reads = [], []
     for number, (partitions, order) in enumerate((ONE, *others)):  # the first one twice by default
         divided(partitions)
         monkeypatch.setattr(buckets, "pack", lambda slices, order=order: pack(slices)[::order])
+        monkeypatch.setattr(featurize, "read_table", read[order])
         found.append(manifests(spark, tmp_path / str(number), sample_release, **values))
         reads.append(read_table(spark, found[-1]["chip"].table("chips")).rdd.getNumPartitions())
     assert len(set(reads)) == len({partitions for partitions, _ in (ONE, *others)})
