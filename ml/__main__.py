@@ -226,7 +226,7 @@ def compare_content(
 
 @app.command()
 def doctor(
-    full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and the face detector too.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and compare repeated attempts too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """Check everything that the workflow needs on this machine and give advice; exit 1 if a run cannot succeed."""

@@ -61,7 +61,7 @@ ARROWS = {
     "prediction": {"config", "errors", "flow", "metrics", "model", "storage", "tracking", "vision", "workflow"},
     "retention": {"config", "errors", "storage", "tracking", "workflow"},
     "sample": {"errors"},
-    "doctor": {"config", "errors", "java", "release", "storage", "tracking"},
+    "doctor": {"config", "errors", "flow", "java", "release", "storage", "tracking", "workflow"},
     "__main__": {
         *("config", "doctor", "errors", "flow", "logs", "prediction", "promotion", "release", "retention"),
         *("sample", "workflow"),

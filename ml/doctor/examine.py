@@ -7,6 +7,7 @@ import threading
 import time
 
 from ml.config.deployment import DEPLOYMENT_VARIABLE, Deployment, load_deployment
+from ml.doctor.content_check import check_content
 from ml.doctor.finding import SECONDS, Check, Finding
 from ml.doctor.java_spark import check_connection, check_java
 from ml.doctor.python_checks import check_detector, check_packages, check_python, check_tensorflow
@@ -19,7 +20,8 @@ def examine(full: bool = False, seconds: float = SECONDS) -> list[Finding]:
     """Run all checks concurrently.
 
     Args:
-        full: Also import TensorFlow and the face detector, which takes a while.
+        full: Also import TensorFlow and the face detector, and compare the content of repeated attempts, which takes a
+            while.
         seconds: Time limit of the checks.
     """
     checks: dict[str, Check] = {
@@ -45,6 +47,8 @@ def examine(full: bool = False, seconds: float = SECONDS) -> list[Finding]:
             "release": lambda: check_release(deployment),
             "MLflow": lambda: check_mlflow(deployment.storage),
         }
+        if full:
+            checks["content"] = lambda: check_content(deployment.storage)
     return [first, *_all_at_once(checks, seconds)]
 
 

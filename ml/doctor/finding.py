@@ -16,7 +16,7 @@ class Finding(BaseModel):
 
     Attributes:
         check: The check's name.
-        state: ok, warning (most things work) or fault (a run cannot succeed).
+        state: ok, warning (most things work) or fault (a run cannot succeed, or its result cannot be relied on).
         found: The observation.
         advice: What to do; empty if the state is ok.
     """

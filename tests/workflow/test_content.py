@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from ml import storage
 from ml.__main__ import app
 from ml.workflow.content import attempt_digest, first_difference, logical_name
-from ml.workflow.manifest import Manifest, commit, list_files
+from support.attempts import commit_attempt
 
 UUIDS = ("6f0c2a52-9d8f-4a35-8f0b-1f7e37a0c3f1", "00000000-9d8f-4a35-8f0b-1f7e37a0c3f1")
 NAME = "part-00003-{}.c000.snappy.parquet"
@@ -22,30 +22,15 @@ def attempt(tmp_path):
     """Commit an attempt that holds a table, a JSON file and a picture."""
 
     def make(name, table, uuid=UUIDS[0], note=None, picture=b"png", **options):
-        folder = tmp_path / "stages/extract/key/attempts" / name
-        (folder / "faces").mkdir(parents=True)
-        pq.write_table(table, folder / "faces" / NAME.format(uuid), **options)
-        uri = storage.normalize(folder)
-        (folder / "note.json").write_text(json.dumps({"uri": f"{uri}/plot.png", **(note or {})}))
-        (folder / "plot.png").write_bytes(picture)
-        manifest = Manifest(
-            stage="extract",
-            version=1,
-            key="key",
-            attempt=name,
-            uri=uri,
-            config={},
-            inputs={},
-            sources={},
-            files=list_files(uri),
-            metrics={},
-            ledger={},
-            versions={},
-            started="2020-01-01T00:00:00+00:00",
-            finished="2020-01-01T00:00:00+00:00",
-        )
-        commit(uri.rpartition("/attempts/")[0], manifest)
-        return manifest
+        buffer = pa.BufferOutputStream()
+        pq.write_table(table, buffer, **options)
+        uri = storage.normalize(tmp_path / "stages/extract/key/attempts" / name)
+        files = {
+            f"faces/{NAME.format(uuid)}": buffer.getvalue().to_pybytes(),
+            "note.json": json.dumps({"uri": f"{uri}/plot.png", **(note or {})}).encode(),
+            "plot.png": picture,
+        }
+        return commit_attempt(tmp_path, "extract", name, files)
 
     return make
 
