@@ -229,7 +229,7 @@ def doctor(
     full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and compare repeated attempts too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Check everything that the workflow needs on this machine and give advice; exit 1 if a run cannot succeed."""
+    """Check everything that the workflow needs on this machine and give advice; exit 1 on any fault."""
     from ml.doctor.examine import examine
     from ml.doctor.show import show
 
