@@ -76,7 +76,7 @@ def measure(root: Path, scenes: int, kind: str) -> dict[str, float]:
         kind: `project` or `peer`.
     """
     from airflow_environment import INTERPRETED, ensure_deployment, environment, migrate
-    from ml.class_data import LAUNCHER_OPTIONS, SUBMIT_OPTIONS
+    from ml.class_data import FIRST_COMPILER, LAUNCHER_OPTIONS, SUBMIT_OPTIONS
     from ml.sample.release import write_sample_release
 
     root.mkdir()
@@ -89,8 +89,7 @@ def measure(root: Path, scenes: int, kind: str) -> dict[str, float]:
         content = yaml.safe_load(deployment.read_text())
         content["spark_conf"] = {key: value for key, value in content["spark_conf"].items() if key not in INTERPRETED}
         deployment.write_text(yaml.safe_dump(content))
-        for name in (SUBMIT_OPTIONS, LAUNCHER_OPTIONS):
-            variables.pop(name, None)
+        variables |= {SUBMIT_OPTIONS: FIRST_COMPILER, LAUNCHER_OPTIONS: ""}
     migrate(root)
     out = root / "seconds.json"
     before = cpu()

@@ -20,7 +20,7 @@ any order; those are read as text, and only their missing values are counted.
 
 A row that breaks a rule is listed in the table `quarantine` of the attempt of `extract`, a line for each broken rule,
 with the columns `table`, `file`, `line` (1 is the header), `rule`, `column` and `value`. At most 1,000 rows are listed
-for each 32 MB of a file; the counts in the stage's record and ledger are exact. What becomes of a broken row:
+for each 16 MB of a file; the counts in the stage's record and ledger are exact. What becomes of a broken row:
 
 - A box of a configured class stays, with `valid` false if its ImageID, a coordinate or a flag is broken. Its face gets
   the reason `invalid box` and no label. Boxes of persons in MIAP's tables stay likewise; a presentation that is not

@@ -39,7 +39,7 @@ def test_an_archive_is_of_one_java_and_one_pyspark(prefix, java):
 
 
 def test_without_an_archive_no_option_names_one(prefix, java):
-    assert "SPARK_SUBMIT_OPTS" not in class_data.submit_environment(java, {})
+    assert "SharedArchiveFile" not in class_data.submit_environment(java, {})["SPARK_SUBMIT_OPTS"]
 
 
 def test_options_of_the_user_come_last_and_ours_only_once(prefix, java):

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 BITS = 64
 MAX_DISTANCE = 6  # measured: saving, scaling or halving moves at most 4 bits, and no two of 3,000 scenes are this near
@@ -48,6 +46,9 @@ class Pairs:
 
 def connected(count: int, first: Numbers, second: Numbers) -> Numbers:
     """Return the number of each item's group, where pairs of items are in the same group."""
+    from scipy.sparse import coo_array  # a third of a second in each worker that only reads this module's constants
+    from scipy.sparse.csgraph import connected_components
+
     links = coo_array((np.ones(len(first), np.int8), (first, second)), shape=(count, count))
     return np.asarray(connected_components(links, directed=False)[1], np.int64)
 

@@ -22,7 +22,7 @@ class LabelCounts(Record):
 
     Attributes:
         repeated: Rows that repeat the image and the class of an earlier row. Rows of one image lie together in a file,
-            and only rows that are read together, in blocks of 32 MB, are compared.
+            and only rows that are read together, in blocks of 16 MB, are compared.
         no_verdict: Rows whose confidence is neither 0 nor 1.
         unknown_class: Rows of a class that the release does not name.
     """

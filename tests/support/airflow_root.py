@@ -28,7 +28,7 @@ SPARK_CONF = {
     "spark.ui.enabled": "false",
     "spark.sql.shuffle.partitions": "2",
     "spark.log.level": "WARN",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
     **airflow_environment.INTERPRETED,
 }
 # As little as a flow can do and still train and evaluate on the drawn release of 60 scenes.
