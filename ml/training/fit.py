@@ -115,6 +115,11 @@ class Fit:
             metrics=["accuracy"],  # unweighted: a share of the faces
             jit_compile=False,  # XLA is slower on CPUs
         )
+        # Otherwise the first step creates the variables of optimizer and metrics, and TensorFlow then traces it twice.
+        self.network.optimizer.build(self.network.trainable_variables)
+        labels = keras.ops.zeros((1, *self.network.output_shape[1:]))
+        self.network.compute_metrics(None, labels, labels)
+        self.network.reset_metrics()
 
     def _fit_epoch(self) -> None:
         """Finish the epoch at the current position, evaluate on validation, and add a row to the history."""
