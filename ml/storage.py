@@ -221,7 +221,7 @@ def check_space(uri: str, needed: int, what: str) -> None:
     Raises:
         ResourceError: The disk has too little free space.
     """
-    log.info("%s need about %.1f GB below %s", what, needed / 1e9, uri)
+    log.info("%s need about %s below %s", what, _readable(needed), uri)
     path = local_path(uri)
     if path is None:
         return
@@ -229,6 +229,11 @@ def check_space(uri: str, needed: int, what: str) -> None:
         path = path.parent
     if (free := shutil.disk_usage(path).free) < needed:
         raise ResourceError(
-            f"{what} need about {needed / 1e9:.1f} GB, but {path} has {free / 1e9:.1f} GB free.",
+            f"{what} need about {_readable(needed)}, but {path} has {_readable(free)} free.",
             "Free some space, or set the deployment's storage to a larger disk.",
         )
+
+
+def _readable(size: int) -> str:
+    """Return a number of bytes as people write it."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

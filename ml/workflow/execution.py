@@ -210,7 +210,9 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
     elif isinstance(error, MemoryError):
         failure = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
     elif told := _no_space(error):
-        failure = ResourceError(f"No space left: {told}", "Free space under the storage root, then clear the task.")
+        failure = ResourceError(
+            f"No space left: {told.rstrip('.')}.", "Free space under the storage root, then clear the task."
+        )
     else:
         failure = TransientError(
             f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log has the full traceback."
