@@ -24,7 +24,7 @@ from ml.model.keras_file import MODEL
 from ml.prediction.photos import predict_photos
 from ml.prediction.predictor import load_predictor
 from ml.vision import images
-from support.models import make_model
+from support.models import make_model, reds_and_blues
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 ORIGINAL = {"decode": images.decode, "chip": images.decode_chip, "export": saved_model_file.decode_chip}
@@ -82,7 +82,7 @@ def test_trap_3_a_served_model_that_names_its_outputs_the_wrong_way_round(model,
 
     monkeypatch.setattr(write, "export_saved_model", turned)
     with pytest.raises(PreprocessingError, match="reference chips"):
-        make_model(tmp_path, name="turned")
+        make_model(tmp_path, name="turned", network=reds_and_blues(32))
 
 
 # --- 5: scaled twice at training, once at prediction
@@ -113,7 +113,7 @@ def test_trap_5_a_network_that_scales_another_number_of_times(model, predict, ti
 def test_trap_5_a_served_model_that_scales_once_more(tmp_path, monkeypatch):
     monkeypatch.setattr(saved_model_file, "decode_chip", lambda *given: ORIGINAL["export"](*given) // 255)
     with pytest.raises(PreprocessingError, match="reference chips"):
-        make_model(tmp_path, name="scaled")
+        make_model(tmp_path, name="scaled", network=reds_and_blues(32))
 
 
 # --- 6: RGB at training, BGR at prediction
@@ -141,4 +141,4 @@ def test_trap_6_a_network_of_another_training_with_bgr_chips(model, predict, tmp
 def test_trap_6_a_served_model_that_decodes_as_opencv_does(tmp_path, monkeypatch):
     monkeypatch.setattr(saved_model_file, "decode_chip", lambda *given: ORIGINAL["export"](*given)[..., ::-1])
     with pytest.raises(PreprocessingError, match="reference chips"):
-        make_model(tmp_path, name="swapped")
+        make_model(tmp_path, name="swapped", network=reds_and_blues(32))
