@@ -215,13 +215,13 @@ def test_a_spark_job_killed_while_it_writes_is_read_by_nobody_and_done_again(ope
 
 @pytest.mark.slow
 def test_a_training_killed_three_times_resumes_and_ends_like_one_that_was_not(sample_release, start, tmp_path):
-    values = {"release": str(sample_release), "epochs": 10, "batch_size": 16, "min_faces": 5, "chip_size": 32}
+    values = {"release": str(sample_release), "epochs": 6, "batch_size": 16, "min_faces": 5, "chip_size": 32}
     values["checkpoint_minutes"] = 0.001
     runs = {}
     for name in ("whole", "killed"):
         root = tmp_path / name
         runs[name] = open_run(str(root), "run", values)
-        runs[name].pin(make_features(root, {"train": (200, 200), "validation": (40, 40), "test": (10, 10)}))
+        runs[name].pin(make_features(root, {"train": (100, 100), "validation": (20, 20), "test": (10, 10)}))
     whole, killed = ([sys.executable, "-m", "ml", "train", "--run", runs[name].uri] for name in ("whole", "killed"))
     told, _ = start(whole).communicate(timeout=900)
     expected = runs["whole"].find_or_adopt(STAGES["train"])
@@ -237,7 +237,7 @@ def test_a_training_killed_three_times_resumes_and_ends_like_one_that_was_not(sa
         before = position()
         process = start(killed)
         wait_for("a further checkpoint", lambda before=before: position() != before)
-        time.sleep(random.uniform(0, 1))
+        time.sleep(random.uniform(0, 0.5))
         process.kill()
         resumed.append(process.communicate(timeout=60)[0])
     told, _ = start(killed).communicate(timeout=900)
