@@ -129,7 +129,7 @@ def features_digest(run) -> str:
 
     from ml import storage
     from ml.features.reader import split_table
-    from ml.release.layout import SUBSETS
+    from ml.photographs.source import SUBSETS
 
     rows = []
     for split in SUBSETS:

@@ -8,8 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ml.photographs.source import SUBSETS
 from ml.release.contract import TABLES
-from ml.release.layout import SUBSETS
 
 FACES = Path(__file__).resolve().parents[2] / "shared" / "realfaces" / "faces.parquet"
 CLASSES = {"Human face": "/m/0dzct", "Man": "/m/04yx4", "Woman": "/m/03bt1vf", "Boy": "/m/01bl7v", "Girl": "/m/05r655"}

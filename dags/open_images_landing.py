@@ -51,13 +51,15 @@ with DAG(
     @task(outlets=[LANDING], map_index_template="{{ task.op_kwargs['delivery'] }}")
     def announce(delivery: str) -> Iterator[Metadata]:
         """Check and count a delivery, and emit its event."""
+        from ml.photographs.parquet_shards import Columns
         from ml.release.landing import announcement
         from ml.workflow.layout import delivery_cache
 
         with airflow_errors():
             today = load_deployment()
             defaults, cache = today.defaults, delivery_cache(today.storage)
-            extra: dict[str, Any] = announcement(defaults.release, delivery, defaults.photographs, cache)
+            columns = Columns.parse(defaults.photograph_columns)
+            extra: dict[str, Any] = announcement(defaults.release, delivery, defaults.photographs, cache, columns)
         yield Metadata(LANDING, extra)
 
     announce.expand(delivery=look())

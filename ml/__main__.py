@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import os
 import sys
@@ -20,6 +21,14 @@ from ml.errors import ConfigurationError, StageError
 from ml.flow.stage import Stage
 from ml.flow.table import STAGES
 from ml.logs import log_to_stderr
+
+
+class PackFormat(enum.StrEnum):
+    """The formats of `pack`."""
+
+    parquet = "parquet"
+    tar = "tar"
+
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
@@ -44,10 +53,33 @@ def seal_delivery(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder <YYYY-MM-DD> of a landing, or its URI.")],
 ) -> None:
     """Count a delivery's rows and photographs and write its delivery.json, which makes the delivery visible to runs."""
+    from ml.config.deployment import load_deployment
+    from ml.photographs.parquet_shards import Columns
     from ml.release.note import seal
 
-    note = seal(directory)
+    note = seal(directory, Columns.parse(load_deployment().defaults.photograph_columns))
     typer.echo(f"{note.date}: {sum(note.rows.values()):,} rows, {note.photographs:,} photographs")
+
+
+@app.command()
+def pack(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder that holds train, validation and test.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket to write.")],
+    form: Annotated[
+        PackFormat, typer.Option("--format", help="Parquet files, or tar archives as WebDataset reads them.")
+    ] = PackFormat.parquet,
+    shard_mb: Annotated[int, typer.Option(help="Size of a file in MB.", min=1)] = 256,
+    row_group_mb: Annotated[
+        int, typer.Option(help="Size of a Parquet row group in MB; a task holds one in memory.", min=1)
+    ] = 16,
+) -> None:
+    """Pack photographs into a few large files, since many small ones slow HDFS and object stores down."""
+    from ml.photographs import pack as packing
+
+    sizes = packing.Sizes(shard=shard_mb << 20, row_group=row_group_mb << 20)
+    note = packing.pack(folder, out, form.value, sizes)
+    size = f"{note.bytes / 1e6:,.1f} MB"
+    typer.echo(f"{note.photographs:,} photographs, {size}, in {note.shards} files; {note.absent} were gone")
 
 
 @app.command("open-run")

@@ -7,7 +7,7 @@ the counts move through Spark.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,13 +19,14 @@ from ml.errors import DataError
 from ml.features.columns import ASKED
 from ml.flow.records import ChipsRecord, LabelsRecord
 from ml.guards import check_count
-from ml.release.photographs import photograph_name
+from ml.photographs.source import Shard, photograph_name
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
 from spark_jobs.chipping import Chipping, Outcome, chip_part
 from spark_jobs.cutting import CHIPPED, FAULTS, REASONS
 from spark_jobs.faces import LABELLED
 from spark_jobs.main import main
+from spark_jobs.shard_chipping import add_up, chip_shard, read_asked
 
 FACES_PER_TASK = 500  # a few seconds of work: hides the cost of a task, and losing a worker costs little
 BYTES_PER_CHIP = 20_000  # for the space estimate: measured mean for chips of the largest stored side
@@ -91,6 +92,8 @@ def chip_faces(spark: SparkSession, faces: pa.Table, chipping: Chipping) -> Outc
     An RDD without a DataFrame around it: the plans of SQL that would only move the bytes of the tasks along take ten
     seconds of the JVM's time, as long as 1,500 photographs do (docs/decisions/0012-photographs.md).
     """
+    if len(faces) and (shards := chipping.photographs.shards()):
+        return _chip_shards(spark, faces, chipping, shards)
     tasks = [(number, _stream(part)) for number, part in enumerate(divide(faces))]
     outcome = Outcome()
     if tasks:
@@ -98,6 +101,18 @@ def chip_faces(spark: SparkSession, faces: pa.Table, chipping: Chipping) -> Outc
         for done in work.map(lambda task: chip_part(*task, chipping)).collect():
             outcome.add(done)
     return outcome
+
+
+def _chip_shards(spark: SparkSession, faces: pa.Table, chipping: Chipping, shards: Sequence[Shard]) -> Outcome:
+    """Cut the faces on photographs that are packed into shards, each of which is a task."""
+    context, stream = spark.sparkContext, _stream(faces)
+    asked = context.broadcast(stream)
+    try:
+        work = context.parallelize(list(enumerate(shards)), len(shards))
+        done = work.map(lambda task: chip_shard(*task, asked.value, chipping)).collect()
+    finally:
+        asked.destroy()
+    return add_up(done, read_asked(stream), chipping.photographs.uri)
 
 
 def _stream(table: pa.Table) -> bytes:

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from ml import storage
 from ml.features.columns import CHIP, CHIPS, EDGES, arrow_schema, names
-from ml.release.photographs import Photographs
-from ml.release.read_ahead import read_ahead
+from ml.photographs.read_ahead import read_ahead
+from ml.photographs.source import Photographs
 from spark_jobs.cutting import CHIPPED, FAULTS, Cut, Image, cut_image
 
 SCHEMA = (*CHIPS, CHIP)
@@ -91,11 +91,16 @@ def chip_part(number: int, faces: bytes, chipping: Chipping) -> Outcome:
     """
     cv2.setNumThreads(1)  # Spark runs one worker per core
     chips, outcome = cut_faces(pa.ipc.open_stream(faces).read_all(), chipping)
+    write_chips(chips, chipping, f"{number:05d}")
+    return outcome
+
+
+def write_chips(chips: pa.Table, chipping: Chipping, name: str) -> None:
+    """Write a part of the table of chips, if it has rows."""
     if chips.num_rows:
         buffer = pa.BufferOutputStream()
         pq.write_table(chips, buffer, **PARQUET)
-        storage.write_bytes(storage.join(chipping.folder, f"part-{number:05d}.parquet"), buffer.getvalue().to_pybytes())
-    return outcome
+        storage.write_bytes(storage.join(chipping.folder, f"part-{name}.parquet"), buffer.getvalue().to_pybytes())
 
 
 def cut_faces(faces: pa.Table, chipping: Chipping) -> tuple[pa.Table, Outcome]:
@@ -110,13 +115,23 @@ def cut_faces(faces: pa.Table, chipping: Chipping) -> tuple[pa.Table, Outcome]:
         made = cut_image(image, content, chipping.margin, chipping.min_face_size)
         outcome.count(image, made)
         cuts += made
+    return chip_table(faces, cuts), outcome
+
+
+def chip_table(faces: pa.Table, cuts: Sequence[Cut]) -> pa.Table:
+    """Return the rows of the faces that have a chip.
+
+    Args:
+        faces: The faces.
+        cuts: The outcome of each of them.
+    """
     columns = {name: faces.column(name) for name in names(CHIPS) if name in faces.column_names}
     columns["rotation"] = pc.fill_null(columns["rotation"], 0)
     for column in SCHEMA:
         if column.name not in columns:
             columns[column.name] = pa.array([getattr(cut, column.name) for cut in cuts], column.arrow)
     rows = pa.table([columns[name] for name in names(SCHEMA)], schema=arrow_schema(SCHEMA))
-    return rows.filter(pa.array([cut.status == CHIPPED for cut in cuts], pa.bool_())), outcome
+    return rows.filter(pa.array([cut.status == CHIPPED for cut in cuts], pa.bool_()))
 
 
 def by_image(faces: pa.Table) -> Iterator[Image]:

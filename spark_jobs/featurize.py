@@ -26,7 +26,7 @@ from ml.features.reader import split_table
 from ml.features.record import FeaturesRecord, Sums
 from ml.flow.profile import Histogram
 from ml.guards import check_count
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.vision import images
 from ml.workflow.execution import Context, Result
 from spark_jobs.main import main

@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import itertools
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 from pyspark import StorageLevel
@@ -23,6 +25,9 @@ from ml.config.prediction import PredictionConfig
 from ml.errors import DataError
 from ml.guards import check_count
 from ml.metrics.decision import UNKNOWN
+from ml.photographs.opening import open_photographs
+from ml.photographs.parquet_shards import Columns
+from ml.photographs.source import SUFFIX, Key, Photographs, Shard, photograph_name
 from ml.prediction.listing import unescaped
 from ml.prediction.predictor import Answer, Predictor, annotate, load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord
@@ -63,6 +68,7 @@ _ARROW_SCHEMA = pa.schema(
     ]
 )
 Batches = Iterator[pa.RecordBatch]
+Content = Callable[[], bytes]  # returns a photograph, encoded, or raises the error of reading it
 
 
 @dataclass
@@ -91,45 +97,73 @@ class PhotographRow:
     faces: list[FaceRow] = field(default_factory=list)
 
 
-def classify(listed: DataFrame, config: PredictionConfig) -> DataFrame:
+Contents = Callable[[dict[str, Any]], Iterator[tuple[PhotographRow, Content]]]
+
+
+def classify(spark: SparkSession, uri: str, config: PredictionConfig, photographs: Photographs) -> DataFrame:
     """Read photographs, find their faces and classify them.
 
     Args:
-        listed: Columns photo (path relative to the folder) and bytes.
+        spark: The session.
+        uri: The listing of the photographs, if they are single files: columns photo (path relative to the folder) and
+            bytes.
         config: A configuration with `photographs` and `model` resolved.
+        photographs: The photographs.
 
     Returns:
         One row per photograph: its status, and its faces with their predictions.
     """
     assert config.model is not None
-    return listed.mapInArrow(_classifier(config.photographs, config.model, config.min_confidence), SCHEMA)
+    if shards := photographs.shards():
+        listed = spark.range(0, len(shards), 1, len(shards))
+        contents: Contents = partial(_of_shard, photographs, shards)
+    else:
+        listed = read_table(spark, [uri])
+        tasks = max(spark.sparkContext.defaultParallelism, listed.count() // PHOTOGRAPHS_PER_TASK)
+        listed = listed.repartition(tasks, "photo")
+        contents = partial(_of_file, config.photographs)
+    return listed.mapInArrow(_classifier(contents, config.model, config.min_confidence), SCHEMA)
 
 
-def _classifier(folder: str, model: str, min_confidence: float) -> Callable[[Batches], Batches]:
-    """Return the function that Spark's Python workers run over the paths of photographs."""
+def _classifier(contents: Contents, model: str, min_confidence: float) -> Callable[[Batches], Batches]:
+    """Return the function that Spark's Python workers run over the rows of a listing or of shards."""
 
     def run_batches(batches: Batches) -> Batches:
         listed = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
-        rows = (PhotographRow(row["photo"], row["bytes"]) for row in listed)
-        for done in classify_rows(rows, folder, worker_predictor(model, min_confidence)):
+        rows = itertools.chain.from_iterable(map(contents, listed))
+        for done in classify_rows(rows, worker_predictor(model, min_confidence)):
             yield pa.RecordBatch.from_pylist([asdict(row) for row in done], schema=_ARROW_SCHEMA)
 
     return run_batches
 
 
-def classify_rows(rows: Iterable[PhotographRow], folder: str, predictor: Predictor) -> Iterator[list[PhotographRow]]:
+def _of_file(folder: str, listed: dict[str, Any]) -> Iterator[tuple[PhotographRow, Content]]:
+    """Yield a photograph of a listing."""
+    yield PhotographRow(listed["photo"], listed["bytes"]), partial(_content, storage.join(folder, listed["photo"]))
+
+
+def _of_shard(
+    photographs: Photographs, shards: Sequence[Shard], listed: dict[str, Any]
+) -> Iterator[tuple[PhotographRow, Content]]:
+    """Yield the photographs of a shard, given the row with its number."""
+    for key, content in photographs.read_shard(shards[listed["id"]], None):
+        yield PhotographRow(packed_name(key), len(content)), partial(bytes, content)
+
+
+def classify_rows(
+    photographs: Iterable[tuple[PhotographRow, Content]], predictor: Predictor
+) -> Iterator[list[PhotographRow]]:
     """Fill in the rows of photographs in batches, holding no more than the chips of one batch in memory.
 
     Args:
-        rows: The photographs as listed.
-        folder: The URI of the folder that holds the photographs.
+        photographs: The photographs, each with a function that returns its content.
         predictor: The predictor that classifies the chips.
     """
     done: list[PhotographRow] = []
     chips: list[images.Pixels] = []
-    for row in rows:
+    for row, content in photographs:
         done.append(row)
-        photo, row.status = _read(storage.join(folder, row.photo))
+        photo, row.status = _read(content)
         if photo is not None:
             row.height, row.width = photo.shape[:2]
             for number, face in enumerate(find_faces(photo), start=1):
@@ -143,10 +177,10 @@ def classify_rows(rows: Iterable[PhotographRow], folder: str, predictor: Predict
         yield _with_predictions(done, chips, predictor)
 
 
-def _read(uri: str) -> tuple[images.Pixels | None, str]:
+def _read(content: Content) -> tuple[images.Pixels | None, str]:
     """Read a photograph, or return the reason why it cannot be read; Spark retries transient errors."""
     try:
-        return decode_upright(_content(uri)), ""
+        return decode_upright(content()), ""
     except FileNotFoundError:
         return None, "absent"
     except (images.UnreadableImageError, PermissionError):
@@ -189,14 +223,29 @@ def choose_sample(classified: DataFrame, count: int) -> DataFrame:
     return classified.where(F.col("status") == CLASSIFIED).orderBy(F.sha2("photo", 256), "photo").limit(count)
 
 
-def _annotator(folder: str, target: str, labels: list[str]) -> Callable[[Iterable[Row]], None]:
+def packed_name(key: Key) -> str:
+    """Return the path of a photograph in a shard."""
+    return photograph_name(*key) if key.subset else f"{key.image_id}{SUFFIX}"
+
+
+def _reader(folder: str, photographs: Photographs) -> Callable[[str], bytes]:
+    """Return the function that reads a classified photograph by its path."""
+
+    def read_packed(photo: str) -> bytes:
+        subset, _, name = photo.rpartition("/")
+        return photographs.read(subset, name.removesuffix(SUFFIX))
+
+    return read_packed if photographs.shards() else lambda photo: _content(storage.join(folder, photo))
+
+
+def _annotator(read: Callable[[str], bytes], target: str, labels: list[str]) -> Callable[[Iterable[Row]], None]:
     """Return the function that Spark's Python workers run over the photographs to annotate."""
 
     def annotate_photographs(rows: Iterable[Row]) -> None:
         for row in rows:
             faces = [(face.left, face.top, face.right, face.bottom) for face in row.faces]
             answers = [Answer(face.label, face.confidence, tuple(face.probabilities)) for face in row.faces]
-            photo, _ = _read(storage.join(folder, row.photo))
+            photo, _ = _read(partial(read, row.photo))
             if photo is not None:  # it may have been removed since
                 drawn = images.encode_jpeg(annotate(photo, faces, answers, labels))
                 storage.write_bytes(storage.join(target, sample_name(row.photo)), drawn)
@@ -231,22 +280,27 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
     assert config.model is not None
     # Load the model here too: an error raised in a worker reaches the driver only as text, without its type.
     description = load_predictor(config.model, config.min_confidence).description
-    listed = read_table(spark, [layout.photographs_uri(context.run.uri)])
-    total = listed.count()
-    tasks = max(spark.sparkContext.defaultParallelism, total // PHOTOGRAPHS_PER_TASK)
-    classified = classify(listed.repartition(tasks, "photo"), config).persist(StorageLevel.DISK_ONLY)
+    photographs = open_photographs(config.photographs, Columns.parse(config.photograph_columns))
+    listing = layout.photographs_uri(context.run.uri)
+    classified = classify(spark, listing, config, photographs).persist(StorageLevel.DISK_ONLY)
     try:
         write_table(classified.withColumn("faces", F.size("faces")), context, "photographs")
         counts = classified.groupBy("status").agg(F.count("*").alias("count"), F.min("photo").alias("example"))
         seen = {row["status"]: row for row in counts.collect()}
         ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
-        check_count(total, sum(ledger.values()), "Photographs listed, each with a status")
+        total = sum(ledger.values())
+        if not total:
+            raise DataError(f"{config.photographs} holds no photograph.", "Correct the parameter `photographs`.")
+        if not photographs.shards():
+            check_count(read_table(spark, [listing]).count(), total, "Photographs listed, each with a status")
         _check_readable(total, ledger, {status: str(row["example"]) for status, row in seen.items()}, config)
         faces = face_table(classified, description.labels)
         write_table(faces, context, "faces")
         answers = {row["label"]: row["count"] for row in faces.groupBy("label").count().collect()}
-        annotator = _annotator(config.photographs, context.path("sample"), description.labels)
-        choose_sample(classified, config.sample).repartition(tasks).foreachPartition(annotator)
+        read = _reader(config.photographs, photographs)
+        annotator = _annotator(read, context.path("sample"), description.labels)
+        sample = choose_sample(classified, config.sample)
+        sample.repartition(spark.sparkContext.defaultParallelism).foreachPartition(annotator)
     finally:
         classified.unpersist()
     record = PredictionsRecord(

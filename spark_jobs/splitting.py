@@ -20,7 +20,7 @@ from ml.config.training import TrainingConfig
 from ml.features.duplicates import Numbers, Pairs, connected, near_duplicates
 from ml.features.outputs import OUTPUTS
 from ml.guards import check_split
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 
 KEYS = ("image_id", "subset")
 NEAR_DUPLICATE = "near-duplicate of a photograph in another split"

@@ -18,6 +18,19 @@ def field(default: Any, section: str, title: str, description: str, **bounds: An
     return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
 
 
+def columns_field(section: str) -> Any:
+    """Declare the parameter that names the columns of photographs in Parquet files."""
+    return field(
+        "ImageID,Subset,Data",
+        section,
+        "Columns of photographs",
+        "For photographs in Parquet files: the columns of image id, subset and encoded photograph, with commas between "
+        "them.",
+        pattern=r"^[^,]+,[^,]+,[^,]+$",
+        examples=["ImageID,Subset,Data", "id,split,jpeg"],
+    )
+
+
 @dataclass(frozen=True)
 class OneOf:
     """Annotation for a string that must be one of several names, like `Literal`, but for names computed at import."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, field
+from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field
 from ml.flow.table import PREDICT
 
 
@@ -15,10 +15,12 @@ class PredictionConfig(FlowConfig):
         "/data/photographs",
         "Photographs",
         "Photographs",
-        "Path or URI of a folder or bucket to search, with its subfolders, for JPEG and PNG files.",
+        "Path or URI of a folder or bucket to search, with its subfolders, for JPEG and PNG files, or one that "
+        "holds Parquet files or tar archives of photographs.",
         min_length=1,
-        examples=["/data/photographs", "s3://bucket/photographs"],
+        examples=["/data/photographs", "s3://bucket/photographs", "/data/images.parquet"],
     )
+    photograph_columns: str = columns_field("Photographs")
     max_fault_share: float = field(
         0.1,
         "Photographs",

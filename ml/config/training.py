@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, field
+from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field
 from ml.flow.table import STAGES
 
 FACE = "Human face"  # for this class, the labels are perceived gender presentation
@@ -54,12 +54,13 @@ class TrainingConfig(FlowConfig):
     photographs: str | None = field(
         None,
         "Release",
-        "Photographs folder",
-        "Path, URI or http(s) address of the folder that holds train, validation and test, if the photographs are not "
-        "in the release folder.",
+        "Photographs",
+        "Path, URI or http(s) address of the photographs, if they are not in the release folder: a folder that holds "
+        "train, validation and test, or one with Parquet files or tar archives of photographs.",
         min_length=1,
-        examples=["s3://open-images-dataset", "https://s3.amazonaws.com/open-images-dataset"],
+        examples=["s3://open-images-dataset", "https://s3.amazonaws.com/open-images-dataset", "/data/images.parquet"],
     )
+    photograph_columns: str = columns_field("Release")
     chip_class: str = field(
         FACE,
         "Classes",

@@ -11,9 +11,10 @@ from pathlib import Path
 from ml import storage
 from ml.config.deployment import Deployment
 from ml.doctor.finding import Answer, State
+from ml.photographs.parquet_shards import Columns
+from ml.photographs.source import SUBSETS
 from ml.release.delivery import UNDATED
 from ml.release.landing import find_deliveries
-from ml.release.layout import SUBSETS
 from ml.release.release import check_classes, read_classes
 
 GIGABYTE = 1e9
@@ -62,7 +63,8 @@ def check_disk(root: str) -> Answer:
 def check_release(deployment: Deployment) -> Answer:
     """Check the annotation files of each delivery, their columns and classes, and the folders of photographs."""
     config = deployment.defaults
-    found = find_deliveries(config.release, config.photographs, datetime.datetime.now(datetime.UTC))
+    now, columns = datetime.datetime.now(datetime.UTC), Columns.parse(config.photograph_columns)
+    found = find_deliveries(config.release, config.photographs, now, columns=columns)
     for release in found.values():
         check_classes(config, read_classes(release))
     newest, release = list(found.items())[-1]

@@ -15,10 +15,10 @@ from ml.features.columns import ARROW_TYPES, CHIP, CHIPS, EDGES, FEATURES, LABEL
 from ml.features.duplicates import MAX_DISTANCE
 from ml.features.output_table import ANY, Key, OutputColumn, OutputTable, Reference, Where
 from ml.flow.reasons import EXPLANATIONS, REPLACED
+from ml.photographs.source import SUBSETS
 from ml.release import contract
 from ml.release.contract import QUARANTINE, Rule
 from ml.release.delivery import HELD
-from ml.release.layout import SUBSETS
 from ml.release.miap import AGES
 from ml.release.parse import ARROW
 

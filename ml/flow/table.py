@@ -185,7 +185,7 @@ PREDICT = Stage(
     pushes="faces by label, ledger of photographs",
     fields=("photographs", "min_confidence", "sample", "max_fault_share"),
     sources=("photographs", "model"),
-    unkeyed=("model",),  # its digest is a source
+    unkeyed=("model", "photograph_columns"),  # the digests in `sources` cover them
 )
 ALL_STAGES = {**STAGES, PREDICT.name: PREDICT}
 

@@ -11,6 +11,8 @@ from ml.config.parameter import validate
 from ml.config.prediction import PredictionConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
+from ml.photographs.opening import open_photographs
+from ml.photographs.parquet_shards import Columns
 from ml.prediction.listing import list_photographs, write_listing
 from ml.tracking.registry import Registry
 from ml.workflow import layout
@@ -70,6 +72,19 @@ def train_attempt(model: str) -> str:
     return manifest.uri
 
 
+def _list(photographs: str, run: str) -> str:
+    """List the photographs in a run's folder, and return their digest."""
+    uri = layout.photographs_uri(run)
+    count, digest = write_listing(list_photographs(photographs), uri)
+    if not count:
+        storage.remove(uri)
+        raise DataError(
+            f"{photographs} holds no JPEG or PNG file, Parquet file or tar archive.",
+            "Correct the parameter `photographs`.",
+        )
+    return digest
+
+
 def open_prediction(
     root: str, run_id: str, values: dict[str, Any], deployment: Deployment
 ) -> FlowRun[PredictionConfig]:
@@ -88,11 +103,9 @@ def open_prediction(
     # Fix both now: the job may start later and in another folder, and must not see newer photographs or models.
     config = config.model_copy(update={"photographs": photographs, "model": model})
     name = slug(run_id, "prediction")
-    uri = layout.photographs_uri(layout.run_uri(root, name))
-    count, digest = write_listing(list_photographs(photographs), uri)
-    if not count:
-        storage.remove(uri)
-        raise DataError(f"{photographs} holds no JPEG or PNG file.", "Correct the parameter `photographs`.")
+    source = open_photographs(photographs, Columns.parse(config.photograph_columns))
+    # Shards are not listed: that would read the archives once more.
+    digest = source.digest() if source.shards() else _list(photographs, layout.run_uri(root, name))
     run = FlowRun(root, name, run_id, config, {"photographs": digest, "model": model})
     run.write()
     # The listing may take long. The run now holds its model, but maintenance may have removed it before.

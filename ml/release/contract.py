@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 
 from ml.errors import DataError
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.release.miap import AGES, PRESENTATIONS
 from ml.release.release import Release, header
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from ml import storage
 from ml.errors import DataError
+from ml.photographs.source import Listed, listing_digest
 from ml.release.note import NOTE, read_note
-from ml.release.photographs import Listed, listing_digest
 from ml.release.release import Release, tables_digest
 from ml.storage import modified
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from ml import storage
 from ml.errors import DataError, NothingNewError
+from ml.photographs.parquet_shards import NOTEBOOK, Columns
 from ml.release.contract import check_columns
 from ml.release.delivery import UNDATED, DeliveryCache, identify
 from ml.release.layout import CLASSES
@@ -54,7 +55,11 @@ def visible(names: Sequence[str], as_of: datetime.datetime, since: datetime.date
 
 
 def find_deliveries(
-    uri: str, photographs: str | None, as_of: datetime.datetime, since: datetime.datetime | None = None
+    uri: str,
+    photographs: str | None,
+    as_of: datetime.datetime,
+    since: datetime.datetime | None = None,
+    columns: Columns = NOTEBOOK,
 ) -> dict[str, Release]:
     """Find the deliveries that a run uses, with their files, by name, oldest first.
 
@@ -63,6 +68,7 @@ def find_deliveries(
         photographs: Where the photographs of all deliveries are stored, if not in the deliveries' folders.
         as_of: Use only deliveries dated before this moment; a plain release is always used.
         since: At least one delivery of a landing must be dated at or after this moment.
+        columns: The columns of photographs in Parquet tables.
 
     Raises:
         DataError: There is no release, it lacks a file or a column, or no delivery is dated before `as_of`.
@@ -87,9 +93,9 @@ def find_deliveries(
             )
         for name in seen:
             read_note(uri, name)
-        found = {name: find_release(storage.join(uri, name), photographs) for name in seen}
+        found = {name: find_release(storage.join(uri, name), photographs, columns) for name in seen}
     else:
-        found = {UNDATED: find_release(uri, photographs)}
+        found = {UNDATED: find_release(uri, photographs, columns)}
     for release in found.values():
         check_columns(release)
     return found
@@ -126,7 +132,9 @@ def note_digest(landing: str, name: str) -> str:
     return hashlib.sha256(storage.read_bytes(storage.join(landing, name, NOTE))).hexdigest()
 
 
-def announcement(landing: str, name: str, photographs: str | None, cache: DeliveryCache) -> dict[str, Any]:
+def announcement(
+    landing: str, name: str, photographs: str | None, cache: DeliveryCache, columns: Columns = NOTEBOOK
+) -> dict[str, Any]:
     """Return the content of a delivery's asset event: date, digests, and counts of rows and photographs.
 
     Raises:
@@ -134,7 +142,7 @@ def announcement(landing: str, name: str, photographs: str | None, cache: Delive
     """
     uri = storage.normalize(landing)
     note = read_note(uri, name)
-    release = find_release(storage.join(uri, name), photographs)
+    release = find_release(storage.join(uri, name), photographs, columns)
     check_columns(release)
     delivery, counted = identify(name, release, cache), count(name, release)
     for file, stated in note.rows.items():

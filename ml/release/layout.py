@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-SUBSETS = ("train", "validation", "test")
-
 # The possible places of each table's files: the official path first, then a flat folder of downloads. The boxes in
 # 2018_04/validation and 2018_04/test are those of V4, fewer than in V5, and are left out on purpose.
 _LABELS = "{subset}-annotations-human-imagelabels-boxable.csv"

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
-from ml.release.layout import SUBSETS, places
+from ml.photographs.source import SUBSETS
+from ml.release.layout import places
 from ml.release.release import Release
 
 PERSON = "/m/01g317"  # the only class of MIAP's boxes

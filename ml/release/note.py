@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml import storage
 from ml.errors import DataError
+from ml.photographs.parquet_shards import NOTEBOOK, Columns
 from ml.release.contract import check_columns
 from ml.release.release import Release, find_release
 
@@ -66,8 +67,12 @@ def read_note(landing: str, name: str) -> Note:
     return note
 
 
-def seal(folder: str) -> Note:
+def seal(folder: str, columns: Columns = NOTEBOOK) -> Note:
     """Count what a delivery holds and write its `delivery.json`, which makes it complete.
+
+    Args:
+        folder: The delivery.
+        columns: The columns of photographs in Parquet tables.
 
     Raises:
         DataError: The folder's name is not a date, or it holds no release in the official layout.
@@ -76,7 +81,7 @@ def seal(folder: str) -> Note:
     name = uri.rpartition("/")[2]
     if not is_date(name):
         raise DataError(f"{uri} is not a delivery: its name is not a date.", "Name the folder <YYYY-MM-DD>.")
-    release = find_release(uri)
+    release = find_release(uri, columns=columns)
     check_columns(release)
     note = count(name, release)
     storage.write_json(storage.join(uri, NOTE), note.model_dump(mode="json"))

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
-from ml.release.layout import CLASSES, LAYOUT, OPTIONAL, SUBSETS, places
-from ml.release.photographs import Photographs, open_photographs
+from ml.photographs.opening import open_photographs
+from ml.photographs.parquet_shards import NOTEBOOK, Columns
+from ml.photographs.source import SUBSETS, Photographs
+from ml.release.layout import CLASSES, LAYOUT, OPTIONAL, places
 from ml.storage import file_digest, modified
 
 
@@ -50,8 +52,13 @@ class Release:
         yield from self.table_files()
 
 
-def find_release(uri: str, photographs: str | None = None) -> Release:
+def find_release(uri: str, photographs: str | None = None, columns: Columns = NOTEBOOK) -> Release:
     """Find the files of the release at `uri`.
+
+    Args:
+        uri: The release folder.
+        photographs: Where the photographs are, if they are not in that folder.
+        columns: The columns of photographs in Parquet tables.
 
     Raises:
         DataError: There is no such folder, or a file is missing or empty.
@@ -66,7 +73,7 @@ def find_release(uri: str, photographs: str | None = None) -> Release:
             found = _look(uri, candidates) if table in OPTIONAL else _find(uri, candidates)
             if found:
                 tables.setdefault(table, {})[subset] = found
-    return Release(uri, open_photographs(photographs or uri), _find(uri, CLASSES), tables)
+    return Release(uri, open_photographs(photographs or uri, columns), _find(uri, CLASSES), tables)
 
 
 def _look(uri: str, candidates: Sequence[str]) -> str | None:

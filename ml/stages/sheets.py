@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ml.config.training import TrainingConfig
-from ml.release.photographs import photograph_name
+from ml.photographs.source import photograph_name
 from ml.report.data import Tile
 from ml.report.subject import subject
 from ml.stages.samples import Drawn, Face, Pair

@@ -11,10 +11,11 @@ from ml import storage
 from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
+from ml.photographs.opening import open_photographs
+from ml.photographs.parquet_shards import Columns
 from ml.release.delivery import combined, identify
 from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap
-from ml.release.photographs import open_photographs
 from ml.release.release import check_classes, read_classes
 from ml.workflow import layout
 from ml.workflow.exclusions import read_excluded
@@ -68,7 +69,9 @@ def open_run(
         )
     config = _resolved(config)
     photographs = config.photographs
-    found = find_deliveries(config.release, photographs, as_of, None if config.retrain_without_news else since)
+    columns = Columns.parse(config.photograph_columns)
+    news_since = None if config.retrain_without_news else since
+    found = find_deliveries(config.release, photographs, as_of, news_since, columns)
     for release in found.values():
         check_classes(config, read_classes(release))
         check_miap(config, release)
@@ -97,9 +100,10 @@ def _resolved(config: TrainingConfig) -> TrainingConfig:
     values: dict[str, Any] = {"release": storage.normalize(config.release)}
     if config.photographs:
         values["photographs"] = storage.normalize(config.photographs)
-        if not open_photographs(values["photographs"]).exists():
+        if not open_photographs(values["photographs"], Columns.parse(config.photograph_columns)).exists():
             raise ConfigurationError(
-                f"photographs: there is no folder {values['photographs']}.", "Correct the parameter, or leave it empty."
+                f"photographs: there is nothing at {values['photographs']}.",
+                "Correct the parameter, or leave it empty.",
             )
     if config.network.startswith("transfer:") and config.backbone_weights not in ("imagenet", "none"):
         values["backbone_weights"] = storage.normalize(config.backbone_weights)

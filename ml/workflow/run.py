@@ -84,6 +84,7 @@ class FlowRun(Generic[C]):
             sources=self.sources,
             deliveries=self.deliveries,
             photographs=self.config.photographs,
+            photograph_columns=self.config.photograph_columns,
             as_of=self.as_of or "",
             parameters=self.config.model_dump(mode="json"),
         )

@@ -6,6 +6,7 @@ reuse outdated work. Therefore the views raise an error for anything undeclared.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 from ml.config.parameter import FlowConfig
 from ml.errors import UndeclaredReadError
 from ml.flow.stage import Stage
+from ml.photographs.opening import open_photographs
+from ml.photographs.parquet_shards import Columns
+from ml.photographs.source import Photographs, photograph_name
 from ml.release.delivery import Delivery
-from ml.release.photographs import open_photographs, photograph_name
 from ml.release.release import Release, find_release
 from ml.workflow import layout
 from ml.workflow.manifest import Manifest
@@ -98,7 +101,8 @@ class RunView:
         run_id: The run's id in Airflow or from the command line.
         sources: The digests of what the run reads that no stage makes.
         deliveries: The deliveries that a training run uses, oldest first.
-        photographs: The folder of the photographs, if they are not in the deliveries.
+        photographs: The place of the photographs, if they are not in the deliveries.
+        photograph_columns: The columns of photographs in Parquet tables.
         as_of: A training run uses deliveries dated before this time, in ISO format; empty for other runs.
         parameters: Every parameter as a JSON value, to be shown or recorded only.
     """
@@ -109,6 +113,7 @@ class RunView:
     sources: Mapping[str, str]
     deliveries: tuple[Delivery, ...]
     photographs: str | None
+    photograph_columns: str
     as_of: str
     parameters: Mapping[str, Any]
 
@@ -123,7 +128,14 @@ class RunView:
 
     def release(self, delivery: Delivery) -> Release:
         """Return the files of one of a training run's deliveries."""
-        return find_release(delivery.uri, self.photographs)
+        return find_release(delivery.uri, self.photographs, Columns.parse(self.photograph_columns))
+
+    @functools.cached_property
+    def _places(self) -> tuple[Photographs, ...]:
+        """The places of the photographs, the newest delivery first."""
+        uris = [self.photographs] if self.photographs else [delivery.uri for delivery in reversed(self.deliveries)]
+        columns = Columns.parse(self.photograph_columns)
+        return tuple(open_photographs(uri, columns) for uri in uris)
 
     def read_photograph(self, subset: str, image_id: str) -> bytes:
         """Return one photograph, encoded, from the newest delivery that holds it.
@@ -131,10 +143,9 @@ class RunView:
         Raises:
             FileNotFoundError: None of the run's deliveries holds it.
         """
-        places = [self.photographs] if self.photographs else [d.uri for d in reversed(self.deliveries)]
-        for place in places:
+        for place in self._places:
             try:
-                return open_photographs(place).read(subset, image_id)
+                return place.read(subset, image_id)
             except FileNotFoundError:
                 continue
         raise FileNotFoundError(f"{photograph_name(subset, image_id)} is in no delivery of run {self.run_id}")

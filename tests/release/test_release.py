@@ -8,8 +8,8 @@ import pytest
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.flow.table import STAGES
+from ml.photographs.files import HttpPhotographs
 from ml.release.miap import presentation_labels
-from ml.release.photographs import HttpPhotographs
 from ml.release.release import find_release, read_classes
 from ml.workflow.opening import open_run
 
@@ -154,7 +154,7 @@ def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograp
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"photographs": "nowhere"}, r"photographs: there is no folder file://.*/nowhere\."),
+        ({"photographs": "nowhere"}, r"photographs: there is nothing at file://.*/nowhere\."),
         (
             {"network": "transfer:MobileNetV2", "backbone_weights": "nowhere.weights.h5"},
             r"backbone_weights: there is no file file://.*/nowhere\.weights\.h5\.",

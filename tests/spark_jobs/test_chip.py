@@ -7,7 +7,7 @@ import pytest
 
 from ml.errors import DataError
 from ml.flow.table import STAGES
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs import chipping

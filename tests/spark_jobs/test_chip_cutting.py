@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ml.features.columns import ASKED, CARRIED, names
-from ml.release.photographs import open_photographs
+from ml.photographs.opening import open_photographs
 from ml.vision import images
 from spark_jobs import chip, chipping, cutting
 from support.chips import chipping_of, face_table

@@ -10,8 +10,8 @@ import pytest
 from ml import storage
 from ml.errors import DataError
 from ml.features.reader import split_table
+from ml.photographs.source import SUBSETS
 from ml.release import note as note_module
-from ml.release.layout import SUBSETS
 from ml.sample.release import write_sample_release
 from ml.vision import images
 from ml.workflow.opening import open_run

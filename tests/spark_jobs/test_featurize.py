@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from ml.errors import SplitLeakError
 from ml.features.histograms import count_values
 from ml.features.record import FeaturesRecord
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs import featurize, splitting

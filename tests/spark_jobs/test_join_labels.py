@@ -8,7 +8,7 @@ import pytest
 
 from ml import storage
 from ml.flow.table import STAGES
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.workflow.execution import make_context
 from ml.workflow.opening import open_run
 from spark_jobs import buckets, faces, join_labels

@@ -189,7 +189,7 @@ def test_a_photograph_that_is_lost_on_the_way_stops_the_job(spark, opened, tmp_p
         (tmp_path / name).write_bytes(images.encode_jpeg(np.full((50, 50, 3), 90, np.uint8)))
     run = opened("lost", photographs=str(tmp_path))
     whole = predict.classify
-    monkeypatch.setattr(predict, "classify", lambda listed, config: whole(listed, config).where("photo != 'b.jpg'"))
+    monkeypatch.setattr(predict, "classify", lambda *given: whole(*given).where("photo != 'b.jpg'"))
     with pytest.raises(ProvenanceError, match=r"Photographs listed.*: expected 2, found 1"):
         run_stage(run, PREDICT, lambda context: predict.run(spark, context))
 
@@ -207,8 +207,8 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
 
     monkeypatch.setattr(predict, "_read", lambda uri: (np.zeros((9, 9, 3), np.uint8), ""))
     monkeypatch.setattr(predict, "find_faces", lambda photo: [(0, 0, 5, 5)] * 3)
-    rows = (predict.PhotographRow(f"{number}.jpg", 1) for number in range(100))
-    done = list(predict.classify_rows(rows, "unused", Counting()))
+    rows = ((predict.PhotographRow(f"{number}.jpg", 1), bytes) for number in range(100))
+    done = list(predict.classify_rows(rows, Counting()))
     assert sum(map(len, done)) == 100
     assert asked == [66, 66, 66, 66, 36]
     assert [face.face for face in done[0][0].faces] == [1, 2, 3]

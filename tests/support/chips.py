@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from ml.features.columns import ASKED, FACE_COLUMNS
-from ml.release.photographs import open_photographs
+from ml.photographs.opening import open_photographs
 from spark_jobs.chipping import Chipping
 
 SCHEMA = pa.schema([(column.name, column.arrow) for column in FACE_COLUMNS if column.name in ASKED])

@@ -8,7 +8,7 @@ import pytest
 from ml import storage
 from ml.features.reader import split_table
 from ml.features.record import FeaturesRecord
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.vision import images
 from spark_jobs import cutting
 

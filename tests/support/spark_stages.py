@@ -12,7 +12,7 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.features.columns import EDGES
 from ml.flow.table import STAGES
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.vision import images
 from ml.workflow.execution import run_stage
 from spark_jobs import chip, extract, faces, featurize, join_labels

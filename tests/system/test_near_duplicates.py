@@ -10,7 +10,7 @@ import pytest
 
 from ml import storage
 from ml.features.reader import split_table
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.workflow.opening import open_run
 from spark_jobs.splitting import NEAR_DUPLICATE
 from support.spark_stages import do

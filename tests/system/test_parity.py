@@ -160,10 +160,8 @@ def bulk_job(photographs, chips, model):
     found = iter(names.values())
     patch = pytest.MonkeyPatch()
     patch.setattr(predict, "find_faces", lambda photo: [next(found)])
-    rows = [predict.PhotographRow(name, bytes=1) for name in names]
-    done = [
-        row for part in predict.classify_rows(rows, str(folder), Predictor(Classifier.load(model), 0.5)) for row in part
-    ]
+    rows = [(predict.PhotographRow(name, bytes=1), (folder / name).read_bytes) for name in names]
+    done = [row for part in predict.classify_rows(rows, Predictor(Classifier.load(model), 0.5)) for row in part]
     patch.undo()
     return np.array([row.faces[0].probabilities for row in done])
 

@@ -13,7 +13,7 @@ import pytest
 
 from ml.errors import DataError
 from ml.features.record import FeaturesRecord
-from ml.release.layout import SUBSETS
+from ml.photographs.source import SUBSETS
 from ml.stages.train import check_faces
 from ml.vision import images
 from ml.workflow.opening import open_run

@@ -15,7 +15,7 @@ from ml.features import reader as reader_module
 from ml.features.reader import FeatureReader
 from ml.flow.records import ExtractRecord, LabelsRecord, NullCounts
 from ml.flow.table import STAGES
-from ml.release.photographs import open_photographs
+from ml.photographs.opening import open_photographs
 from ml.vision import images
 from ml.workflow.opening import open_run
 from spark_jobs import chip, cutting, faces, featurize, join_labels, splitting

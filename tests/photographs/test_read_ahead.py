@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ml.release.read_ahead import read_ahead
+from ml.photographs.read_ahead import read_ahead
 
 
 def test_each_item_comes_in_order_with_its_content_or_its_error():

@@ -10,7 +10,8 @@ import pytest
 
 from ml import storage
 from ml.errors import DataError
-from ml.release.photographs import FolderPhotographs, HttpPhotographs, open_photographs
+from ml.photographs.files import FolderPhotographs, HttpPhotographs
+from ml.photographs.opening import open_photographs
 
 FILES = {("train", "a"): b"one", ("train", "b"): b"two", ("test", "a"): b"three"}
 
