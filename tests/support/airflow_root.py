@@ -31,8 +31,9 @@ SPARK_CONF = {
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC",
     **airflow_environment.INTERPRETED,
 }
-# As little as a flow can do and still train and evaluate on the drawn release of 60 scenes.
-SMALL = {"chip_size": 32, "epochs": 2, "min_faces": 5, "batch_size": 16, "augment": False}
+# As little as a flow can do and still train and evaluate on the drawn release of 60 scenes. TensorFlow traces and
+# exports the notebook's network, which has no residual blocks, in half the time of the default one.
+SMALL = {"chip_size": 32, "epochs": 2, "min_faces": 5, "batch_size": 16, "augment": False, "network": "notebook"}
 
 
 def make_root(root: Path, release: Path) -> Path:

@@ -305,7 +305,7 @@ def test_a_task_marked_failed_takes_its_spark_job_with_it_and_commits_nothing(ai
 
 def test_a_run_survives_a_death_in_each_of_its_tasks(airflow):
     # Long enough a training that it is killed on its way, and not after it.
-    run_id = airflow.trigger(force="extract", threshold=0.4, epochs=60, checkpoint_minutes=0.001)
+    run_id = airflow.trigger(force="extract", threshold=0.4, epochs=40, checkpoint_minutes=0.001)
 
     def spark(task: str) -> bool:
         """Kill Spark's JVM, and with it what the driver had begun."""
