@@ -15,7 +15,7 @@ from ml.errors import DataError
 from ml.photographs.shard_files import ShardedPhotographs, find_wanted
 from ml.photographs.source import Key, Shard
 
-ROWS = 64  # read at a time, so that memory stays below that of a row group
+ROWS = 64  # made into Python objects at a time
 SHARD_BYTES = 64 << 20  # at least, of the row groups that one task reads; a few seconds of work
 READ_BUFFER = 1 << 20
 
