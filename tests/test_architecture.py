@@ -59,11 +59,14 @@ ARROWS = {
     },
     "promotion": {"config", "errors", "metrics", "report", "storage", "tracking", "workflow"},
     "prediction": {"config", "errors", "flow", "metrics", "model", "storage", "tracking", "vision", "workflow"},
+    "export": {
+        *("config", "errors", "features", "flow", "guards", "release", "report", "storage", "vision", "workflow"),
+    },
     "retention": {"config", "errors", "storage", "tracking", "workflow"},
-    "sample": {"errors"},
+    "sample": {"errors", "storage"},
     "doctor": {"config", "errors", "flow", "java", "release", "storage", "tracking", "workflow"},
     "__main__": {
-        *("config", "doctor", "errors", "flow", "logs", "prediction", "promotion", "release", "retention"),
+        *("config", "doctor", "errors", "export", "flow", "logs", "prediction", "promotion", "release", "retention"),
         *("sample", "workflow"),
     },
 }
