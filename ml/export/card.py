@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ml.export.credits import licenses_of
 from ml.export.formats import Format
 from ml.export.record import ExportRecord
@@ -18,18 +16,21 @@ def render_card(source: Source, written: Written, record: ExportRecord) -> str:
     """Return the Markdown of an export's card."""
     form = Format(record.format)
     chip_class = source.run.config.chip_class
-    holds, numbering = {
+    holds, numbering, pattern = {
         Format.COCO: (
             f"Boxes of the class {chip_class} in pixels of the photographs as stored, as COCO JSON.",
             "The number of a label's category is its place in this order, from 1.",
+            "",
         ),
         Format.IMAGE_FOLDER: (
             f"Chips of the class {chip_class}: square, upright, one JPEG file each, in a folder by label.",
             "A model that numbers the labels must number them in this order, from 0.",
+            "{part}/**",
         ),
         Format.HUGGING_FACE: (
             f"Chips of the class {chip_class}: square, upright, as JPEG in Parquet files.",
             "A label's number is its place in this order, from 0.",
+            "data/{part}-*",
         ),
     }[form]
     return render_dataset_card(
@@ -45,15 +46,6 @@ def render_card(source: Source, written: Written, record: ExportRecord) -> str:
             photographs=record.photographs,
             without_author=record.without_author,
             licenses=[(row.name, row.url, row.photographs) for row in licenses_of(written.photographs)],
-            metadata=_hub_metadata(form, written),
+            data_files={part: pattern.format(part=part) for part in written.parts} if pattern else {},
         )
     )
-
-
-def _hub_metadata(form: Format, written: Written) -> dict[str, Any]:
-    """Return what tells `datasets` where the files of each part are."""
-    if form is Format.COCO:
-        return {}
-    pattern = "{part}/**" if form is Format.IMAGE_FOLDER else "data/{part}-*"
-    files = [{"split": part, "path": pattern.format(part=part)} for part in written.parts]
-    return {"configs": [{"config_name": "default", "data_files": files}]}

@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import polars as pl
 
-from ml.export.credits import file_name, licenses_of, photographs_of
+from ml.export.credits import OPEN_IMAGES, file_name, licenses_of, photographs_of
 from ml.export.source import CREDITS, FLAGS, PHOTOGRAPH, Source
 from ml.export.written import EXPORT, Written, count_faces
 from ml.features.columns import EDGES
@@ -19,6 +19,7 @@ from ml.vision import images
 BYTES_PER_FACE = 800  # of JSON, for the space estimate; with the photograph's own entry
 READERS = 8  # photographs read at once, since most of the time is spent waiting for storage
 READ_AHEAD = 512  # photographs that are queued at a time
+Measured = tuple[int | None, int | None, str | None]  # width, height, fault
 ABSENT, UNREADABLE, TOO_LARGE = "image absent", "image unreadable", "image too large"
 
 
@@ -62,7 +63,7 @@ def measure(source: Source, photographs: pl.DataFrame) -> list[pl.Series]:
     """
     view, keys = source.run.view, list(photographs.select(PHOTOGRAPH).iter_rows())
 
-    def size(key: tuple[str, str]) -> tuple[int | None, int | None, str | None]:
+    def size(key: tuple[str, str]) -> Measured:
         try:
             header = images.read_header(view.read_photograph(*key))
         except FileNotFoundError:
@@ -73,7 +74,7 @@ def measure(source: Source, photographs: pl.DataFrame) -> list[pl.Series]:
             return None, None, UNREADABLE
         return header.width, header.height, None
 
-    found = []
+    found: list[Measured] = []
     with ThreadPoolExecutor(READERS) as pool:
         for start in range(0, len(keys), READ_AHEAD):
             found += pool.map(size, keys[start : start + READ_AHEAD])
@@ -89,7 +90,7 @@ def _write(file: TextIO, source: Source, written: Written, photographs: pl.DataF
     info = {
         "description": f"Open Images boxes of the class {source.run.config.chip_class}, labeled by {subject.title}. "
         f"{subject.statement} {subject.limits}".strip(),
-        "url": "https://storage.googleapis.com/openimages/web/index.html",
+        "url": OPEN_IMAGES,
         "version": "1.0",
         "year": made.year,
         "contributor": "Open Images authors and annotators",
@@ -106,13 +107,13 @@ def _write(file: TextIO, source: Source, written: Written, photographs: pl.DataF
     file.write("}\n")
 
 
-def categories(source: Source) -> list[dict[str, str | int]]:
+def categories(source: Source) -> list[dict[str, object]]:
     """Return the categories: a label's index plus one, because detectors use 0 for the background."""
     group = source.run.config.chip_class
     return [{"id": number, "name": label, "supercategory": group} for number, label in enumerate(source.labels, 1)]
 
 
-def _images(photographs: pl.DataFrame, licenses: Mapping[str | None, int]) -> Iterator[dict[str, Any]]:
+def _images(photographs: pl.DataFrame, licenses: Mapping[str | None, int]) -> Iterator[dict[str, object]]:
     for row in photographs.with_columns(file_name().alias("file_name")).iter_rows(named=True):
         yield {
             **{name: row[name] for name in ("id", "file_name", "width", "height")},
@@ -123,7 +124,7 @@ def _images(photographs: pl.DataFrame, licenses: Mapping[str | None, int]) -> It
         }
 
 
-def _annotations(faces: pl.DataFrame, labels: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _annotations(faces: pl.DataFrame, labels: tuple[str, ...]) -> Iterator[dict[str, object]]:
     number = {label: index for index, label in enumerate(labels, 1)}
     for row in faces.iter_rows(named=True):
         x_min, x_max, y_min, y_max = (row[edge] for edge in EDGES)
@@ -140,7 +141,7 @@ def _annotations(faces: pl.DataFrame, labels: tuple[str, ...]) -> Iterator[dict[
         }
 
 
-def _write_list(file: TextIO, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+def _write_list(file: TextIO, name: str, rows: Iterable[Mapping[str, object]]) -> None:
     file.write(f',\n"{name}": [')
     for number, row in enumerate(rows):
         file.write(",\n" if number else "\n")
@@ -148,5 +149,5 @@ def _write_list(file: TextIO, name: str, rows: Iterable[Mapping[str, Any]]) -> N
     file.write("]")
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -11,6 +11,7 @@ import polars as pl
 from ml.export.source import CREDITS, PHOTOGRAPH
 from ml.release.photographs import SUFFIX
 
+OPEN_IMAGES = "https://storage.googleapis.com/openimages/web/index.html"
 ATTRIBUTION = "attribution.csv"
 NOT_STATED = "not stated"
 _CREATIVE_COMMONS = re.compile(r"https?://creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")

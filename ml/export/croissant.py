@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import mlcroissant as mlc
 import pyarrow as pa
 
 from ml import storage
 from ml.export import coco, hugging_face, image_folder
-from ml.export.credits import ATTRIBUTION, licenses_of
+from ml.export.credits import ATTRIBUTION, OPEN_IMAGES, licenses_of
 from ml.export.formats import Format
 from ml.export.source import FLAGS, Source
 from ml.export.written import Written
@@ -24,7 +25,7 @@ CITATION = (
     "@article{OpenImages, author = {Kuznetsova, Alina and others}, title = {The Open Images Dataset V4: Unified image "
     "classification, object detection, and visual relationship detection at scale}, journal = {IJCV}, year = {2020}}"
 )
-Resource = mlc.FileObject | mlc.FileSet
+Resource: TypeAlias = mlc.FileObject | mlc.FileSet
 _TYPES = {
     pa.string(): mlc.DataType.TEXT,
     pa.float64(): mlc.DataType.FLOAT,
@@ -65,7 +66,7 @@ def write_croissant(form: Format, source: Source, written: Written, folder: Path
         f"{subject.limits}".strip(),
         version="1.0.0",
         date_published=source.made,
-        url="https://storage.googleapis.com/openimages/web/index.html",
+        url=OPEN_IMAGES,
         license=[ANNOTATIONS_LICENSE, *(license.url for license in licenses_of(written.photographs) if license.url)],
         cite_as=CITATION,
         data_use_cases=[f"The data may be used {subject.purpose}."],

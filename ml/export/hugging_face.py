@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -31,9 +30,9 @@ SCHEMA = pa.schema(
 )
 
 
-def features_of(labels: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def features_of(labels: tuple[str, ...]) -> dict[str, dict[str, object]]:
     """Return the features of the columns as `datasets` writes them into the schema's metadata."""
-    known: dict[str, dict[str, Any]] = {
+    known: dict[str, dict[str, object]] = {
         "image": {"_type": "Image"},
         "label": {"names": list(labels), "_type": "ClassLabel"},
     }

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -46,7 +45,7 @@ def write_image_folder(source: Source, folder: Path) -> Written:
 
 
 @contextmanager
-def _tables(folder: Path, parts: list[str]) -> Iterator[Mapping[str, csv.DictWriter[Any]]]:
+def _tables(folder: Path, parts: list[str]) -> Iterator[Mapping[str, csv.DictWriter[str]]]:
     """Yield the writer of each part's `metadata.csv`."""
     with ExitStack() as stack:
         writers = {}

@@ -43,7 +43,7 @@ def export_run(uri: str, out: str, form: Format) -> ExportRecord:
     """
     source = open_source(uri)
     folder = _local(out)
-    storage.check_space(str(folder), _space(source, form), f"An export of run {source.run.run_id}")
+    storage.check_space(str(folder), _space(source, form), f"The exported faces of run {source.run.run_id}")
     with storage.whole_folder(folder) as partial:
         written = _WRITERS[form](source, partial)
         _check_any(source, written)

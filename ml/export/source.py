@@ -112,6 +112,8 @@ class Source:
         Raises:
             ProvenanceError: Rows are missing, or featurize was done with other chips.
         """
+        if not self.manifests["chip"].rows("chips"):  # then there may be no file to read
+            return pl.DataFrame(schema=dict.fromkeys((*_CHIP, *CREDITS, "part"), pl.String))
         chips = self._with_credits(scan_table(self.manifests["chip"], "chips").select(_CHIP))
         if (features := self.manifests.get("featurize")) is None:
             found = chips.with_columns(pl.col("subset").alias("part")).collect()
@@ -139,8 +141,9 @@ class Source:
                 for batch in file.iter_batches(READ_ROWS, columns=["face_id", "chip"]):
                     chips = pl.DataFrame(pl.from_arrow(batch))
                     # Chips of a file are of neighboring images, and an id begins with the image's.
-                    start = rows["face_id"].search_sorted(chips["face_id"].min(), side="left")
-                    end = rows["face_id"].search_sorted(chips["face_id"].max(), side="right")
+                    ids = chips["face_id"].sort()
+                    start = rows["face_id"].search_sorted(ids[0], side="left")
+                    end = rows["face_id"].search_sorted(ids[-1], side="right")
                     found = chips.join(rows[start:end], on="face_id", maintain_order="left")
                     count += found.height
                     if found.height:
@@ -148,8 +151,9 @@ class Source:
         check_count(rows.height, count, "Chips to export")
 
     def _with_credits(self, faces: pl.LazyFrame) -> pl.LazyFrame:
-        """Add the credits of each face's photograph."""
-        images = scan_current(self.manifests["extract"], "images").select(*PHOTOGRAPH, *CREDITS)
+        """Add the credits of each face's photograph; what the release leaves blank is NULL."""
+        stated = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in CREDITS]
+        images = scan_current(self.manifests["extract"], "images").select(*PHOTOGRAPH, *stated)
         wanted = images.join(faces.select(PHOTOGRAPH).unique(), on=PHOTOGRAPH, how="semi")
         once = wanted.sort(*PHOTOGRAPH, *CREDITS, nulls_last=True).unique(PHOTOGRAPH, keep="first")
         return faces.join(once, on=PHOTOGRAPH, how="left")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import DatasetCard, DatasetCardData
 
@@ -35,7 +34,7 @@ class DatasetCardContent:
         photographs: Number of photographs that the faces are on.
         without_author: Number of them without a named author.
         licenses: The photographs' licenses: name, address and number of photographs.
-        metadata: Further entries of the block that the Hub reads, such as where the files of each split are.
+        data_files: The pattern of the files of each part, for `datasets`; empty if it does not read them.
     """
 
     config: TrainingConfig
@@ -49,7 +48,7 @@ class DatasetCardContent:
     photographs: int
     without_author: int
     licenses: Sequence[tuple[str, str, int]]
-    metadata: Mapping[str, Any]
+    data_files: Mapping[str, str]
 
 
 def dataset_name(config: TrainingConfig) -> str:
@@ -61,13 +60,14 @@ def dataset_name(config: TrainingConfig) -> str:
 def render_dataset_card(content: DatasetCardContent) -> str:
     """Return the card's Markdown, with the metadata block that the Hub reads; needs no network access."""
     config = content.config
+    files = [{"split": part, "path": pattern} for part, pattern in content.data_files.items()]
     metadata = DatasetCardData(
         language="en",
         license="other",
         task_categories=[content.task],
         source_datasets=["open-images-v5"],
         pretty_name=dataset_name(config),
-        **content.metadata,
+        configs=[{"config_name": "default", "data_files": files}] if files else None,
     )
     rows = [row for row in parameters(config.model_dump(mode="json")) if row.section in SECTIONS and row.value]
     text = (

@@ -1,20 +1,16 @@
 """Runs to export, and the readers' caches below the test's own folder, without a network."""
 
+import os
+
 import pytest
 
 from ml.export.formats import Format
 from ml.export.run import export_run
 from support.exports import Face, Photograph, make_run
 
+# `datasets` and the Hub's client read these when they are imported.
+os.environ |= dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"), "1")
 ODD = 'Zoë "Zed", Ltd.; l\'Été\nand 日本'
-
-
-@pytest.fixture(autouse=True)
-def offline(tmp_path, monkeypatch):
-    """`datasets` and the Hub's client read these when they are imported, and the former also when it looks."""
-    for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
 
 
 def faces_of_every_kind():
@@ -57,3 +53,11 @@ def export(tmp_path):
         return out, export_run(run.uri, str(out), Format(form))
 
     return export_
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load a folder with `datasets`, whose cache is below the test's own folder."""
+    import datasets
+
+    return lambda out: datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))

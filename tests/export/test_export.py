@@ -2,10 +2,15 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from ml import storage
+from ml.__main__ import app
 from ml.errors import ConfigurationError, DataError, ResourceError
 from ml.export.formats import Format
 from ml.export.run import export_run
@@ -124,6 +129,19 @@ def test_too_little_disk_is_told_before_writing(run, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_killed_export_leaves_nothing_under_its_name(run, tmp_path):
+    code = (
+        "import os, signal, sys; from ml.export import run; from ml.export.formats import Format\n"
+        "run.write_croissant = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "run.export_run(sys.argv[1], sys.argv[2], Format.HUGGING_FACE)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, run.uri, str(tmp_path / "out")], timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    export_run(run.uri, str(tmp_path / "out"), Format.HUGGING_FACE)
+    assert (tmp_path / "out" / "croissant.json").exists()
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_that_breaks_off_leaves_no_folder(run, tmp_path, monkeypatch, form):
     def fail(*arguments):
@@ -135,3 +153,21 @@ def test_an_export_that_breaks_off_leaves_no_folder(run, tmp_path, monkeypatch, 
         export_run(run.uri, str(tmp_path / "out"), Format(form))
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out.partial-*"))
+
+
+def test_the_command_says_what_was_exported_and_left_out(run, tmp_path):
+    arguments = ["export", "--run", run.uri, "--out", str(tmp_path / "out"), "--format", "image-folder"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    for line in ("train: 2 female, 2 male", "validation: 0 female, 2 male", "test: 1 female, 0 male", "1 too small"):
+        assert line in done.stdout
+
+
+def test_the_command_refuses_a_format_that_it_does_not_know(run, tmp_path):
+    done = CliRunner().invoke(app, ["export", "--run", run.uri, "--out", str(tmp_path / "out"), "--format", "yolo"])
+    assert done.exit_code == 2
+
+
+def test_a_blank_author_counts_as_none(tmp_path, export):
+    _, record = export(make_run(tmp_path, [Face(Photograph(1, author=" ", license=""))]), "coco")
+    assert (record.without_author, record.without_license) == (1, 1)

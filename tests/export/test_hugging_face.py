@@ -2,6 +2,7 @@
 
 import math
 
+import datasets
 import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
@@ -11,14 +12,7 @@ from ml.export.source import open_source
 from support.exports import Face, Photograph, make_run, tables_of
 
 
-@pytest.fixture
-def load(tmp_path):
-    datasets = pytest.importorskip("datasets")
-    return lambda out: datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
-
-
 def test_every_chip_with_a_split_is_a_row_with_the_same_bytes(run, faces, export, load):
-    datasets = pytest.importorskip("datasets")
     out, _ = export(run, "hugging-face")
     data = load(out)
     assert data["train"].features["image"] == datasets.Image()

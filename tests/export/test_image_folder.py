@@ -51,7 +51,8 @@ def test_metadata_name_label_license_author_and_page_of_each_chip(run, faces, ex
 
 
 def test_keras_numbers_the_labels_as_the_run_does_even_where_a_part_lacks_one(run, export):
-    keras = pytest.importorskip("keras")
+    import keras  # late: it takes seconds
+
     out, record = export(run, "image-folder")
     for part, faces in record.faces.items():
         data = keras.utils.image_dataset_from_directory(out / part, image_size=(40, 40), batch_size=None, verbose=False)
@@ -60,10 +61,9 @@ def test_keras_numbers_the_labels_as_the_run_does_even_where_a_part_lacks_one(ru
         assert [labels.count(0), labels.count(1)] == [faces["female"], faces["male"]]
 
 
-def test_hugging_face_reads_images_and_metadata(run, faces, export, tmp_path):
-    datasets = pytest.importorskip("datasets")
+def test_hugging_face_reads_images_and_metadata(run, faces, export, load):
     out, _ = export(run, "image-folder")
-    data = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    data = load(out)
     found = {(part, row["label"], row["face_id"]): row for part, rows in data.items() for row in rows}
     assert set(found) == set(placed(faces))
     for key, face in placed(faces).items():
@@ -96,21 +96,19 @@ def test_a_label_becomes_a_folder_name_that_every_file_system_takes(label, folde
     assert folder_of(label) == folder
 
 
-def test_labels_with_a_slash_a_comma_and_the_name_of_a_split_come_back_as_they_are(tmp_path, export):
-    datasets = pytest.importorskip("datasets")
+def test_labels_with_a_slash_a_comma_and_the_name_of_a_split_come_back_as_they_are(tmp_path, export, load):
     labels = {"test": ["Woman"], 'x/y, "z"': ["Man"]}
     first, second = labels
     faces = [Face(Photograph(1), first), Face(Photograph(2), second), Face(Photograph(3, "validation"), second)]
     out, _ = export(make_run(tmp_path, faces, labels=labels), "image-folder")
-    data = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    data = load(out)
     found = {part: sorted(row["label"] for row in rows) for part, rows in data.items()}
     assert found == {"train": sorted(labels), "validation": [second]}
 
 
-def test_a_part_without_any_author_is_read_together_with_the_others(tmp_path, export):
-    datasets = pytest.importorskip("datasets")
+def test_a_part_without_any_author_is_read_together_with_the_others(tmp_path, export, load):
     nobody = {"author": None, "license": None}
     faces = [Face(Photograph(1)), Face(Photograph(2, "validation", **nobody)), Face(Photograph(3, "test", **nobody))]
     out, _ = export(make_run(tmp_path, faces), "image-folder")
-    data = datasets.load_dataset(str(out), cache_dir=str(tmp_path / "cache"))
+    data = load(out)
     assert [rows["author"][0] for rows in data.values()] == ["Ann", "not stated", "not stated"]
