@@ -15,8 +15,8 @@ from ml.export.source import Source
 from ml.export.written import Written, of_chips
 
 METADATA = "metadata.csv"
-# Hugging Face guesses a column's type from each part's first rows. So every column here is text that no value makes
-# look like a number, and none is ever empty: an id is within a path, and what is missing is said in words.
+# Hugging Face guesses a column's type from each part's first rows. So nothing here is ever empty, and an image id,
+# which may look like a number, is within a path.
 COLUMNS = ("file_name", "label", "face_id", "photograph", "license", "author", "landing_page")
 _UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f]|^[._ ]|[. ]$')
 
