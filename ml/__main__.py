@@ -18,6 +18,7 @@ from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, StageError
+from ml.export.formats import Format
 from ml.flow.stage import Stage
 from ml.flow.table import STAGES
 from ml.logs import log_to_stderr
@@ -149,6 +150,32 @@ def predict(
     deployment = load_deployment()
     confidence = deployment.prediction.min_confidence if min_confidence is None else min_confidence
     predict_photos(photos, out, model, storage or deployment.storage, confidence, deployment.defaults)
+
+
+@app.command()
+def export(
+    run: RunUri,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Local folder to write; it must be new or empty.")],
+    form: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            help="coco: boxes with labels, as JSON. image-folder: chips as files in folders by label. hugging-face: "
+            "chips in Parquet files.",
+        ),
+    ],
+) -> None:
+    """Write the labeled faces of a run for other programs, with the license and author of each photograph."""
+    from ml.export.run import export_run
+
+    record = export_run(run, out, form)
+    for part, faces in record.faces.items():
+        if any(faces.values()):
+            typer.echo(f"{part}: {', '.join(f'{count:,} {label}' for label, count in faces.items())}")
+    left_out = ", ".join(f"{count:,} {name}" for counts in record.left_out.values() for name, count in counts.items())
+    typer.echo(f"left out: {left_out or 'nothing'}")
+    typer.echo(f"photographs: {record.photographs:,}, of which {record.without_author:,} name no author")
+    typer.echo(f"{out}: README.md, croissant.json, attribution.csv and export.json describe the data")
 
 
 @app.command("open-prediction")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -19,7 +20,7 @@ from typing import IO, Any, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ml.errors import ResourceError
+from ml.errors import ConfigurationError, ResourceError
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +157,28 @@ def write_bytes(uri: str, data: bytes) -> None:
 def write_json(uri: str, value: Any) -> None:
     """Write a JSON file completely or not at all."""
     write_bytes(uri, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """Yield a temporary folder next to the local folder `out`, and move it to `out` on success.
+
+    A process that is killed leaves the temporary folder behind, and nothing in `out`.
+
+    Raises:
+        ConfigurationError: `out` is a file, or a folder that is not empty.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigurationError(f"{out} exists and is not an empty folder.", "Choose another folder, or remove it.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
+    partial.mkdir()
+    try:
+        yield partial
+        os.replace(partial, out)  # replaces an empty folder, fails if it was filled meanwhile
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def list_files(uri: str) -> dict[str, int]:

@@ -63,11 +63,15 @@ ARROWS = {
         *("config", "errors", "flow", "metrics", "model", "photographs", "storage", "tracking", "vision"),
         "workflow",
     },
+    "export": {
+        *("config", "errors", "features", "flow", "guards", "photographs", "release", "report", "storage", "vision"),
+        "workflow",
+    },
     "retention": {"config", "errors", "storage", "tracking", "workflow"},
-    "sample": {"errors"},
+    "sample": {"errors", "storage"},
     "doctor": {"config", "errors", "flow", "java", "photographs", "release", "storage", "tracking", "workflow"},
     "__main__": {
-        *("config", "doctor", "errors", "flow", "logs", "photographs", "prediction", "promotion", "release"),
+        *("config", "doctor", "errors", "export", "flow", "logs", "photographs", "prediction", "promotion", "release"),
         "retention",
         *("sample", "workflow"),
     },

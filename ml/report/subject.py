@@ -24,7 +24,7 @@ class Subject:
         meaning: What the labels stand for, as stored in a model's description.
         statement: What the labels are, as a sentence.
         limits: What the labels are not, as sentences; empty for subjects other than people.
-        purpose: What a model may be used for, as a sentence.
+        purpose: What the data or a model may be used for, completing 'may be used'.
         must_not: Prohibited uses, each completing 'must not be used'.
     """
 
@@ -81,8 +81,8 @@ def _gender_presentation(noun: str) -> Subject:
         "that the data set offers.",
         limits="They are not a person's gender or identity, which no photograph shows. People whose presentation fits "
         "neither word are absent from the labels, not from the world.",
-        purpose="The model may be used to study the data set, this method and their flaws: how well gender "
-        f"presentation as annotators perceived it can be predicted from a {noun}, and for whom that fails.",
+        purpose="to study the data set, this method and their flaws: how well gender presentation as annotators "
+        f"perceived it can be predicted from a {noun}, and for whom that fails",
         must_not=("to infer, record or check the gender or identity of any person", *_DECISIONS),
     )
 
@@ -98,7 +98,7 @@ def _people(noun: str, labels: Mapping[str, Sequence[str]]) -> Subject:
         statement=f"The labels are what annotators perceived in one photograph: {_classes(labels)}.",
         limits="They are not facts about any person, which no photograph shows. People who fit neither word are absent "
         "from the labels, not from the world.",
-        purpose="The model may be used to study the data set, this method and their flaws.",
+        purpose=_STUDY,
         must_not=(f"to infer, record or check whether the labels {title} apply to any person", *_DECISIONS),
     )
 
@@ -112,11 +112,12 @@ def _other(noun: str, labels: Mapping[str, Sequence[str]]) -> Subject:
         meaning="the label that annotators gave",
         statement=f"The labels are what annotators saw in the photographs: {_classes(labels)}.",
         limits="",
-        purpose="The model may be used to study the data set, this method and their flaws.",
+        purpose=_STUDY,
         must_not=("to make or support decisions about people or animals",),
     )
 
 
+_STUDY = "to study the data set, this method and their flaws"
 _DECISIONS = (
     "to make or support decisions about people, such as hiring, credit, access, services or prices",
     "for surveillance, access control, profiling, targeting or advertising",

@@ -9,17 +9,13 @@ the faces show. `truth.csv` holds the true label of each face; only tests may re
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ml.errors import ConfigurationError
 from ml.sample.scenes import KIND_OF_SCENE, add_scene, image_id_of, subset_of
 from ml.sample.tables import Tables, write_tables
+from ml.storage import whole_folder
 
 
 @dataclass(frozen=True)
@@ -65,10 +61,8 @@ def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> S
         raise ConfigurationError(f"scenes = {scenes}: a sample release needs at least 10.")
     if seed < 0:
         raise ConfigurationError(f"seed = {seed}: the seed must not be negative.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigurationError(f"{out} exists and is not an empty folder.", "Choose another folder, or remove it.")
     tables, turned, absent, cut_short = Tables(), 0, 0, 0
-    with _whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         for number in range(scenes):
             jpeg, rotation = add_scene(tables, number, seed)
             name = folder / subset_of(number, seed) / f"{image_id_of(number, seed)}.jpg"
@@ -95,17 +89,3 @@ def write_sample_release(out: str | Path, scenes: int = 240, seed: int = 0) -> S
         kinds={kind: kinds.count(kind) for kind in ("labelled", *dict.fromkeys(KIND_OF_SCENE.values()))},
         megabytes=round(size / 1e6, 1),
     )
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder next to `out`, and move it to `out` on success."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
-    partial.mkdir()
-    try:
-        yield partial
-        os.replace(partial, out)  # replaces an empty folder, fails if it was filled meanwhile
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise

@@ -7,7 +7,7 @@ reuse outdated work. Therefore the views raise an error for anything undeclared.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from ml.errors import UndeclaredReadError
 from ml.flow.stage import Stage
 from ml.photographs.opening import open_photographs
 from ml.photographs.parquet_shards import Columns
-from ml.photographs.source import Photographs, photograph_name
+from ml.photographs.read_ahead import read_ahead
+from ml.photographs.source import Key, Photographs, photograph_name
 from ml.release.delivery import Delivery
 from ml.release.release import Release, find_release
 from ml.workflow import layout
@@ -137,6 +138,32 @@ class RunView:
         columns = Columns.parse(self.photograph_columns)
         return tuple(open_photographs(uri, columns) for uri in uris)
 
+    def read_photographs(self, keys: Iterable[Key]) -> Iterator[tuple[Key, Callable[[], bytes]]]:
+        """Read many photographs, each from the newest delivery that holds it, and each shard of them once.
+
+        Yields:
+            Each key, in any order, with a function that returns the encoded photograph or raises the error of reading
+            it: FileNotFoundError if none of the run's deliveries holds it.
+        """
+        left = dict.fromkeys(keys)
+        for place in self._places:
+            shards = place.shards()
+            for shard in shards:
+                for key, data in place.read_shard(shard, left):
+                    del left[key]
+                    yield key, functools.partial(bytes, data)
+            for key, content in read_ahead([] if shards else list(left), functools.partial(_read, place)):
+                try:
+                    content()
+                except FileNotFoundError:
+                    continue  # an older delivery may hold it
+                except OSError:
+                    pass  # raised again when the caller asks for the content
+                del left[key]
+                yield key, content
+        for key in left:
+            yield key, functools.partial(self.read_photograph, *key)
+
     def read_photograph(self, subset: str, image_id: str) -> bytes:
         """Return one photograph, encoded, from the newest delivery that holds it.
 
@@ -149,3 +176,7 @@ class RunView:
             except FileNotFoundError:
                 continue
         raise FileNotFoundError(f"{photograph_name(subset, image_id)} is in no delivery of run {self.run_id}")
+
+
+def _read(place: Photographs, key: Key) -> bytes:
+    return place.read(*key)

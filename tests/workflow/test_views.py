@@ -9,8 +9,12 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import UndeclaredReadError
 from ml.flow.table import ALL_STAGES, STAGES
+from ml.photographs.pack import pack
+from ml.photographs.parquet_shards import NOTEBOOK
+from ml.photographs.source import Key
+from ml.release.delivery import Delivery
 from ml.workflow.execution import Result, make_context, run_stage
-from ml.workflow.views import ConfigView
+from ml.workflow.views import ConfigView, RunView
 from support.records import Stated
 
 EXTRACT, EXPLORE = STAGES["extract"], replace(STAGES["explore"], inputs=("extract",))
@@ -87,3 +91,38 @@ def test_a_body_may_show_all_parameters_of_its_run(opened):
     run = opened(epochs=4)
     parameters = make_context(run, EXTRACT, "one", run.deliveries[0]).run.parameters
     assert parameters == json.loads(run.config.model_dump_json())
+
+
+@pytest.mark.parametrize("form", ["jpg", "tar", "parquet"])
+def test_photographs_are_read_from_the_newest_delivery_that_holds_them(tmp_path, form):
+    """Three deliveries, of which the second one is packed."""
+    held = {
+        "2020-01-01": {"a": b"old", "b": b"old"},
+        "2020-02-01": {"b": b"newer", "c": b"newer"},
+        "2020-03-01": {"c": b"newest"},
+    }
+    for name, photographs in held.items():
+        for image_id, content in photographs.items():
+            storage.write_bytes(f"{tmp_path}/files/{name}/train/{image_id}.jpg", content)
+    if form != "jpg":
+        pack(f"{tmp_path}/files/2020-02-01", f"{tmp_path}/packed/2020-02-01", form)
+    deliveries = tuple(
+        Delivery(
+            name=name,
+            uri=f"{tmp_path}/{'packed' if name == '2020-02-01' and form != 'jpg' else 'files'}/{name}",
+            tables="",
+            photographs="",
+        )
+        for name in held
+    )
+    view = RunView("", "run", "run", {}, deliveries, None, ",".join(NOTEBOOK), "", {})
+    wanted = [Key("train", image_id) for image_id in "abcd"]
+    found = dict(view.read_photographs(wanted))
+    assert {key.image_id: found[key]() for key in wanted[:3]} == {"a": b"old", "b": b"newer", "c": b"newest"}
+    assert {key.image_id: view.read_photograph(*key) for key in wanted[:3]} == {
+        "a": b"old",
+        "b": b"newer",
+        "c": b"newest",
+    }
+    with pytest.raises(FileNotFoundError, match=r"train/d\.jpg is in no delivery of run run"):
+        found[wanted[3]]()
