@@ -158,6 +158,17 @@ def write_json(uri: str, value: Any) -> None:
     write_bytes(uri, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
 
 
+def list_folder(uri: str) -> dict[str, int]:
+    """Return the size in bytes of every file directly in a folder by name; nothing if there is no such folder."""
+    fs, path = filesystem(uri)
+    try:
+        found = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    files = (info for info in found if info["type"] != "directory")
+    return {info["name"].rstrip("/").rpartition("/")[2]: int(info["size"] or 0) for info in files}
+
+
 def list_files(uri: str) -> dict[str, int]:
     """Return the size in bytes of every file below the URI by relative path, without hidden and temporary files."""
     fs, path = filesystem(uri)

@@ -67,7 +67,7 @@ def check_release(deployment: Deployment) -> Answer:
         check_classes(config, read_classes(release))
     newest, release = list(found.items())[-1]
     deliveries = "" if newest == UNDATED else f"{len(found)} deliveries up to {newest}, "
-    content = f"{config.release} ({deliveries}{', '.join(release.tables)})"
+    content = f"{config.release} (Open Images {release.version}, {deliveries}{', '.join(release.tables)})"
     missing = [each.photographs.missing() for each in found.values()]
     if absent := [subset for subset in SUBSETS if all(subset in subsets for subsets in missing)]:
         advice = "Download the photographs, or set `photographs` to the place that holds them."

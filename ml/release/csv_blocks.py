@@ -34,7 +34,7 @@ class Range:
 
     Attributes:
         table: The table.
-        subset: The subset that the file holds.
+        subset: The subset that the file holds, or `ml.release.layout.ALL`.
         uri: The file.
         columns: The names in the file's header.
         number: The range's place among all ranges of the table.

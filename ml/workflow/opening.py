@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from ml import storage
 from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
-from ml.release.delivery import combined, identify
+from ml.release.delivery import combined, identify, versions
 from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap
 from ml.release.photographs import open_photographs
@@ -22,6 +23,7 @@ from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.reference import NO_REFERENCE, Reference, write_reference
 from ml.workflow.run import Run, slug
 
+log = logging.getLogger(__name__)
 PLAIN = TrainingConfig()
 FindReference = Callable[[Run], Reference | None]
 
@@ -73,6 +75,7 @@ def open_run(
         check_classes(config, read_classes(release))
         check_miap(config, release)
     deliveries = tuple(identify(name, release, layout.delivery_cache(root)) for name, release in found.items())
+    log.info("%s: Open Images %s", config.release, versions(deliveries))
     sources = {
         "tables": combined([delivery.tables for delivery in deliveries]),
         "photographs": combined([delivery.photographs for delivery in deliveries]),
