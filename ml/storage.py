@@ -19,11 +19,12 @@ from typing import IO, Any, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ml.errors import ResourceError
+from ml.errors import ConfigurationError, ResourceError
 
 log = logging.getLogger(__name__)
 
 
+PATTERN_CHARACTERS = "[]{}*?\\"  # which Hadoop's paths, and other libraries that read the storage root, give a meaning
 # From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 
@@ -156,6 +157,19 @@ def write_bytes(uri: str, data: bytes) -> None:
 def write_json(uri: str, value: Any) -> None:
     """Write a JSON file completely or not at all."""
     write_bytes(uri, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
+
+
+def check_root(root: str) -> None:
+    """Check that a storage root can be read by all libraries that do.
+
+    Raises:
+        ConfigurationError: Its path has a character that some of them take for a pattern.
+    """
+    if found := [character for character in PATTERN_CHARACTERS if character in root]:
+        raise ConfigurationError(
+            f"storage: the path {root} has the character {' and '.join(found)}, which Spark takes for a pattern.",
+            "Choose a folder without any of " + " ".join(PATTERN_CHARACTERS) + ".",
+        )
 
 
 def list_folder(uri: str) -> dict[str, int]:

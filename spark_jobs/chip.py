@@ -46,7 +46,11 @@ def run(spark: SparkSession, context: Context) -> Result:
     check_count(expected, sum(ledger.values()), "Labeled faces to chip")
     photographs = faces.group_by(["subset", "image_id"]).aggregate([]).num_rows
     check_count(photographs, outcome.images, "Photographs of labeled faces, each decoded once")
-    record = ChipsRecord(images=outcome.images, photograph_faults={fault: outcome.faults[fault] for fault in FAULTS})
+    record = ChipsRecord(
+        images=outcome.images,
+        photograph_faults={fault: outcome.faults[fault] for fault in FAULTS},
+        photograph_warnings=outcome.warned,
+    )
     if sum(record.photograph_faults.values()) > config.max_fault_share * record.images:
         found = ", ".join(
             f"{count} {fault} (for example {photograph_name(*outcome.examples[fault])})"

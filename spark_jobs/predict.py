@@ -34,7 +34,7 @@ from spark_jobs.main import main
 from spark_jobs.session import read_table, write_table
 
 CLASSIFIED = "classified"
-FAULTS = ("absent", "unreadable")
+FAULTS = ("absent", "unreadable", "too large")
 STATUSES = (CLASSIFIED, "no face", *FAULTS)
 PHOTOGRAPHS_PER_TASK = 200  # about ten seconds of work
 BATCH_FACES = 64  # faces, of several photographs, that the model classifies at once
@@ -43,7 +43,7 @@ FACE = (
     "struct<face: int, left: int, top: int, right: int, bottom: int, label: string, confidence: double, "
     "probabilities: array<double>>"
 )
-SCHEMA = f"photo string, bytes long, status string, width int, height int, faces array<{FACE}>"
+SCHEMA = f"photo string, bytes long, status string, width int, height int, warned boolean, faces array<{FACE}>"
 _ARROW_FACE = pa.struct(
     [
         *((name, pa.int32()) for name in ("face", "left", "top", "right", "bottom")),
@@ -59,6 +59,7 @@ _ARROW_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("warned", pa.bool_()),
         ("faces", pa.list_(_ARROW_FACE)),
     ]
 )
@@ -81,13 +82,14 @@ class FaceRow:
 
 @dataclass
 class PhotographRow:
-    """A photograph in the table: path and bytes as listed, status, size in pixels, and faces."""
+    """A photograph: path and bytes as listed, status, size in pixels, whether the decoder warned of it, and faces."""
 
     photo: str
     bytes: int
     status: str = ""
     width: int | None = None
     height: int | None = None
+    warned: bool = False
     faces: list[FaceRow] = field(default_factory=list)
 
 
@@ -129,7 +131,9 @@ def classify_rows(rows: Iterable[PhotographRow], folder: str, predictor: Predict
     chips: list[images.Pixels] = []
     for row in rows:
         done.append(row)
-        photo, row.status = _read(storage.join(folder, row.photo))
+        warnings: list[str] = []
+        photo, row.status = _read(storage.join(folder, row.photo), warnings)
+        row.warned = bool(warnings)
         if photo is not None:
             row.height, row.width = photo.shape[:2]
             for number, face in enumerate(find_faces(photo), start=1):
@@ -143,12 +147,14 @@ def classify_rows(rows: Iterable[PhotographRow], folder: str, predictor: Predict
         yield _with_predictions(done, chips, predictor)
 
 
-def _read(uri: str) -> tuple[images.Pixels | None, str]:
+def _read(uri: str, warnings: list[str] | None = None) -> tuple[images.Pixels | None, str]:
     """Read a photograph, or return the reason why it cannot be read; Spark retries transient errors."""
     try:
-        return decode_upright(_content(uri)), ""
+        return decode_upright(_content(uri), warnings), ""
     except FileNotFoundError:
         return None, "absent"
+    except images.ImageTooLargeError:
+        return None, "too large"
     except (images.UnreadableImageError, PermissionError):
         return None, "unreadable"
 
@@ -236,8 +242,10 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
     tasks = max(spark.sparkContext.defaultParallelism, total // PHOTOGRAPHS_PER_TASK)
     classified = classify(listed.repartition(tasks, "photo"), config).persist(StorageLevel.DISK_ONLY)
     try:
-        write_table(classified.withColumn("faces", F.size("faces")), context, "photographs")
-        counts = classified.groupBy("status").agg(F.count("*").alias("count"), F.min("photo").alias("example"))
+        write_table(classified.drop("warned").withColumn("faces", F.size("faces")), context, "photographs")
+        counts = classified.groupBy("status").agg(
+            F.count("*").alias("count"), F.min("photo").alias("example"), F.count_if("warned").alias("warned")
+        )
         seen = {row["status"]: row for row in counts.collect()}
         ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
         check_count(total, sum(ledger.values()), "Photographs listed, each with a status")
@@ -251,6 +259,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         classified.unpersist()
     record = PredictionsRecord(
         photographs=total,
+        photograph_warnings=sum(int(row["warned"]) for row in seen.values()),
         faces={label: answers.get(label, 0) for label in (*description.labels, UNKNOWN)},
         labels=description.labels,
         meaning=description.meaning,

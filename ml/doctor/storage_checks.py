@@ -11,6 +11,7 @@ from pathlib import Path
 from ml import storage
 from ml.config.deployment import Deployment
 from ml.doctor.finding import Answer, State
+from ml.errors import ConfigurationError
 from ml.release.delivery import UNDATED
 from ml.release.landing import find_deliveries
 from ml.release.layout import SUBSETS
@@ -25,6 +26,10 @@ def check_storage(root: str) -> Answer:
     uri = storage.join(storage.normalize(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
     advice = "Give this user access, or correct `storage` in the deployment's file."
     content = os.urandom(1024)
+    try:
+        storage.check_root(root)
+    except ConfigurationError as error:
+        return "fault", error.message, error.advice
     try:
         storage.write_bytes(uri, content)
         if storage.read_bytes(uri) != content or storage.survey(uri.rpartition("/")[0])["probe"].bytes != 1024:

@@ -198,7 +198,9 @@ class ChipsRecord(Record):
     Attributes:
         images: Number of photographs with labeled faces.
         photograph_faults: Number of photographs that could not be used, by fault.
+        photograph_warnings: Number of photographs that were used although the decoder warned of an oddity.
     """
 
     images: int
     photograph_faults: dict[str, int] = Field(alias="photograph faults")
+    photograph_warnings: int = Field(0, alias="photograph warnings")

@@ -58,12 +58,13 @@ def open_run(
             of a stage compares with the same one.
 
     Raises:
-        ConfigurationError: A parameter is invalid or a class is unknown.
+        ConfigurationError: A parameter is invalid, a class is unknown, or the storage root has a forbidden character.
         DataError: The release is missing or malformed, or no delivery is dated before `as_of`.
         NothingNewError: No delivery is dated `since` or later.
     """
     config = validate(values, defaults)
     root = storage.normalize(root)
+    storage.check_root(root)
     if as_of is None:
         as_of = (
             midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else datetime.datetime.now(datetime.UTC)
