@@ -63,7 +63,9 @@ def test_a_photograph_whose_faces_are_large_is_decoded_reduced_to_the_same_chip(
     content, box = jpeg(pixels), (0.2, 0.8, 0.2, 0.8)
     asked = []
     decode = images.EncodedImage.decode
-    monkeypatch.setattr(images.EncodedImage, "decode", lambda image, by, _: asked.append(by) or decode(image, by))
+    monkeypatch.setattr(
+        images.EncodedImage, "decode", lambda image, by=1, warnings=None: asked.append(by) or decode(image, by)
+    )
     (made,) = cutting.cut_image(cutting.Image("train", "a", 0, [box]), lambda: content, 0.2, 16)
     assert asked == [reduction]
     assert made.face_px == pytest.approx(0.6 * side)
