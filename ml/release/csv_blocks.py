@@ -26,7 +26,7 @@ from ml.release.release import header
 RANGE_BYTES = 16 << 20
 PIECE = 64 << 10
 FIELD_BYTES = 1 << 30  # an unmatched quote makes one field of all that follows
-BESIDE_QUOTES = np.frombuffer(b',"\r\n', np.uint8)
+BESIDE_QUOTES = np.isin(np.arange(256), list(b',"\r\n'))  # by byte
 
 
 class OddQuotesError(Exception):
@@ -133,9 +133,9 @@ def has_misplaced_quote(data: bytes) -> bool:
         data: Lines of CSV from outside of a quoted field; the last one may be incomplete.
     """
     around = np.frombuffer(b"\n" + data + b"\n", np.uint8)
-    quotes = np.flatnonzero(around == ord('"'))
-    before, after = around[quotes[0::2] - 1], around[quotes[1::2] + 1]
-    return not (np.isin(before, BESIDE_QUOTES).all() and np.isin(after, BESIDE_QUOTES).all())
+    pieces = (around[at : at + PIECE] for at in range(0, len(around), PIECE))
+    quotes = np.concatenate([np.flatnonzero(piece == ord('"')) + at * PIECE for at, piece in enumerate(pieces)])
+    return not (BESIDE_QUOTES[around[quotes[0::2] - 1]].all() and BESIDE_QUOTES[around[quotes[1::2] + 1]].all())
 
 
 def _rewritten(begun: bytes, file: IO[bytes]) -> Iterator[bytes]:

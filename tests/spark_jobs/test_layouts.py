@@ -1,5 +1,8 @@
 """Whatever version a release is laid out as, the same content gives the same rows and the same faces."""
 
+import csv
+import io
+
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,7 +14,7 @@ from ml.release.release import find_release, read_classes
 from ml.workflow.folder import read_run_record
 from ml.workflow.opening import open_run
 from spark_jobs import extract, ranges
-from support.blocks import A, B, C, faults, typed
+from support.blocks import CLASSES, A, B, C, faults, typed
 from support.layouts import UNBOXED, write_layout
 from support.spark_stages import MIDS, do, rows
 
@@ -96,3 +99,19 @@ def test_the_faces_are_the_same_in_every_layout(
     assert all(counts.rows == 0 for counts in record.quarantined.values())
     named = storage.read_json(run.pinned("extract").of_deliveries()[0].file("images_by_class.json"))
     assert all(row["mid"] != row["name"] for row in named)
+
+
+def test_a_title_of_two_lines_is_one_row_whose_rotation_is_kept():
+    text = io.StringIO(newline="")
+    csv.writer(text).writerow([A, "train", *"oulpa", "first line\nsecond line", *"1mn", "90.0"])
+    (row,) = typed("images", text.getvalue().rstrip("\r\n"), f"{B},train,{IMAGE},0").rows.to_pylist()[:1]
+    assert (row["image_id"], row["rotation"], row["title"]) == (A, 90, "first line\nsecond line")
+
+
+def test_a_compressed_table_that_is_cut_short_is_named(sample_release, tmp_path):
+    release = write_layout(sample_release, tmp_path / "release", version=5, compressed=True)
+    file = release / "v5/test-annotations-bbox.csv.gz"
+    file.write_bytes(file.read_bytes()[:-20])
+    parts = tuple(part for part in divide(find_release(str(release)).tables) if part.uri.endswith(file.name))
+    plan = ranges.Plan(parts, CLASSES, str(tmp_path), "release", held=False)
+    assert "end-of-stream" in ranges.extract_range(plan, 0).unreadable
