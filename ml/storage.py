@@ -179,8 +179,12 @@ def list_folder(uri: str) -> dict[str, int]:
         found = fs.ls(path, detail=True)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    files = (info for info in found if info["type"] != "directory")
-    return {info["name"].rstrip("/").rpartition("/")[2]: int(info["size"] or 0) for info in files}
+    sizes = {}
+    for info in found:
+        if info["type"] != "directory":
+            size = fs.size(info["name"]) if info["size"] is None else info["size"]  # not every listing tells it
+            sizes[info["name"].rpartition("/")[2]] = int(size)
+    return sizes
 
 
 def list_files(uri: str) -> dict[str, int]:

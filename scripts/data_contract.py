@@ -79,9 +79,9 @@ def page() -> str:
     parts += ["## References\n", _table(("tables", "column", "must be in", "checked by"), REFERENCES)]
     parts.append("## Published rows\n")
     parts.append(
-        f"A table with at least {PUBLISHED_SHARE:.0%} of these rows is taken for the published one. They are the rows of\n"
-        "Open Images V5, and hold for V6 and V7 where these have the same files; other files are not compared. Another number of\n"
-        "rows is reported in the log and in the record of `extract`, and stops nothing.\n"
+        f"A table with at least {PUBLISHED_SHARE:.0%} of these rows is taken for the published one. They are the rows\n"
+        "of Open Images V5, and hold for V6 and V7 where these have the same files; other files are not compared.\n"
+        "Another number of rows is reported in the log and in the record of `extract`, and stops nothing.\n"
     )
     subsets = list(next(iter(PUBLISHED_ROWS.values())))
     rows = [(name, *(f"{n:,}" for n in by.values()), f"{sum(by.values()):,}") for name, by in PUBLISHED_ROWS.items()]
