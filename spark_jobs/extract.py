@@ -101,7 +101,7 @@ def class_table(classes: Classes) -> bytes:
 
 
 def extract(spark: SparkSession, plan: Plan, release: Release) -> list[Placed]:
-    """Extract all ranges, and read the files whose quoted fields hold line breaks again as a whole.
+    """Extract all ranges, and read the files whose quotes do not allow for ranges again as a whole.
 
     Raises:
         DataError: A file is no CSV.
@@ -110,7 +110,8 @@ def extract(spark: SparkSession, plan: Plan, release: Release) -> list[Placed]:
     torn = {plan.ranges[result.place].uri for result in results if result.odd_quotes}
     ranges, kept = list(plan.ranges), results
     if torn:
-        log.info("read as a whole, since quoted fields hold line breaks: %s", ", ".join(sorted(torn)))
+        why = "quoted fields hold line breaks or quotes are misplaced"
+        log.info("read as a whole, since %s: %s", why, ", ".join(sorted(torn)))
         again = dataclasses.replace(plan, ranges=whole_files(plan.ranges, torn))
         _remove_parts(plan, torn)
         ranges = [part for part in plan.ranges if part.uri not in torn] + list(again.ranges)

@@ -94,7 +94,7 @@ class RangeResult:
     Attributes:
         place: The place of the range in the plan.
         blocks: Its blocks.
-        odd_quotes: The range begins or ends inside a quoted field; it was not read.
+        odd_quotes: The range begins or ends inside a quoted field, or has a misplaced quote; it was not read.
         unreadable: Why the range is no CSV; None if it is.
     """
 

@@ -57,9 +57,9 @@ class Release:
     photographs: Photographs
     classes: str
     tables: dict[str, dict[str, str]]
-    version: str = ""
-    all_classes: frozenset[str] = frozenset()
-    counted: frozenset[str] = frozenset()
+    version: str
+    all_classes: frozenset[str]
+    counted: frozenset[str]
 
     @property
     def holds_photographs(self) -> bool:

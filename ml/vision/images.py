@@ -23,7 +23,6 @@ Pixels = NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
 MAX_PIXELS = 100_000_000  # guards against decompression bombs; published photographs have at most 1024 x 1024
-LIMITED_BY = "MAX_PIXELS in ml/vision/images.py allows"
 STORED_SIDE = 256  # maximum side of a stored chip: the network's largest input, so no chip is enlarged twice
 JPEG_QUALITY = 95
 REDUCTIONS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded, in less time than without
@@ -94,6 +93,7 @@ def read_header(data: bytes) -> EncodedImage:
         ImageTooLargeError: The image has more than `MAX_PIXELS` pixels.
     """
     warning = None
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own is lower, and it would warn
     with _as_unreadable():
         if data[:2] == b"\xff\xd8":
             try:
@@ -134,17 +134,21 @@ def _as_unreadable() -> Iterator[None]:
         yield
     except UnreadableImageError:
         raise
-    except Image.DecompressionBombError as error:  # Pillow has a limit of its own, which is larger
-        raise ImageTooLargeError(f"{error}, more than {LIMITED_BY}") from error
+    except Image.DecompressionBombError as error:  # Pillow refuses more than twice its limit
+        raise _too_large("its pixels") from error
     except PILLOW_ERRORS as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
 def _of_legal_size(image: EncodedImage) -> EncodedImage:
     if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width} x {image.height} pixels"
-        raise ImageTooLargeError(f"{size} are more than the {MAX_PIXELS // 1_000_000} megapixels that {LIMITED_BY}")
+        raise _too_large(f"{image.width} x {image.height} pixels")
     return image
+
+
+def _too_large(size: str) -> ImageTooLargeError:
+    limit = f"the {MAX_PIXELS // 1_000_000} megapixels that MAX_PIXELS in ml/vision/images.py allows"
+    return ImageTooLargeError(f"{size} are more than {limit}")
 
 
 def _decode_rarer(data: bytes) -> Pixels:
