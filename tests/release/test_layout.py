@@ -9,6 +9,7 @@ from ml import storage
 from ml.errors import DataError
 from ml.release.landing import is_landing
 from ml.release.layout import OFFICIAL, places, version_name
+from ml.release.note import seal
 from ml.release.release import find_release, header, read_classes
 from support.layouts import ONE_LIST, TRAIN_BOXES, files_of, images_of, write_layout
 
@@ -130,6 +131,19 @@ def test_compressed_class_descriptions_that_are_cut_short_are_named(sample_relea
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"class-descriptions-boxable.csv.gz cannot be read: "):
         read_classes(find_release(str(tmp_path)))
+
+
+def test_a_compressed_table_that_is_cut_short_is_not_sealed(sample_release, tmp_path):
+    write_layout(sample_release, tmp_path / "2024-01-01", version=7, compressed=True)
+    file = tmp_path / "2024-01-01" / f"{ONE_LIST}.gz"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    with pytest.raises(DataError, match=r"image_ids_and_rotation.csv.gz cannot be read: "):
+        seal(str(file.parents[1]))
+    file.write_bytes(whole)
+    rows = seal(str(file.parents[1])).rows
+    assert rows[f"{ONE_LIST}.gz"] == 61
+    assert len(rows) == len(files_of(sample_release, 7)) - 1, "the class descriptions are not counted"
 
 
 def test_a_file_whose_lines_end_in_carriage_returns_is_refused(tmp_path):
