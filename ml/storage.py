@@ -25,6 +25,7 @@ from ml.errors import ConfigurationError, ResourceError
 log = logging.getLogger(__name__)
 
 
+PATTERN_CHARACTERS = "[]{}*?\\"  # which Hadoop's paths, and other libraries that read the storage root, give a meaning
 # From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 
@@ -179,6 +180,34 @@ def whole_folder(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def check_root(root: str) -> None:
+    """Check that a storage root can be read by all libraries that do.
+
+    Raises:
+        ConfigurationError: Its path has a character that some of them take for a pattern.
+    """
+    if found := [character for character in PATTERN_CHARACTERS if character in root]:
+        raise ConfigurationError(
+            f"storage: the path {root} has the character {' and '.join(found)}, which Spark takes for a pattern.",
+            "Choose a folder without any of " + " ".join(PATTERN_CHARACTERS) + ".",
+        )
+
+
+def list_folder(uri: str) -> dict[str, int]:
+    """Return the size in bytes of every file directly in a folder by name; nothing if there is no such folder."""
+    fs, path = filesystem(uri)
+    try:
+        found = fs.ls(path, detail=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    sizes = {}
+    for info in found:
+        if info["type"] != "directory":
+            size = fs.size(info["name"]) if info["size"] is None else info["size"]  # not every listing tells it
+            sizes[info["name"].rpartition("/")[2]] = int(size)
+    return sizes
 
 
 def list_files(uri: str) -> dict[str, int]:

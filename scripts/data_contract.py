@@ -29,6 +29,10 @@ for each 16 MB of a file; the counts in the stage's record and ledger are exact.
 - An image stays unless its ImageID is broken. A Rotation that is not allowed counts as unknown. Of a repeated ImageID
   all rows stay; the faces take the image once.
 
+Two kinds of files have rules of their own. A file with the image-level labels of all classes may name classes that are
+not described; those rows are counted as `other classes` and left out. In a list of the images of all subsets, every row
+must have a Subset, and a row without an allowed one is left out.
+
 If the share of broken rows of a table, or of its boxes of the configured classes that are invalid, is above
 `max_fault_share`, the run stops. The message names the table, the rule broken most and three examples.
 
@@ -75,7 +79,8 @@ def page() -> str:
     parts += ["## References\n", _table(("tables", "column", "must be in", "checked by"), REFERENCES)]
     parts.append("## Published rows\n")
     parts.append(
-        f"A table with at least {PUBLISHED_SHARE:.0%} of these rows is taken for the published one (Open Images V5).\n"
+        f"A table with at least {PUBLISHED_SHARE:.0%} of these rows is taken for the published one. They are the rows\n"
+        "of Open Images V5, and hold for V6 and V7 where these have the same files; other files are not compared.\n"
         "Another number of rows is reported in the log and in the record of `extract`, and stops nothing.\n"
     )
     subsets = list(next(iter(PUBLISHED_ROWS.values())))

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ml.release.checks import UNKNOWN, Checked, codes_of
 from ml.release.contract import EDGES, FLAGS, KEPT_TEXTS, MIAP_FLAGS, PRESENTED, Rule
+from ml.release.layout import ALL
 from ml.release.miap import PERSON
 from ml.release.miap import UNKNOWN as UNKNOWN_PRESENTATION
 from ml.release.parse import Mask, Missing, Parsed
@@ -66,7 +67,8 @@ class Counts:
         repeated: Image-level labels that repeat an earlier one of the same block.
         rotation_unknown: Images without a known rotation.
         turned: Images with a rotation other than 0.
-        other_classes: MIAP boxes of other classes than persons.
+        other_classes: MIAP boxes of other classes than persons; image-level labels of classes that are not described
+            and need not be.
         no_gender_presentation: MIAP boxes of persons without one of MIAP's gender presentations.
         no_age_presentation: MIAP boxes of persons without one of MIAP's age presentations.
     """
@@ -125,12 +127,13 @@ def type_block(table: str, parsed: Parsed, checked: Checked, classes: Classes, s
         parsed: The block.
         checked: What the checks found in it.
         classes: The described classes.
-        subset: The subset that the file holds.
+        subset: The subset that the file holds, or `ALL`.
         delivery: The delivery's name.
     """
-    typed = {"labels": type_labels, "boxes": type_boxes, "images": type_images, "miap": type_miap}[table](
-        parsed, checked, classes
-    )
+    if table == "images":
+        typed = type_images(parsed, checked, of_all_subsets=subset == ALL)
+    else:
+        typed = {"labels": type_labels, "boxes": type_boxes, "miap": type_miap}[table](parsed, checked, classes)
     counts, heading = typed.counts, checked.broken(rule=Rule.HEADER)
     counts.rows = parsed.rows + parsed.wrong_lines
     counts.quarantined = int(checked.broken().sum()) + parsed.wrong_lines
@@ -143,10 +146,11 @@ def type_block(table: str, parsed: Parsed, checked: Checked, classes: Classes, s
     if "LabelName" in parsed.columns:
         unknown = checked.broken(rule=Rule.CLASS)
         counts.unknown_class = int(unknown.sum())
-        nameless = (checked.classes == UNKNOWN) & ~unknown
+        nameless = (checked.classes == UNKNOWN) & ~unknown & ~checked.other_classes
         counts.without_class = int((nameless | heading).sum()) + parsed.wrong_lines
     for name, value in (("subset", subset), ("delivery", delivery)):
-        typed.rows = typed.rows.append_column(name, _constant(value, len(typed.rows)))
+        if name not in typed.rows.column_names:
+            typed.rows = typed.rows.append_column(name, _constant(value, len(typed.rows)))
     return typed
 
 
@@ -159,7 +163,8 @@ def type_labels(parsed: Parsed, checked: Checked, classes: Classes) -> Typed:
     whole = ~checked.broken(("ImageID", "Confidence"))
     confidence = parsed.columns["Confidence"]
     positive = (confidence.fill_null(0) if confidence.null_count else confidence).to_numpy() == 1
-    verdicts, repeated = _count_images(parsed.columns["LabelName"], checked.image_ids, positive, whole)
+    counted = whole & ~checked.other_classes  # nothing names the others
+    verdicts, repeated = _count_images(parsed.columns["LabelName"], checked.image_ids, positive, counted)
     kept = np.flatnonzero(whole & _wanted(checked, classes))
     mid, name, label = _class_columns(checked.classes[kept], classes)
     rows = pa.table(
@@ -171,7 +176,13 @@ def type_labels(parsed: Parsed, checked: Checked, classes: Classes) -> Typed:
             "positive": pa.array(positive[kept]),
         }
     )
-    return Typed(rows, Counts(kept=len(kept), no_verdict=int(no_verdict.sum()), repeated=repeated), verdicts)
+    counts = Counts(
+        kept=len(kept),
+        no_verdict=int(no_verdict.sum()),
+        repeated=repeated,
+        other_classes=int(checked.other_classes.sum()),
+    )
+    return Typed(rows, counts, verdicts)
 
 
 def _count_images(
@@ -270,15 +281,20 @@ def _box_columns(
     return columns, invalid
 
 
-def type_images(parsed: Parsed, checked: Checked, classes: Classes) -> Typed:
-    """Type the images and keep what their license requires; `rotation` is NULL unless it is 0, 90, 180 or 270."""
-    kept = np.flatnonzero(~checked.broken(("ImageID",)))
+def type_images(parsed: Parsed, checked: Checked, of_all_subsets: bool) -> Typed:
+    """Type the images and keep what their license requires; `rotation` is NULL unless it is 0, 90, 180 or 270.
+
+    A row of a list of all subsets is kept only if it tells its subset.
+    """
+    kept = np.flatnonzero(~checked.broken(("ImageID", "Subset") if of_all_subsets else ("ImageID",)))
     rows = pa.array(kept)
     rotation = pa.nulls(len(kept), pa.int32())
     if "Rotation" in parsed.columns:
         rotation = _unless(checked.broken(("Rotation",))[kept], parsed.columns["Rotation"].take(rows)).cast(pa.int32())
     columns = {"image_id": parsed.columns["ImageID"].take(rows), "rotation": rotation}
     columns |= {column: parsed.columns[published].take(rows) for published, column in KEPT_TEXTS.items()}
+    if of_all_subsets:
+        columns["subset"] = parsed.columns["Subset"].take(rows)
     counts = Counts(
         kept=len(kept),
         rotation_unknown=rotation.null_count,

@@ -7,6 +7,7 @@ the counts move through Spark.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from spark_jobs.faces import LABELLED
 from spark_jobs.main import main
 from spark_jobs.shard_chipping import add_up, chip_shard, read_asked
 
+log = logging.getLogger(__name__)
 FACES_PER_TASK = 500  # a few seconds of work: hides the cost of a task, and losing a worker costs little
 BYTES_PER_CHIP = 20_000  # for the space estimate: measured mean for chips of the largest stored side
 ORDER = ("image_id", "subset", "face_id")  # of the table `chips`
@@ -47,7 +49,13 @@ def run(spark: SparkSession, context: Context) -> Result:
     check_count(expected, sum(ledger.values()), "Labeled faces to chip")
     photographs = faces.group_by(["subset", "image_id"]).aggregate([]).num_rows
     check_count(photographs, outcome.images, "Photographs of labeled faces, each decoded once")
-    record = ChipsRecord(images=outcome.images, photograph_faults={fault: outcome.faults[fault] for fault in FAULTS})
+    if outcome.warned:
+        log.warning("the decoder warned of %d of %d photographs, which are used", outcome.warned, outcome.images)
+    record = ChipsRecord(
+        images=outcome.images,
+        photograph_faults={fault: outcome.faults[fault] for fault in FAULTS},
+        photograph_warnings=outcome.warned,
+    )
     if sum(record.photograph_faults.values()) > config.max_fault_share * record.images:
         found = ", ".join(
             f"{count} {fault} (for example {photograph_name(*outcome.examples[fault])})"

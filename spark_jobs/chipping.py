@@ -57,18 +57,21 @@ class Outcome:
         faces: The number of faces by status.
         images: The number of photographs, each decoded once.
         faults: The number of photographs by fault.
+        warned: The number of photographs that were decoded although the decoder warned of them.
         examples: One of them by fault, as subset and image id.
     """
 
     faces: Counter[str] = field(default_factory=Counter)
     images: int = 0
     faults: Counter[str] = field(default_factory=Counter)
+    warned: int = 0
     examples: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def count(self, image: Image, cuts: Sequence[Cut]) -> None:
         """Count a photograph and its faces."""
         self.faces.update(cut.status for cut in cuts)
         self.images += 1
+        self.warned += cuts[0].warned
         if (fault := cuts[0].status) in FAULTS:
             self.faults[fault] += 1
             self.examples.setdefault(fault, (image.subset, image.image_id))
@@ -78,6 +81,7 @@ class Outcome:
         self.faces += other.faces
         self.images += other.images
         self.faults += other.faults
+        self.warned += other.warned
         self.examples = other.examples | self.examples
 
 

@@ -41,12 +41,14 @@ class Cut:
         face_px: The shorter side of the box in pixels of the stored photograph; None if the photograph is unreadable.
         image_hash: The perceptual hash of the whole photograph, or None if there is no chip.
         chip: The encoded chip, or None.
+        warned: The decoder warned of the photograph, though the picture is whole.
     """
 
     status: str
     face_px: float | None = None
     image_hash: int | None = None
     chip: bytes | None = None
+    warned: bool = False
 
 
 def cut_image(image: Image, content: Callable[[], bytes], margin: float, min_face_size: int) -> list[Cut]:
@@ -61,12 +63,14 @@ def cut_image(image: Image, content: Callable[[], bytes], margin: float, min_fac
     Returns:
         The outcome of each face, in the order of the boxes.
     """
+    warnings: list[str] = []
     try:
         stored = images.read_header(content())
         large = [box for box in image.boxes if _face_px(stored, box) >= min_face_size]
         sides = [images.square(box, stored.width, stored.height, margin)[2] for box in large]
         # Whoever has no large face is decoded too, as far as needed to tell that the file is whole.
-        pixels = stored.decode(images.reduction_for(min(sides)) if sides else images.REDUCTIONS[0])
+        reduction = images.reduction_for(min(sides)) if sides else images.REDUCTIONS[0]
+        pixels = stored.decode(reduction, warnings)
     except FileNotFoundError:
         return [Cut(ABSENT)] * len(image.boxes)
     except images.ImageTooLargeError:
@@ -78,10 +82,10 @@ def cut_image(image: Image, content: Callable[[], bytes], margin: float, min_fac
     for box in image.boxes:
         face_px = _face_px(stored, box)
         if face_px < min_face_size:
-            cuts.append(Cut(TOO_SMALL, face_px))
+            cuts.append(Cut(TOO_SMALL, face_px, warned=bool(warnings)))
         else:
             chip = images.encode_jpeg(images.cut_chip(pixels, box, margin, image.rotation))
-            cuts.append(Cut(CHIPPED, face_px, image_hash, chip))
+            cuts.append(Cut(CHIPPED, face_px, image_hash, chip, warned=bool(warnings)))
     return cuts
 
 

@@ -53,7 +53,14 @@ def run(spark: SparkSession, context: Context) -> Result:
     classes = describe(names, config)
     storage.write_bytes(context.path("classes", "part-0.parquet"), class_table(classes))
     started = time.monotonic()
-    plan = Plan(tuple(divide(release.tables)), classes, context.uri, delivery.name, held=delivery.date is not None)
+    plan = Plan(
+        ranges=tuple(divide(release.tables)),
+        classes=classes,
+        uri=context.uri,
+        delivery=delivery.name,
+        held=delivery.date is not None,
+        all_classes=release.all_classes,
+    )
     placed = extract(spark, plan, release)
     log.info("read %d ranges in %.1f s", len(plan.ranges), time.monotonic() - started)
 
@@ -64,7 +71,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     quarantine = context.path(QUARANTINE, "part-0.parquet")
     storage.write_bytes(quarantine, to_parquet(broken))
     check_quarantine(counts, broken, config, quarantine)
-    record = make_record(counts, release, unlike_published(placed))
+    record = make_record(counts, release, unlike_published(placed, release))
     if len(context.run.deliveries) == 1:  # with several, another delivery may hold what this one lacks
         check_not_empty(record, config)
     by_class = images_by_class([place.block.verdicts for place in placed], names)
@@ -94,7 +101,7 @@ def class_table(classes: Classes) -> bytes:
 
 
 def extract(spark: SparkSession, plan: Plan, release: Release) -> list[Placed]:
-    """Extract all ranges, and read the files whose quoted fields hold line breaks again as a whole.
+    """Extract all ranges, and read the files whose quotes do not allow for ranges again as a whole.
 
     Raises:
         DataError: A file is no CSV.
@@ -103,7 +110,8 @@ def extract(spark: SparkSession, plan: Plan, release: Release) -> list[Placed]:
     torn = {plan.ranges[result.place].uri for result in results if result.odd_quotes}
     ranges, kept = list(plan.ranges), results
     if torn:
-        log.info("read as a whole, since quoted fields hold line breaks: %s", ", ".join(sorted(torn)))
+        why = "quoted fields hold line breaks or quotes are misplaced"
+        log.info("read as a whole, since %s: %s", why, ", ".join(sorted(torn)))
         again = dataclasses.replace(plan, ranges=whole_files(plan.ranges, torn))
         _remove_parts(plan, torn)
         ranges = [part for part in plan.ranges if part.uri not in torn] + list(again.ranges)
@@ -155,7 +163,12 @@ def make_record(
             table: {column: NullCounts(**missing._asdict()) for column, missing in seen.missing.items()}
             for table, seen in counts.items()
         },
-        labels=LabelCounts(repeated=labels.repeated, no_verdict=labels.no_verdict, unknown_class=labels.unknown_class),
+        labels=LabelCounts(
+            repeated=labels.repeated,
+            no_verdict=labels.no_verdict,
+            unknown_class=labels.unknown_class,
+            other_classes=labels.other_classes,
+        ),
         boxes=BoxCounts(
             unknown_class=boxes.unknown_class,
             invalid=boxes.invalid,
@@ -200,10 +213,16 @@ def make_ledger(record: ExtractRecord, counts: Mapping[str, Counts]) -> dict[str
     return ledger
 
 
-def unlike_published(placed: Sequence[Placed]) -> tuple[PublishedDifference, ...]:
-    """Compare the row counts with the published ones, if the release looks like the published one, and warn."""
+def unlike_published(placed: Sequence[Placed], release: Release) -> tuple[PublishedDifference, ...]:
+    """Compare the row counts with the published ones, if the release looks like the published one, and warn.
+
+    Tables with a file whose published number of rows is not known are not compared.
+    """
     rows: dict[str, dict[str, int]] = {}
+    unknown = {place.part.table for place in placed if place.part.uri not in release.counted}
     for place in placed:
+        if place.part.table in unknown:
+            continue
         by_subset = rows.setdefault(place.part.table, {})
         by_subset[place.part.subset] = by_subset.get(place.part.subset, 0) + place.block.counts.rows
     found = differences(rows)

@@ -39,7 +39,7 @@ from spark_jobs.main import main
 from spark_jobs.session import read_table, write_table
 
 CLASSIFIED = "classified"
-FAULTS = ("absent", "unreadable")
+FAULTS = ("absent", "unreadable", "too large")
 STATUSES = (CLASSIFIED, "no face", *FAULTS)
 PHOTOGRAPHS_PER_TASK = 200  # about ten seconds of work
 BATCH_FACES = 64  # faces, of several photographs, that the model classifies at once
@@ -48,7 +48,7 @@ FACE = (
     "struct<face: int, left: int, top: int, right: int, bottom: int, label: string, confidence: double, "
     "probabilities: array<double>>"
 )
-SCHEMA = f"photo string, bytes long, status string, width int, height int, faces array<{FACE}>"
+SCHEMA = f"photo string, bytes long, status string, width int, height int, warned boolean, faces array<{FACE}>"
 _ARROW_FACE = pa.struct(
     [
         *((name, pa.int32()) for name in ("face", "left", "top", "right", "bottom")),
@@ -64,6 +64,7 @@ _ARROW_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("warned", pa.bool_()),
         ("faces", pa.list_(_ARROW_FACE)),
     ]
 )
@@ -87,13 +88,14 @@ class FaceRow:
 
 @dataclass
 class PhotographRow:
-    """A photograph in the table: path and bytes as listed, status, size in pixels, and faces."""
+    """A photograph: path and bytes as listed, status, size in pixels, whether the decoder warned of it, and faces."""
 
     photo: str
     bytes: int
     status: str = ""
     width: int | None = None
     height: int | None = None
+    warned: bool = False
     faces: list[FaceRow] = field(default_factory=list)
 
 
@@ -163,7 +165,9 @@ def classify_rows(
     chips: list[images.Pixels] = []
     for row, content in photographs:
         done.append(row)
-        photo, row.status = _read(content)
+        warnings: list[str] = []
+        photo, row.status = _read(content, warnings)
+        row.warned = bool(warnings)
         if photo is not None:
             row.height, row.width = photo.shape[:2]
             for number, face in enumerate(find_faces(photo), start=1):
@@ -177,12 +181,14 @@ def classify_rows(
         yield _with_predictions(done, chips, predictor)
 
 
-def _read(content: Content) -> tuple[images.Pixels | None, str]:
+def _read(content: Content, warnings: list[str] | None = None) -> tuple[images.Pixels | None, str]:
     """Read a photograph, or return the reason why it cannot be read; Spark retries transient errors."""
     try:
-        return decode_upright(content()), ""
+        return decode_upright(content(), warnings), ""
     except FileNotFoundError:
         return None, "absent"
+    except images.ImageTooLargeError:
+        return None, "too large"
     except (images.UnreadableImageError, PermissionError):
         return None, "unreadable"
 
@@ -284,8 +290,10 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
     listing = layout.photographs_uri(context.run.uri)
     classified = classify(spark, listing, config, photographs).persist(StorageLevel.DISK_ONLY)
     try:
-        write_table(classified.withColumn("faces", F.size("faces")), context, "photographs")
-        counts = classified.groupBy("status").agg(F.count("*").alias("count"), F.min("photo").alias("example"))
+        write_table(classified.drop("warned").withColumn("faces", F.size("faces")), context, "photographs")
+        counts = classified.groupBy("status").agg(
+            F.count("*").alias("count"), F.min("photo").alias("example"), F.count_if("warned").alias("warned")
+        )
         seen = {row["status"]: row for row in counts.collect()}
         ledger = {status: int(seen[status]["count"]) if status in seen else 0 for status in STATUSES}
         total = sum(ledger.values())
@@ -305,6 +313,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         classified.unpersist()
     record = PredictionsRecord(
         photographs=total,
+        photograph_warnings=sum(int(row["warned"]) for row in seen.values()),
         faces={label: answers.get(label, 0) for label in (*description.labels, UNKNOWN)},
         labels=description.labels,
         meaning=description.meaning,

@@ -18,10 +18,11 @@ from pyspark.sql import SparkSession
 
 from ml import storage
 from ml.release.checks import Checked, check
-from ml.release.contract import TABLES, Rule
+from ml.release.contract import Rule, contract_of
 from ml.release.csv_blocks import OddQuotesError, Range, count_lines, find_records, read_blocks
 from ml.release.delivery import HELD
 from ml.release.parse import Parsed, parse
+from ml.release.release import DAMAGES
 from spark_jobs.annotations import Classes, Counts, Verdicts, held_images, type_block
 
 QUARANTINED_ROWS = 1000  # rows of a block that are listed; all are counted
@@ -39,6 +40,7 @@ class Plan:
         uri: The attempt folder, where the tasks write.
         delivery: The delivery's name.
         held: Write the table `held` too.
+        all_classes: URIs of the files with image-level labels of all classes.
     """
 
     ranges: tuple[Range, ...]
@@ -46,6 +48,7 @@ class Plan:
     uri: str
     delivery: str
     held: bool
+    all_classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class RangeResult:
     Attributes:
         place: The place of the range in the plan.
         blocks: Its blocks.
-        odd_quotes: The range begins or ends inside a quoted field; it was not read.
+        odd_quotes: The range begins or ends inside a quoted field, or has a misplaced quote; it was not read.
         unreadable: Why the range is no CSV; None if it is.
     """
 
@@ -138,7 +141,7 @@ def extract_range(plan: Plan, place: int) -> RangeResult:
             blocks.append(_extract_block(plan, part, number, block))
     except OddQuotesError:
         return RangeResult(place, odd_quotes=True)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, *DAMAGES) as error:
         return RangeResult(place, unreadable=str(error))
     return RangeResult(place, blocks)
 
@@ -149,7 +152,7 @@ def part_name(part: Range, block: int = 0) -> str:
 
 
 def _extract_block(plan: Plan, part: Range, number: int, block: bytes) -> BlockResult:
-    table = TABLES[part.table]
+    table = contract_of(part.table, part.subset, part.uri in plan.all_classes)
     parsed = parse(block, part.columns, table)
     checked = check(parsed, table, pa.array(plan.classes.mids, pa.string()))
     typed = type_block(part.table, parsed, checked, plan.classes, part.subset, plan.delivery)

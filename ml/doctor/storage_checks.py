@@ -11,6 +11,7 @@ from pathlib import Path
 from ml import storage
 from ml.config.deployment import Deployment
 from ml.doctor.finding import Answer, State
+from ml.errors import ConfigurationError
 from ml.photographs.parquet_shards import Columns
 from ml.photographs.source import SUBSETS
 from ml.release.delivery import UNDATED
@@ -26,6 +27,10 @@ def check_storage(root: str) -> Answer:
     uri = storage.join(storage.normalize(root), f"doctor-{uuid.uuid4().hex[:8]}", "probe")
     advice = "Give this user access, or correct `storage` in the deployment's file."
     content = os.urandom(1024)
+    try:
+        storage.check_root(root)
+    except ConfigurationError as error:
+        return "fault", error.message, error.advice
     try:
         storage.write_bytes(uri, content)
         if storage.read_bytes(uri) != content or storage.survey(uri.rpartition("/")[0])["probe"].bytes != 1024:
@@ -69,7 +74,7 @@ def check_release(deployment: Deployment) -> Answer:
         check_classes(config, read_classes(release))
     newest, release = list(found.items())[-1]
     deliveries = "" if newest == UNDATED else f"{len(found)} deliveries up to {newest}, "
-    content = f"{config.release} ({deliveries}{', '.join(release.tables)})"
+    content = f"{config.release} (Open Images {release.version}, {deliveries}{', '.join(release.tables)})"
     missing = [each.photographs.missing() for each in found.values()]
     if absent := [subset for subset in SUBSETS if all(subset in subsets for subsets in missing)]:
         advice = "Download the photographs, or set `photographs` to the place that holds them."

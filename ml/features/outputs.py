@@ -229,7 +229,7 @@ def _predict() -> tuple[OutputTable, ...]:
             "photographs",
             (
                 *(_text("photo"), OutputColumn("bytes", "long", limits=(0, _INF))),
-                _text("status", allowed=("classified", "no face", "absent", "unreadable")),
+                _text("status", allowed=("classified", "no face", "absent", "unreadable", "too large")),
                 *(replace(side, where=found, else_null=True) for side in size),
                 OutputColumn("faces", "int", limits=(0, _INF)),
             ),

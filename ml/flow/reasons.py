@@ -31,7 +31,8 @@ EXPLANATIONS: dict[str, dict[str, str]] = {
         "chipped": "The {noun} was cut out and turned upright. Networks learn from these chips.",
         "image absent": "The photograph is in no delivery of the run.",
         "image unreadable": "The photograph's file is damaged, or not an image.",
-        "image too large": "By its header the photograph has over 100 megapixels, so it was not decoded.",
+        "image too large": "By its header the photograph has over 100 megapixels, so it was not decoded. MAX_PIXELS in "
+        "ml/vision/images.py sets the limit.",
         "too small": "The shorter side of the box has fewer pixels than min_face_size.",
     },
     "train": {

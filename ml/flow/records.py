@@ -25,11 +25,13 @@ class LabelCounts(Record):
             and only rows that are read together, in blocks of 16 MB, are compared.
         no_verdict: Rows whose confidence is neither 0 nor 1.
         unknown_class: Rows of a class that the release does not name.
+        other_classes: Rows of a class that the release need not name, from a file with the labels of all classes.
     """
 
     repeated: int
     no_verdict: int = Field(alias="no verdict")
     unknown_class: int = Field(alias="unknown class")
+    other_classes: int = Field(0, alias="other classes")
 
 
 class BoxCounts(Record):
@@ -196,7 +198,9 @@ class ChipsRecord(Record):
     Attributes:
         images: Number of photographs with labeled faces.
         photograph_faults: Number of photographs that could not be used, by fault.
+        photograph_warnings: Number of photographs that were used although the decoder warned of an oddity.
     """
 
     images: int
     photograph_faults: dict[str, int] = Field(alias="photograph faults")
+    photograph_warnings: int = Field(0, alias="photograph warnings")

@@ -177,7 +177,7 @@ STAGES = check_rows(
 # The only stage of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=3,
+    version=4,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",

@@ -57,7 +57,10 @@ class FolderPhotographs(PhotographFiles):
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         if entry.name.endswith(SUFFIX):
-                            stat = entry.stat()
+                            try:
+                                stat = entry.stat()
+                            except FileNotFoundError:  # a link to nothing: the photograph is absent
+                                continue
                             state = f"{stat.st_size} {stat.st_mtime_ns}"
                             yield Listed(subset, entry.name.removesuffix(SUFFIX), state)
             else:

@@ -106,7 +106,7 @@ def read_photo(path: Path) -> images.Pixels:
     """Read a photograph upright.
 
     Raises:
-        DataError: There is no such file, or it cannot be decoded completely.
+        DataError: There is no such file, it is too large, or it cannot be decoded completely.
     """
     name = escaped(path)
     if path.is_dir():
@@ -117,6 +117,8 @@ def read_photo(path: Path) -> images.Pixels:
         raise DataError(f"{name}: there is no such file") from error
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror})") from error
+    except images.ImageTooLargeError as error:
+        raise DataError(f"{name}: {error}") from error
     except images.UnreadableImageError as error:
         raise DataError(f"{name}: is not a readable photograph (a complete JPEG or PNG is needed)") from error
 

@@ -10,6 +10,7 @@ class PredictionsRecord(Record):
 
     Attributes:
         photographs: Number of photographs listed.
+        photograph_warnings: Number of photographs that were decoded although the decoder warned of an oddity.
         faces: Number of faces by predicted label, including `unknown`.
         labels: The labels, in the order of the model's outputs.
         meaning: What the labels stand for.
@@ -19,6 +20,7 @@ class PredictionsRecord(Record):
     """
 
     photographs: int
+    photograph_warnings: int = 0
     faces: dict[str, int]
     labels: list[str]
     meaning: str

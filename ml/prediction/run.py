@@ -91,7 +91,7 @@ def open_prediction(
     """Validate the parameters, list the photographs, choose the model, and write the run folder.
 
     Raises:
-        ConfigurationError: A parameter is wrong or there is no model.
+        ConfigurationError: A parameter is wrong, there is no model, or the storage root has a forbidden character.
         DataError: There are no photographs.
     """
     config = validate(values, deployment.prediction)
@@ -99,6 +99,7 @@ def open_prediction(
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
     root = storage.normalize(root)
+    storage.check_root(root)
     model = train_attempt(config.model or default_model(root, deployment.defaults))
     # Fix both now: the job may start later and in another folder, and must not see newer photographs or models.
     config = config.model_copy(update={"photographs": photographs, "model": model})

@@ -15,6 +15,7 @@ from ml.release.parse import NUMBERS, Mask, Parsed, mask_of, offsets_of
 
 DIGITS = 16  # of an ImageID
 NO_DIGIT = 0xFF
+CLASSES = (Kind.CLASS, Kind.ANY_CLASS)
 UNKNOWN = -1  # index of a class that is not described
 
 
@@ -52,12 +53,14 @@ class Checked:
         rows: Number of rows.
         image_ids: Each ImageID as a number, 0 where it is not valid.
         classes: Each row's index among the described classes, `UNKNOWN` where it has none.
+        other_classes: A mask of the rows whose class is not described and need not be.
         faults: The faults.
     """
 
     rows: int
     image_ids: npt.NDArray[np.uint64]
     classes: npt.NDArray[np.int32]
+    other_classes: Mask
     faults: list[Fault] = field(default_factory=list)
 
     def add(self, rule: Rule, rows: Mask, *columns: str) -> None:
@@ -83,7 +86,9 @@ def check(parsed: Parsed, table: SourceTable, classes: pa.Array) -> Checked:
         classes: The MIDs of the described classes.
     """
     ids, valid = image_numbers(parsed.columns["ImageID"])
-    checked = Checked(parsed.rows, ids, np.full(parsed.rows, UNKNOWN, np.int32))
+    checked = Checked(
+        parsed.rows, ids, np.full(parsed.rows, UNKNOWN, np.int32), other_classes=np.zeros(parsed.rows, np.bool_)
+    )
     heading = _headings(parsed.columns["ImageID"], valid)
     checked.add(Rule.HEADER, heading)
     rest = ~heading
@@ -99,9 +104,13 @@ def check(parsed: Parsed, table: SourceTable, classes: pa.Array) -> Checked:
         checked.add(Rule.MISSING, missing, column.name)
         if column.kind is Kind.IMAGE_ID:
             checked.add(Rule.IMAGE_ID, ~valid & ~missing & rest, column.name)
-        elif column.kind is Kind.CLASS:
+        elif column.kind in CLASSES:
             checked.classes = class_indices(values, classes)
-            checked.add(Rule.CLASS, (checked.classes == UNKNOWN) & ~missing & rest, column.name)
+            undescribed = (checked.classes == UNKNOWN) & ~missing & rest
+            if column.kind is Kind.CLASS:
+                checked.add(Rule.CLASS, undescribed, column.name)
+            else:
+                checked.other_classes = undescribed
         elif column.kind in NUMBERS:
             _check_numbers(checked, parsed, column, rest)
         elif column.allowed:

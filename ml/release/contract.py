@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ml.errors import DataError
 from ml.photographs.source import SUBSETS
+from ml.release.layout import ALL
 from ml.release.miap import AGES, PRESENTATIONS
 from ml.release.release import Release, header
 
@@ -35,6 +36,7 @@ class Kind(enum.Enum):
 
     IMAGE_ID = "16 lower-case hex digits"
     CLASS = "MID of a described class"
+    ANY_CLASS = "MID of any class"
     NUMBER = "number"
     FLAG = "flag"
     WORD = "word"
@@ -94,6 +96,7 @@ KEPT_TEXTS = {"OriginalLandingURL": "landing_url", "License": "license", "Author
 PRESENTED = {"GenderPresentation": "gender_presentation", "AgePresentation": "age_presentation"}
 IMAGE_ID = SourceColumn("ImageID", Kind.IMAGE_ID, filled=True)
 CLASS = SourceColumn("LabelName", Kind.CLASS, filled=True)
+SUBSET = SourceColumn("Subset", Kind.WORD, allowed=SUBSETS)
 ORDERED = (("XMin", "XMax"), ("YMin", "YMax"))
 
 
@@ -134,7 +137,7 @@ TABLES: dict[str, SourceTable] = {
             "images",
             (
                 IMAGE_ID,
-                SourceColumn("Subset", Kind.WORD, allowed=SUBSETS),
+                SUBSET,
                 SourceColumn("OriginalURL", Kind.TEXT, required=False),
                 SourceColumn("OriginalLandingURL", Kind.TEXT),
                 SourceColumn("License", Kind.WORD),
@@ -165,6 +168,33 @@ TABLES: dict[str, SourceTable] = {
     )
 }
 
+
+def _with(table: SourceTable, changed: SourceColumn) -> SourceTable:
+    """Return a table's contract with another one for one of its columns."""
+    return replace(table, columns=tuple(changed if c.name == changed.name else c for c in table.columns))
+
+
+# The published image-level labels of all classes name thousands of classes that the boxable ones do not include.
+LABELS_OF_ALL_CLASSES = _with(TABLES["labels"], replace(CLASS, kind=Kind.ANY_CLASS))
+# In a list of the images of all subsets, nothing else tells the subset of a row.
+IMAGES_OF_ALL_SUBSETS = _with(TABLES["images"], replace(SUBSET, filled=True))
+
+
+def contract_of(table: str, subset: str, all_classes: bool) -> SourceTable:
+    """Return the contract of a file.
+
+    Args:
+        table: The file's table.
+        subset: The subset that it holds, or `ml.release.layout.ALL`.
+        all_classes: It has image-level labels of all classes.
+    """
+    if table == "labels" and all_classes:
+        return LABELS_OF_ALL_CLASSES
+    if table == "images" and subset == ALL:
+        return IMAGES_OF_ALL_SUBSETS
+    return TABLES[table]
+
+
 QUARANTINE = "quarantine"  # the table of extract that lists the values that break a rule
 
 # References that other stages check, where both tables are at hand.
@@ -173,7 +203,8 @@ REFERENCES = (
     ("boxes", "ImageID", "a row of images", "`join_labels`: the reason `image not listed`"),
 )
 
-# The rows of Open Images V5 by table and subset, as the data set's own pages state them.
+# The rows by table and subset, as the pages of Open Images V5 state them. They hold for the files of V5 to V7 that
+# `ml.release.layout` marks as counted.
 PUBLISHED_ROWS: dict[str, dict[str, int]] = {
     "labels": {"train": 8_996_795, "validation": 256_707, "test": 772_776},
     "boxes": {"train": 14_610_229, "validation": 303_980, "test": 937_327},

@@ -3,15 +3,18 @@
 A range holds the lines that begin in it. Its size is fixed, so that the same files give the same blocks on any machine.
 A compressed file, and one whose quoted fields hold line breaks, is read from its start to its end instead, in blocks of
 about the same size. A range with an odd number of quotes betrays such a file: outside of a quoted field, the quotes up
-to the end of a line are even in number.
+to the end of a line are even in number. That holds unless a quote is where no CSV writer puts one, as in `5" disc`.
+Such a file is read as Python's `csv` reads it, and written again with the quotes in their places.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 
@@ -22,10 +25,12 @@ from ml.release.release import header
 # which costs a quarter of the time that typing them takes in all.
 RANGE_BYTES = 16 << 20
 PIECE = 64 << 10
+FIELD_BYTES = 1 << 30  # an unmatched quote makes one field of all that follows
+BESIDE_QUOTES = np.isin(np.arange(256), list(b',"\r\n'))  # by byte
 
 
 class OddQuotesError(Exception):
-    """A range begins or ends inside a quoted field, so that its file must be read as a whole."""
+    """A range begins or ends inside a quoted field, or has a misplaced quote: its file must be read as a whole."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Range:
 
     Attributes:
         table: The table.
-        subset: The subset that the file holds.
+        subset: The subset that the file holds, or `ml.release.layout.ALL`.
         uri: The file.
         columns: The names in the file's header.
         number: The range's place among all ranges of the table.
@@ -76,13 +81,14 @@ def read_blocks(part: Range) -> Iterator[bytes]:
     """Yield the lines of a range, without the file's header: in one block, or in several for a whole file.
 
     Raises:
-        OddQuotesError: The range begins or ends inside a quoted field.
+        OddQuotesError: The range begins or ends inside a quoted field, or has a misplaced quote.
     """
     if part.whole:
         yield from _whole_file(part.uri)
         return
     block = _lines(part)
-    if b'"' in block and block.count(b'"') % 2:  # most files have no quotes, and `in` is the quicker
+    # Most files have no quotes, and `in` is the quicker.
+    if b'"' in block and (block.count(b'"') % 2 or has_misplaced_quote(block)):
         raise OddQuotesError(part.uri)
     yield block
 
@@ -110,11 +116,46 @@ def _whole_file(uri: str) -> Iterator[bytes]:
         rest, empty = b"", True
         while piece := file.read(RANGE_BYTES):
             rest += piece
+            if b'"' in rest and has_misplaced_quote(rest):
+                yield from _rewritten(rest, file)
+                return
             if end := record_end(rest):
                 yield rest[:end]
                 rest, empty = rest[end:], False
         if rest or empty:
             yield rest
+
+
+def has_misplaced_quote(data: bytes) -> bool:
+    """Return whether a quote neither opens nor closes a whole field, nor belongs to a pair inside a quoted one.
+
+    Args:
+        data: Lines of CSV from outside of a quoted field; the last one may be incomplete.
+    """
+    around = np.frombuffer(b"\n" + data + b"\n", np.uint8)
+    pieces = (around[at : at + PIECE] for at in range(0, len(around), PIECE))
+    quotes = np.concatenate([np.flatnonzero(piece == ord('"')) + at * PIECE for at, piece in enumerate(pieces)])
+    return not (BESIDE_QUOTES[around[quotes[0::2] - 1]].all() and BESIDE_QUOTES[around[quotes[1::2] + 1]].all())
+
+
+def _rewritten(begun: bytes, file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the rest of a file in blocks as Python's `csv` reads it, each field that needs quotes in quotes.
+
+    Args:
+        begun: What was read of the rest.
+        file: The file after that.
+    """
+    csv.field_size_limit(FIELD_BYTES)
+    line, text = begun + file.readline(), io.StringIO(newline="")
+    lines = itertools.chain(line.splitlines(keepends=True), file)
+    writer = csv.writer(text, lineterminator="\n")
+    for fields in csv.reader(line.decode("utf-8", "surrogateescape") for line in lines):
+        writer.writerow(fields)
+        if text.tell() >= RANGE_BYTES:
+            yield text.getvalue().encode("utf-8", "surrogateescape")
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def record_end(data: bytes) -> int:
@@ -180,7 +221,7 @@ def find_records(block: bytes, rows: Iterable[int], total: int, width: int) -> t
 
 def _records(block: bytes) -> Iterator[Record]:
     """Yield all records of a block, without empty lines."""
-    csv.field_size_limit(1 << 30)  # an unmatched quote makes one field of all that follows
+    csv.field_size_limit(FIELD_BYTES)
     lines = csv.reader(io.StringIO(block.decode("utf-8", "replace"), newline=""))
     line = 0
     for fields in lines:

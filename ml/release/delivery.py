@@ -33,6 +33,7 @@ class Delivery(BaseModel):
         photographs: Digest of the photographs, or of their address if they are behind HTTP.
         listing: Digest of the photographs' names, which names their file in `DeliveryCache`; empty if the delivery
             needs no listing.
+        version: The published version that the annotation files are of, such as `V5`; empty in runs of older programs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +43,7 @@ class Delivery(BaseModel):
     tables: str
     photographs: str
     listing: str = ""
+    version: str = ""
 
     @property
     def date(self) -> datetime.date | None:
@@ -85,10 +87,11 @@ def identify(name: str, release: Release, cache: DeliveryCache) -> Delivery:
         state = repr([release.uri, info["size"], modified(info)])
         entry = storage.join(cache.digests, f"delivery-{hashlib.sha256(state.encode()).hexdigest()[:32]}.json")
         if storage.exists(entry):
-            return Delivery.model_validate(storage.read_json(entry))
+            return Delivery.model_validate({**storage.read_json(entry), "version": release.version})
     tables = tables_digest(release, cache.digests)
     if not entry:
-        return Delivery(name=name, uri=release.uri, tables=tables, photographs=release.photographs.digest())
+        photographs = release.photographs.digest()
+        return Delivery(name=name, uri=release.uri, tables=tables, photographs=photographs, version=release.version)
     listing = list(release.photographs.list())
     delivery = Delivery(
         name=name,
@@ -96,6 +99,7 @@ def identify(name: str, release: Release, cache: DeliveryCache) -> Delivery:
         tables=tables,
         photographs=listing_digest(listing),
         listing=_keep_listing(name, release, listing, cache),
+        version=release.version,
     )
     storage.write_json(entry, delivery.model_dump(mode="json"))
     return delivery
@@ -122,6 +126,11 @@ def _keep_listing(name: str, release: Release, listing: Iterable[Listed], cache:
         storage.write_bytes(uri, buffer.getvalue().to_pybytes())
         log.info("delivery %s: %s photographs", release.uri, f"{len(names):,}")
     return digest
+
+
+def versions(deliveries: Iterable[Delivery]) -> str:
+    """Return the published versions of the deliveries as text; empty if an older program did not note them."""
+    return ", ".join(dict.fromkeys(delivery.version for delivery in deliveries if delivery.version))
 
 
 def combined(digests: Sequence[str]) -> str:

@@ -18,14 +18,13 @@ from ml.errors import DataError, NothingNewError
 from ml.photographs.parquet_shards import NOTEBOOK, Columns
 from ml.release.contract import check_columns
 from ml.release.delivery import UNDATED, DeliveryCache, identify
-from ml.release.layout import CLASSES
 from ml.release.note import NOTE, count, is_date, read_note
-from ml.release.release import Release, find_release
+from ml.release.release import Release, describes_classes, find_release
 
 
 def is_landing(uri: str) -> bool:
     """Return whether a folder is a landing: it holds no release of its own, and dated folders or nothing."""
-    if any(storage.exists(storage.join(uri, place)) for place in CLASSES):
+    if describes_classes(uri):
         return False
     fs, path = storage.filesystem(uri)
     return bool(dated_folders(uri)) or not fs.ls(path, detail=False)

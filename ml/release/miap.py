@@ -51,7 +51,7 @@ def check_miap(config: TrainingConfig, release: Release) -> None:
             "Give one label the class Woman or Girl and the other Man or Boy, or choose box or image.",
         )
     if missing := [subset for subset in SUBSETS if subset not in release.tables.get("miap", {})]:
-        files = ", ".join(places("miap", subset)[0] for subset in missing)
+        files = ", ".join(places("miap", subset)[0].path for subset in missing)
         raise DataError(
             f"label_strategy = 'miap': the release at {release.uri} has no {files}.",
             "Download the missing files of Open Images Extended (MIAP), or choose box or image.",

@@ -13,7 +13,7 @@ from ml import storage
 from ml.errors import DataError
 from ml.photographs.parquet_shards import NOTEBOOK, Columns
 from ml.release.contract import check_columns
-from ml.release.release import Release, find_release
+from ml.release.release import DAMAGES, Release, find_release
 
 NOTE = "delivery.json"
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -75,7 +75,7 @@ def seal(folder: str, columns: Columns = NOTEBOOK) -> Note:
         columns: The columns of photographs in Parquet tables.
 
     Raises:
-        DataError: The folder's name is not a date, or it holds no release in the official layout.
+        DataError: The folder's name is not a date, it holds no release, or a file of the release is damaged.
     """
     uri = storage.normalize(folder)
     name = uri.rpartition("/")[2]
@@ -99,10 +99,17 @@ def count(name: str, release: Release) -> Note:
 
 
 def _rows(uri: str) -> int:
-    """Count the lines of a file after the header."""
+    """Count the lines of a file after the header.
+
+    Raises:
+        DataError: The file is compressed and damaged.
+    """
     breaks, last = 0, b""
-    with storage.open_plain(uri) as file:
-        while block := file.read(8 << 20):
-            breaks += block.count(b"\n")
-            last = block[-1:]
+    try:
+        with storage.open_plain(uri) as file:
+            while block := file.read(8 << 20):
+                breaks += block.count(b"\n")
+                last = block[-1:]
+    except DAMAGES as error:
+        raise DataError(f"{uri} cannot be read: {error}.", "Download the file again.") from error
     return max(0, breaks - 1 if last == b"\n" else breaks)

@@ -40,6 +40,7 @@ class Missing(NamedTuple):
 ARROW = {
     Kind.IMAGE_ID: pa.string(),
     Kind.CLASS: pa.dictionary(pa.int32(), pa.string()),
+    Kind.ANY_CLASS: pa.dictionary(pa.int32(), pa.string()),
     Kind.NUMBER: pa.float64(),
     Kind.FLAG: pa.int8(),
     Kind.WORD: pa.dictionary(pa.int32(), pa.string()),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import difflib
+import gzip
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ml import storage
 from ml.config.training import TrainingConfig
@@ -15,8 +18,25 @@ from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
 from ml.photographs.parquet_shards import NOTEBOOK, Columns
 from ml.photographs.source import SUBSETS, Photographs
-from ml.release.layout import CLASSES, LAYOUT, OPTIONAL, places
+from ml.release.layout import (
+    ALL,
+    CLASSES,
+    FIRST,
+    GZIP,
+    OPTIONAL,
+    TABLES,
+    Place,
+    common_versions,
+    folders,
+    places,
+    version_name,
+)
 from ml.storage import file_digest, modified
+
+CLASS_HEADERS = (["id", "name"], ["LabelName", "DisplayName"])  # of the class descriptions of V6 and of V7
+HEADER_BYTES = 1 << 16  # many more than the first line of any published file has
+# What reading a damaged file raises: its gzip stream is broken or cut short, or its text is no CSV.
+DAMAGES = (gzip.BadGzipFile, EOFError, zlib.error, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -28,13 +48,19 @@ class Release:
         photographs: The place that holds the photographs.
         classes: URI of the class descriptions.
         tables: URI of the CSV file by table (labels, boxes, images, miap) and subset; `miap` only has the subsets that
-            have a file, and is absent if none has.
+            have a file, and is absent if none has. A file that holds all subsets stands under `ALL` alone.
+        version: The published version that the files are of, such as `V5`; see `ml.release.layout.version_name`.
+        all_classes: URIs of the image-level labels of all classes, described or not.
+        counted: URIs of the files whose number of rows is known, see `ml.release.contract.PUBLISHED_ROWS`.
     """
 
     uri: str
     photographs: Photographs
     classes: str
     tables: dict[str, dict[str, str]]
+    version: str
+    all_classes: frozenset[str]
+    counted: frozenset[str]
 
     @property
     def holds_photographs(self) -> bool:
@@ -52,8 +78,15 @@ class Release:
         yield from self.table_files()
 
 
+class Found(NamedTuple):
+    """A file of a release, and the place that says what it holds."""
+
+    uri: str
+    place: Place
+
+
 def find_release(uri: str, photographs: str | None = None, columns: Columns = NOTEBOOK) -> Release:
-    """Find the files of the release at `uri`.
+    """Find the files of the release at `uri`, and recognize the published version that they are of.
 
     Args:
         uri: The release folder.
@@ -61,61 +94,129 @@ def find_release(uri: str, photographs: str | None = None, columns: Columns = NO
         columns: The columns of photographs in Parquet tables.
 
     Raises:
-        DataError: There is no such folder, or a file is missing or empty.
+        DataError: There is no such folder; a file is missing or empty; two files hold the same rows; or files of V4 are
+            mixed with files of later versions.
     """
     uri = storage.normalize(uri)
     if not storage.exists(uri):
         raise DataError(f"There is no release at {uri}.", "Correct the parameter `release`.")
-    tables: dict[str, dict[str, str]] = {}
-    for table in LAYOUT:
-        for subset in SUBSETS:
-            candidates = [name for place in places(table, subset) for name in (place, f"{place}.gz")]
-            found = _look(uri, candidates) if table in OPTIONAL else _find(uri, candidates)
-            if found:
-                tables.setdefault(table, {})[subset] = found
-    return Release(uri, open_photographs(photographs or uri, columns), _find(uri, CLASSES), tables)
+    sizes = _sizes(uri)
+    wanted = [(CLASSES, ALL), *((table, subset) for table in TABLES for subset in SUBSETS)]
+    found = {key: file for key in wanted if (file := _choose(uri, *key, sizes))}
+    first, last = common_versions(file.place for file in found.values())
+    for table, subset in wanted:
+        if (table, subset) not in found and table not in OPTIONAL:
+            raise _missing(uri, table, subset, first, last)
+    if first > last == FIRST:
+        raise _mixed(uri, list(found.values()))
+    tables: dict[str, dict[str, str]] = {table: {} for table in TABLES}
+    for (table, subset), file in found.items():
+        if table != CLASSES:
+            tables[table][ALL if file.place.subset == ALL else subset] = file.uri
+    return Release(
+        uri=uri,
+        photographs=open_photographs(photographs or uri, columns),
+        classes=found[CLASSES, ALL].uri,
+        tables={table: by_subset for table, by_subset in tables.items() if by_subset},
+        version=version_name(first, last),
+        all_classes=frozenset(file.uri for file in found.values() if file.place.all_classes),
+        counted=frozenset(file.uri for file in found.values() if file.place.counted),
+    )
 
 
-def _look(uri: str, candidates: Sequence[str]) -> str | None:
-    for candidate in candidates:
-        found = storage.join(uri, candidate)
-        if storage.exists(found):
-            fs, path = storage.filesystem(found)
-            if fs.size(path) == 0:
-                raise DataError(f"{found} is empty.", "Download the file again.")
-            return found
+def describes_classes(uri: str) -> bool:
+    """Return whether a folder has class descriptions, as every release has."""
+    return _choose(uri, CLASSES, ALL, _sizes(uri)) is not None
+
+
+def _sizes(uri: str) -> dict[str, int]:
+    """Return the size in bytes of each file in the folders that may hold annotation files, by path."""
+    return {
+        f"{folder}/{name}".lstrip("/"): size
+        for folder in folders()
+        for name, size in storage.list_folder(storage.join(uri, folder) if folder else uri).items()
+    }
+
+
+def _choose(uri: str, table: str, subset: str, sizes: Mapping[str, int]) -> Found | None:
+    """Return the file that holds the rows of a table and a subset, or None if there is none.
+
+    Raises:
+        DataError: There are several, or it is empty.
+    """
+    found = [
+        Found(storage.join(uri, path), place)
+        for place in places(table, subset)
+        for path in (place.path, place.path + GZIP)
+        if path in sizes
+    ]
+    found = [file for file in found if not file.place.superseded] or found
+    if len(found) > 1:
+        rows = table if subset == ALL else f"{table} of subset {subset}"
+        raise DataError(
+            f"Two files hold the {rows}: {found[0].uri} and {found[1].uri}.", "Keep one of them in the release folder."
+        )
+    for file in found:
+        if not sizes[file.uri.removeprefix(uri).lstrip("/")]:
+            raise DataError(f"{file.uri} is empty.", "Download the file again.")
+        return file
     return None
 
 
-def _find(uri: str, candidates: Sequence[str]) -> str:
-    if found := _look(uri, candidates):
-        return found
-    raise DataError(
-        f"The release at {uri} has no {candidates[0]} (nor {', '.join(candidates[1:])}).",
+def _missing(uri: str, table: str, subset: str, first: int, last: int) -> DataError:
+    """Return the error that names the missing file as the version of the other files has it."""
+    known = places(table, subset)
+    names = [place.path for place in known if place.fits(min(first, last), max(first, last))]
+    return DataError(
+        f"The release at {uri} has no {names[0]} (nor {', '.join(names[1:])}), compressed (.gz) or not.",
         "Download the missing file; docs/your-own-release.md lists all of them.",
     )
 
 
+def _mixed(uri: str, found: Iterable[Found]) -> DataError:
+    old = next(file.uri for file in found if file.place.last == FIRST)
+    new = next(file.uri for file in found if file.place.first > FIRST)
+    return DataError(
+        f"The release at {uri} mixes versions: {old} is of V4, and {new} of a later one.",
+        "V4 has fewer boxes and labels. Download the file of the later version; docs/your-own-release.md lists all.",
+    )
+
+
 def header(uri: str) -> list[str]:
-    """Return the column names in the first line of a CSV file."""
-    with storage.open_plain(uri) as file:
-        line = file.readline().decode("utf-8-sig", errors="replace")
-    return next(csv.reader(io.StringIO(line)), [])
+    """Return the column names in the first line of a CSV file.
+
+    Raises:
+        DataError: The file is damaged, or its lines end in carriage returns alone.
+    """
+    try:
+        with storage.open_plain(uri) as file:
+            line = file.readline(HEADER_BYTES).decode("utf-8-sig", errors="replace").rstrip("\r\n")
+        if "\r" in line or len(line) >= HEADER_BYTES:  # ranges are cut at line feeds
+            raise DataError(f"The lines of {uri} do not end in line feeds.", "Download the file again.")
+        return next(csv.reader([line]), [])
+    except DAMAGES as error:
+        raise DataError(f"The first line of {uri} cannot be read: {error}.", "Download the file again.") from error
 
 
 def read_classes(release: Release) -> dict[str, str]:
-    """Read the class descriptions and map each class name to its MID.
+    """Read the class descriptions and map each class name to its MID. The first line may be a header, as since V6.
 
     Raises:
-        DataError: The file is not UTF-8, or a line is not `MID,name`.
+        DataError: The file is damaged or not UTF-8, or a line is not `MID,name`.
     """
     advice = "Use the published class-descriptions-boxable.csv."
     try:
-        text = storage.read_bytes(release.classes).decode("utf-8-sig")
+        with storage.open_plain(release.classes) as file:
+            text = file.read().decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
     except UnicodeDecodeError as error:
         raise DataError(f"{release.classes} is not UTF-8: {error}", advice) from error
+    except DAMAGES as error:
+        raise DataError(f"{release.classes} cannot be read: {error}.", advice) from error
     names: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(io.StringIO(text)), start=1):
+    for number, row in enumerate(rows, start=1):
+        if number == 1 and row in CLASS_HEADERS:
+            continue
         if len(row) != 2 or not row[0].startswith("/"):
             raise DataError(
                 f"{release.classes}, line {number}: expected `MID,name`, found {','.join(row)!r}.",

@@ -85,6 +85,7 @@ class ReportData(CardData):
 
     Attributes:
         written: The present moment.
+        version: The published version of the release, such as `V5`; empty if the run does not tell.
         deliveries: Names of the dated deliveries that the run used, oldest first; empty for a plain release.
         figures: PNG files of stage evaluate, by name.
         explored: PNG files of stage explore, by name.
@@ -94,6 +95,7 @@ class ReportData(CardData):
     """
 
     written: datetime.datetime
+    version: str
     deliveries: Sequence[str]
     figures: Mapping[str, bytes]
     explored: Mapping[str, bytes]
@@ -191,6 +193,7 @@ class ExplorationData:
         config: The run's configuration.
         subject: What the run's labels are about.
         written: The present moment.
+        version: The published version of the release, such as `V5`; empty if the run does not tell.
         deliveries: Names of the dated deliveries that the run used, oldest first; empty for a plain release.
         tables: The release's tables.
         quarantine: The folders of the tables `quarantine`, one for each delivery that has broken rows.
@@ -209,6 +212,7 @@ class ExplorationData:
     config: TrainingConfig
     subject: Subject
     written: datetime.datetime
+    version: str
     deliveries: Sequence[str]
     tables: Sequence[ReleaseTable]
     quarantine: Sequence[str]

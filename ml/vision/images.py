@@ -26,8 +26,9 @@ MAX_PIXELS = 100_000_000  # guards against decompression bombs; published photog
 STORED_SIDE = 256  # maximum side of a stored chip: the network's largest input, so no chip is enlarged twice
 JPEG_QUALITY = 95
 REDUCTIONS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded, in less time than without
-# libjpeg's words for oddities of files that some cameras and programs write, whose pixels are whole.
-HARMLESS_WARNINGS = ("extraneous bytes before marker", "Invalid SOS parameters for sequential JPEG")
+# libjpeg's words for picture data that end early or are damaged. Whatever else it warns of are oddities of files that
+# some cameras and programs write, whose pixels are whole.
+DAMAGES = ("premature end", "bad huffman code", "bad arithmetic code", "instead of rst")
 # For a damaged file, Pillow raises its own errors or any error of its parsers.
 PILLOW_ERRORS = (OSError, SyntaxError, ValueError, LookupError, NotImplementedError, struct.error)
 
@@ -49,33 +50,39 @@ class EncodedImage:
         width: The width in pixels.
         height: The height in pixels.
         jpeg: The file is a JPEG that the fast decoder reads; others are CMYK JPEG, PNG and rarer formats.
+        warning: What libjpeg warned of when it read the header of a JPEG; None without a warning.
     """
 
     data: bytes
     width: int
     height: int
     jpeg: bool
+    warning: str | None = None
 
-    def decode(self, reduction: int = 1) -> Pixels:
+    def decode(self, reduction: int = 1, warnings: list[str] | None = None) -> Pixels:
         """Decode the image to RGB as stored; the EXIF orientation is ignored, as the boxes of Open Images ignore it.
 
         Args:
             reduction: 1, or one of `REDUCTIONS`, by which the decoder may divide both sides, rounding up. It does so
                 for a JPEG and not for other formats.
+            warnings: Gets what libjpeg warns of, if it does and the picture is whole all the same.
 
         Raises:
             UnreadableImageError: The image cannot be decoded completely.
         """
+        warning = self.warning
         with _as_unreadable():
-            if not self.jpeg:
-                return _decode_rarer(self.data)
-            least = {"min_width": -(-self.width // reduction), "min_height": -(-self.height // reduction)}
-            try:
-                return np.asarray(simplejpeg.decode_jpeg(self.data, "RGB", min_factor=reduction, **least))
-            except ValueError as warning:
-                if not any(harmless in str(warning) for harmless in HARMLESS_WARNINGS):
-                    raise
-                return _decode_rarer(self.data)  # as others do: Pillow refuses what is cut short, and only that
+            if self.jpeg:
+                least = {"min_width": -(-self.width // reduction), "min_height": -(-self.height // reduction)}
+                try:
+                    return np.asarray(simplejpeg.decode_jpeg(self.data, "RGB", min_factor=reduction, **least))
+                except ValueError as error:
+                    _check_undamaged(error)
+                    warning = str(error)
+            pixels = _decode_rarer(self.data)  # Pillow refuses what is cut short
+        if warning is not None and warnings is not None:
+            warnings.append(warning)
+        return pixels
 
 
 def read_header(data: bytes) -> EncodedImage:
@@ -85,23 +92,39 @@ def read_header(data: bytes) -> EncodedImage:
         UnreadableImageError: The data is empty, in an unknown format, or its header is damaged.
         ImageTooLargeError: The image has more than `MAX_PIXELS` pixels.
     """
+    warning = None
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own is lower, and it would warn
     with _as_unreadable():
         if data[:2] == b"\xff\xd8":
-            height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-            if colors in ("YCbCr", "RGB", "Gray"):
-                return _of_legal_size(EncodedImage(data, width, height, jpeg=True))
+            try:
+                height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+            except ValueError as error:
+                _check_undamaged(error)
+                warning = str(error)
+            else:
+                if colors in ("YCbCr", "RGB", "Gray"):
+                    return _of_legal_size(EncodedImage(data, width, height, jpeg=True))
         with Image.open(io.BytesIO(data)) as image:
-            return _of_legal_size(EncodedImage(data, *image.size, jpeg=False))
+            return _of_legal_size(EncodedImage(data, *image.size, jpeg=False, warning=warning))
 
 
-def decode(data: bytes) -> Pixels:
+def decode(data: bytes, warnings: list[str] | None = None) -> Pixels:
     """Decode an image file, see `EncodedImage.decode`.
 
     Raises:
         UnreadableImageError: The data is empty, truncated or in an unknown format.
         ImageTooLargeError: The image has more than `MAX_PIXELS` pixels.
     """
-    return read_header(data).decode()
+    return read_header(data).decode(warnings=warnings)
+
+
+def _check_undamaged(error: ValueError) -> None:
+    """Raise the error again if it says that the picture is damaged.
+
+    The fast decoder raises the same error for what libjpeg cannot read and for what it only warns of.
+    """
+    if any(damage in str(error).lower() for damage in DAMAGES):
+        raise error
 
 
 @contextmanager
@@ -111,17 +134,21 @@ def _as_unreadable() -> Iterator[None]:
         yield
     except UnreadableImageError:
         raise
-    except Image.DecompressionBombError as error:  # Pillow has a limit of its own, which is larger
-        raise ImageTooLargeError(str(error)) from error
+    except Image.DecompressionBombError as error:  # Pillow refuses more than twice its limit
+        raise _too_large("its pixels") from error
     except PILLOW_ERRORS as error:
         raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
 def _of_legal_size(image: EncodedImage) -> EncodedImage:
     if image.width * image.height > MAX_PIXELS:
-        size = f"{image.width} x {image.height} pixels"
-        raise ImageTooLargeError(f"{size} is too large for a photograph: at most {MAX_PIXELS // 1_000_000} megapixels")
+        raise _too_large(f"{image.width} x {image.height} pixels")
     return image
+
+
+def _too_large(size: str) -> ImageTooLargeError:
+    limit = f"the {MAX_PIXELS // 1_000_000} megapixels that MAX_PIXELS in ml/vision/images.py allows"
+    return ImageTooLargeError(f"{size} are more than {limit}")
 
 
 def _decode_rarer(data: bytes) -> Pixels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
 from ml.photographs.parquet_shards import Columns
-from ml.release.delivery import combined, identify
+from ml.release.delivery import combined, identify, versions
 from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap
 from ml.release.release import check_classes, read_classes
@@ -23,6 +24,7 @@ from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.reference import NO_REFERENCE, Reference, write_reference
 from ml.workflow.run import Run, slug
 
+log = logging.getLogger(__name__)
 PLAIN = TrainingConfig()
 FindReference = Callable[[Run], Reference | None]
 
@@ -57,12 +59,13 @@ def open_run(
             of a stage compares with the same one.
 
     Raises:
-        ConfigurationError: A parameter is invalid or a class is unknown.
+        ConfigurationError: A parameter is invalid, a class is unknown, or the storage root has a forbidden character.
         DataError: The release is missing or malformed, or no delivery is dated before `as_of`.
         NothingNewError: No delivery is dated `since` or later.
     """
     config = validate(values, defaults)
     root = storage.normalize(root)
+    storage.check_root(root)
     if as_of is None:
         as_of = (
             midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else datetime.datetime.now(datetime.UTC)
@@ -76,6 +79,7 @@ def open_run(
         check_classes(config, read_classes(release))
         check_miap(config, release)
     deliveries = tuple(identify(name, release, layout.delivery_cache(root)) for name, release in found.items())
+    log.info("%s: Open Images %s", config.release, versions(deliveries))
     sources = {
         "tables": combined([delivery.tables for delivery in deliveries]),
         "photographs": combined([delivery.photographs for delivery in deliveries]),

@@ -179,7 +179,7 @@ def test_a_landing_is_reported_with_its_newest_delivery(machine, release_copy, t
     release_copy.rename(landing / "2026-01-01")
     seal(str(landing / "2026-01-01"))
     assert found("release").state == "ok"
-    assert "1 deliveries up to 2026-01-01" in found("release").found
+    assert "(Open Images V5, 1 deliveries up to 2026-01-01, " in found("release").found
 
 
 def test_a_port_in_use_is_reported_with_its_process(machine, monkeypatch):

@@ -84,7 +84,8 @@ def test_the_manifest_of_features_is_written_as_it_is_read():
 
 
 def test_the_manifest_of_chips_is_written_as_it_is_read():
-    stated = {"images": 3, "photograph faults": {"image absent": 1, "image unreadable": 0}}
+    faults = {"image absent": 1, "image unreadable": 0}
+    stated = {"images": 3, "photograph faults": faults, "photograph warnings": 2}
     record = ChipsRecord.model_validate(stated)
     assert record.photograph_faults["image absent"] == 1
     assert list(record.json_values().items()) == list(stated.items())

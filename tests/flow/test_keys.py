@@ -91,7 +91,7 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "573345dc81be0934fb4610b234c9efbd",
         "suspects": "f44425cc7e1ab2ebf6f4cf67684e1f60",
         "compare": "f8af537c26677c1869d67ec7d3ade373",
-        "predict": "dfaed217c7bb824600365ebf89cab327",
+        "predict": "5569adca9d72a9a05d5f3c2993cc9ccb",
     },
     "odd": {
         "extract, a delivery": "903770523867397e3c72990108f83605",
@@ -105,7 +105,7 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "a33293bc1d4576a0f9f482cf96f64d78",
         "suspects": "b0069cf5a94a41997e7a4687736402de",
         "compare": "3b78a097b51defca8e3869980a0ef7da",
-        "predict": "bc23e57d81fb3243394034b8209c21d1",
+        "predict": "c0f827a7e373cb8b0bd9c1b2444f7af6",
     },
 }
 

@@ -19,7 +19,7 @@ EXTRACTED = {
         "images": {"Author": {"null": 3, "empty": 1, "nan": 0}},
         "miap": {"AgePresentation": NO_NULLS},
     },
-    "labels": {"repeated": 5, "no verdict": 2, "unknown class": 1},
+    "labels": {"repeated": 5, "no verdict": 2, "unknown class": 1, "other classes": 0},
     "boxes": {"unknown class": 4, "invalid": 3, "kept": 237, "kept invalid": 2, "chipped": 119},
     "images": {"rotation unknown": 4, "turned": 16},
     "quarantined": {"labels": {"rows": 3, "by rule": {"not an allowed value": 2, "class not described": 1}}},

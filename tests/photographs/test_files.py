@@ -84,3 +84,17 @@ def test_the_digest_is_the_sum_of_the_photographs_own_digests(folder):
 def test_the_digest_of_an_address_is_that_of_its_text():
     address = "https://example.org/photographs"
     assert open_photographs(address + "/").digest() == hashlib.sha256(address.encode()).hexdigest()
+
+
+def test_a_link_to_nothing_is_an_absent_photograph(folder):
+    before = open_photographs(str(folder))
+    listed, digest = set(before.list()), before.digest()
+    (folder / "train" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    (folder / "train" / "there.jpg").symlink_to(folder / "train" / "a.jpg")
+    after = open_photographs(str(folder))
+    assert {photo.image_id for photo in set(after.list()) - listed} == {"there"}
+    assert after.digest() != digest
+    (folder / "train" / "there.jpg").unlink()
+    assert after.digest() == digest
+    with pytest.raises(FileNotFoundError):
+        after.read("train", "gone")

@@ -31,6 +31,7 @@ from ml.vision.detection import find_faces
 from ml.vision.images import encode_jpeg, encode_png
 from ml.workflow.manifest import load_manifest
 from support.models import make_model, png_of
+from support.photographs import bomb
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 FILES = ("predictions.csv", "predictions.json")
@@ -479,3 +480,10 @@ def test_a_folder_that_cannot_be_made_is_named(photo, model, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ResourceError, match="out"):
         predict_photos([photo], tmp_path / "file" / "out", model, "unused", 0.75, TrainingConfig())
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_photograph_that_is_too_large_is_told_with_the_limit_and_where_it_is_set(tmp_path):
+    (tmp_path / "large.png").write_bytes(bomb(side=11_000))
+    with pytest.raises(DataError, match=r"large.png: 11000 x 11000 pixels are more than the 100 megapixels that MAX_P"):
+        read_photo(tmp_path / "large.png")

@@ -1,6 +1,7 @@
 """Byte ranges of CSV files: every line is in one range, whatever their size, and quoted line breaks are noticed."""
 
 import csv
+import dataclasses
 import gzip
 import io
 
@@ -83,3 +84,36 @@ def test_lines_with_another_number_of_fields_are_found_and_empty_ones_skipped():
     found, others = find_records(b"a,1\n\nb\nc,3\n", [1], 2, 2)
     assert (found[1].line, found[1].fields) == (3, ["c", "3"])
     assert [(record.line, record.fields) for record in others] == [(2, ["b"])]
+
+
+@given(body=st.text('a,"\né', max_size=24), size=st.integers(1, 40), whole=st.booleans())
+def test_rows_are_those_that_csv_reads_whatever_the_quotes(file, body, size, whole):
+    file.write_text(HEADER + body, newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_blocks, "RANGE_BYTES", size)
+        blocks = whole_blocks(file) if whole else ranges_or_whole(file, size)
+    read = (csv.reader(io.StringIO(block.decode(), newline="")) for block in blocks)
+    expected = [row for row in csv.reader(io.StringIO(body, newline="")) if row]
+    assert [row for rows in read for row in rows if row] == expected
+
+
+def whole_blocks(file):
+    (part,) = divide({"images": {"train": str(file)}}, 1 << 20)
+    return list(read_blocks(dataclasses.replace(part, whole=True)))
+
+
+def ranges_or_whole(file, size):
+    try:
+        return blocks_of(file, size)
+    except OddQuotesError:
+        return whole_blocks(file)
+
+
+@pytest.mark.parametrize("line", ['a,5" disc', 'a,"5"" disc" or so', '"a" ,b', 'a,"b"c"', 'a"",b'])
+def test_a_quote_in_a_place_of_its_own_is_noticed(line):
+    assert csv_blocks.has_misplaced_quote(f"a,b\n{line}\na,b\n".encode())
+
+
+@pytest.mark.parametrize("line", ['a,"5"" disc"', '"",""', '"""a""",b', 'a,"""",c', '"two\nlines","x,y"', 'a,"cut off'])
+def test_quotes_that_csv_writers_put_are_not_misplaced(line):
+    assert not csv_blocks.has_misplaced_quote(f"a,b\n{line}\n".encode())

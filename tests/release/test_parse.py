@@ -1,9 +1,15 @@
 """Blocks of CSV lines: the fast and the slow way give the same columns, and missing values are counted by kind."""
 
+import csv
+import io
+
 import pyarrow as pa
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from ml.release.contract import TABLES
+from ml.release.csv_blocks import has_misplaced_quote
 from ml.release.parse import Missing, parse
 from support.blocks import A, B, C, block_of
 
@@ -40,6 +46,17 @@ def test_missing_values_are_counted_alike_the_slow_way():
     slow = parse(block_of(*lines, "d,x,/m/1,bad"), LABELS, TABLES["labels"])
     assert slow.missing == fast.missing
     assert slow.not_numbers["Confidence"].tolist() == [False, False, False, True]
+
+
+@given(st.text('a,"\n\r ', max_size=14))
+def test_rows_are_those_that_csv_reads(body):
+    block = body.encode()
+    assume(block.count(b'"') % 2 == 0 and not has_misplaced_quote(block))  # such blocks are never parsed
+    parsed = parse(block, ("ImageID", "Title"), TABLES["images"])
+    rows = [row for row in csv.reader(io.StringIO(body, newline="")) if row]
+    found = zip(*(parsed.columns[name].to_pylist() for name in ("ImageID", "Title")), strict=True)
+    assert [[value or "" for value in row] for row in found] == [row for row in rows if len(row) == 2]
+    assert parsed.wrong_lines == sum(len(row) != 2 for row in rows)
 
 
 def test_text_that_is_not_utf8_is_noted_and_kept_readable():

@@ -51,12 +51,6 @@ def test_a_missing_file_is_named(release_copy, tmp_path):
     assert TRAIN_BOXES in refused(release_copy, tmp_path)
 
 
-def test_the_box_files_of_v4_are_not_taken_for_those_of_v5(release_copy, tmp_path):
-    old = release_copy / "2018_04" / "test" / "test-annotations-bbox.csv"
-    shutil.move(release_copy / "v5" / "test-annotations-bbox.csv", old)
-    assert "v5/test-annotations-bbox.csv" in refused(release_copy, tmp_path)
-
-
 def test_an_empty_file_is_named(release_copy, tmp_path):
     (release_copy / TRAIN_BOXES).write_bytes(b"")
     assert f"{TRAIN_BOXES} is empty" in refused(release_copy, tmp_path)

@@ -205,14 +205,17 @@ def test_a_run_about_other_classes_speaks_of_those(context):
     assert "female for the classes Cat; male for the classes Dog" in page
 
 
-def test_the_deliveries_that_the_run_saw_are_told(context):
+def test_the_deliveries_that_the_run_saw_are_told_with_their_versions(context):
     seen = tuple(
-        Delivery(name=name, uri="file:///landing", tables="t", photographs="p") for name in ("2020-01-15", "2020-02-15")
+        Delivery(name=name, uri="file:///landing", tables="t", photographs="p", version=version)
+        for name, version in (("2020-01-15", "V5"), ("2020-02-15", "V7"), ("2020-03-15", "V5"))
     )
     run = dataclasses.replace(context.run, deliveries=seen)
     page = text_of(render(dataclasses.replace(context, run=run), measured()))
-    assert "(deliveries up to 2020-02-15: 2), labels" in page
-    assert "deliveries up to" not in text_of(render(context, measured()))
+    assert ", Open Images V5, V7 (deliveries up to 2020-03-15: 3), labels" in page
+    plain = text_of(render(context, measured()))
+    assert "deliveries up to" not in plain
+    assert "Open Images V" not in plain
 
 
 def test_without_an_earlier_run_the_page_says_that_nothing_was_compared(context):

@@ -12,6 +12,7 @@ from ml.features.columns import ASKED, CARRIED, names
 from ml.photographs.opening import open_photographs
 from ml.vision import images
 from spark_jobs import chip, chipping, cutting
+from support import photographs
 from support.chips import chipping_of, face_table
 from support.invariants import FACES, ROTATIONS, assert_chips_are_right
 from support.spark_stages import whole
@@ -63,7 +64,9 @@ def test_a_photograph_whose_faces_are_large_is_decoded_reduced_to_the_same_chip(
     content, box = jpeg(pixels), (0.2, 0.8, 0.2, 0.8)
     asked = []
     decode = images.EncodedImage.decode
-    monkeypatch.setattr(images.EncodedImage, "decode", lambda image, by=1: asked.append(by) or decode(image, by))
+    monkeypatch.setattr(
+        images.EncodedImage, "decode", lambda image, by=1, warnings=None: asked.append(by) or decode(image, by)
+    )
     (made,) = cutting.cut_image(cutting.Image("train", "a", 0, [box]), lambda: content, 0.2, 16)
     assert asked == [reduction]
     assert made.face_px == pytest.approx(0.6 * side)
@@ -103,6 +106,22 @@ def test_a_photograph_that_cannot_be_opened_is_unreadable(tmp_path):
     (tmp_path / "train" / "a.jpg").mkdir(parents=True)
     _, outcome = chipping.cut_faces(face_table([{"image_id": "a", **BOX}]), chipping_of(tmp_path))
     assert outcome.faces == {"image unreadable": 1}
+
+
+def test_a_photograph_of_which_the_decoder_warns_is_chipped_and_counted(tmp_path):
+    (tmp_path / "train").mkdir()
+    whole = photographs.encoded(photographs.picture(200, 200))
+    for image_id, content in (("a", photographs.with_stray_bytes(whole)), ("b", whole)):
+        (tmp_path / "train" / f"{image_id}.jpg").write_bytes(content)
+    faces = face_table([{"image_id": image, "face_id": f"{image}{n}", **BOX} for image in "ab" for n in "12"])
+    chips, outcome = chipping.cut_faces(faces, chipping_of(tmp_path))
+    assert (outcome.faces, outcome.images, outcome.warned) == ({"chipped": 4}, 2, 1)
+    odd, _, good, _ = (images.decode(chip).astype(int) for chip in chips.column("chip").to_pylist())
+    assert np.abs(odd - good).max() <= 2
+    both = chipping.Outcome()
+    both.add(outcome)
+    both.add(outcome)
+    assert both.warned == 2
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason="needs ../shared/cases")

@@ -61,7 +61,12 @@ def test_labels_without_a_verdict_or_of_an_unknown_class_are_counted_and_not_fat
     bad = f"{A},verification,/m/0dzct,maybe\n{B},verification,/m/0dzct,\n{B},verification,/m/unknown,1\n"
     file.write_text(file.read_text() + bad)
     run = do(spark, open_run(str(tmp_path / "storage"), "run", {"release": str(release_copy)}), "extract")
-    assert run.pinned("extract").metrics["labels"] == {"repeated": 0, "no verdict": 2, "unknown class": 1}
+    assert run.pinned("extract").metrics["labels"] == {
+        "repeated": 0,
+        "no verdict": 2,
+        "unknown class": 1,
+        "other classes": 0,
+    }
 
 
 def test_too_many_invalid_boxes_stop_the_run_and_name_one(spark, release_copy, tmp_path):

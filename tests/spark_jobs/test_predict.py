@@ -24,14 +24,23 @@ from ml.workflow.execution import run_stage
 from ml.workflow.layout import photographs_uri
 from ml.workflow.run import load_run
 from spark_jobs import predict
+from support import photographs
 from support.models import make_model
 from support.outputs import faults_of
+
+ODD = {
+    "plain.jpeg": "no face",
+    "odd.jpeg": "no face",
+    "cut.jpg": "unreadable",
+    "large.PNG": "too large",
+    "gone.jpg": "absent",
+}
 
 
 @pytest.fixture(scope="module")
 def folder(sample_release, tmp_path_factory):
-    """Drawn portraits in two folders, one of a name that is no UTF-8, one without a face, one damaged, one that is a
-    link to nothing, and a text.
+    """Drawn portraits in two folders, one of a name that is no UTF-8, one without a face, one of which the decoder
+    warns, one damaged, one too large, one that is a link to nothing, and a text.
     """
     root = tmp_path_factory.mktemp("photographs")
     shutil.copytree(sample_release / "test", root / "people")
@@ -41,6 +50,8 @@ def folder(sample_release, tmp_path_factory):
     # A name in Latin-1, as old archives have them.
     shutil.copy(next(root.glob("people/*.jpg")), os.path.join(os.fsencode(root / "more"), b"Andr\xe9.jpg"))
     (root / "more" / "plain.jpeg").write_bytes(images.encode_jpeg(np.full((90, 120, 3), 90, np.uint8)))
+    (root / "more" / "odd.jpeg").write_bytes(photographs.with_stray_bytes((root / "more" / "plain.jpeg").read_bytes()))
+    (root / "more" / "large.PNG").write_bytes(photographs.bomb())
     (root / "more" / "cut.jpg").write_bytes(next(root.glob("people/*.jpg")).read_bytes()[:5000])
     (root / "more" / "gone.jpg").symlink_to(root / "nowhere.jpg")
     (root / "more" / "notes.txt").write_text("no photograph")
@@ -89,9 +100,10 @@ def test_every_photograph_is_in_the_ledger_with_its_fate(done, folder):
     assert set(rows) == listed - {".hidden.jpg"}
     assert rows[r"more/Andr\xe9.jpg"]["status"] in ("classified", "no face")
     assert sum(done.ledger.values()) == len(rows) == done.metrics["photographs"] == done.rows("photographs")
-    fates = {name: rows[f"more/{name}"]["status"] for name in ("plain.jpeg", "cut.jpg", "gone.jpg")}
-    assert fates == {"plain.jpeg": "no face", "cut.jpg": "unreadable", "gone.jpg": "absent"}
-    assert {status: done.ledger[status] for status in predict.FAULTS} == {"absent": 1, "unreadable": 1}
+    fates = {name: rows[f"more/{name}"]["status"] for name in ODD}
+    assert fates == ODD
+    assert {status: done.ledger[status] for status in predict.FAULTS} == dict.fromkeys(predict.FAULTS, 1)
+    assert done.record(PredictionsRecord).photograph_warnings == 1
     assert done.ledger["classified"] > 5
     assert rows["more/plain.jpeg"]["width"] == 120
     assert rows["more/cut.jpg"]["width"] is None
@@ -104,7 +116,16 @@ def test_its_tables_keep_the_contract(done):
 def test_the_record_is_written_as_the_manifest_has_always_held_it(done):
     stated = {name: value for name, value in done.metrics.items() if name != "spark_application"}
     assert json.dumps(done.record(PredictionsRecord).json_values()) == json.dumps(stated)
-    assert list(stated) == ["photographs", "faces", "labels", "meaning", "threshold", "model", "sample"]
+    assert list(stated) == [
+        "photographs",
+        "photograph_warnings",
+        "faces",
+        "labels",
+        "meaning",
+        "threshold",
+        "model",
+        "sample",
+    ]
     assert list(stated["faces"]) == ["female", "male", "unknown"]
 
 
@@ -205,7 +226,7 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
             asked.append(len(chips))
             return [predict.Answer("female", 1.0, (1.0, 0.0))] * len(chips)
 
-    monkeypatch.setattr(predict, "_read", lambda uri: (np.zeros((9, 9, 3), np.uint8), ""))
+    monkeypatch.setattr(predict, "_read", lambda *_: (np.zeros((9, 9, 3), np.uint8), ""))
     monkeypatch.setattr(predict, "find_faces", lambda photo: [(0, 0, 5, 5)] * 3)
     rows = ((predict.PhotographRow(f"{number}.jpg", 1), bytes) for number in range(100))
     done = list(predict.classify_rows(rows, Counting()))

@@ -112,6 +112,7 @@ def test_the_numbers_of_the_release_and_the_agreement_with_miap_are_on_the_page(
     row = face("a", miap_label="male")
     context = hand_made.done(**tables(row, chipped=[row]), miap=[person("a")], agreement=AGREEMENT)
     page, _ = page_of(context)
+    assert f"<code>{context.run.parameters['release']}</code>, Open Images V5, labels" in page.replace("\n", "")
     assert "Author&nbsp;3" in page
     assert "ImageID&nbsp;" not in page, "no value of it is missing"
     assert re.search(r"<td>train</td><td>box</td><td>\s*80.0%", page)

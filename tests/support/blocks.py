@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from ml.release.checks import check
-from ml.release.contract import TABLES
+from ml.release.contract import TABLES, contract_of
 from ml.release.parse import parse
 from spark_jobs.annotations import Classes, type_block
 from spark_jobs.ranges import faulty_values
@@ -24,17 +24,19 @@ def block_of(*lines):
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def checked(table, *lines, names=None):
-    parsed = parse(block_of(*lines), names or HEADERS[table], TABLES[table])
-    return parsed, check(parsed, TABLES[table], pa.array(CLASSES.mids))
+def checked(table, *lines, names=None, subset="train", all_classes=False):
+    contract = contract_of(table, subset, all_classes)
+    parsed = parse(block_of(*lines), names or HEADERS[table], contract)
+    return parsed, check(parsed, contract, pa.array(CLASSES.mids))
 
 
-def faults(table, *lines, names=None):
+def faults(table, *lines, names=None, **file):
     """The values that break a rule: line, rule, column and value of each."""
-    parsed, found = checked(table, *lines, names=names)
+    parsed, found = checked(table, *lines, names=names, **file)
     values = faulty_values(block_of(*lines), names or HEADERS[table], parsed, found)
     return [(value.line, str(value.rule), value.column, value.value) for value in values]
 
 
-def typed(table, *lines, names=None):
-    return type_block(table, *checked(table, *lines, names=names), CLASSES, "train", "release")
+def typed(table, *lines, names=None, subset="train", **file):
+    found = checked(table, *lines, names=names, subset=subset, **file)
+    return type_block(table, *found, CLASSES, subset, "release")

@@ -90,7 +90,9 @@ class HandMade:
 
     def __init__(self, folder, config, deliveries=("release",)):
         release = folder / "release"
-        made = tuple(Delivery(name=name, uri=str(release), tables="t", photographs="p") for name in deliveries)
+        made = tuple(
+            Delivery(name=name, uri=str(release), tables="t", photographs="p", version="V5") for name in deliveries
+        )
         self.photographs = release / "train"
         self.photographs.mkdir(parents=True)
         root = storage.normalize(str(folder / "storage"))

@@ -15,6 +15,8 @@ from ml import storage
 from ml.config.deployment import load_deployment
 from ml.errors import DataError
 from ml.flow.table import STAGES
+from ml.release.landing import is_landing
+from ml.release.release import find_release, read_classes
 from ml.retention.plan import plan
 from ml.retention.remove import remove
 from ml.tracking import experiments
@@ -22,6 +24,7 @@ from ml.workflow.execution import Result, run_stage
 from ml.workflow.manifest import load_manifest
 from ml.workflow.opening import open_run
 from ml.workflow.run import load_run
+from support.layouts import write_layout
 from support.records import Stated
 
 pytestmark = pytest.mark.cluster
@@ -119,6 +122,19 @@ def test_a_key_that_begins_like_another_is_not_listed_below_it(root):
     assert set(storage.list_files(storage.join(root, "key"))) == {"a"}
     storage.remove(storage.join(root, "key"))
     assert storage.exists(storage.join(root, "key-2", "b"))
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_release_in_a_bucket_is_recognized(root, sample_release, tmp_path, flat):
+    release = write_layout(sample_release, tmp_path, version=7, flat=flat, compressed=True)
+    fs, path = storage.filesystem(root)
+    fs.put(f"{release}/", f"{path}/", recursive=True)
+    found = find_release(root)
+    assert found.version == "V7"
+    assert found.tables.keys() == {"labels", "boxes", "images", "miap"}
+    assert read_classes(found) == read_classes(find_release(str(sample_release)))
+    assert not is_landing(root)
+    assert storage.list_folder(storage.join(root, "absent")) == {}
 
 
 def test_another_process_sees_at_once_what_was_written(root):
