@@ -77,7 +77,7 @@ def run_all(folder: Path, name: str, values: dict[str, object]):
     for stage in SPARK:
         spark = ["spark-submit", "--master", "local[2]", "--driver-memory", "4g", "--conf", "spark.ui.enabled=false"]
         quietly([*spark, str(ROOT / "spark_jobs" / f"{stage}.py"), "--run", run.uri])
-    for stage in ("train", "evaluate", "suspects"):
+    for stage in ("explore", "train", "evaluate", "suspects"):
         quietly([sys.executable, "-m", "ml", stage, "--run", run.uri])
     return run
 
