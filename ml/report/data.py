@@ -90,6 +90,7 @@ class ReportData(CardData):
         figures: PNG files of stage evaluate, by name.
         explored: PNG files of stage explore, by name.
         ledgers: What became of the faces in the earlier stages.
+        left_out: Number of chips that stage featurize left out of the splits, by reason.
         stages: When the run's stages finished, in the flow's order.
         drift: The drift of the data; None if there is no earlier run to compare with.
     """
@@ -100,6 +101,7 @@ class ReportData(CardData):
     figures: Mapping[str, bytes]
     explored: Mapping[str, bytes]
     ledgers: Sequence[LedgerTable]
+    left_out: Mapping[str, int]
     stages: Sequence[StageTime]
     drift: DriftMetrics | None = None
 

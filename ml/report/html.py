@@ -68,7 +68,7 @@ def render_report(data: ReportData) -> str:
             figures=data.figures,
             training=data.training,
             scale=_scale(data.metrics),
-            total_faces=sum(sum(faces.values()) for faces in data.splits.values()),
+            total_faces=sum(sum(faces.values()) for faces in data.splits.values()) + sum(data.left_out.values()),
             parameters=parameters(data.config.model_dump(mode="json")),
             limits={"psi": (MODERATE_PSI, LARGE_PSI), "p": SIGNIFICANCE},
         )

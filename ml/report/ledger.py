@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,11 @@ def ledgers(counts: Mapping[str, Mapping[str, int]], chip_class: str) -> list[Le
         for stage in STAGES.values()
         if stage.ledger and counts.get(stage.name) and (kept := stage.ledger.kept)
     ]
+
+
+def left_out(ledger: Mapping[str, int], splits: Collection[str]) -> dict[str, int]:
+    """Return the outcomes in featurize's ledger other than the splits."""
+    return {reason: count for reason, count in ledger.items() if reason not in splits}
 
 
 def parameters(values: Mapping[str, Any]) -> list[ParameterRow]:

@@ -15,7 +15,7 @@ from ml.metrics.records import EvaluationMetrics
 from ml.model.record import TrainingRecord, ValidationScores
 from ml.release.delivery import versions
 from ml.report.data import ReportData, StageTime, TrainingSummary
-from ml.report.ledger import ledgers
+from ml.report.ledger import ledgers, left_out
 from ml.report.subject import subject
 from ml.stages.photographs import listed_images
 from ml.workflow.execution import Context
@@ -43,7 +43,8 @@ def report_data(
     run, inputs = context.run, context.inputs
     config = TrainingConfig(**run.parameters)  # all of it, because the pages show every parameter
     dated = [delivery.name for delivery in run.deliveries if delivery.date]
-    done = list(inputs.values())
+    done, featurized = list(inputs.values()), inputs["featurize"]
+    splits = featurized.record(FeaturesRecord).faces
     this = StageTime(name="evaluate", attempt=context.uri.rpartition("/")[2])
     return ReportData(
         run_id=run.run_id,
@@ -51,7 +52,7 @@ def report_data(
         subject=subject(config),
         metrics=metrics,
         training=_training(inputs["train"]),
-        splits=inputs["featurize"].record(FeaturesRecord).faces,
+        splits=splits,
         credits=_credits(inputs, shown),
         written=datetime.datetime.now(datetime.UTC),
         version=versions(run.deliveries),
@@ -59,6 +60,7 @@ def report_data(
         figures=figures,
         explored=_explored(inputs["explore"]) if "explore" in inputs else {},
         ledgers=ledgers({manifest.stage: manifest.ledger for manifest in done}, config.chip_class),
+        left_out=left_out(featurized.ledger, splits),
         stages=[*(_time(manifest) for manifest in done), this],
         drift=drift,
     )

@@ -151,6 +151,17 @@ def test_the_ledgers_lead_from_all_faces_to_those_in_the_splits(context):
     assert "do not add up" not in page
 
 
+def test_chips_left_out_of_the_splits_are_counted(context):
+    pin(context, "join_labels", {**JOINED, "labelled": 49, "no person box": 29})
+    pin(context, "chip", {**CHIPPED, "chipped": 41})
+    splits = {"train": 18, "validation": 10, "test": 12}
+    ledger = {**splits, "near-duplicate of a photograph in another split": 1}
+    context.inputs["featurize"] = context.inputs["featurize"].model_copy(update={"ledger": ledger})
+    page = text_of(render(context, measured()))
+    assert "left out: near-duplicate of a photograph in another split 1 total 20 20 41" in page
+    assert "do not add up" not in page
+
+
 def test_excluded_training_faces_are_counted_after_the_splits(context):
     counts = {"trained on": 16, "excluded by exclude_faces": 2}
     context.inputs["train"] = context.inputs["train"].model_copy(update={"ledger": counts})

@@ -12,7 +12,7 @@ from ml.flow.record import Record
 from ml.flow.table import STAGES
 from ml.metrics.records import ComparisonSummary, EvaluationSummary
 from ml.report.captions import CAPTIONS, caption
-from ml.report.ledger import ledgers, parameters
+from ml.report.ledger import ledgers, left_out, parameters
 from ml.report.subject import subject_of
 from ml.workflow import layout
 from ml.workflow.layout import attempt_name
@@ -39,6 +39,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
     if folder is None:
         return known
     manifests, config = folder.manifests(), folder.record.config
+    splits = manifests["featurize"].metrics.get("faces") if "featurize" in manifests else None
     return {
         **known,
         "as_of": folder.record.as_of,
@@ -53,7 +54,8 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
             dataclasses.asdict(ledger)
             for ledger in ledgers({name: found.ledger for name, found in manifests.items()}, config["chip_class"])
         ],
-        "splits": manifests["featurize"].metrics.get("faces") if "featurize" in manifests else None,
+        "splits": splits,
+        "left_out": left_out(manifests["featurize"].ledger, splits or ()) if "featurize" in manifests else {},
         "figures": _figures(manifests),
         "pages": {
             page.name: [name, page.file, page.title]

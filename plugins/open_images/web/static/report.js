@@ -266,9 +266,12 @@ const Comparison = ({ comparison, champion }) =>
     ),
   );
 
-function Ledger({ ledgers, splits }) {
+function Ledger({ ledgers, splits, left_out: leftOut }) {
   const kept =
     splits && Object.entries(splits).map(([split, labels]) => ({ split, labels, all: sum(Object.values(labels)) }));
+  const others = Object.entries(leftOut)
+    .filter(([, count]) => count > 0)
+    .map(([reason, count]) => ({ split: `left out: ${reason}`, labels: {}, all: count }));
   return h(
     Section,
     { title: "Where the faces went" },
@@ -305,11 +308,11 @@ function Ledger({ ledgers, splits }) {
           ...Object.keys(kept[0].labels).map((label) => ({
             name: label,
             number: true,
-            cell: (row) => number(row.labels[label]),
+            cell: (row) => (label in row.labels ? number(row.labels[label]) : ""),
           })),
           { name: "total", number: true, cell: (row) => number(row.all) },
         ],
-        rows: kept,
+        rows: [...kept, ...others],
       }),
   );
 }
