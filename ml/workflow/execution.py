@@ -11,6 +11,7 @@ import datetime
 import errno
 import logging
 import os
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from ml.workflow.supervision import Supervision, identity
 from ml.workflow.views import ConfigView, InputsView, RunView
 
 log = logging.getLogger(__name__)
+JAVA_FRAME = re.compile(r"at [\w.$]+[\w$<>./]*\(|\.\.\. \d+ more|Driver stacktrace:")
+SHOWN = 400  # characters of the beginning and of the end of a long error
 NO_SPACE = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
@@ -202,6 +205,13 @@ def _no_space(error: BaseException) -> str | None:
     return next((line.strip() for line in lines if any(text in line for text in NO_SPACE)), None)
 
 
+def _shortened(text: str) -> str:
+    """Return the text of an error on one line, without the frames of Java's stack; of a long one, beginning and end."""
+    lines = [line.strip() for line in text.splitlines()]
+    told = " ".join(line for line in lines if line and not JAVA_FRAME.match(line))
+    return told if len(told) <= 2 * SHOWN else f"{told[:SHOWN]} [...] {told[-SHOWN:]}"
+
+
 def _record(error: Exception, uri: str, run: str) -> StageError:
     """Write the attempt's `error.json` and return the error as a `StageError`."""
     failure: StageError
@@ -215,7 +225,7 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
         )
     else:
         failure = TransientError(
-            f"{type(error).__name__}: {str(error).strip()[:2000]}", "The task's log has the full traceback."
+            f"{type(error).__name__}: {_shortened(str(error))}", "The task's log has the full traceback."
         )
     content = {
         "run": run,

@@ -173,6 +173,27 @@ def test_a_failure_leaves_error_json_and_nothing_to_read(opened, raised, kind, e
     assert run_stage(run, EXTRACT, body([])).attempt != "one"
 
 
+def test_an_error_of_sparks_is_told_on_one_line_without_javas_frames(opened):
+    told = (
+        "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
+        ": org.apache.spark.SparkException: Job aborted: Python worker exited unexpectedly (crashed).\n"
+        "\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator$$anonfun$1.applyOrElse(PythonRunner.scala:7)\n"
+        "\tat java.base/java.lang.Thread.run(Thread.java:840)\n\nDriver stacktrace:\n"
+        "Caused by: java.io.EOFException\n\t... 22 more\n"
+    )
+
+    def work(context):
+        raise RuntimeError(told)
+
+    with pytest.raises(TransientError) as raised:
+        run_stage(opened(), EXTRACT, work)
+    assert raised.value.message == (
+        "RuntimeError: An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe. "
+        ": org.apache.spark.SparkException: Job aborted: Python worker exited unexpectedly (crashed). "
+        "Caused by: java.io.EOFException"
+    )
+
+
 def _write_slowly(run_uri, started):
     def work(context):
         storage.write_bytes(context.path("table", "part.txt"), b"half")
