@@ -177,7 +177,7 @@ def test_an_error_of_sparks_is_told_on_one_line_without_javas_frames(opened):
     told = (
         "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
         ": org.apache.spark.SparkException: Job aborted: Python worker exited unexpectedly (crashed).\n"
-        "\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator$$anonfun$1.applyOrElse(PythonRunner.scala:7)\n"
+        "\tat org.apache.spark.api.python.BasePythonRunner$ReaderIterator$$anonfun$1.apply(PythonRunner.scala:7)\n"
         "\tat java.base/java.lang.Thread.run(Thread.java:840)\n\nDriver stacktrace:\n"
         "Caused by: java.io.EOFException\n\t... 22 more\n"
     )
