@@ -134,8 +134,14 @@ def modified(info: dict[str, object]) -> str:
     return str(info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime"))
 
 
-def write_bytes(uri: str, data: bytes) -> None:
-    """Write a file completely or not at all: with a rename on a local disk, with one PUT in an object store."""
+def write_bytes(uri: str, data: bytes, durable: bool = True) -> None:
+    """Write a file completely or not at all: with a rename on a local disk, with one PUT in an object store.
+
+    Args:
+        uri: The file.
+        data: The content.
+        durable: Wait until the disk has it, so that the file is whole even after a power failure.
+    """
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
         fs.pipe_file(path, data)
@@ -146,8 +152,9 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
