@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance")}
+DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")}
 FLOORS = {
     "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},
     "spark_jobs": {"open_images", *DAGS, "airflow", "tensorflow", "keras"},
@@ -44,6 +44,7 @@ ARROWS = {
     "flow": {"storage"},
     "config": {"errors", "flow"},
     "release": {"config", "errors", "storage"},
+    "download": {"config", "errors", "flow", "release", "storage", "vision", "workflow"},
     "vision": set(),
     "networks": {"errors", "storage"},
     "workflow": {"config", "errors", "flow", "release", "storage"},
@@ -63,7 +64,7 @@ ARROWS = {
     "sample": {"errors"},
     "doctor": {"config", "errors", "flow", "java", "release", "storage", "tracking", "workflow"},
     "__main__": {
-        *("config", "doctor", "errors", "flow", "logs", "prediction", "promotion", "release", "retention"),
+        *("config", "doctor", "download", "errors", "flow", "logs", "prediction", "promotion", "release", "retention"),
         *("sample", "workflow"),
     },
 }

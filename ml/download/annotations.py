@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +162,7 @@ async def _fetch(config: DownloadConfig, folder: Path, paths: Collection[str]) -
         storage.check_space(str(folder), size - there, "The annotation files")
         with show_progress("annotation files", len(states), size) as progress:
             progress.advance(0, there)
-            cache = _Cache(host, config, folder, progress)
+            cache = _Cache(host, config, folder, states, progress)
             await asyncio.gather(*(cache.fetch(path) for path in states))
 
 
@@ -207,8 +207,10 @@ async def _as_it_is(answer: bytes) -> bytes:
 class _Cache:
     """Fetches files into the cache."""
 
-    def __init__(self, host: Host, config: DownloadConfig, folder: Path, progress: Progress) -> None:
-        self.host, self.config, self.folder, self.progress = host, config, folder, progress
+    def __init__(
+        self, host: Host, config: DownloadConfig, folder: Path, states: Mapping[str, FileState], progress: Progress
+    ) -> None:
+        self.host, self.config, self.folder, self.states, self.progress = host, config, folder, states, progress
         self.slots = asyncio.Semaphore(AT_ONCE)
         self.patience = Patience(host.name, config, self.slots)
 
@@ -238,10 +240,10 @@ class _Cache:
         file = self.folder / path
         part = _part(file)
         part.parent.mkdir(parents=True, exist_ok=True)
-        known = _known(file)
-        start = self._arrived(path) if known else 0
-        version = known.version if known else None
-        if start and known and known.size is not None and start >= known.size:  # killed before the check
+        known, expected = _known(file), self.states[path]
+        version = known.version if known and known.version == expected.version else None
+        start = self._arrived(path) if version else 0
+        if known and start and expected.size is not None and start >= expected.size:  # killed before the check
             await self._finish(path, known)
             return
         async with self.host.open(path, start, version) as opened:
@@ -261,10 +263,11 @@ class _Cache:
         file = self.folder / path
         part = _part(file)
         size = part.stat().st_size
-        if state.size is not None and size != state.size:
-            if size > state.size:
+        expected = self.states[path].size
+        if expected is not None and size != expected:
+            if size > expected or state.size != expected:  # what has arrived is no beginning of the file
                 part.unlink()
-            raise FetchError(Reason.CONNECTION, f"{size:,} of {state.size:,} bytes arrived")
+            raise FetchError(Reason.CONNECTION, f"{size:,} of {expected:,} bytes arrived")
         if state.md5 and (found := await asyncio.to_thread(_md5, part)) != state.md5:
             part.unlink()
             self.progress.advance(0, -size)

@@ -14,7 +14,7 @@ from ml.config.download import PICKING, DownloadConfig
 from ml.download.picking import Pick
 from ml.errors import ConfigurationError
 from ml.flow.record import Record
-from ml.release.landing import dated_folders, is_landing
+from ml.release.landing import dated_folders, is_landing, midnight
 from ml.release.note import NOTE
 from ml.release.release import find_release
 
@@ -55,6 +55,24 @@ def delivery_folder(landing: str, date: datetime.date) -> str:
             f"{folder} exists, but no download has begun it.", "Choose another date, or move the folder away."
         )
     return folder
+
+
+def date_of_interval(start: datetime.datetime, end: datetime.datetime) -> datetime.date:
+    """Return the date of the delivery of a data interval: the last day that begins in it, in UTC.
+
+    So the training of the same interval sees the delivery.
+
+    Raises:
+        ConfigurationError: No day begins in the interval.
+    """
+    day = (end.astimezone(datetime.UTC) - datetime.timedelta(microseconds=1)).date()
+    if midnight(day) < start:
+        raise ConfigurationError(
+            f"No day begins from {start:%Y-%m-%d %H:%M} to before {end:%Y-%m-%d %H:%M} UTC, so that the delivery has no "
+            "date.",
+            "Set ingest_schedule to run once a day at most.",
+        )
+    return day
 
 
 def is_sealed(folder: str) -> bool:

@@ -216,7 +216,7 @@ async def _as_fetch_errors() -> AsyncIterator[None]:
     except TimeoutError as error:
         raise FetchError(Reason.TIMEOUT, "the server took too long") from error
     except (aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
-        raise FetchError(Reason.REFUSED, f"{type(error).__name__}: {error}") from error
+        raise FetchError(Reason.REFUSED, type(error).__name__) from error
     except aiohttp.ClientError as error:
         raise FetchError(Reason.CONNECTION, str(error) or type(error).__name__) from error
     except FileNotFoundError as error:

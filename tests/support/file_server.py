@@ -36,8 +36,8 @@ class FileServer:
     Attributes:
         root: The folder.
         url: The address.
-        faults: By path, what happens to its requests, one after the other; the last one happens again and again if the
-            path is in `broken`, else the file is served after that.
+        faults: By path, what happens to its GET requests, one after the other. After that the file is served, or the
+            last fault repeats if the path is in `broken`.
         broken: The paths that never recover.
         log: All answers.
         delay: Seconds before each answer.
@@ -77,7 +77,7 @@ class FileServer:
     async def _answer(self, request: web.Request, path: str) -> web.StreamResponse:
         file = self.root / path
         data = file.read_bytes() if file.is_file() else b""
-        if waiting := self.faults.get(path):
+        if request.method != "HEAD" and (waiting := self.faults.get(path)):
             fault = waiting[0] if path in self.broken and len(waiting) == 1 else waiting.pop(0)
             self.log.append(Sent(path, 0, 0, False))
             return await fault(request, data)
