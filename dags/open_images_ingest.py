@@ -24,7 +24,7 @@ run* it only tells the number of images, bytes, free disk space and the estimate
 
 | task | output | XCom |
 |---|---|---|
-| `download` | the delivery: photographs, their rows, lists of authors and failures | images, bytes, failures by reason |
+| `download` | the delivery: photographs, their rows, lists of authors and of failures | images, bytes, failures |
 
 Each interval of the schedule `ingest_schedule` adds a delivery, dated the last day of the interval, of images that no
 other delivery holds. One download runs at a time, so that two never pick the same images; a backfill adds one delivery
