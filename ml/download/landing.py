@@ -68,7 +68,7 @@ def date_of_interval(start: datetime.datetime, end: datetime.datetime) -> dateti
     day = (end.astimezone(datetime.UTC) - datetime.timedelta(microseconds=1)).date()
     if midnight(day) < start:
         raise ConfigurationError(
-            f"No day begins from {start:%Y-%m-%d %H:%M} to before {end:%Y-%m-%d %H:%M} UTC, so that the delivery has no "
+            f"No day begins from {start:%Y-%m-%d %H:%M} to before {end:%Y-%m-%d %H:%M} UTC, and so the delivery has no "
             "date.",
             "Set ingest_schedule to run once a day at most.",
         )

@@ -16,6 +16,7 @@ from ml.model.record import TrainingRecord, ValidationScores
 from ml.report.data import ReportData, StageTime, TrainingSummary
 from ml.report.ledger import ledgers
 from ml.report.subject import subject
+from ml.stages.attribution import attribution
 from ml.stages.photographs import listed_images
 from ml.workflow.execution import Context
 from ml.workflow.manifest import Manifest
@@ -52,6 +53,7 @@ def report_data(
         training=_training(inputs["train"]),
         splits=inputs["featurize"].record(FeaturesRecord).faces,
         credits=_credits(inputs, shown),
+        attribution=attribution(inputs),
         written=datetime.datetime.now(datetime.UTC),
         deliveries=dated,
         figures=figures,

@@ -55,6 +55,8 @@ def bucket(server, monkeypatch):
     fs.put(f"{server.root}/bucket/", "open-images-dataset/", recursive=True)
     fs.put(f"{server.root}/openimages/", "mirror/openimages/", recursive=True)
     yield
+    for name in ("open-images-dataset", "mirror"):
+        fs.rm(name, recursive=True)
     fsspec.config.conf.clear()
     fsspec.config.conf.update(before)
     moto.stop()
