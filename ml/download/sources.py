@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import re
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -173,8 +174,13 @@ async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
 
     The number of connections is not limited here: waiting for one would count as the server's time.
     """
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
-    async with aiohttp.ClientSession(connector=connector, trust_env=True, headers={"User-Agent": AGENT}) as session:
+    # With `trust_env`, aiohttp looks for proxies in a thread, twice for each request, even where there are none.
+    proxies = urllib.request.getproxies().keys() - {"no"}
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
+        trust_env=bool(proxies),
+        headers={"User-Agent": AGENT},
+    ) as session:
         yield session
 
 
