@@ -116,7 +116,7 @@ class DownloadConfig(FlowConfig):
         5,
         "Transfer",
         "Retries",
-        "How often to try again after a time-out, a lost connection, a server error or a damaged file.",
+        "How often to try again after a time-out, a lost connection or a server error. A damaged file gets one retry.",
         ge=0,
         le=100,
     )

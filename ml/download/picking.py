@@ -12,7 +12,7 @@ import polars as pl
 
 from ml.config.download import DownloadConfig
 from ml.download.annotations import Annotations, subsets_of
-from ml.errors import ConfigurationError, NothingNewError
+from ml.errors import ConfigurationError, DataError, NothingNewError
 from ml.flow.record import Record
 from ml.release.photographs import open_photographs
 from ml.release.release import Release, read_classes
@@ -116,7 +116,7 @@ def _candidates(
     rows = read_text(boxes)
     for flag in FLAGS_LEFT_OUT:
         rows = rows.filter(pl.col(flag).ne_missing("1"))
-    found = (
+    query = (
         rows.filter(pl.col("LabelName").is_in([*classes, *label_of]))
         .group_by("ImageID")
         .agg(
@@ -125,8 +125,8 @@ def _candidates(
         )
         .filter(pl.col("wanted"))
         .select("ImageID", "labels")
-        .collect(engine="streaming")
     )
+    found = collect(query, boxes)
     there = held if isinstance(held, set) else set(held)
     pairs = {
         image: tuple(sorted(label for label in labels if label))
@@ -158,6 +158,18 @@ def _balanced(found: Mapping[str, Sequence[str]], number: int, labels: Sequence[
     return list(picked)
 
 
-def read_text(file: Path | str) -> pl.LazyFrame:
+def read_text(file: Path) -> pl.LazyFrame:
     """Open a CSV file whose values stay as they are written; an empty one is null."""
     return pl.scan_csv(file, infer_schema=False)
+
+
+def collect(query: pl.LazyFrame, file: Path) -> pl.DataFrame:
+    """Run a query on a file, in a stream, so that large files fit in memory.
+
+    Raises:
+        DataError: The file is not the CSV file that was expected.
+    """
+    try:
+        return query.collect(engine="streaming")
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{file} cannot be read: {error}", "Remove it, so that it is fetched again.") from error

@@ -9,7 +9,7 @@ import polars as pl
 from ml import storage
 from ml.download.annotations import CLASSES, OPTIONAL, PATHS, Annotations, official_path
 from ml.download.landing import ATTRIBUTION, FAILURE_COLUMNS, FAILURES
-from ml.download.picking import read_text
+from ml.download.picking import collect, read_text
 from ml.download.transfer import Failure, Wanted
 from ml.release.contract import TABLES
 from ml.release.layout import SUBSETS
@@ -71,7 +71,7 @@ def _rows(files: Annotations, table: str, subset: str, images: Collection[str]) 
     if file is None:
         return pl.DataFrame(schema={column.name: pl.String for column in TABLES[table].columns})
     wanted = pl.Series(list(images), dtype=pl.String)
-    return read_text(file).filter(pl.col("ImageID").is_in(wanted.implode())).collect(engine="streaming")
+    return collect(read_text(file).filter(pl.col("ImageID").is_in(wanted.implode())), file)
 
 
 def _write(uri: str, rows: pl.DataFrame) -> None:

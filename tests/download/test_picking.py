@@ -7,7 +7,7 @@ import pytest
 from ml.config.download import DownloadConfig
 from ml.download.annotations import Annotations, official_path
 from ml.download.picking import pick, shares
-from ml.errors import ConfigurationError, NothingNewError
+from ml.errors import ConfigurationError, DataError, NothingNewError
 
 SUBSETS = ("train", "validation", "test")
 MIDS = {"Human face": "/m/0dzct", "Woman": "/m/03bt1vf", "Man": "/m/04yx4", "Girl": "/m/05r655", "Boy": "/m/01bl7v"}
@@ -110,3 +110,11 @@ def test_an_unknown_class_is_named(files):
 )
 def test_the_subsets_numbers_add_up(images, subsets, expected):
     assert shares(DownloadConfig(images=images, subsets=subsets)) == expected
+
+
+def test_a_file_that_is_no_table_of_boxes_is_named(tmp_path, sample_release):
+    file = tmp_path / "boxes.csv"
+    file.write_text("<html>not here</html>\n")
+    files = Annotations(sample_release, {"boxes": {"train": file}})
+    with pytest.raises(DataError, match=r"boxes\.csv cannot be read"):
+        pick(DownloadConfig(subsets={"train": 1}), files, set())
