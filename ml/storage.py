@@ -222,6 +222,16 @@ def remove(uri: str) -> None:
         fs.rm(path, recursive=True)
 
 
+def free_space(uri: str) -> int | None:
+    """Return the free bytes of the local disk that a folder is on or will be on; None if it is not local."""
+    path = local_path(uri)
+    if path is None:
+        return None
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
 def check_space(uri: str, needed: int, what: str) -> None:
     """Log the space that an output needs, and check that the local disk has it.
 
@@ -229,14 +239,10 @@ def check_space(uri: str, needed: int, what: str) -> None:
         ResourceError: The disk has too little free space.
     """
     log.info("%s need about %s below %s", what, _readable(needed), uri)
-    path = local_path(uri)
-    if path is None:
-        return
-    while not path.exists():
-        path = path.parent
-    if (free := shutil.disk_usage(path).free) < needed:
+    free = free_space(uri)
+    if free is not None and free < needed:
         raise ResourceError(
-            f"{what} need about {_readable(needed)}, but {path} has {_readable(free)} free.",
+            f"{what} need about {_readable(needed)}, but the disk of {uri} has {_readable(free)} free.",
             "Free some space, or set the deployment's storage to a larger disk.",
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 
 from ml import storage
@@ -78,7 +77,7 @@ def estimate(target: Target) -> Estimate:
     """
     if landings.is_sealed(target.folder):
         return Estimate(delivery=target.folder, images=0, found_done=True)
-    free = _free_space(target.landing)
+    free = storage.free_space(target.landing)
     if missing_files(target.config, target.cache):
         size, rate = asyncio.run(_measure_annotations(target))
         photographs = target.config.images * MEAN_BYTES
@@ -143,12 +142,3 @@ async def _rate(host: HttpHost | S3Host, path: str) -> float | None:
             if read >= MEASURED_BYTES:
                 break
     return read / max(time.monotonic() - started, 1e-9) if read else None
-
-
-def _free_space(landing: str) -> int | None:
-    path = storage.local_path(landing)
-    if path is None:
-        return None
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free

@@ -49,7 +49,8 @@ def airflow(server, landing, tmp_path_factory) -> Iterator[Backfills]:
     root = tmp_path_factory.mktemp("ingest") / "root"
     where = make_root(root, landing)
     deployment = root / "var" / "deployment.yaml"
-    own = {**sources(server), "images": MONTHLY, "backoff_seconds": 0.01}
+    # The drawn release lacks a photograph in a hundred, and another one is cut short: too many for a few by chance.
+    own = {**sources(server), "images": MONTHLY, "backoff_seconds": 0.01, "max_missing_share": 0.2}
     content = yaml.safe_load(deployment.read_text()) | SMALL
     content |= {"split": "digest", "ingest_schedule": "0 0 1 * *", "download": own}
     deployment.write_text(yaml.safe_dump(content))
