@@ -186,14 +186,15 @@ def _whole_photographs(folder: str, picked: Pick) -> set[tuple[str, str]]:
             return False
         return True
 
-    names = sorted(there & picked.names())
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        whole = {name for name, good in zip(names, pool.map(is_whole, names), strict=True) if good}
-    for name in there - whole:
-        storage.remove(storage.join(folder, photograph_name(*name)))
-    if local := storage.local_path(folder):
+    whole = there & picked.names()
+    if local := storage.local_path(folder):  # an object store has each photograph whole or not at all
+        names = sorted(whole)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            whole = {name for name, good in zip(names, pool.map(is_whole, names), strict=True) if good}
         for left in (path for subset in SUBSETS for path in local.glob(f"{subset}/.*{SUFFIX}.*.tmp")):
             left.unlink()
+    for name in there - whole:
+        storage.remove(storage.join(folder, photograph_name(*name)))
     return whole
 
 

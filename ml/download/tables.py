@@ -46,8 +46,9 @@ def write_tables(files: Annotations, folder: str, images: Mapping[str, Collectio
     credits = []
     for table in PATHS:
         for subset in SUBSETS:
-            if table in OPTIONAL and subset not in files.tables.get(table, {}):
-                continue
+            there = files.tables.get(table, {})
+            if table in OPTIONAL and (not there or (subset in images and subset not in there)):
+                continue  # the host lacks it
             rows = _rows(files, table, subset, images.get(subset, ()))
             _write(storage.join(folder, official_path(table, subset)), rows)
             if table == "images":

@@ -170,10 +170,30 @@ def test_a_damaged_photograph_that_lies_there_is_fetched_again(server, fetch, la
 
 def test_subsets_without_images_have_files_without_rows(fetch, landing):
     fetch(subsets={"train": 1.0}, images=5)
-    for table in ("labels", "boxes", "images"):
+    for table in ("labels", "boxes", "images", "miap"):
         assert rows(landing / DATE / official_path(table, "train"))
         assert rows(landing / DATE / official_path(table, "test")) == []
     assert find_deliveries(str(landing), None, TOMORROW)
+
+
+def test_a_table_that_the_host_lacks_is_not_in_the_delivery(server, fetch, landing):
+    (server.root / "openimages" / official_path("miap", "train")).unlink()
+    fetch()
+    assert not (landing / DATE / official_path("miap", "train")).exists()
+    assert rows(landing / DATE / official_path("miap", "test"))
+
+
+def test_an_interrupted_delivery_in_an_object_store_is_continued(server, fetch):
+    names = [f"bucket/{file.parent.name}/{file.name}" for file in sorted((server.root / "bucket").glob("*/*.jpg"))]
+    for name in names[::2]:
+        server.spoil(name, status(500), forever=True)
+    given = {"landing": "memory://interrupted/landing", "originals": False, "retries": 0}
+    with pytest.raises(TransientError):
+        fetch(max_missing_share=0.0, connections=1, **given)
+    server.faults.clear()
+    fetch(**given)
+    assert len(server.whole("bucket/")) == len(set(server.whole("bucket/")))
+    assert arrived("memory://interrupted/landing") == [DATE]
 
 
 def test_when_every_image_is_held_there_is_nothing_new(fetch):
