@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ml.config.clean_up import CleanUpConfig
+from ml.config.download import DownloadConfig
 from ml.config.forms import with_options
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
@@ -47,6 +48,23 @@ def sample_release(
     from ml.sample.release import write_sample_release
 
     typer.echo(write_sample_release(directory, scenes, seed))
+
+
+@app.command()
+@with_options(DownloadConfig)
+def download(
+    values: dict[str, object],
+    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
+) -> None:
+    """Download annotations and photographs of Open Images as a delivery of a landing."""
+    from ml.config.deployment import load_deployment
+    from ml.download.delivery import download as fetch
+    from ml.download.delivery import open_target
+    from ml.download.estimate import estimate
+
+    deployment = load_deployment()
+    target = open_target(storage or deployment.storage, values, deployment)
+    typer.echo(estimate(target) if target.config.dry_run else fetch(target))
 
 
 @app.command("seal-delivery")

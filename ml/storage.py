@@ -136,8 +136,14 @@ def modified(info: dict[str, object]) -> str:
     return str(info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime"))
 
 
-def write_bytes(uri: str, data: bytes) -> None:
-    """Write a file completely or not at all: with a rename on a local disk, with one PUT in an object store."""
+def write_bytes(uri: str, data: bytes, durable: bool = True) -> None:
+    """Write a file completely or not at all: with a rename on a local disk, with one PUT in an object store.
+
+    Args:
+        uri: The file.
+        data: The content.
+        durable: Wait until the disk has it, so that the file is whole even after a power failure.
+    """
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):
         fs.pipe_file(path, data)
@@ -148,8 +154,9 @@ def write_bytes(uri: str, data: bytes) -> None:
     try:
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -267,6 +274,16 @@ def remove(uri: str) -> None:
         fs.rm(path, recursive=True)
 
 
+def free_space(uri: str) -> int | None:
+    """Return the free bytes of the local disk that a folder is on or will be on; None if it is not local."""
+    path = local_path(uri)
+    if path is None:
+        return None
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
 def check_space(uri: str, needed: int, what: str) -> None:
     """Log the space that an output needs, and check that the local disk has it.
 
@@ -274,14 +291,10 @@ def check_space(uri: str, needed: int, what: str) -> None:
         ResourceError: The disk has too little free space.
     """
     log.info("%s need about %s below %s", what, _readable(needed), uri)
-    path = local_path(uri)
-    if path is None:
-        return
-    while not path.exists():
-        path = path.parent
-    if (free := shutil.disk_usage(path).free) < needed:
+    free = free_space(uri)
+    if free is not None and free < needed:
         raise ResourceError(
-            f"{what} need about {_readable(needed)}, but {path} has {_readable(free)} free.",
+            f"{what} need about {_readable(needed)}, but the disk of {uri} has {_readable(free)} free.",
             "Free some space, or set the deployment's storage to a larger disk.",
         )
 

@@ -49,7 +49,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     """Read, type, check and count the files of a delivery, and keep the rows of the configured classes."""
     config, release, delivery = context.config, context.release, context.delivery
     assert delivery is not None  # the stage runs once per delivery
-    names = read_classes(release)
+    names = read_classes(release.classes)
     classes = describe(names, config)
     storage.write_bytes(context.path("classes", "part-0.parquet"), class_table(classes))
     started = time.monotonic()

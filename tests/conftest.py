@@ -47,6 +47,7 @@ QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 # Marks `xdist_group` would say it where they stand, but xdist 3.8 appends them to node ids, which pytest 9.2 ignores.
 WITH_AIRFLOW = {
     "tests/system/test_backfill.py": "airflow",
+    "tests/system/test_ingest.py": "airflow",
     "tests/system/test_operations.py": "airflow",
     "tests/system/test_promotion_scheduler.py": "another airflow",
     "tests/system/test_scheduler.py": "another airflow",

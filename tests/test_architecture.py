@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance")}
+DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")}
 FLOORS = {
     "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},
     "spark_jobs": {"open_images", *DAGS, "airflow", "tensorflow", "keras"},
@@ -45,6 +45,7 @@ ARROWS = {
     "config": {"errors", "flow"},
     "photographs": {"errors", "flow", "storage"},
     "release": {"config", "errors", "photographs", "storage"},
+    "download": {"config", "errors", "flow", "photographs", "release", "storage", "vision", "workflow"},
     "vision": set(),
     "networks": {"errors", "storage"},
     "workflow": {"config", "errors", "flow", "photographs", "release", "storage"},
@@ -71,8 +72,8 @@ ARROWS = {
     "sample": {"errors", "storage"},
     "doctor": {"config", "errors", "flow", "java", "photographs", "release", "storage", "tracking", "workflow"},
     "__main__": {
-        *("config", "doctor", "errors", "export", "flow", "logs", "photographs", "prediction", "promotion", "release"),
-        "retention",
+        *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
+        *("promotion", "release", "retention"),
         *("sample", "workflow"),
     },
 }

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ml.config.clean_up import CleanUpConfig
+from ml.config.download import DownloadConfig
 from ml.config.forms import markdown_table
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
@@ -51,6 +52,7 @@ def anchor(heading):
         ("docs/parameters.md", "parameters", TrainingConfig),
         ("docs/parameters.md", "prediction parameters", PredictionConfig),
         ("docs/parameters.md", "maintenance parameters", CleanUpConfig),
+        ("docs/parameters.md", "download parameters", DownloadConfig),
         ("docs/promotion.md", "promotion parameters", PromotionConfig),
     ],
 )

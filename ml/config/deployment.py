@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ml.config.clean_up import CleanUpConfig
+from ml.config.download import DownloadConfig
 from ml.config.parameter import FlowConfig, OneOf, describe
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
@@ -32,6 +33,8 @@ class Deployment(BaseModel):
         mlflow: Address of a tracking server, required when the storage root is not on this machine.
         training_schedule: Cron expression (UTC) of the training flow. Empty: only deliveries and people start it.
         landing_schedule: Cron expression (UTC) of the check for new deliveries.
+        ingest_schedule: Cron expression (UTC) of the downloads, each of which adds a delivery to the landing. Empty:
+            only people start them.
         notify: Where to report the end of a run: the id of an Airflow connection or an http(s) address to post JSON
             to, or the dotted path of an Airflow notifier with its arguments.
         timeouts: Hours allowed for a stage's task. They override the table of stages.
@@ -39,6 +42,7 @@ class Deployment(BaseModel):
         prediction: Defaults of the prediction flow.
         promotion: Defaults of the promotion flow.
         maintenance: Defaults of the clean-up.
+        download: Defaults of the downloads.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +52,7 @@ class Deployment(BaseModel):
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     training_schedule: str | None = "0 0 1 * *"
     landing_schedule: str | None = "*/10 * * * *"
+    ingest_schedule: str | None = None
     notify: (
         Annotated[str, Field(pattern=r"^(https?://\S+|[\w.-]+)$")]
         | Annotated[dict[Annotated[str, Field(pattern=r"^\w+(\.\w+)+$")], dict[str, Any]], Field(min_length=1)]
@@ -58,6 +63,7 @@ class Deployment(BaseModel):
     prediction: PredictionConfig = PredictionConfig()
     promotion: PromotionConfig = PromotionConfig()
     maintenance: CleanUpConfig = CleanUpConfig()
+    download: DownloadConfig = DownloadConfig()
 
     def timeout(self, stage: str) -> float:
         """Return the hours that Airflow allows a stage's task."""
@@ -101,6 +107,7 @@ def load_deployment() -> Deployment:
         "prediction": PredictionConfig,
         "promotion": PromotionConfig,
         "maintenance": CleanUpConfig,
+        "download": DownloadConfig,
     }
     own = {
         name: content.pop(name)

@@ -71,7 +71,7 @@ def check_release(deployment: Deployment) -> Answer:
     now, columns = datetime.datetime.now(datetime.UTC), Columns.parse(config.photograph_columns)
     found = find_deliveries(config.release, config.photographs, now, columns=columns)
     for release in found.values():
-        check_classes(config, read_classes(release))
+        check_classes(config, read_classes(release.classes))
     newest, release = list(found.items())[-1]
     deliveries = "" if newest == UNDATED else f"{len(found)} deliveries up to {newest}, "
     content = f"{config.release} (Open Images {release.version}, {deliveries}{', '.join(release.tables)})"

@@ -123,7 +123,7 @@ STAGES = check_rows(
     # The report shows the plots of explore.
     Stage(
         name="evaluate",
-        version=6,
+        version=7,
         engine="process",
         timeout=6.0,
         body="ml.stages.evaluate:evaluate",

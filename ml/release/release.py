@@ -198,7 +198,7 @@ def header(uri: str) -> list[str]:
         raise DataError(f"The first line of {uri} cannot be read: {error}.", "Download the file again.") from error
 
 
-def read_classes(release: Release) -> dict[str, str]:
+def read_classes(uri: str) -> dict[str, str]:
     """Read the class descriptions and map each class name to its MID. The first line may be a header, as since V6.
 
     Raises:
@@ -206,20 +206,20 @@ def read_classes(release: Release) -> dict[str, str]:
     """
     advice = "Use the published class-descriptions-boxable.csv."
     try:
-        with storage.open_plain(release.classes) as file:
+        with storage.open_plain(uri) as file:
             text = file.read().decode("utf-8-sig")
         rows = list(csv.reader(io.StringIO(text, newline="")))
     except UnicodeDecodeError as error:
-        raise DataError(f"{release.classes} is not UTF-8: {error}", advice) from error
+        raise DataError(f"{uri} is not UTF-8: {error}", advice) from error
     except DAMAGES as error:
-        raise DataError(f"{release.classes} cannot be read: {error}.", advice) from error
+        raise DataError(f"{uri} cannot be read: {error}.", advice) from error
     names: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
         if number == 1 and row in CLASS_HEADERS:
             continue
         if len(row) != 2 or not row[0].startswith("/"):
             raise DataError(
-                f"{release.classes}, line {number}: expected `MID,name`, found {','.join(row)!r}.",
+                f"{uri}, line {number}: expected `MID,name`, found {','.join(row)!r}.",
                 advice,
             )
         names[row[1]] = row[0]

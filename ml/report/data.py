@@ -57,6 +57,36 @@ class TrainingSummary:
 
 
 @dataclass(frozen=True)
+class LicenseCount:
+    """The photographs under a license.
+
+    Attributes:
+        license: The address of the license, as the release states it.
+        photographs: Number of photographs.
+        authors: Number of their authors.
+    """
+
+    license: str
+    photographs: int
+    authors: int
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Whose photographs the faces are from.
+
+    Attributes:
+        authors: Number of authors.
+        licenses: The photographs by license, the most frequent first.
+        attempts: The attempts of stage extract whose table `images` names the author and the page of each.
+    """
+
+    authors: int
+    licenses: Sequence[LicenseCount]
+    attempts: Sequence[str]
+
+
+@dataclass(frozen=True)
 class CardData:
     """The data of the model card.
 
@@ -68,6 +98,7 @@ class CardData:
         training: The training of the model.
         splits: Number of faces by split and label.
         credits: Credits of the photographs from which the report shows parts.
+        attribution: Whose photographs the faces are from; None if stage extract is absent.
     """
 
     run_id: str
@@ -77,6 +108,7 @@ class CardData:
     training: TrainingSummary
     splits: Mapping[str, Mapping[str, int]]
     credits: Sequence[Credit]
+    attribution: Attribution | None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ml.release.delivery import versions
 from ml.report.data import ReportData, StageTime, TrainingSummary
 from ml.report.ledger import ledgers, left_out
 from ml.report.subject import subject
+from ml.stages.attribution import attribution
 from ml.stages.photographs import listed_images
 from ml.workflow.execution import Context
 from ml.workflow.manifest import Manifest
@@ -54,6 +55,7 @@ def report_data(
         training=_training(inputs["train"]),
         splits=splits,
         credits=_credits(inputs, shown),
+        attribution=attribution(inputs),
         written=datetime.datetime.now(datetime.UTC),
         version=versions(run.deliveries),
         deliveries=dated,

@@ -15,6 +15,7 @@ stages/<stage>/<key>/
         _removing.json                             marks an attempt that a clean-up is removing
     checkpoints/<slug>/                            of a training that has not finished
 digests/, listings/                                caches of what is computed once per delivery
+annotations/                                       cache of annotation files, for downloads
 maintenance/<plan>.json                            plans of clean-ups
 mlflow/mlflow.db                                   MLflow's database; its artifacts are next to it
 """
@@ -270,6 +271,11 @@ def current(key: str) -> str | None:
 def delivery_cache(root: str) -> DeliveryCache:
     """Return the folders that cache what is computed once per delivery."""
     return DeliveryCache(digests=storage.join(root, "digests"), listings=storage.join(root, "listings"))
+
+
+def annotations_uri(root: str) -> str:
+    """Return the folder that caches annotation files for downloads."""
+    return storage.join(root, "annotations")
 
 
 def plans_uri(root: str) -> str:

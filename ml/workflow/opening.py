@@ -76,7 +76,7 @@ def open_run(
     news_since = None if config.retrain_without_news else since
     found = find_deliveries(config.release, photographs, as_of, news_since, columns)
     for release in found.values():
-        check_classes(config, read_classes(release))
+        check_classes(config, read_classes(release.classes))
         check_miap(config, release)
     deliveries = tuple(identify(name, release, layout.delivery_cache(root)) for name, release in found.items())
     log.info("%s: Open Images %s", config.release, versions(deliveries))

@@ -19,7 +19,9 @@ from ml.workflow.execution import Result, run_stage
 from ml.workflow.run import FlowRun, load_run
 from support.records import Stated
 
-DAGS = tuple(f"open_images_{name}" for name in ("training", "prediction", "landing", "promotion", "maintenance"))
+DAGS = tuple(
+    f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")
+)
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
 
 

@@ -22,7 +22,7 @@ VERSIONS = (4, 5, 6, 7)
 def test_a_release_is_recognized_by_its_files(sample_release, tmp_path, version, flat, compressed):
     release = find_release(str(write_layout(sample_release, tmp_path, version, flat, compressed)))
     assert release.version == ("V4 or V5" if flat and version < 6 else f"V{version}")
-    assert read_classes(release) == read_classes(find_release(str(sample_release)))
+    assert read_classes(release.classes) == read_classes(find_release(str(sample_release)).classes)
     assert len(list(release.files())) == len(files_of(sample_release, version))
     assert list(release.tables["images"]) == (["all"] if version == 7 else ["train", "validation", "test"])
     assert header(release.tables["boxes"]["train"])[-1] == ("XClick4Y" if version > 5 else "IsInside")
@@ -130,7 +130,7 @@ def test_compressed_class_descriptions_that_are_cut_short_are_named(sample_relea
     file = tmp_path / "v5/class-descriptions-boxable.csv.gz"
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"class-descriptions-boxable.csv.gz cannot be read: "):
-        read_classes(find_release(str(tmp_path)))
+        read_classes(find_release(str(tmp_path)).classes)
 
 
 def test_a_compressed_table_that_is_cut_short_is_not_sealed(sample_release, tmp_path):

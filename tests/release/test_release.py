@@ -29,7 +29,7 @@ def test_the_official_layout_and_a_flat_folder_are_found(sample_release, tmp_pat
     assert release.tables["boxes"]["train"].endswith(TRAIN_BOXES)
     assert release.tables["images"]["test"].endswith("2018_04/test/test-images-with-rotation.csv")
     assert release.holds_photographs
-    assert read_classes(release)["Human face"] == "/m/0dzct"
+    assert read_classes(release.classes)["Human face"] == "/m/0dzct"
 
     flat = tmp_path / "flat"
     flat.mkdir()

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from ml.flow.exploration import Credit
 from ml.metrics.estimate import Estimate
 from ml.report.card import plain, render_card
+from ml.report.data import Attribution, LicenseCount
 from ml.stages.report_data import report_data
 from support.reports import measured
 
@@ -88,6 +89,19 @@ def test_photographs_that_the_report_shows_are_credited(context):
     assert r"- a1: At the \[sea\]\(x\), by \<b\>Ada\</b\>, <https://example.org/a1>" in card
     assert "- b2: untitled, by an unnamed author, <https://l.org>" in card
     assert "javascript" not in card
+
+
+def test_whose_photographs_it_learned_from_is_told_by_license(context):
+    licenses = [LicenseCount("https://l.org/by", 1200, 300), LicenseCount("a|b", 2, 1)]
+    whose = Attribution(authors=301, licenses=licenses, attempts=["file:///storage/stages/extract/0a/attempts/first"])
+    data = report_data(context, measured(), {}, [])
+    assert data.attribution is None, "there is no stage extract"
+    assert "named authors" not in render_card(data)
+    card = render_card(dataclasses.replace(data, attribution=whose))
+    assert "from 1,202 photographs by 301 named authors" in card
+    assert "| https://l.org/by | 1,200 | 300 |" in card
+    assert r"| a\|b | 2 | 1 |" in card
+    assert "- `file:///storage/stages/extract/0a/attempts/first/images`" in card
 
 
 @pytest.mark.parametrize("text", ["a|b", "<script>", "[x](javascript:1)", "**b**", "two\nlines", "`code`"])

@@ -171,7 +171,7 @@ def test_the_content_is_the_same_whatever_the_number_of_tasks(spark, sample_rele
 
 def test_a_repeated_task_replaces_its_own_part(sample_release, tmp_path):
     release = find_release(str(sample_release))
-    classes = extract.describe(read_classes(release), TrainingConfig())
+    classes = extract.describe(read_classes(release.classes), TrainingConfig())
     plan = ranges.Plan(tuple(csv_blocks.divide(release.tables)), classes, str(tmp_path), "release", held=False)
     results = [ranges.extract_range(plan, place) for place in (0, 0, 1)]
     assert results[0] == results[1]

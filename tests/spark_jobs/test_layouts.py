@@ -25,7 +25,7 @@ IMAGE = "o,u,l,p,a,t,1,m,n"
 def extracted(release, folder, table):
     """Return the counts and the kept rows of a table, as the tasks of extract leave them."""
     found = find_release(str(release))
-    classes = extract.describe(read_classes(found), TrainingConfig())
+    classes = extract.describe(read_classes(found.classes), TrainingConfig())
     parts = tuple(part for part in divide(found.tables) if part.table == table)
     plan = ranges.Plan(parts, classes, str(folder), "release", held=False, all_classes=found.all_classes)
     blocks = [block for place in range(len(parts)) for block in ranges.extract_range(plan, place).blocks]

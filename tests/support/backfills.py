@@ -1,4 +1,4 @@
-"""Backfills of the training DAG in a running Airflow."""
+"""Backfills of a DAG in a running Airflow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DAG = "open_images_training"
 
 
 class Backfills(Airflow):
-    """A running Airflow and its trainings by interval."""
+    """A running Airflow and the runs of one of its DAGs by interval."""
 
     def runs(self, run_type: str) -> dict[str, dict[str, Any]]:
-        """Return the trainings of a type by the month of their interval's start, or by id if they have no interval."""
+        """Return the runs of a type by the month of their interval's start, or by id if they have no interval."""
         found = self.get(f"/dagRuns?limit=100&run_type={run_type}")["dag_runs"]
         return {(run["logical_date"] or run["dag_run_id"])[:7]: run for run in found}
 
@@ -28,7 +28,7 @@ class Backfills(Airflow):
 
     def backfill(self, *options: str) -> str:
         done = subprocess.run(
-            ["airflow", "backfill", "create", "--dag-id", DAG, *options],
+            ["airflow", "backfill", "create", "--dag-id", self.dag, *options],
             env={**os.environ, **airflow_environment.environment(self.root)},
             capture_output=True,
             text=True,
@@ -39,7 +39,7 @@ class Backfills(Airflow):
     def wait_for_backfill(self) -> None:
         def over() -> bool:
             return all(
-                backfill["completed_at"] for backfill in self.ask("GET", f"/backfills?dag_id={DAG}")["backfills"]
+                backfill["completed_at"] for backfill in self.ask("GET", f"/backfills?dag_id={self.dag}")["backfills"]
             )
 
         wait_for("the end of the backfill", over, 2400)

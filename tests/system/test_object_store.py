@@ -132,7 +132,7 @@ def test_a_release_in_a_bucket_is_recognized(root, sample_release, tmp_path, fla
     found = find_release(root)
     assert found.version == "V7"
     assert found.tables.keys() == {"labels", "boxes", "images", "miap"}
-    assert read_classes(found) == read_classes(find_release(str(sample_release)))
+    assert read_classes(found.classes) == read_classes(find_release(str(sample_release)).classes)
     assert not is_landing(root)
     assert storage.list_folder(storage.join(root, "absent")) == {}
 
