@@ -51,7 +51,7 @@ with DAG(
     @task(outlets=[LANDING], map_index_template="{{ task.op_kwargs['delivery'] }}")
     def announce(delivery: str) -> Iterator[Metadata]:
         """Check and count a delivery, and emit its event."""
-        from ml.photographs.parquet_shards import Columns
+        from ml.photographs.source import Columns
         from ml.release.landing import announcement
         from ml.workflow.layout import delivery_cache
 

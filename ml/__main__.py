@@ -73,7 +73,7 @@ def seal_delivery(
 ) -> None:
     """Count a delivery's rows and photographs and write its delivery.json, which makes the delivery visible to runs."""
     from ml.config.deployment import load_deployment
-    from ml.photographs.parquet_shards import Columns
+    from ml.photographs.source import Columns
     from ml.release.note import seal
 
     note = seal(directory, Columns.parse(load_deployment().defaults.photograph_columns))

@@ -26,8 +26,7 @@ from ml.errors import DataError
 from ml.guards import check_count
 from ml.metrics.decision import UNKNOWN
 from ml.photographs.opening import open_photographs
-from ml.photographs.parquet_shards import Columns
-from ml.photographs.source import SUFFIX, Key, Photographs, Shard, photograph_name
+from ml.photographs.source import SUFFIX, Columns, Key, Photographs, Shard, photograph_name
 from ml.prediction.listing import unescaped
 from ml.prediction.predictor import Answer, Predictor, annotate, load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord

@@ -12,8 +12,7 @@ from ml import storage
 from ml.config.deployment import Deployment
 from ml.doctor.finding import Answer, State
 from ml.errors import ConfigurationError
-from ml.photographs.parquet_shards import Columns
-from ml.photographs.source import SUBSETS
+from ml.photographs.source import SUBSETS, Columns
 from ml.release.delivery import UNDATED
 from ml.release.landing import find_deliveries
 from ml.release.release import check_classes, read_classes

@@ -5,9 +5,8 @@ from __future__ import annotations
 from ml import storage
 from ml.errors import DataError
 from ml.photographs.files import FolderPhotographs, HttpPhotographs
-from ml.photographs.parquet_shards import NOTEBOOK, Columns, ParquetPhotographs
-from ml.photographs.shard_files import is_shard
-from ml.photographs.source import SUBSETS, Photographs
+from ml.photographs.shard_files import PARQUET, TAR, is_shard
+from ml.photographs.source import NOTEBOOK, SUBSETS, Columns, Photographs
 from ml.photographs.tar_shards import TarPhotographs
 
 NOTE = "pack.json"  # written beside shards that `python -m ml pack` makes, first and last
@@ -36,8 +35,8 @@ def open_photographs(uri: str, columns: Columns = NOTEBOOK) -> Photographs:
         return FolderPhotographs(uri)
     else:
         names = fs.ls(path, detail=False)
-    parquet = any(is_shard(name, ParquetPhotographs.SUFFIXES) for name in names)
-    tar = any(is_shard(name, TarPhotographs.SUFFIXES) for name in names)
+    parquet = any(is_shard(name, PARQUET) for name in names)
+    tar = any(is_shard(name, TAR) for name in names)
     if parquet and tar:
         raise DataError(
             f"{uri} holds both Parquet files and tar archives.", "Keep the photographs in files of one kind."
@@ -46,5 +45,7 @@ def open_photographs(uri: str, columns: Columns = NOTEBOOK) -> Photographs:
     if (parquet or tar) and storage.exists(note) and not storage.read_json(note)["complete"]:
         raise DataError(f"Not all photographs are packed in {uri}.", "Run `python -m ml pack` again.")
     if parquet:
+        from ml.photographs.parquet_shards import ParquetPhotographs  # loads pyarrow, which DAG files must not
+
         return ParquetPhotographs(uri, columns)
     return TarPhotographs(uri) if tar else FolderPhotographs(uri)

@@ -17,9 +17,8 @@ from ml.errors import ConfigurationError, DataError
 from ml.flow.record import Record
 from ml.photographs.files import FolderPhotographs
 from ml.photographs.opening import NOTE, open_photographs
-from ml.photographs.parquet_shards import NOTEBOOK
 from ml.photographs.read_ahead import read_ahead
-from ml.photographs.source import Key, photograph_name
+from ml.photographs.source import NOTEBOOK, Key, photograph_name
 
 log = logging.getLogger(__name__)
 

@@ -5,35 +5,18 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ml import storage
 from ml.errors import DataError
-from ml.photographs.shard_files import ShardedPhotographs, find_wanted
-from ml.photographs.source import Key, Shard
+from ml.photographs.shard_files import PARQUET, ShardedPhotographs, find_wanted
+from ml.photographs.source import NOTEBOOK, Columns, Key, Shard
 
 ROWS = 64  # made into Python objects at a time
 SHARD_BYTES = 64 << 20  # at least, of the row groups that one task reads; a few seconds of work
 READ_BUFFER = 1 << 20
-
-
-class Columns(NamedTuple):
-    """The names of a table's columns; the defaults are those of the original notebook's `images.parquet`."""
-
-    image_id: str = "ImageID"
-    subset: str = "Subset"
-    data: str = "Data"
-
-    @classmethod
-    def parse(cls, text: str) -> Columns:
-        """Return the columns that the parameter `photograph_columns` names, separated by commas."""
-        return cls(*(name.strip() for name in text.split(",")))
-
-
-NOTEBOOK = Columns()
 
 
 @dataclass(frozen=True)
@@ -44,7 +27,7 @@ class ParquetPhotographs(ShardedPhotographs):
         columns: The names of the columns.
     """
 
-    SUFFIXES = (".parquet",)
+    SUFFIXES = PARQUET
 
     columns: Columns = NOTEBOOK
 

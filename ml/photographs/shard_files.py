@@ -13,6 +13,10 @@ from ml.errors import DataError
 from ml.photographs.source import SUBSETS, Key, Listed, Shard, digest_of, photograph_name
 from ml.storage import modified
 
+PARQUET = (".parquet",)
+COMPRESSED = (".tar.gz", ".tgz")
+TAR = (".tar", *COMPRESSED)
+
 
 @dataclass(frozen=True)
 class ShardedPhotographs(abc.ABC):

@@ -18,6 +18,25 @@ class Key(NamedTuple):
     image_id: str
 
 
+class Columns(NamedTuple):
+    """The names of the columns of a Parquet table of photographs.
+
+    The defaults are those of the original notebook's `images.parquet`.
+    """
+
+    image_id: str = "ImageID"
+    subset: str = "Subset"
+    data: str = "Data"
+
+    @classmethod
+    def parse(cls, text: str) -> Columns:
+        """Return the columns that the parameter `photograph_columns` names, separated by commas."""
+        return cls(*(name.strip() for name in text.split(",")))
+
+
+NOTEBOOK = Columns()
+
+
 class Listed(NamedTuple):
     """A photograph in a listing: its subset, its image id, and its state, which is size and time (or etag) as text."""
 

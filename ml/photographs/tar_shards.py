@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from ml import storage
 from ml.errors import DataError
-from ml.photographs.shard_files import ShardedPhotographs, find_wanted
+from ml.photographs.shard_files import COMPRESSED, TAR, ShardedPhotographs, find_wanted
 from ml.photographs.source import SUBSETS, Key, Shard
 
-COMPRESSED = (".tar.gz", ".tgz")
 SUFFIXES = (".jpg", ".jpeg")
 
 
@@ -26,7 +25,7 @@ class TarPhotographs(ShardedPhotographs):
     archive whose name begins with `train`. Members that are no JPEG files are skipped.
     """
 
-    SUFFIXES = (".tar", *COMPRESSED)
+    SUFFIXES = TAR
 
     def shards(self) -> tuple[Shard, ...]:
         """Return the archives."""

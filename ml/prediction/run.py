@@ -12,7 +12,7 @@ from ml.config.prediction import PredictionConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
-from ml.photographs.parquet_shards import Columns
+from ml.photographs.source import Columns
 from ml.prediction.listing import list_photographs, write_listing
 from ml.tracking.registry import Registry
 from ml.workflow import layout

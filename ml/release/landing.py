@@ -15,7 +15,7 @@ from typing import Any
 
 from ml import storage
 from ml.errors import DataError, NothingNewError
-from ml.photographs.parquet_shards import NOTEBOOK, Columns
+from ml.photographs.source import NOTEBOOK, Columns
 from ml.release.contract import check_columns
 from ml.release.delivery import UNDATED, DeliveryCache, identify
 from ml.release.note import NOTE, count, is_date, read_note

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml import storage
 from ml.errors import DataError
-from ml.photographs.parquet_shards import NOTEBOOK, Columns
+from ml.photographs.source import NOTEBOOK, Columns
 from ml.release.contract import check_columns
 from ml.release.release import DAMAGES, Release, find_release
 

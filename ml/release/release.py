@@ -16,8 +16,7 @@ from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
-from ml.photographs.parquet_shards import NOTEBOOK, Columns
-from ml.photographs.source import SUBSETS, Photographs
+from ml.photographs.source import NOTEBOOK, SUBSETS, Columns, Photographs
 from ml.release.layout import (
     ALL,
     CLASSES,

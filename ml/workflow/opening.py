@@ -13,7 +13,7 @@ from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
-from ml.photographs.parquet_shards import Columns
+from ml.photographs.source import Columns
 from ml.release.delivery import combined, identify, versions
 from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap

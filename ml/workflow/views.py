@@ -15,9 +15,8 @@ from ml.config.parameter import FlowConfig
 from ml.errors import UndeclaredReadError
 from ml.flow.stage import Stage
 from ml.photographs.opening import open_photographs
-from ml.photographs.parquet_shards import Columns
 from ml.photographs.read_ahead import read_ahead
-from ml.photographs.source import Key, Photographs, photograph_name
+from ml.photographs.source import Columns, Key, Photographs, photograph_name
 from ml.release.delivery import Delivery
 from ml.release.release import Release, find_release
 from ml.workflow import layout

@@ -9,8 +9,7 @@ import pytest
 
 from ml.errors import DataError
 from ml.photographs.opening import open_photographs
-from ml.photographs.parquet_shards import NOTEBOOK, Columns
-from ml.photographs.source import Key
+from ml.photographs.source import NOTEBOOK, Columns, Key
 
 FILES = {
     Key("train", "a" * 16): b"one",

@@ -10,8 +10,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import UndeclaredReadError
 from ml.flow.table import ALL_STAGES, STAGES
 from ml.photographs.pack import pack
-from ml.photographs.parquet_shards import NOTEBOOK
-from ml.photographs.source import Key
+from ml.photographs.source import NOTEBOOK, Key
 from ml.release.delivery import Delivery
 from ml.workflow.execution import Result, make_context, run_stage
 from ml.workflow.views import ConfigView, RunView
