@@ -141,7 +141,7 @@ STAGES = check_rows(
     # Separate from evaluate, so that the report neither waits for it nor depends on it.
     Stage(
         name="suspects",
-        version=1,
+        version=2,
         engine="process",
         timeout=6.0,
         body="ml.stages.suspects:suspects",
