@@ -216,7 +216,7 @@ class _Cache:
 
     async def fetch(self, path: str) -> None:
         """Fetch a file; as long as bytes arrive, a lost connection does not count as a failed try."""
-        tries, most, longest = 0, self._arrived(path), self.config.max_wait_seconds
+        tries, most = 0, self._arrived(path)
         while True:
             try:
                 async with self.slots:
@@ -226,10 +226,11 @@ class _Cache:
             except FetchError as error:
                 arrived = self._arrived(path)
                 tries, most = (1, arrived) if arrived > most else (tries + 1, most)
-                if error.reason in HOPELESS or tries > self.config.retries:
+                wait = max(self.patience.backoff(tries), error.wait or 0)
+                if error.reason in HOPELESS or tries > self.config.retries or wait > self.config.max_wait_seconds:
                     raise _stage_error(self.host, path, error) from error
                 log.warning("%s/%s: %s; trying again", self.host.name, path, error)
-                await asyncio.sleep(max(self.patience.backoff(tries), min(error.wait or 0, longest)))
+                await asyncio.sleep(wait)
 
     def _arrived(self, path: str) -> int:
         part = _part(self.folder / path)
@@ -296,7 +297,11 @@ def _stage_error(host: Host, path: str, error: FetchError) -> StageError:
 def _alone(folder: Path) -> Iterator[None]:
     """Let only one process at a time write into the cache."""
     with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("Another download is fetching annotation files into %s; waiting for it.", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from ml import storage
 from ml.download import landing as landings
 from ml.download.annotations import AT_ONCE, Annotations, find_annotations, look_at, missing_files, wanted_files
 from ml.download.delivery import MEAN_BYTES, Target
+from ml.download.faults import FetchError
 from ml.download.picking import pick
 from ml.download.progress import LogProgress, readable_time
 from ml.download.sources import HttpHost, S3Host, open_host, open_session
@@ -17,6 +19,7 @@ from ml.download.transfer import Outcome, fetch_photographs
 from ml.flow.record import Record
 from ml.photographs.opening import open_photographs
 
+log = logging.getLogger(__name__)
 SAMPLE = 64  # photographs fetched to measure their size and the rate
 MEASURED_BYTES = 8 << 20  # of an annotation file, to measure the rate when nothing is known of the photographs
 
@@ -135,10 +138,15 @@ async def _measure_annotations(target: Target) -> tuple[int, float | None]:
 
 
 async def _rate(host: HttpHost | S3Host, path: str) -> float | None:
+    """Return the bytes per second at which a file begins to arrive; None if it does not."""
     read, started = 0, time.monotonic()
-    async with host.open(path, 0, None) as opened:
-        async for block in opened.blocks:
-            read += len(block)
-            if read >= MEASURED_BYTES:
-                break
+    try:
+        async with host.open(path, 0, None) as opened:
+            async for block in opened.blocks:
+                read += len(block)
+                if read >= MEASURED_BYTES:
+                    break
+    except FetchError as error:
+        log.warning("%s/%s: %s; the time cannot be estimated", host.name, path, error)
+        return None
     return read / max(time.monotonic() - started, 1e-9) if read else None

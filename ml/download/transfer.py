@@ -8,7 +8,6 @@ import binascii
 import errno
 import hashlib
 import logging
-import os
 import urllib.parse
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -27,7 +26,7 @@ from ml.photographs.source import photograph_name
 from ml.vision.images import REDUCTIONS, UnreadableImageError, read_header
 
 log = logging.getLogger(__name__)
-AHEAD = 4  # photographs under way for each connection: waiting for it, being decoded, or waiting to be tried again
+AHEAD = 2  # photographs under way for each connection: being fetched, being decoded, or waiting to be tried again
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -115,7 +114,7 @@ async def _fetch(
     wanted: Sequence[Wanted], folder: str | None, config: DownloadConfig, progress: Progress, allowed: int
 ) -> Outcome:
     # Decoding and writing leave the interpreter to others, so that threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor() as pool:
         async with _open_transfer(folder, config, progress, allowed, pool) as transfer:
             await transfer.run(wanted)
             return transfer.finish()

@@ -1,5 +1,7 @@
 """The cache of annotation files: fetched once, resumed by range, checked by size and digest."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from ml.download.annotations import CLASSES, fetch_annotations, is_cached, official_path
@@ -103,3 +105,21 @@ def test_a_host_may_lack_miap(server, fetch):
     for file in (server.root / "openimages" / "open_images_extended_miap").iterdir():
         file.unlink()
     assert sorted(fetch().tables) == ["boxes", "images", "labels"]
+
+
+def test_a_host_that_asks_for_too_long_a_pause_is_not_waited_for(server, fetch):
+    server.spoil(f"openimages/{BOXES}", status(503, Retry_After="3600"), forever=True)
+    with pytest.raises(TransientError, match="too many requests: HTTP 503"):
+        fetch()
+
+
+def test_only_one_process_at_a_time_writes_into_the_cache(server, target, caplog):
+    """A second download of the same files waits for the first, and then finds them there."""
+    caplog.set_level("INFO", logger="ml.download.annotations")
+    opened = target()
+    server.delay = 0.05
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: fetch_annotations(opened.config, opened.cache), range(2))
+    assert first == second
+    assert len(server.whole()) == len(set(server.whole()))
+    assert "Another download is fetching annotation files" in caplog.text

@@ -2,8 +2,10 @@
 
 import pytest
 
+from ml.download.annotations import official_path
 from ml.download.delivery import download
 from ml.download.estimate import estimate
+from support.file_server import status
 
 
 @pytest.fixture
@@ -50,3 +52,10 @@ def test_it_is_told_in_words(target):
         *("images", "annotation files", "photographs", "free disk space", "time"),
     ]
     assert "female" in lines[1]
+
+
+def test_a_file_that_does_not_arrive_leaves_the_time_unknown(server, target):
+    server.spoil(f"openimages/{official_path('boxes', 'train')}", status(500), forever=True)
+    told = estimate(target())
+    assert told.seconds is None
+    assert str(told).endswith("time: not known")
