@@ -1,8 +1,8 @@
 """Compare photographs in a folder, in Parquet files and in tar archives: `make bench BENCH=sources`.
 
-    python benchmarks/sources.py [--scenes 2000] [--entries 200000] [--turns 3]
+    python benchmarks/sources.py [--scenes 2000] [--release FOLDER] [--entries 200000] [--turns 3]
 
-Executes the stage chip on the same photographs from each source, in turn. Its work is the time from the attempt's start
+`--release` reads a release that exists. Executes the stage chip on the same photographs from each source, in turn. Its work is the time from the attempt's start
 to its end, without the start of the JVM and of the session. Then tells what listing costs in a folder of many entries,
 and in a Parquet file of as many.
 
@@ -35,29 +35,31 @@ def main() -> int:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=2000, help="photographs to chip")
+    parser.add_argument("--release", type=Path, help="a release that exists, instead of a new one")
     parser.add_argument("--entries", type=int, default=200_000, help="photographs in the folder that is listed")
     parser.add_argument("--turns", type=int, default=3, help="executions from each source")
     arguments = parser.parse_args()
     from airflow_environment import environment
+    from chips import make_release
 
     os.environ.update(environment(ROOT))
     del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     print(f"{datetime.date.today()}, {machine}\n")
     with tempfile.TemporaryDirectory() as folder:
-        chip_from_each(Path(folder), arguments.scenes, arguments.turns)
+        release = arguments.release or make_release(Path(folder, "release"), arguments.scenes)
+        chip_from_each(Path(folder), release, arguments.turns)
         list_many(Path(folder), arguments.entries)
     return 0
 
 
-def chip_from_each(folder: Path, scenes: int, turns: int) -> None:
+def chip_from_each(folder: Path, release: Path, turns: int) -> None:
     """Print the seconds of the stage chip for each source."""
-    from chips import make_release, photographs_of, prepare
+    from chips import photographs_of, prepare
     from jobs import submit, work
 
     from ml.photographs.pack import pack
 
-    release = make_release(folder / "release", scenes)
     places = {"folder": release}
     for form in FORMATS:
         places[form] = folder / form
