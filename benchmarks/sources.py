@@ -2,9 +2,9 @@
 
     python benchmarks/sources.py [--scenes 2000] [--release FOLDER] [--entries 200000] [--turns 3]
 
-`--release` reads a release that exists. Executes the stage chip on the same photographs from each source, in turn. Its work is the time from the attempt's start
+Executes the stage chip on the same photographs from each source, in turn. Its work is the time from the attempt's start
 to its end, without the start of the JVM and of the session. Then tells what listing costs in a folder of many entries,
-and in a Parquet file of as many.
+and in a Parquet file of as many. `--release` reads a release that exists.
 
 Prints Markdown for `benchmarks/README.md`.
 """
@@ -39,8 +39,9 @@ def main() -> int:
     parser.add_argument("--entries", type=int, default=200_000, help="photographs in the folder that is listed")
     parser.add_argument("--turns", type=int, default=3, help="executions from each source")
     arguments = parser.parse_args()
-    from airflow_environment import environment
     from chips import make_release
+
+    from airflow_environment import environment
 
     os.environ.update(environment(ROOT))
     del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
