@@ -189,8 +189,8 @@ def test_the_network_would_notice_swapped_channels_and_another_resizing(chips, m
 
 @pytest.mark.parametrize(("way", "where"), [(command, "ml.vision.detection"), (bulk_job, "spark_jobs.predict")])
 def test_red_and_blue_swapped_at_reading_break_the_parity(photographs, chips, model, learned, way, where, monkeypatch):
-    def swapped(encoded, decode=detection.decode_upright):
-        return np.ascontiguousarray(decode(encoded)[..., ::-1])
+    def swapped(encoded, *warnings, decode=detection.decode_upright):
+        return np.ascontiguousarray(decode(encoded, *warnings)[..., ::-1])
 
     monkeypatch.setattr(f"{where}.decode_upright", swapped)
     assert (np.abs(way(photographs, chips, model) - learned).max(axis=1) > 10 * TOLERANCE).all()
