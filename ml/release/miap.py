@@ -6,11 +6,15 @@ perceived. Its authors ask that it be used for evaluation, not for training (Sch
 
 from __future__ import annotations
 
-from ml.config.training import TrainingConfig
+from typing import TYPE_CHECKING
+
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.source import SUBSETS
 from ml.release.layout import places
-from ml.release.release import Release
+
+if TYPE_CHECKING:  # Spark's workers read the columns of a face here, and should not load pydantic for that
+    from ml.config.training import TrainingConfig
+    from ml.release.release import Release
 
 PERSON = "/m/01g317"  # the only class of MIAP's boxes
 FEMININE, MASCULINE, UNKNOWN = "Predominantly Feminine", "Predominantly Masculine", "Unknown"
