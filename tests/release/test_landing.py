@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from ml import storage
 from ml.errors import DataError, NothingNewError
 from ml.flow.table import STAGES
+from ml.photographs.pack import pack
+from ml.photographs.source import SUBSETS
 from ml.release import landing as landing_module
 from ml.release import note as note_module
 from ml.workflow.execution import Result, run_stage
@@ -145,6 +147,24 @@ def test_sealing_counts_what_is_there(landing):
             assert rows == sum(1 for _ in csv.reader(file)) - 1
     with pytest.raises(DataError, match="its name is not a date"):
         note_module.seal(str(landing))
+
+
+@pytest.mark.parametrize("form", ["parquet", "tar"])
+def test_a_delivery_may_hold_its_photographs_packed(landing, tmp_path, form):
+    folder = landing / MONTHS[0]
+    before, stated = open_(landing, tmp_path), note_module.read_note(storage.normalize(landing), MONTHS[0])
+    pack(str(folder), str(tmp_path / "packed"), form)
+    for subset in SUBSETS:
+        shutil.rmtree(folder / subset)
+    for shard in (tmp_path / "packed").iterdir():
+        shutil.move(shard, folder)
+    assert note_module.seal(str(folder)).photographs == stated.photographs
+    after = open_(landing, tmp_path)
+    assert after.deliveries[0].listing == before.deliveries[0].listing, "the same photographs by name"
+    assert after.deliveries[0].photographs != before.deliveries[0].photographs
+    next(folder.glob(f"train-*.{form}")).unlink()
+    with pytest.raises(DataError, match=r"holds \d+ photographs, but its delivery.json states"):
+        open_(landing, tmp_path / "other")
 
 
 def test_a_delivery_that_lacks_rows_which_its_note_states_is_not_announced(landing, tmp_path):
