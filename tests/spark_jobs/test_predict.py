@@ -15,6 +15,7 @@ from ml import storage
 from ml.config.deployment import Deployment
 from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow.table import PREDICT
+from ml.photographs.pack import pack
 from ml.prediction.listing import escaped, list_photographs, unescaped
 from ml.prediction.predictor import load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord
@@ -107,6 +108,23 @@ def test_every_photograph_is_in_the_ledger_with_its_fate(done, folder):
     assert done.ledger["classified"] > 5
     assert rows["more/plain.jpeg"]["width"] == 120
     assert rows["more/cut.jpg"]["width"] is None
+
+
+@pytest.mark.parametrize("form", ["parquet", "tar"])
+def test_packed_photographs_get_the_same_predictions(spark, opened, done, folder, tmp_path, form):
+    (tmp_path / "files").mkdir()
+    shutil.copytree(folder / "people", tmp_path / "files" / "test")
+    pack(str(tmp_path / "files"), str(tmp_path / "packed"), form)
+    run = opened(form, photographs=str(tmp_path / "packed"))
+    manifest = run_stage(run, PREDICT, lambda context: predict.run(spark, context))
+    for name in ("photographs", "faces"):
+        plain = [row for row in table(done, name) if row["photo"].startswith("people/")]
+        renamed = [{**row, "photo": row["photo"].replace("people/", "test/")} for row in plain]
+        key = lambda row: (row["photo"], row.get("face", 0))  # noqa: E731
+        assert sorted(table(manifest, name), key=key) == sorted(renamed, key=key)
+    assert len(storage.list_files(manifest.metrics["sample"])) == 2
+    again = opened(f"{form}-again", photographs=str(tmp_path / "packed"))
+    assert again.key(PREDICT) == run.key(PREDICT), "found done as long as the shards are the same"
 
 
 def test_its_tables_keep_the_contract(done):
