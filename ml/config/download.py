@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml.config.parameter import FlowConfig, field
+from ml.config.parameter import FlowConfig, field, labels_in_order
 from ml.config.training import FACE
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -165,10 +165,7 @@ class DownloadConfig(FlowConfig):
     def _check_balance(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         if len(value) == 1 or not all(value.values()):
             raise ValueError("must hold at least two labels, each with at least one class, or be empty")
-        classes = [name for names in value.values() for name in names]
-        if twice := sorted({name for name in classes if classes.count(name) > 1}):
-            raise ValueError(f"must not name a class twice: {', '.join(twice)}")
-        return {label: value[label] for label in sorted(value)}
+        return labels_in_order(value)
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:

@@ -31,6 +31,18 @@ def columns_field(section: str) -> Any:
     )
 
 
+def labels_in_order(labels: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Return labels with their classes in alphabetical order of the labels.
+
+    Raises:
+        ValueError: A class is named twice.
+    """
+    classes = [name for names in labels.values() for name in names]
+    if twice := sorted({name for name in classes if classes.count(name) > 1}):
+        raise ValueError(f"must not name a class twice: {', '.join(twice)}")
+    return {label: labels[label] for label in sorted(labels)}
+
+
 @dataclass(frozen=True)
 class OneOf:
     """Annotation for a string that must be one of several names, like `Literal`, but for names computed at import."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field
+from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, labels_in_order
 from ml.flow.table import STAGES
 
 FACE = "Human face"  # for this class, the labels are perceived gender presentation
@@ -311,10 +311,7 @@ class TrainingConfig(FlowConfig):
     def _check_labels(cls, value: dict[str, list[str]]) -> dict[str, list[str]]:
         if len(value) != 2 or not all(value.values()) or not all(name.strip() for name in value):
             raise ValueError("must hold exactly two named labels, each with at least one class")
-        classes = [name for names in value.values() for name in names]
-        if twice := sorted({name for name in classes if classes.count(name) > 1}):
-            raise ValueError(f"must not name a class twice: {', '.join(twice)}")
-        return {label: value[label] for label in sorted(value)}
+        return labels_in_order(value)
 
     @field_validator("network")
     @classmethod
