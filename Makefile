@@ -41,7 +41,7 @@ test: setup ## Run the tests that need nothing else (takes minutes)
 
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
-	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "cluster or browser or slow" $(ARGS)
+	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "cluster or browser or slow" $(ARGS)
 
 lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -15,11 +17,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from ml import hdfs
 from ml.errors import ConfigurationError, ResourceError
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,8 @@ log = logging.getLogger(__name__)
 PATTERN_CHARACTERS = "[]{}*?\\"  # which Hadoop's paths, and other libraries that read the storage root, give a meaning
 # From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
+# The packages that open schemes, and the project's extras that bring them.
+CLIENTS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "hdfs": ("hdfs_native", "hdfs")}
 
 
 def normalize(uri: str | os.PathLike[str]) -> str:
@@ -47,7 +52,17 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """Return the fsspec file system of a URI and the path in it.
 
     The listing cache is dropped, because Spark or another process may have written files since.
+
+    Raises:
+        ConfigurationError: The package that opens URIs of this scheme is not installed.
     """
+    scheme = normalize(uri).partition("://")[0]
+    package, extra = CLIENTS.get(scheme, ("fsspec", ""))
+    if importlib.util.find_spec(package) is None:
+        raise ConfigurationError(
+            f"{uri}: the package {package.replace('_', '-')}, which opens {scheme}:// URIs, is not installed.",
+            f"Install this project with its extra `{extra}`: make setup EXTRAS={extra}",
+        )
     fs, path = fsspec.core.url_to_fs(normalize(uri))
     fs.invalidate_cache()
     return fs, path
@@ -111,12 +126,25 @@ def size(uri: str) -> int:
     return int(fs.size(path))
 
 
+def open_read(uri: str) -> BinaryIO:
+    """Open a file for reading; close it by `with`.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+    """
+    fs, path = filesystem(uri)
+    return hdfs.open_read(fs, path) if fs.protocol == hdfs.PROTOCOL else cast(BinaryIO, fs.open(path, "rb"))
+
+
 @contextmanager
 def open_plain(uri: str) -> Iterator[IO[bytes]]:
     """Open a file to read its content; that of a `.gz` file is decompressed."""
-    fs, path = filesystem(uri)
-    with fs.open(path, "rb", compression="gzip" if path.endswith(".gz") else None) as file:
-        yield file
+    with open_read(uri) as file:
+        if not uri.endswith(".gz"):
+            yield file
+            return
+        with gzip.open(file) as content:
+            yield cast(IO[bytes], content)
 
 
 def read_json(uri: str) -> Any:
@@ -126,18 +154,18 @@ def read_json(uri: str) -> Any:
 
 def file_digest(uri: str) -> str:
     """Return the SHA-256 of a file's content."""
-    fs, path = filesystem(uri)
-    with fs.open(path, "rb") as file:
+    with open_read(uri) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def modified(info: dict[str, object]) -> str:
     """Return the ETag or the modification time in a file's `info`, whichever the file system provides."""
-    return str(info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("mtime"))
+    names = ("ETag", "etag", "LastModified", "mtime", "modification_time")
+    return str(next((info[name] for name in names if info.get(name)), None))
 
 
 def write_bytes(uri: str, data: bytes, durable: bool = True) -> None:
-    """Write a file completely or not at all: with a rename on a local disk, with one PUT in an object store.
+    """Write a file completely or not at all: with a rename on a disk and on HDFS, with one PUT in an object store.
 
     Args:
         uri: The file.
@@ -145,6 +173,9 @@ def write_bytes(uri: str, data: bytes, durable: bool = True) -> None:
         durable: Wait until the disk has it, so that the file is whole even after a power failure.
     """
     fs, path = filesystem(uri)
+    if fs.protocol == hdfs.PROTOCOL:
+        hdfs.write_whole(fs, path, data)
+        return
     if not isinstance(fs, LocalFileSystem):
         fs.pipe_file(path, data)
         return
@@ -258,6 +289,8 @@ def survey(uri: str) -> dict[str, Stat]:
 
 def _modified(info: dict[str, Any]) -> float:
     # File systems name it differently.
+    if info.get("modification_time") is not None:
+        return float(info["modification_time"]) / 1000  # HDFS counts milliseconds
     names = ("mtime", "LastModified", "last_modified", "updated", "created")
     value = next((info[name] for name in names if info.get(name) is not None), None)
     if isinstance(value, str):

@@ -69,8 +69,7 @@ def _open(uri: str) -> AbstractContextManager[Any]:
     """Open a file; from a local disk, Arrow reads it without a detour through Python."""
     if path := storage.local_path(uri):
         return pa.memory_map(str(path))  # type: ignore[no-any-return]
-    fs, inner = storage.filesystem(uri)
-    return fs.open(inner, "rb")  # type: ignore[no-any-return]
+    return storage.open_read(uri)
 
 
 def slices_of(table: str, files: Mapping[str, int], schema: pa.Schema) -> list[Slice]:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyspark import TaskContext
 from pyspark.sql import DataFrame, Observation, SparkSession
 
 from ml import storage
@@ -26,9 +30,6 @@ def session(name: str) -> SparkSession:
         SparkSession.builder.appName(name)
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.ansi.enabled", True)
-        # Readers find an attempt's files through its manifest, so Hadoop's commit needs neither renames nor markers.
-        .config("spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version", 2)
-        .config("spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs", False)
         # The limit is in rows, not bytes, and a batch of chips must fit a worker's memory many times over.
         .config("spark.sql.execution.arrow.maxRecordsPerBatch", 128)
         .config("spark.ui.showConsoleProgress", False)
@@ -55,10 +56,45 @@ def read_table(spark: SparkSession, uris: Iterable[str]) -> DataFrame:
 
 
 def write_table(table: DataFrame, context: FlowContext[C], name: str, partition_by: str | None = None) -> None:
-    """Write a table of the attempt as Parquet, in one folder or in one folder per value of a column."""
+    """Write a table of the attempt as Parquet, in one folder or in one folder per value of a column.
+
+    The workers write the files, each with one PUT or one rename of a file. Hadoop's committer moves the files of every
+    task to their place, which takes an object store as long as writing them, and which stricter ones refuse.
+    """
     started = time.monotonic()
-    table.write.parquet(storage.hadoop_uri(context.path(name)), partitionBy=partition_by)
-    log.info("wrote table %s in %.1f s", name, time.monotonic() - started)
+    folder = context.path(name)
+    rows = sum(row.rows for row in table.mapInArrow(_writer(folder, partition_by), "rows long").collect())
+    if not rows and partition_by is None:
+        _write_file(folder, 0, table.limit(0).toArrow())  # readers need the schema
+    log.info("wrote table %s (%d rows) in %.1f s", name, rows, time.monotonic() - started)
+
+
+def _writer(folder: str, partition_by: str | None) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Return the function with which Spark's workers write a table: one file for each partition and folder."""
+
+    def write(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        task = TaskContext.get()
+        assert task is not None
+        held = list(batches)
+        if not held or not (rows := pa.Table.from_batches(held)).num_rows:
+            return
+        # A task that is done again writes the same files.
+        if partition_by is None:
+            _write_file(folder, task.partitionId(), rows)
+        else:
+            for value in rows.column(partition_by).unique():
+                part = rows.filter(pc.equal(rows.column(partition_by), value)).drop_columns([partition_by])
+                _write_file(storage.join(folder, f"{partition_by}={value}"), task.partitionId(), part)
+        yield pa.RecordBatch.from_pydict({"rows": [rows.num_rows]})
+
+    return write
+
+
+def _write_file(folder: str, number: int, rows: pa.Table) -> None:
+    coded = [field.name for field in rows.schema if not pa.types.is_binary(field.type)]  # pixels never repeat
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, use_dictionary=coded)
+    storage.write_bytes(storage.join(folder, f"part-{number:05d}.parquet"), sink.getvalue().to_pybytes())
 
 
 def written(context: FlowContext[C], name: str) -> list[str]:

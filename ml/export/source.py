@@ -135,8 +135,7 @@ class Source:
         """
         count = 0
         for uri in self.manifests["chip"].table("chips"):
-            fs, path = storage.filesystem(uri)
-            with fs.open(path, "rb") as opened:
+            with storage.open_read(uri) as opened:
                 file = pq.ParquetFile(opened, buffer_size=READ_BUFFER)
                 for batch in file.iter_batches(READ_ROWS, columns=["face_id", "chip"]):
                     chips = pl.DataFrame(pl.from_arrow(batch))

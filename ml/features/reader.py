@@ -263,8 +263,7 @@ def _open(shard: str, columns: Collection[str]) -> Iterator[pq.ParquetFile]:
     Raises:
         DataError: It lacks one.
     """
-    fs, path = storage.filesystem(shard)
-    with fs.open(path, "rb") as file:
+    with storage.open_read(shard) as file:
         parquet = pq.ParquetFile(file, buffer_size=READ_BUFFER)
         if missing := set(columns) - set(parquet.schema_arrow.names):
             raise DataError(f"{shard} has no column {', '.join(sorted(missing))}.", "Run stage featurize again.")
@@ -300,7 +299,6 @@ def present_columns(features: Manifest, table: str, wanted: Sequence[str]) -> tu
     shards = features.table(table)
     if not shards:
         return ()
-    fs, path = storage.filesystem(shards[0])
-    with fs.open(path, "rb") as file:
+    with storage.open_read(shards[0]) as file:
         names = set(pq.read_schema(file).names)
     return tuple(name for name in wanted if name in names)

@@ -80,9 +80,8 @@ class ParquetPhotographs(ShardedPhotographs):
 
     @contextmanager
     def _open(self, uri: str) -> Iterator[pq.ParquetFile]:
-        fs, path = storage.filesystem(uri)
         try:
-            with fs.open(path, "rb") as source:
+            with storage.open_read(uri) as source:
                 file = pq.ParquetFile(source, buffer_size=READ_BUFFER)
                 if lacking := [name for name in self.columns if name not in file.schema_arrow.names]:
                     raise DataError(

@@ -50,10 +50,9 @@ class TarPhotographs(ShardedPhotographs):
 @contextmanager
 def _open(uri: str) -> Iterator[tarfile.TarFile]:
     """Open an archive; one without compression is not read where it is skipped."""
-    fs, path = storage.filesystem(uri)
     try:
         with (
-            fs.open(path, "rb") as source,
+            storage.open_read(uri) as source,
             tarfile.open(fileobj=source, mode="r|gz" if uri.endswith(COMPRESSED) else "r:") as archive,
         ):
             yield archive

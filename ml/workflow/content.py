@@ -163,19 +163,19 @@ def _table_digest(uri: str) -> str:
 
 def _schema(uri: str) -> str:
     """Return the names and types of a table's columns, in order, without the writer's metadata."""
-    with _opened(uri) as file:
+    with storage.open_read(uri) as file:
         schema = pq.read_schema(file)
     return ", ".join(f"{field.name} {field.type}{'' if field.nullable else ' required'}" for field in schema)
 
 
 def _rows(uri: str) -> int:
-    with _opened(uri) as file:
+    with storage.open_read(uri) as file:
         return int(pq.ParquetFile(file).metadata.num_rows)
 
 
 def _blocks(uri: str) -> Iterator[pa.Table]:
     """Yield the rows of a table in blocks of `BLOCK_ROWS`, wherever its row groups end."""
-    with _opened(uri) as file:
+    with storage.open_read(uri) as file:
         held: list[pa.RecordBatch] = []
         for batch in pq.ParquetFile(file, buffer_size=READ_BUFFER).iter_batches(BLOCK_ROWS):
             held.append(batch)
@@ -185,11 +185,6 @@ def _blocks(uri: str) -> Iterator[pa.Table]:
                 held = table.slice(BLOCK_ROWS).to_batches()
         if sum(each.num_rows for each in held):
             yield pa.Table.from_batches(held)
-
-
-def _opened(uri: str) -> Any:
-    fs, path = storage.filesystem(uri)
-    return fs.open(path, "rb")
 
 
 def _value_bytes(values: pa.Array) -> bytes:

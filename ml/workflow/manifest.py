@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 from typing import Any, TypeVar
@@ -152,16 +153,19 @@ def list_files(uri: str) -> list[File]:
     for path, size in storage.list_files(uri).items():
         rows = None
         if path.endswith(".parquet"):
-            fs, inner = storage.filesystem(storage.join(uri, path))
-            with fs.open(inner, "rb") as file:
+            with storage.open_read(storage.join(uri, path)) as file:
                 rows = pyarrow.parquet.ParquetFile(file).metadata.num_rows
         files.append(File(path=path, bytes=size, rows=rows))
     return files
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that affect a stage's output."""
+    """Return the versions of Python and of the installed packages that affect a stage's output.
+
+    A Spark driver in a cluster has only what its job needs, not TensorFlow, for example.
+    """
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        found[package] = importlib.metadata.version(package)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
     return found

@@ -40,8 +40,7 @@ class Artifact:
 
     def read(self) -> Iterator[bytes]:
         """Yield the content, block by block."""
-        fs, path = storage.filesystem(self.uri)
-        with fs.open(path, "rb") as file:
+        with storage.open_read(self.uri) as file:
             while block := file.read(BLOCK):
                 yield block
 
