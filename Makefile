@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down mlflow doctor test test-all lint docs bench
+.PHONY: help setup env demo up down mlflow doctor test test-all lint docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -29,6 +29,10 @@ up: setup ## Start Airflow on this machine (PORT=<number> for a port other than 
 
 down: ## Stop the Airflow that `make up` started, with all its tasks
 	@if [ -x $(PY) ]; then $(PY) "$(ROOT)/scripts/local_airflow.py" down; else echo "No Airflow of this project is running."; fi
+
+# Needs any Python 3 and no environment: a machine that runs the containers may have nothing else.
+env: ## Generate the secrets of docker-compose.yaml in .env; values that are set stay
+	@python3 "$(ROOT)/scripts/make_env.py"
 
 mlflow: setup ## Show the experiments in MLflow (PORT=<number> for a port other than 5000)
 	@$(if $(PORT),PORT='$(PORT)') exec $(PY) "$(ROOT)/scripts/mlflow_pages.py"
