@@ -1,4 +1,4 @@
-"""Prepare the databases before the services start: those of Airflow and MLflow, and the password of the user `admin`."""
+"""Prepare the databases of Airflow and MLflow before the services start, and the password of the user `admin`."""
 
 from __future__ import annotations
 
