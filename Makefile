@@ -47,8 +47,8 @@ test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (i
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "cluster or browser or slow" $(ARGS)
 
-lint: setup ## Check style, imports and types
-	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+lint: setup ## Check style, imports, types and docker-compose.yaml
+	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) scripts/compose_check.py
 
 docs: setup ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"
