@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down mlflow doctor test test-all lint docs bench
+.PHONY: help setup env demo up down mlflow doctor test test-all lint docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -30,6 +30,10 @@ up: setup ## Start Airflow on this machine (PORT=<number> for a port other than 
 down: ## Stop the Airflow that `make up` started, with all its tasks
 	@if [ -x $(PY) ]; then $(PY) "$(ROOT)/scripts/local_airflow.py" down; else echo "No Airflow of this project is running."; fi
 
+# Needs any Python 3 and no environment: a machine that runs the containers may have nothing else.
+env: ## Generate the secrets of docker-compose.yaml in .env; values that are set stay
+	@python3 "$(ROOT)/scripts/make_env.py"
+
 mlflow: setup ## Show the experiments in MLflow (PORT=<number> for a port other than 5000)
 	@$(if $(PORT),PORT='$(PORT)') exec $(PY) "$(ROOT)/scripts/mlflow_pages.py"
 
@@ -43,8 +47,8 @@ test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (i
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
 	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "cluster or browser or slow" $(ARGS)
 
-lint: setup ## Check style, imports and types
-	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+lint: setup ## Check style, imports, types and docker-compose.yaml
+	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) scripts/compose_check.py
 
 docs: setup ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"

@@ -1,30 +1,25 @@
-"""Tests of `docker-compose.yaml` and of what lies around it, as far as they go without containers."""
+"""Tests of what docker-compose.yaml promises: secrets, rights, limits, health. Those of its names are in scripts/."""
 
 from __future__ import annotations
 
-import http.server
-import os
 import re
-import runpy
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from ml.tracking import experiments
+from ml.config.deployment import Deployment, load_deployment
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docker-compose.yaml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = sorted(name for name, service in SERVICES.items() if "build" in service)
-SECRET = re.compile(r"PASSWORD$|SECRET(_KEY)?$|FERNET_KEY$")
-REQUIRED = re.compile(r"\$\{(\w+):\?")
+ONCE = {"init", "store-volume", "bucket"}  # services that do their work and end
+SECRET = re.compile(r"PASSWORD$|SECRET(_KEY)?$|FERNET_KEY$|ACCESS_KEY(_ID)?$")
+REQUIRED = r"\$\{\w+:\?[^}]+\}"
 
 
 def values(name: str) -> dict[str, str]:
@@ -32,100 +27,102 @@ def values(name: str) -> dict[str, str]:
 
 
 def test_services_are_those_of_the_workflow() -> None:
-    assert OURS == [
-        "api-server",
-        "dag-processor",
-        "init",
-        "mlflow",
-        "scheduler",
-        "spark-master",
-        "spark-worker",
-        "triggerer",
-    ]  # fmt: skip
-    assert set(SERVICES) - set(OURS) == {"postgres"}
-
-
-@pytest.mark.parametrize("name", OURS)
-def test_program_of_a_service_exists(name: str) -> None:
-    program, *arguments = SERVICES[name]["command"]
-    # Not resolved: the environment's own folder of programs is meant, not that of the Python behind it.
-    assert os.access(Path(sys.executable).parent / program, os.X_OK)
-    for argument in arguments:
-        if argument.endswith(".py"):
-            assert (ROOT / argument).is_file()
-
-
-@pytest.mark.parametrize("name", sorted(SERVICES))
-def test_ports_are_bound_to_loopback(name: str) -> None:
-    for port in SERVICES[name].get("ports", []):
-        assert isinstance(port, str)
-        assert port.startswith("127.0.0.1:")
+    airflow = ["api-server", "dag-processor", "init", "scheduler", "triggerer"]
+    assert sorted([*airflow, "bucket", "mlflow", "spark-master", "spark-worker", "store-volume"]) == OURS
+    assert set(SERVICES) - set(OURS) == {"postgres", "store"}
+    assert {name for name, service in SERVICES.items() if "profiles" in service} == {"bucket", "store", "store-volume"}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_no_secret_has_a_literal_value(name: str) -> None:
     for variable, value in values(name).items():
         if SECRET.search(variable):
-            assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), variable
-        # The password within an address, as in scheme://user:password@host.
-        password = re.search(r"://[^:/@]+:(.+)@", value)
-        assert password is None or re.fullmatch(r"\$\{\w+:\?[^}]+\}", password[1]), variable
+            assert re.fullmatch(REQUIRED, value), variable
+        # The password within an address, as in scheme://user:password@host, and within a connection.
+        for password in re.findall(r"://[^:/@]+:(.+)@|\"(?:login|password)\":\"([^\"]*)\"", value):
+            assert re.fullmatch(REQUIRED, "".join(password)), variable
 
 
-def test_example_names_each_secret_and_gives_none() -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    example = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
-    assert set(example) == set(REQUIRED.findall(TEXT))
-    assert not any(example.values())
-    optional = {line[2:].split("=")[0] for line in lines if re.match(r"# [A-Z_]+=", line)}
-    assert optional == set(re.findall(r"\$\{(\w+):-", TEXT))
+def test_no_secret_is_an_argument_which_the_list_of_processes_shows() -> None:
+    required = set(re.findall(r"\$\{(\w+):\?", TEXT))
+    for name, service in SERVICES.items():
+        words = [*service.get("command", []), *service.get("healthcheck", {}).get("test", [])]
+        assert not [word for word in words if any(secret in word for secret in required)], name
 
 
-def test_only_our_own_services_share_the_volumes() -> None:
-    named = {volume.split(":")[0] for service in SERVICES.values() for volume in service["volumes"]}
-    assert {volume for volume in named if not volume.startswith("$")} == set(COMPOSE["volumes"])
-    for name in OURS:
-        assert "storage:/data/storage" in SERVICES[name]["volumes"]
-        assert "${RELEASE:-./var/sample-release}:/data/open-images:ro" in SERVICES[name]["volumes"]
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_containers_have_no_rights_beyond_their_work(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\d+[mg]|\$\{\w+:-\d+g\}", service["deploy"]["resources"]["limits"]["memory"])
+    if name not in OURS:
+        assert service["user"] not in ("root", "0", "0:0")
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - {"init"}))
-def test_services_that_stay_have_a_health_check(name: str) -> None:
+def test_the_image_runs_as_an_ordinary_user_who_owns_what_he_writes() -> None:
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    assert [line for line in lines if line.startswith("USER ")] == ["USER airflow"]
+    assert any("useradd --uid 50000" in line for line in lines)
+    owned = next(line for line in lines if "chown airflow:airflow" in line).split()
+    # The folder of the release is mounted for reading.
+    targets = {mount.split(":")[-1] for name in OURS for mount in SERVICES[name].get("volumes", [])} - {"ro"}
+    assert targets <= set(owned)
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - ONCE))
+def test_services_that_stay_are_checked_and_started_again(name: str) -> None:
     assert SERVICES[name]["healthcheck"]["test"][0] == "CMD"
+    assert SERVICES[name]["restart"] == "unless-stopped"
 
 
-def test_what_a_service_waits_for_exists_and_can_come_to_pass() -> None:
-    for service in SERVICES.values():
-        for other, wait in service.get("depends_on", {}).items():
-            assert wait["condition"] == ("service_completed_successfully" if other == "init" else "service_healthy")
-            assert other == "init" or "healthcheck" in SERVICES[other]
+@pytest.mark.parametrize("name", sorted(ONCE))
+def test_services_that_end_are_not_started_again(name: str) -> None:
+    assert SERVICES[name]["restart"] == "no"
+    waiting = [service["depends_on"][name] for service in SERVICES.values() if name in service.get("depends_on", {})]
+    assert {wait["condition"] for wait in waiting} == {"service_completed_successfully"}
 
 
-def test_connection_is_the_cluster_of_the_same_file() -> None:
+def test_storage_is_shared_by_those_that_read_and_write_it() -> None:
+    for name in ("scheduler", "dag-processor", "triggerer", "api-server", "spark-worker"):
+        assert "storage:/data/storage" in SERVICES[name]["volumes"], name
+        assert "${RELEASE:-./var/sample-release}:/data/open-images:ro" in SERVICES[name]["volumes"], name
+    assert "postgres:/var/lib/postgresql/data" in SERVICES["postgres"]["volumes"]
+
+
+def test_connections_are_those_of_the_services() -> None:
     from airflow.sdk import Connection
 
-    connection = Connection.from_json(values("scheduler")["AIRFLOW_CONN_SPARK_DEFAULT"])
-    assert connection.conn_type == "spark"
-    assert f"{connection.host}:{connection.port}" == "spark://spark-master:7077"
-    assert connection.extra_dejson == {"deploy-mode": "client"}
-    assert SERVICES["spark-worker"]["command"][-1] == "spark://spark-master:7077"
+    spark = Connection.from_json(values("scheduler")["AIRFLOW_CONN_SPARK_DEFAULT"])
+    assert (spark.conn_type, spark.extra_dejson) == ("spark", {"deploy-mode": "client"})
+    store = Connection.from_json(values("scheduler")["AIRFLOW_CONN_OBJECT_STORE"])
+    assert store.conn_type == "aws"
+    assert store.extra_dejson == {"endpoint_url": "http://store:9000", "region_name": "us-east-1"}
+    region = SERVICES["store"]["command"]
+    assert region[region.index("--region") + 1] == "us-east-1"
 
 
-def test_deployment_names_the_mounted_folders() -> None:
-    deployment = yaml.safe_load((ROOT / "docker" / "deployment.yaml").read_text())
-    assert deployment == {"storage": "/data/storage", "release": "/data/open-images"}
+@pytest.mark.parametrize("name", ["deployment.yaml", "deployment-s3.yaml"])
+def test_deployment_files_are_valid(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    content = yaml.safe_load((ROOT / "docker" / name).read_text())
+    known = {key: value for key, value in content.items() if key in {*Deployment.model_fields, "release"}}
+    assert set(content) - set(known) <= {"object_store_connection"}
+    (tmp_path / name).write_text(yaml.safe_dump(known))
+    monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / name))
+    deployment = load_deployment()
+    assert deployment.mlflow == "http://mlflow:5000"
+    assert deployment.storage == ("s3://open-images/storage" if "s3" in name else "/data/storage")
 
 
-def test_mlflow_shows_the_experiments_of_the_storage_root() -> None:
-    root = yaml.safe_load((ROOT / "docker" / "deployment.yaml").read_text())["storage"]
-    command = SERVICES["mlflow"]["command"]
-    assert command[command.index("--backend-store-uri") + 1] == experiments.tracking_uri(root)
+def test_secrets_are_ignored_by_git_and_stay_out_of_the_image() -> None:
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+    assert "*" in (ROOT / ".dockerignore").read_text().splitlines()
 
 
 def test_image_holds_what_the_project_pins() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    setup = (ROOT / "scripts" / "setup.py").read_text()
-    uv = re.search(r'UV_VERSION = "(.+)"', setup)
+    uv = re.search(r'UV_VERSION = "(.+)"', (ROOT / "scripts" / "setup.py").read_text())
     assert uv
     assert f"uv=={uv[1]}" in dockerfile
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
@@ -134,41 +131,6 @@ def test_image_holds_what_the_project_pins() -> None:
     assert all((ROOT / source).exists() for source in copied)
 
 
-@pytest.fixture
-def health_url() -> Iterator[str]:
-    """A server that answers as the API server's health page does."""
-
-    class Health(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b'{"scheduler": {"status": "healthy"}, "triggerer": {"status": "unhealthy"}}')
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Health) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "healthy"), [([], True), (["scheduler"], True), (["triggerer"], False), (["no-such"], False)]
-)
-def test_health_check(health_url: str, arguments: list[str], healthy: bool) -> None:
-    command = [sys.executable, ROOT / "docker" / "healthcheck.py", health_url, *arguments]
-    assert (subprocess.run(command, capture_output=True).returncode == 0) is healthy
-
-
-def test_init_writes_the_password_for_its_owner_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls: list[list[str]] = []
-    monkeypatch.setattr(subprocess, "run", lambda command, check: calls.append(command))
-    passwords = tmp_path / "passwords.json"
-    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
-    for password in ("first", "second"):
-        monkeypatch.setenv("AIRFLOW_ADMIN_PASSWORD", password)
-        runpy.run_path(str(ROOT / "docker" / "init.py"), run_name="__main__")
-    assert yaml.safe_load(passwords.read_text()) == {"admin": "second"}
-    assert passwords.stat().st_mode & 0o777 == 0o600
-    assert calls == [["airflow", "db", "migrate"]] * 2
+def test_image_has_the_groups_of_the_project() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert set(re.findall(r"--group (\w+)", (ROOT / "Dockerfile").read_text())) <= set(groups)

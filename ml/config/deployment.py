@@ -38,6 +38,8 @@ class Deployment(BaseModel):
         notify: Where to report the end of a run: the id of an Airflow connection or an http(s) address to post JSON
             to, or the dotted path of an Airflow notifier with its arguments.
         timeouts: Hours allowed for a stage's task. They override the table of stages.
+        pod_templates: Path of the pod template for a stage's task where Airflow runs tasks in pods of Kubernetes. The
+            scheduler reads the file. Other tasks use the executor's own template.
         defaults: Defaults of the training flow.
         prediction: Defaults of the prediction flow.
         promotion: Defaults of the promotion flow.
@@ -59,6 +61,7 @@ class Deployment(BaseModel):
         | None
     ) = None
     timeouts: dict[Annotated[str, OneOf(tuple(ALL_STAGES))], Annotated[float, Field(gt=0.0)]] = {}
+    pod_templates: dict[Annotated[str, OneOf(tuple(ALL_STAGES))], Annotated[str, Field(pattern="^/.")]] = {}
     defaults: TrainingConfig = TrainingConfig()
     prediction: PredictionConfig = PredictionConfig()
     promotion: PromotionConfig = PromotionConfig()

@@ -188,6 +188,18 @@ def test_a_deployments_timeouts_reach_the_tasks(tmp_path, monkeypatch):
     assert SparkStageOperator(task_id="extract", stage="extract", run="").execution_timeout == timedelta(hours=6)
 
 
+def test_a_deployments_pod_template_reaches_its_task_alone():
+    from airflow.sdk import DAG
+
+    from ml.config.deployment import Deployment
+    from open_images.operators.tasks import stage_tasks
+
+    with DAG("pods", schedule=None):
+        tasks = stage_tasks("", Deployment(pod_templates={"train": "/etc/pods/training.yaml"}), extras={})
+    configured = {name: task.executor_config for name, task in tasks.items() if task.executor_config}
+    assert configured == {"train": {"pod_template_file": "/etc/pods/training.yaml"}}
+
+
 @pytest.mark.parametrize(
     ("name", "task_id", "opener"),
     [

@@ -37,6 +37,8 @@ def stage_tasks(run: str, deployment: Deployment, extras: Mapping[str, Mapping[s
     tasks = {}
     for name, stage in STAGES.items():
         arguments = {"pre_execute": skip_without(stage.only_with)} if stage.only_with else {}
+        if name in deployment.pod_templates:  # only the KubernetesExecutor reads it
+            arguments["executor_config"] = {"pod_template_file": deployment.pod_templates[name]}
         tasks[name] = OPERATORS[stage.engine](
             task_id=name,
             stage=name,
