@@ -41,11 +41,14 @@ doctor: setup ## Check this machine and say what to fix (ARGS=--full checks more
 	@cd "$(ROOT)" && eval "$$($(PY) scripts/local_airflow.py env)"; $(PY) -m ml doctor $(ARGS)
 
 test: setup ## Run the tests that need nothing else (takes minutes)
-	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow" $(ARGS)
+	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow and not stack" $(ARGS)
 
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
-	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "cluster or browser or slow" $(ARGS)
+	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "cluster or browser or slow" $(ARGS)
+
+stack-test: setup ## Run the workflow on HDFS and YARN, and on S3, PostgreSQL, MLflow and a Spark cluster (installs them)
+	@cd "$(ROOT)" && $(PY) scripts/stack_test.py $(ARGS)
 
 lint: setup ## Check style, imports, types and docker-compose.yaml
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) scripts/compose_check.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 from contextlib import suppress
-from typing import IO, BinaryIO, cast
+from typing import IO
 
 import fsspec
 
@@ -38,9 +38,9 @@ class _Readable(io.RawIOBase):
         return len(content)
 
 
-def open_read(fs: fsspec.AbstractFileSystem, path: str) -> BinaryIO:
+def open_read(fs: fsspec.AbstractFileSystem, path: str) -> io.BufferedReader:
     """Open a file for reading."""
-    return cast(BinaryIO, io.BufferedReader(_Readable(fs.open(path, "rb")), BUFFER_BYTES))
+    return io.BufferedReader(_Readable(fs.open(path, "rb")), BUFFER_BYTES)
 
 
 def write_whole(fs: fsspec.AbstractFileSystem, path: str, data: bytes) -> None:

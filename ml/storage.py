@@ -6,6 +6,7 @@ import datetime
 import gzip
 import hashlib
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -126,14 +127,14 @@ def size(uri: str) -> int:
     return int(fs.size(path))
 
 
-def open_read(uri: str) -> BinaryIO:
+def open_read(uri: str) -> io.BufferedReader:
     """Open a file for reading; close it by `with`.
 
     Raises:
         FileNotFoundError: The file does not exist.
     """
     fs, path = filesystem(uri)
-    return hdfs.open_read(fs, path) if fs.protocol == hdfs.PROTOCOL else cast(BinaryIO, fs.open(path, "rb"))
+    return hdfs.open_read(fs, path) if fs.protocol == hdfs.PROTOCOL else cast(io.BufferedReader, fs.open(path, "rb"))
 
 
 @contextmanager

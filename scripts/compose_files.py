@@ -98,10 +98,10 @@ def stacks(root: Path) -> Iterator[Stack]:
             yield load(root, chosen, profile)
 
 
-def load(root: Path, chosen: tuple[Path, ...], profile: str = "") -> Stack:
-    """Merge files and replace their variables; a secret becomes `secret`."""
+def load(root: Path, chosen: tuple[Path, ...], profile: str = "", known: Mapping[str, str] | None = None) -> Stack:
+    """Merge files and replace their variables; a secret that is not known becomes `secret`."""
     values = {name: "secret" if default is None else default for name, default in example(root).items()}
-    values[PROFILES] = profile
+    values |= {PROFILES: profile, **(known or {})}
     content: Any = {}
     for path in chosen:
         content = _merge(content, read_yaml(path))

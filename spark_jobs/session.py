@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from pyspark import TaskContext
 from pyspark.sql import DataFrame, Observation, SparkSession
 
 from ml import storage
+from ml.object_store import executor_settings
 from ml.workflow.execution import FlowContext
 from ml.workflow.manifest import Manifest
 from ml.workflow.run import C
@@ -25,9 +27,15 @@ PARTITION_BYTES = 16 << 20  # of compressed Parquet, several times as many in me
 
 
 def session(name: str) -> SparkSession:
-    """Return the Spark session with the settings that results depend on; spark-submit sets everything else."""
+    """Return the Spark session with the settings that results depend on; spark-submit sets everything else.
+
+    The object store's keys are set here as well, and not by spark-submit, whose command line others can read.
+    """
+    builder: SparkSession.Builder = SparkSession.builder
+    for property_, value in executor_settings(os.environ).items():
+        builder = builder.config(property_, value)
     return (
-        SparkSession.builder.appName(name)
+        builder.appName(name)
         .config("spark.sql.session.timeZone", "UTC")
         .config("spark.sql.ansi.enabled", True)
         # The limit is in rows, not bytes, and a batch of chips must fit a worker's memory many times over.

@@ -30,6 +30,8 @@ class Deployment(BaseModel):
     Attributes:
         storage: The storage root.
         spark_conf: Spark properties.
+        object_store_connection: The Airflow connection (type aws) with the keys and the endpoint of the object store.
+            None: botocore looks for keys where it always does.
         mlflow: Address of a tracking server, required when the storage root is not on this machine.
         training_schedule: Cron expression (UTC) of the training flow. Empty: only deliveries and people start it.
         landing_schedule: Cron expression (UTC) of the check for new deliveries.
@@ -51,6 +53,7 @@ class Deployment(BaseModel):
 
     storage: Annotated[str, Field(min_length=1)] = "/data/storage"
     spark_conf: dict[str, str] = {}
+    object_store_connection: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     training_schedule: str | None = "0 0 1 * *"
     landing_schedule: str | None = "*/10 * * * *"

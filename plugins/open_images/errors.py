@@ -1,4 +1,4 @@
-"""Errors of the flow as Airflow's exceptions: transient errors are retried, all others fail at once."""
+"""What the code of the flow needs in an Airflow task: keys for its store, and its errors as Airflow's exceptions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from ml import storage
 from ml.errors import NothingNewError, StageError, TransientError
 from ml.workflow import layout
+from open_images.object_store import use_object_store
 
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
-    """Turn an error of the flow into Airflow's exception; skip a task that has nothing to do.
+    """Run code of the flow in a task: with the object store's keys, and with its errors as Airflow's exceptions.
+
+    Airflow retries transient errors; all others fail at once. A task that has nothing to do is skipped.
 
     Raises:
         AirflowSkipException: There is nothing new.
@@ -22,6 +25,7 @@ def airflow_errors() -> Iterator[None]:
         AirflowException: A retry may help.
     """
     try:
+        use_object_store()
         yield
     except NothingNewError as nothing:
         raise AirflowSkipException(str(nothing)) from nothing

@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk.bases.hook import BaseHook
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 import spark_jobs
 from ml.class_data import submit_environment
 from ml.config.deployment import load_deployment
 from ml.java import java_home
+from ml.object_store import spark_settings
 from ml.workflow.supervision import end_process_tree
 from open_images.links import SparkHistoryLink
 from open_images.operators.stage import JobFailedError, StageOperator
+from open_images.spark_cluster import SparkCluster, find_cluster
+from spark_jobs.package import code_archive
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 JOBS = Path(spark_jobs.__file__).parent
+EXECUTOR_PYTHON, DRIVER_PYTHON = "spark.pyspark.python", "spark.pyspark.driver.python"
 
 
 class SparkStageOperator(StageOperator, SparkSubmitOperator):
@@ -52,21 +55,24 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
 
     def run_job(self, context: Context, attempt: str) -> None:
         """Submit the job and wait for it to end."""
-        java = java_home()
-        self._check_connection()
-        self.conf = {**load_deployment().spark_conf, **(self.conf or {})}
+        java, cluster = java_home(), find_cluster(self._conn_id)
+        self.conf = self._settings(cluster)
         self.application_args = self.job_arguments(attempt)
-        self.env_vars = {
+        # Not in `env_vars`, which on YARN and Kubernetes also go to containers, where these paths mean nothing.
+        os.environ |= {
             "JAVA_HOME": str(java),
             # Driver and executors must run the same Python; on one machine, use this one.
             "PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", sys.executable),
             "PYSPARK_DRIVER_PYTHON": sys.executable,
+            **submit_environment(java),
             **self.job_environment(),
         }
-        # Not in `env_vars`, which on YARN and Kubernetes also go to containers that have no archive.
-        os.environ.update(submit_environment(java))
+        # Without it, nobody could end an application whose driver runs in the cluster: `yarn` is no program of ours.
+        self._yarn_track_via_rm_api = cluster.is_yarn and cluster.in_cluster and cluster.has_yarn_page
         try:
-            SparkSubmitOperator.execute(self, context)
+            with code_archive() as archive:
+                self.py_files = None if cluster.is_local else str(archive)
+                SparkSubmitOperator.execute(self, context)
         except FileNotFoundError as error:
             raise AirflowFailException(
                 f"configuration: {error.filename} was not found. Put spark-submit, which pyspark installs, on PATH."
@@ -84,12 +90,13 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
         if self._hook is not None:
             SparkSubmitOperator.on_kill(self)
 
-    def _check_connection(self) -> None:
-        # Without the connection the hook falls back to `yarn` and fails later with a misleading error.
-        try:
-            BaseHook.get_connection(self._conn_id)
-        except AirflowNotFoundException as error:
-            raise AirflowFailException(
-                f"configuration: The connection {self._conn_id!r} does not exist. Create it with type Spark and your "
-                "master as host, or set AIRFLOW_CONN_SPARK_DEFAULT."
-            ) from error
+    def _settings(self, cluster: SparkCluster) -> dict[str, str]:
+        """Return Spark's properties: those of the object store, of the deployment file, and of this task."""
+        deployment = load_deployment()
+        in_s3 = deployment.object_store_connection or deployment.storage.startswith(("s3://", "s3a://"))
+        store = spark_settings(os.environ) if in_s3 else {}
+        settings: dict[str, str] = {**store, **deployment.spark_conf, **(self.conf or {})}
+        if EXECUTOR_PYTHON in settings and not cluster.in_cluster:
+            # That Python lies in an archive of the executors; Spark would look for it here too.
+            settings.setdefault(DRIVER_PYTHON, sys.executable)
+        return settings

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 
 from ml.config.deployment import load_deployment
 from ml.errors import StageError
+from open_images.object_store import use_object_store
 from open_images.web.airflow_runs import PROMOTION, TRAINING, AirflowRun, find_airflow_run, list_airflow_runs
 from open_images.web.artifacts import LARGEST, find_artifact
 from open_images.web.folders import RunFolder, find_run
@@ -38,7 +39,7 @@ FLOWS = {TRAINING: "training", PROMOTION: "promotion"}  # DAGs whose files the r
 def create_app() -> ASGIApp:
     """Create the routes, with security headers on every response."""
     # No OpenAPI pages: they would be open without a login.
-    app = FastAPI(openapi_url=None, dependencies=[Depends(requires_authenticated())])
+    app = FastAPI(openapi_url=None, dependencies=[Depends(requires_authenticated()), Depends(use_object_store)])
     app.add_exception_handler(StageError, _unreadable)
     app.add_exception_handler(OSError, _unreadable)
     app.add_exception_handler(Exception, _unreadable)  # some object stores' libraries do not raise OSError

@@ -1,0 +1,133 @@
+"""The services of docker-compose.yaml with their S3 store: PostgreSQL, Airflow, MLflow and a standalone Spark cluster.
+
+The tests build on one another, in their order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import stack_test
+from ml.flow.table import STAGES
+from ml.sample.release import write_sample_release
+from ml.workflow.content import first_difference
+from ml.workflow.execution import run_stage
+from ml.workflow.opening import open_run
+from ml.workflow.run import Run, load_run, slug
+from support.airflow_root import SMALL, Airflow, wait_for
+from support.containers import Containers, containers
+from support.spark_stages import BODIES
+
+pytestmark = pytest.mark.stack
+ROOT = "s3://open-images/storage"
+TRAINING, PREDICTION, PROMOTION = "open_images_training", "open_images_prediction", "open_images_promotion"
+KEYS = {"AWS_ACCESS_KEY_ID": "S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "S3_SECRET_KEY"}
+
+
+@pytest.fixture(scope="module")
+def release(folder) -> Path:
+    write_sample_release(folder / "release", scenes=60, seed=3)
+    return Path(folder / "release")
+
+
+@pytest.fixture(scope="module")
+def stack(folder, release) -> Iterator[Containers]:
+    (store,) = stack_test.STORE.glob("v*/versitygw")
+    with pytest.MonkeyPatch.context() as patch, containers(folder, release, "s3", store, stack_test.IVY) as running:
+        for variable, secret in KEYS.items():
+            patch.setenv(variable, running.secrets[secret])
+        patch.setenv("AWS_ENDPOINT_URL", running.url("store", 9000))
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("MLFLOW_TRACKING_URI", running.url("mlflow", 5000))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(stack) -> Iterator[httpx.Client]:
+    """A client of Airflow's REST API that has logged in; all DAGs that the tests trigger are unpaused."""
+    with httpx.Client(base_url=stack.url("api-server", 8080), trust_env=False, timeout=180) as client:
+        login = {"username": "admin", "password": stack.secrets["AIRFLOW_ADMIN_PASSWORD"]}
+        answer = client.post("/auth/token", json=login)
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        for dag in (PREDICTION, PROMOTION):
+            wait_for(f"the DAG {dag}", lambda dag=dag: client.get(f"/api/v2/dags/{dag}").status_code == 200)
+            client.patch(f"/api/v2/dags/{dag}", json={"is_paused": False}).raise_for_status()
+        yield client
+
+
+def airflow(stack: Containers, client: httpx.Client, dag: str) -> Airflow:
+    return Airflow(stack.folder, Path("/nowhere"), client, stack.secrets["AIRFLOW_ADMIN_PASSWORD"], dag)
+
+
+@pytest.fixture(scope="module")
+def training(stack, client) -> Airflow:
+    return airflow(stack, client, TRAINING)
+
+
+def finish(flow: Airflow, stack: Containers, run_id: str) -> None:
+    """Wait for a run's success."""
+    state = flow.wait_to_end(run_id, 1500)
+    assert state == "success", f"{flow.states(run_id)}\n{stack.logs()}"
+
+
+@pytest.fixture(scope="module")
+def trained(stack, training) -> Run:
+    """The run of a small training; the one that the schedule starts as soon as the DAG is unpaused is ended."""
+    training.ask("PATCH", f"/dags/{TRAINING}", is_paused=False)
+    scheduled = wait_for("the scheduled run", lambda: training.get("/dagRuns?run_type=scheduled")["dag_runs"])
+    training.ask("PATCH", f"/dags/{TRAINING}/dagRuns/{scheduled[0]['dag_run_id']}", state="failed")
+    run_id = training.trigger(**SMALL)
+    finish(training, stack, run_id)
+    return load_run(f"{ROOT}/runs/{slug(run_id)}")
+
+
+def test_the_training_gives_what_it_gives_on_one_machine(trained, release, spark, tmp_path):
+    local = open_run(str(tmp_path / "storage"), "local", {**trained.config.model_dump(), "release": str(release)})
+    for stage, body in BODIES.items():
+        here = run_stage(local, STAGES[stage], lambda context, body=body: body(spark, context))
+        assert first_difference(here, trained.pinned(stage)) is None, stage
+    assert all(manifest.uri.startswith(ROOT) for manifest in map(trained.pinned, BODIES))
+
+
+def test_the_jobs_ran_on_the_cluster(stack, trained):
+    done = httpx.get(f"{stack.url('spark-master', 8081)}/json/", trust_env=False).json()["completedapps"]
+    found = {app["id"]: app["state"] for app in done}
+    assert [found[trained.pinned(stage).metrics["spark_application"]] for stage in BODIES] == ["FINISHED"] * len(BODIES)
+
+
+def test_nothing_was_moved_in_the_store(stack, trained):
+    """A rename in an object store is a copy; the gateway's log has each request."""
+    told = (stack.folder / "logs" / "store.log").read_text(errors="replace")
+    assert "PUT" in told
+    assert "CopyObject" not in told
+
+
+def test_a_promotion_makes_the_model_the_champion(stack, client, trained):
+    flow = airflow(stack, client, PROMOTION)
+    finish(flow, stack, flow.trigger(mode="automatic"))
+    name = f"{stack.url('mlflow', 5000)}/api/2.0/mlflow/registered-models/alias"
+    answer = httpx.get(name, params={"name": "open-images-gender", "alias": "champion"}, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert trained.pinned("train").uri in json.dumps(answer.json())
+
+
+def test_a_bulk_prediction_takes_the_champion(stack, client, trained):
+    flow = airflow(stack, client, PREDICTION)
+    run_id = flow.trigger(photographs="/data/open-images/test")
+    finish(flow, stack, run_id)
+    pushed = flow.xcom(run_id, "predict")
+    assert pushed["ledger"]
+    assert pushed["attempt"].startswith(ROOT)
+
+
+def test_no_secret_is_in_a_log(stack, trained):
+    files = [*(stack.folder / "logs").glob("*.log"), *stack.volume("airflow").rglob("*.log")]
+    texts = {file: file.read_text(errors="replace") for file in files}
+    assert len(texts) > 10
+    found = [(file, name) for name, secret in stack.secrets.items() for file, text in texts.items() if secret in text]
+    assert found == []
