@@ -6,16 +6,16 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup env demo up down mlflow doctor test test-all lint docs bench
+.PHONY: help setup env demo up down mlflow doctor test test-all stack-test lint docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
 
 # Each candidate is executed, not only looked up: a pyenv shim on PATH may have no Python behind it.
-setup: ## Create the environment in .venv (instant if it is up to date)
+setup: ## Create the environment in .venv (instant if it is up to date; EXTRAS="s3 hdfs" adds clients, and they stay)
 	@for python in "$(PYTHON)" python3 python3.12 python3.11 python; do \
 		if [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
-			>/dev/null 2>&1; then exec "$$python" "$(ROOT)/scripts/setup.py"; fi; \
+			>/dev/null 2>&1; then $(if $(EXTRAS),EXTRAS='$(EXTRAS)') exec "$$python" "$(ROOT)/scripts/setup.py"; fi; \
 	done; \
 	echo "setup: no Python 3.11 or 3.12 was found as python3, python3.12, python3.11 or python." >&2; \
 	echo "Install one, or name it: make PYTHON=/path/to/bin/python3.12" >&2; \

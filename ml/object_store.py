@@ -1,4 +1,4 @@
-"""Settings with which Spark's s3a finds the object store that the AWS variables of the environment describe.
+"""The object store that the AWS variables of the environment describe: whether it answers, and Spark's settings for it.
 
 Keys stay in the environment: botocore reads them there, Spark's driver hands them to s3a, and `WORKER_VARIABLES` go to
 Spark's executors. They never stand on a command line.
@@ -6,7 +6,12 @@ Spark's executors. They never stand on a command line.
 
 from __future__ import annotations
 
+import functools
+import http.client
 from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from ml.errors import ConfigurationError, TransientError
 
 ENDPOINT = "AWS_ENDPOINT_URL"
 REGION = "AWS_DEFAULT_REGION"
@@ -27,6 +32,41 @@ PATIENCE = {
     "spark.hadoop.fs.s3a.retry.interval": "500ms",
     "spark.hadoop.fs.s3a.connection.establish.timeout": "5s",
 }
+
+
+ANSWER_SECONDS = 10.0  # to connect, and again to answer
+
+
+@functools.cache  # of answers only: an error is not kept
+def check_endpoint(endpoint: str) -> None:
+    """Check that a server answers at the endpoint, whatever it answers.
+
+    The clients of S3 try again for minutes before they report that nobody does.
+
+    Args:
+        endpoint: Its URL.
+
+    Raises:
+        ConfigurationError: It is no http(s) URL.
+        TransientError: Nothing answers.
+    """
+    parts = urlsplit(endpoint)
+    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
+    if parts.scheme not in kinds or not parts.hostname:
+        raise ConfigurationError(
+            f"{ENDPOINT} is {endpoint!r}, not an http(s) address.", "Correct the extra of the Airflow connection."
+        )
+    connection = kinds[parts.scheme](parts.hostname, parts.port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        raise TransientError(
+            f"The object store at {endpoint} does not answer: {error or type(error).__name__}.",
+            f"Check the server, and the address in {ENDPOINT} or in the Airflow connection.",
+        ) from error
+    finally:
+        connection.close()
 
 
 def spark_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple, cast
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from ml import hdfs
+from ml import hdfs, object_store
 from ml.errors import ConfigurationError, ResourceError
 
 log = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
     Raises:
         ConfigurationError: The package that opens URIs of this scheme is not installed.
+        TransientError: The object store does not answer.
     """
     scheme = normalize(uri).partition("://")[0]
     package, extra = CLIENTS.get(scheme, ("fsspec", ""))
@@ -64,6 +65,8 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
             f"{uri}: the package {package.replace('_', '-')}, which opens {scheme}:// URIs, is not installed.",
             f"Install this project with its extra `{extra}`: make setup EXTRAS={extra}",
         )
+    if extra == "s3" and (endpoint := os.environ.get(object_store.ENDPOINT)):
+        object_store.check_endpoint(endpoint)
     fs, path = fsspec.core.url_to_fs(normalize(uri))
     fs.invalidate_cache()
     return fs, path

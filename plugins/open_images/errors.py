@@ -12,6 +12,8 @@ from ml.errors import NothingNewError, StageError, TransientError
 from ml.workflow import layout
 from open_images.object_store import use_object_store
 
+DENIED = "Check the keys in the connection of the object store, or the rights of Airflow's user to the storage root."
+
 
 @contextmanager
 def airflow_errors() -> Iterator[None]:
@@ -31,6 +33,8 @@ def airflow_errors() -> Iterator[None]:
         raise AirflowSkipException(str(nothing)) from nothing
     except StageError as error:
         raise _exception(error.kind, str(error)) from error
+    except PermissionError as error:
+        raise _exception("configuration", f"Access was denied: {error}. {DENIED}") from error
 
 
 def failure_of(attempt: str, otherwise: str) -> AirflowException:
