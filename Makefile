@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down mlflow doctor test test-all lint docs bench
+.PHONY: help setup demo up down mlflow doctor test test-all lint audit sbom docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -45,6 +45,12 @@ test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (i
 
 lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+audit: setup ## Compare the locked packages with the known vulnerabilities (security/audit-exceptions.yaml)
+	@$(PY) "$(ROOT)/scripts/audit.py" $(ARGS)
+
+sbom: setup ## Write the software bill of materials to var/sbom.json
+	@$(PY) "$(ROOT)/scripts/sbom.py" $(ARGS)
 
 docs: setup ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 
 PATTERN_CHARACTERS = "[]{}*?\\"  # which Hadoop's paths, and other libraries that read the storage root, give a meaning
+HTTP = ("http://", "https://")
 # From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 
@@ -48,9 +49,16 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
     The listing cache is dropped, because Spark or another process may have written files since.
     """
-    fs, path = fsspec.core.url_to_fs(normalize(uri))
+    uri = normalize(uri)
+    fs, path = fsspec.core.url_to_fs(uri, **({"get_client": _http_client} if uri.startswith(HTTP) else {}))
     fs.invalidate_cache()
     return fs, path
+
+
+async def _http_client(**arguments: Any) -> Any:
+    from ml.hosts import same_host_session  # loads aiohttp, which few callers need
+
+    return await same_host_session(**arguments)
 
 
 def hadoop_uri(uri: str) -> str:

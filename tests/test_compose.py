@@ -113,7 +113,7 @@ def test_connection_is_the_cluster_of_the_same_file() -> None:
 
 def test_deployment_names_the_mounted_folders() -> None:
     deployment = yaml.safe_load((ROOT / "docker" / "deployment.yaml").read_text())
-    assert deployment == {"storage": "/data/storage", "release": "/data/open-images"}
+    assert deployment == {"storage": "/data/storage", "release": "/data/open-images", "roots": ["/data"]}
 
 
 def test_mlflow_shows_the_experiments_of_the_storage_root() -> None:
