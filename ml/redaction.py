@@ -6,10 +6,12 @@ manifests, pages and logs, so they must hold none.
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 HIDDEN = "***"
+SHORTEST = 6  # a shorter value of an environment variable is no secret and may be part of any word
 # Credentials in a URI: `user:password@host`, any user of a bucket or a web server, and the query of a signed address.
 # The user alone is fine elsewhere: `abfss://container@account`, `webhdfs://user@host`. Python and browsers read it.
 CREDENTIALS = (
@@ -21,6 +23,7 @@ CREDENTIALS = (
 NO_CREDENTIALS = rf"^(?!{CREDENTIALS})"  # for JSON schemas, whose patterns match anywhere
 _CREDENTIALS = re.compile(CREDENTIALS)
 _USER = re.compile(r"(?<=://)[^\s@'\"]*@")
+_PASSWORD = re.compile(r"(?<=://)[^\s/@'\"]*:[^\s/@'\"]*@")
 _QUERY = re.compile(r"(?<=://)([^\s?#'\"]*)[?#][^\s'\"]*")
 # Names of settings with secret values. Names that end as below hold a path, a class or a switch.
 _SECRET_NAME = re.compile(r"secret|passw|passphrase|token|access[._-]?key|account[._-]?key|api[._-]?key", re.IGNORECASE)
@@ -38,6 +41,14 @@ def is_secret(name: str, value: object = "") -> bool:
     if _SECRET_NAME.search(name) and not _PLAIN_NAME.search(name):
         return True
     return isinstance(value, str) and (has_credentials(value) or _SECRET_ARGUMENT.search(value) is not None)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without credentials in URIs and without the values of secret environment variables."""
+    for name, value in os.environ.items():
+        if len(value) >= SHORTEST and is_secret(name):
+            text = text.replace(value, HIDDEN)
+    return _PASSWORD.sub(f"{HIDDEN}@", text)
 
 
 def redacted(value: Any) -> Any:

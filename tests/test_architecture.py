@@ -50,7 +50,7 @@ ARROWS = {
     "download": {"config", "errors", "flow", "hosts", "photographs", "release", "storage", "vision", "workflow"},
     "vision": set(),
     "networks": {"errors", "storage"},
-    "workflow": {"config", "errors", "flow", "photographs", "release", "storage"},
+    "workflow": {"config", "errors", "flow", "photographs", "redaction", "release", "storage"},
     "features": {"errors", "flow", "guards", "photographs", "release", "storage", "workflow"},
     "metrics": {"errors", "features", "flow"},
     "model": {"errors", "flow", "guards", "storage", "vision", "workflow"},
