@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, core_schema
 
 from ml.errors import ConfigurationError
@@ -32,7 +33,7 @@ def place_field(default: Any, section: str, title: str, description: str, names:
         **bounds: Bounds and examples, as for `field`.
     """
     # Airflow's form and API refuse credentials by the pattern before they store the parameter.
-    extra = {"section": section, "place": names, "pattern": NO_CREDENTIALS}
+    extra: JsonDict = {"section": section, "place": names, "pattern": NO_CREDENTIALS}
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 
