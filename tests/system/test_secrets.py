@@ -59,7 +59,13 @@ def whole(sample_release, tmp_path_factory):
     path = os.pathsep.join([str(stub.parent), own.get("PATH", os.environ["PATH"])])
     done = subprocess.run(
         [sys.executable, "-c", RUN, json.dumps(SMALL)],
-        env={**os.environ, **own, **planted, "PATH": path, "PYTHONPATH": str(ROOT / "scripts")},
+        env={
+            **os.environ,
+            **own,
+            **planted,
+            "PATH": path,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "scripts")]),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
