@@ -17,9 +17,13 @@ SECRETS = {
     place: f"PLANTED{number}x8Qz"
     for number, place in enumerate(("environment", "token", "password", "extra", "notify", "login"), start=10)
 }
+# With the logging that the supervisor of each task has in a real Airflow: `dag.test()` alone masks nothing.
 RUN = """
 import json, sys
+import airflow.settings
+from airflow.sdk.log import configure_logging
 from demo import run_dag
+configure_logging()
 state, run_id = run_dag(json.loads(sys.argv[1]))
 print("state:", state)
 """
