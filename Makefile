@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup env demo up down mlflow doctor test test-all stack-test lint docs bench
+.PHONY: help setup env demo up down mlflow doctor test test-all stack-test lint audit sbom docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -52,6 +52,12 @@ stack-test: setup ## Run the workflow on HDFS and YARN, and on S3, PostgreSQL, M
 
 lint: setup ## Check style, imports, types and docker-compose.yaml
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) scripts/compose_check.py
+
+audit: setup ## Compare the locked packages with the known vulnerabilities (security/audit-exceptions.yaml)
+	@$(PY) "$(ROOT)/scripts/audit.py" $(ARGS)
+
+sbom: setup ## Write the software bill of materials to var/sbom.json
+	@$(PY) "$(ROOT)/scripts/sbom.py" $(ARGS)
 
 docs: setup ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"

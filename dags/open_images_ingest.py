@@ -58,7 +58,7 @@ def download(params: dict[str, Any], dag_run: DagRunProtocol) -> dict[str, Any]:
         if dag_run.run_type in INTERVAL_RUNS:
             date = date_of_interval(dag_run.data_interval_start, dag_run.data_interval_end)
         deployment = load_deployment()
-        target = open_target(deployment.storage, dict(params), deployment, date)
+        target = open_target(deployment.storage, dict(params), deployment, date, deployment.allowed())
         if target.config.dry_run:
             told = estimate(target)
             log.info("%s", told)

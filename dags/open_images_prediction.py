@@ -38,7 +38,7 @@ def open_prediction(params: dict[str, Any], run_id: str) -> str:
 
     with airflow_errors():
         deployment = load_deployment()
-        return open_(deployment.storage, run_id, dict(params), deployment).uri
+        return open_(deployment.storage, run_id, dict(params), deployment, deployment.allowed()).uri
 
 
 deployment = load_deployment()

@@ -55,7 +55,8 @@ def choose(
         deployment = load_deployment()
         try:
             extras = [event.extra for event in events]
-            promotion = open_promotion(deployment.storage, run_id, dict(params), deployment, extras)
+            roots = deployment.allowed()
+            promotion = open_promotion(deployment.storage, run_id, dict(params), deployment, extras, roots)
         except NothingToDecideError as nothing:
             ti.xcom_push("reason", str(nothing))
             raise AirflowSkipException(str(nothing)) from nothing

@@ -60,7 +60,8 @@ def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> st
         as_of, since = dag_run.data_interval_end, dag_run.data_interval_start
     with airflow_errors():
         now = load_deployment()
-        return open_(now.storage, run_id, dict(params), as_of, since, now.defaults, find_reference).uri
+        defaults, roots = now.defaults, now.allowed()
+        return open_(now.storage, run_id, dict(params), as_of, since, defaults, find_reference, roots).uri
 
 
 deployment = load_deployment()

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 
 PATTERN_CHARACTERS = "[]{}*?\\"  # which Hadoop's paths, and other libraries that read the storage root, give a meaning
+HTTP = ("http://", "https://")
 # From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 # The packages that open schemes, and the project's extras that bring them.
@@ -58,7 +59,8 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         ConfigurationError: The package that opens URIs of this scheme is not installed.
         TransientError: The object store does not answer.
     """
-    scheme = normalize(uri).partition("://")[0]
+    uri = normalize(uri)
+    scheme = uri.partition("://")[0]
     package, extra = CLIENTS.get(scheme, ("fsspec", ""))
     if importlib.util.find_spec(package) is None:
         raise ConfigurationError(
@@ -67,9 +69,15 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         )
     if extra == "s3" and (endpoint := os.environ.get(object_store.ENDPOINT)):
         object_store.check_endpoint(endpoint)
-    fs, path = fsspec.core.url_to_fs(normalize(uri))
+    fs, path = fsspec.core.url_to_fs(uri, **({"get_client": _http_client} if uri.startswith(HTTP) else {}))
     fs.invalidate_cache()
     return fs, path
+
+
+async def _http_client(**arguments: Any) -> Any:
+    from ml.hosts import same_host_session  # loads aiohttp, which few callers need
+
+    return await same_host_session(**arguments)
 
 
 def hadoop_uri(uri: str) -> str:

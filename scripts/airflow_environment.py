@@ -137,7 +137,12 @@ def ensure_deployment(root: Path) -> Path:
             "spark.log.level": "WARN",
             **INTERPRETED,
         }
-        content = {"storage": str(root / "var" / "storage"), "release": str(release), "spark_conf": spark_conf}
+        content = {
+            "storage": str(root / "var" / "storage"),
+            "release": str(release),
+            "roots": [str(Path.home())],  # only the person of this machine can start runs
+            "spark_conf": spark_conf,
+        }
         deployment.write_text(LOCAL_NOTE + yaml.safe_dump(content))
     if yaml.safe_load(deployment.read_text()).get("release") == str(release) and not release.exists():
         print("Drawing a small release into var/sample-release ...", flush=True)

@@ -11,12 +11,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ml.config.clean_up import CleanUpConfig
 from ml.config.download import DownloadConfig
-from ml.config.parameter import FlowConfig, OneOf, describe
+from ml.config.parameter import FlowConfig, OneOf, describe, places, without_credentials
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
+from ml.config.roots import Roots
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError
 from ml.flow.table import ALL_STAGES
+from ml.redaction import is_secret
 
 DEPLOYMENT_VARIABLE = "OPEN_IMAGES_CONFIG"
 
@@ -29,7 +31,9 @@ class Deployment(BaseModel):
 
     Attributes:
         storage: The storage root.
-        spark_conf: Spark properties.
+        roots: Paths, URIs and http(s) addresses below which the places in parameters from Airflow must be, besides
+            those that this file names anyway (see `allowed`).
+        spark_conf: Spark properties, without secrets.
         object_store_connection: The Airflow connection (type aws) with the keys and the endpoint of the object store.
             None: botocore looks for keys where it always does.
         mlflow: Address of a tracking server, required when the storage root is not on this machine.
@@ -49,9 +53,10 @@ class Deployment(BaseModel):
         download: Defaults of the downloads.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     storage: Annotated[str, Field(min_length=1)] = "/data/storage"
+    roots: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     spark_conf: dict[str, str] = {}
     object_store_connection: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
@@ -75,6 +80,24 @@ class Deployment(BaseModel):
         """Return the hours that Airflow allows a stage's task."""
         return self.timeouts.get(stage, ALL_STAGES[stage].timeout)
 
+    def allowed(self) -> Roots:
+        """Return the roots of parameters from Airflow: the storage root, `roots`, and the places in the defaults."""
+        flows = (self.defaults, self.prediction, self.promotion, self.download)
+        named = [place for flow in flows for place in places(flow).values()]
+        return Roots([self.storage, *self.roots, *named])
+
+    @field_validator("storage", "mlflow", "notify")
+    @classmethod
+    def _check_credentials(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            _refuse_secrets({name: each for arguments in value.values() for name, each in arguments.items()})
+        return without_credentials(value)
+
+    @field_validator("spark_conf")
+    @classmethod
+    def _check_secrets(cls, value: dict[str, str]) -> dict[str, str]:
+        return _refuse_secrets(value)
+
     @field_validator("spark_conf", mode="before")
     @classmethod
     def _as_properties(cls, value: Any) -> Any:
@@ -89,6 +112,15 @@ class Deployment(BaseModel):
         if self.maintenance.grace_hours <= longest:
             raise ValueError(f"maintenance.grace_hours must be more than the longest timeout, {longest:g}")
         return self
+
+
+def _refuse_secrets(settings: dict[str, Any]) -> dict[str, Any]:
+    if found := [name for name, value in settings.items() if is_secret(name, value)]:
+        raise ValueError(
+            f"{', '.join(found)} must not be set here, where logs and pages show it; use an Airflow connection or the "
+            "environment"
+        )
+    return settings
 
 
 def load_deployment() -> Deployment:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml.config.parameter import FlowConfig, field, labels_in_order
+from ml.config.parameter import FlowConfig, field, labels_in_order, place_field
 from ml.config.training import FACE
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -49,7 +49,7 @@ class DownloadConfig(FlowConfig):
         "Labels, each with the Open Images classes that stand for it. Pick only images with a box of a label, and "
         "equally many for each label. Empty ({}): do not balance.",
     )
-    landing: str | None = field(
+    landing: str | None = place_field(
         None,
         "Delivery",
         "Landing",
@@ -72,14 +72,14 @@ class DownloadConfig(FlowConfig):
         ge=0.0,
         le=1.0,
     )
-    annotations_url: str = field(
+    annotations_url: str = place_field(
         "https://storage.googleapis.com/openimages",
         "Sources",
         "Annotations",
         "Address (http, https or s3) under which the annotation files have their official paths.",
         pattern=SOURCE,
     )
-    photographs_url: str = field(
+    photographs_url: str = place_field(
         "https://s3.amazonaws.com/open-images-dataset",
         "Sources",
         "Photographs",
@@ -94,7 +94,7 @@ class DownloadConfig(FlowConfig):
         "If the address above lacks a photograph, fetch it from its original address. Its digest must be the one "
         "that the image list states.",
     )
-    cache: str | None = field(
+    cache: str | None = place_field(
         None,
         "Sources",
         "Cache of annotation files",

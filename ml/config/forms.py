@@ -46,6 +46,7 @@ def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
             "description": schema["description"],
             "section": schema["section"],
             **flat,
+            **({"pattern": schema["pattern"]} if "place" in schema else {}),
         }
     return fields
 

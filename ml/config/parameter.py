@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.config import JsonDict
 from pydantic_core import CoreSchema, core_schema
 
 from ml.errors import ConfigurationError
 from ml.flow.stage import Stage
+from ml.redaction import NO_CREDENTIALS, has_credentials, redacted
 
 
 def field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
     """Declare a parameter: its default, and what the form, the command line and the documentation show."""
     return Field(default, title=title, description=description, json_schema_extra={"section": section}, **bounds)
+
+
+def place_field(default: Any, section: str, title: str, description: str, names: str = "", **bounds: Any) -> Any:
+    """Declare a parameter that names a place: a path, a URI or an http(s) address (see `ml.config.roots`).
+
+    Args:
+        default: The default.
+        section: The form's section.
+        title: The form's title.
+        description: What it means.
+        names: A regular expression of values that name no place.
+        **bounds: Bounds and examples, as for `field`.
+    """
+    # Airflow's form and API refuse credentials by the pattern before they store the parameter.
+    extra: JsonDict = {"section": section, "place": names, "pattern": NO_CREDENTIALS}
+    return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 
 def columns_field(section: str) -> Any:
@@ -57,11 +76,38 @@ class OneOf:
 class FlowConfig(BaseModel):
     """Base class of a flow's parameters. Every field has a section, a title, a description, bounds and a default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+    # Without inputs in pydantic's own messages, which tracebacks show: a refused value may hold a password.
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True, hide_input_in_errors=True)
 
     def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
         """Return the named fields as JSON values, for a stage's key."""
         return self.model_dump(mode="json", include=set(fields))
+
+    @field_validator("*")
+    @classmethod
+    def _check_credentials(cls, value: Any) -> Any:
+        return without_credentials(value)
+
+
+def without_credentials(value: Any) -> Any:
+    """Return the value of a setting, unless it is a URI with credentials.
+
+    Raises:
+        ValueError: It is.
+    """
+    if isinstance(value, str) and has_credentials(value):
+        raise ValueError("must not hold credentials or a query; use an Airflow connection or the environment")
+    return value
+
+
+def places(config: FlowConfig) -> dict[str, str]:
+    """Return the places that a flow's parameters name; parameters that are empty are left out."""
+    found = {}
+    for name, field in type(config).model_fields.items():
+        extra, value = field.json_schema_extra, getattr(config, name)
+        if value and isinstance(extra, dict) and "place" in extra and not re.fullmatch(str(extra["place"]), value):
+            found[name] = str(value)
+    return found
 
 
 F = TypeVar("F", bound=FlowConfig)
@@ -103,7 +149,7 @@ def describe(error: ValidationError, kind: type[FlowConfig]) -> str:
             sentences.append(f"{name}: there is no such parameter (known: {', '.join(kind.model_fields)}).")
             continue
         text = fault["msg"].removeprefix("Value error, ").removeprefix("Input ")
-        given = "" if not fault["loc"] else f" = {fault['input']!r}"
+        given = "" if not fault["loc"] else f" = {redacted(fault['input'])!r}"
         sentences.append(f"{name}{given}: {text}{_allowed(name, kind)}.")
     return " ".join(sentences)
 

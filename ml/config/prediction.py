@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field
+from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, place_field
 from ml.flow.table import PREDICT
 
 
 class PredictionConfig(FlowConfig):
     """The parameters of one run of the prediction flow."""
 
-    photographs: str = field(
+    photographs: str = place_field(
         "/data/photographs",
         "Photographs",
         "Photographs",
@@ -29,7 +29,7 @@ class PredictionConfig(FlowConfig):
         ge=0.0,
         le=1.0,
     )
-    model: str | None = field(
+    model: str | None = place_field(
         None,
         "Predictions",
         "Model",

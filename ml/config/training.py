@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, labels_in_order
+from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, labels_in_order, place_field
 from ml.flow.table import STAGES
 
 FACE = "Human face"  # for this class, the labels are perceived gender presentation
@@ -28,7 +28,7 @@ NETWORK_NAMES = ("compact", "notebook", *(f"transfer:{name}" for name in BACKBON
 class TrainingConfig(FlowConfig):
     """The parameters of one run of the training flow."""
 
-    release: str = field(
+    release: str = place_field(
         "/data/open-images",
         "Release",
         "Release folder",
@@ -51,7 +51,7 @@ class TrainingConfig(FlowConfig):
         "Retrain without a new delivery",
         "Let a scheduled or backfilled run train even if no delivery is dated in its interval. Off: skip it.",
     )
-    photographs: str | None = field(
+    photographs: str | None = place_field(
         None,
         "Release",
         "Photographs",
@@ -154,13 +154,14 @@ class TrainingConfig(FlowConfig):
         "transfer:<name>: a backbone of keras.applications; its head is trained first, then the whole network.",
         json_schema_extra={"section": "Training", "enum": list(NETWORK_NAMES)},
     )
-    backbone_weights: str = field(
+    backbone_weights: str = place_field(
         "imagenet",
         "Training",
         "Backbone weights",
         "Initial weights of a transfer network's backbone: imagenet (Keras downloads them), none (random), or the "
         "path or URI of a weights file (.weights.h5).",
         min_length=1,
+        names="imagenet|none",
         examples=["imagenet", "none", "/data/weights/mobilenet_v2.weights.h5"],
     )
     frozen_epochs: int = field(
@@ -254,7 +255,7 @@ class TrainingConfig(FlowConfig):
         "Refuse to train with fewer training faces than this for either label. Validation and test need one per label.",
         ge=1,
     )
-    exclude_faces: str | None = field(
+    exclude_faces: str | None = place_field(
         None,
         "Training",
         "Exclude faces",
@@ -283,7 +284,7 @@ class TrainingConfig(FlowConfig):
         ge=0.5,
         le=0.999,
     )
-    baseline: str | None = field(
+    baseline: str | None = place_field(
         None,
         "Evaluation",
         "Compare with",

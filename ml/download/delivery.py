@@ -16,7 +16,7 @@ from pathlib import Path
 from ml import storage
 from ml.config.deployment import Deployment
 from ml.config.download import DownloadConfig
-from ml.config.parameter import validate
+from ml.config.roots import Roots, validate_below
 from ml.download import landing as landings
 from ml.download.annotations import Annotations, cache_folder, fetch_annotations
 from ml.download.faults import FetchError
@@ -93,7 +93,11 @@ class Target(Record):
 
 
 def open_target(
-    root: str, values: dict[str, object], deployment: Deployment, date: datetime.date | None = None
+    root: str,
+    values: dict[str, object],
+    deployment: Deployment,
+    date: datetime.date | None = None,
+    roots: Roots | None = None,
 ) -> Target:
     """Validate the parameters of a download, and find its delivery.
 
@@ -102,11 +106,12 @@ def open_target(
         values: The parameters that differ from the deployment's.
         deployment: The deployment's settings.
         date: The delivery's date, if the caller decides about it.
+        roots: The places that parameters may name; None: any.
 
     Raises:
         ConfigurationError: A parameter is invalid, or the delivery cannot be written there.
     """
-    config = validate(values, deployment.download)
+    config = validate_below(values, deployment.download, roots)
     landing = storage.normalize(config.landing or deployment.defaults.release)
     day = date or config.date or datetime.datetime.now(datetime.UTC).date()
     return Target(

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import re
+import urllib.parse
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -16,11 +17,13 @@ import aiohttp
 import fsspec
 
 from ml.download.faults import FetchError, Reason, of_status
+from ml.hosts import ForeignRedirectError, PrivateAddressError, public_connector, same_host_session
 
 BLOCK = 1 << 20  # bytes read at a time from an annotation file behind HTTP
 S3_BLOCK = 16 << 20  # bytes of each request for a part of an annotation file in S3
 OFFICIAL_BUCKET = "open-images-dataset"  # readable only without a signature, unless one has an account
 AGENT = "open-images-faces (+https://storage.googleapis.com/openimages/web/index.html)"
+CONNECTOR: dict[str, Any] = {"limit": 0, "ttl_dns_cache": 300}
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -170,18 +173,35 @@ class S3Host:
 
 @asynccontextmanager
 async def open_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the session for all hosts behind http(s). It uses the proxies that the environment names.
+    """Open the session for a configured host behind http(s). It uses the proxies that the environment names.
 
     The number of connections is not limited here: waiting for one would count as the server's time.
     """
+    async with await same_host_session(connector=aiohttp.TCPConnector(**CONNECTOR), **_session_arguments()) as session:
+        yield session
+
+
+@asynccontextmanager
+async def open_public_session(also: str) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open the session for addresses that an image list names: it connects to public addresses only.
+
+    A proxy decides by itself where it connects.
+
+    Args:
+        also: The configured address of the photographs. If it has a numeric host, that host is allowed too.
+    """
+    arguments = _session_arguments()
+    url = urllib.parse.urlsplit(also)
+    host = (url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+    connector = aiohttp.TCPConnector(**CONNECTOR) if arguments["trust_env"] else public_connector([host], **CONNECTOR)
+    async with aiohttp.ClientSession(connector=connector, **arguments) as session:
+        yield session
+
+
+def _session_arguments() -> dict[str, Any]:
     # With `trust_env`, aiohttp looks for proxies in a thread, twice for each request, even where there are none.
     proxies = urllib.request.getproxies().keys() - {"no"}
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
-        trust_env=bool(proxies),
-        headers={"User-Agent": AGENT},
-    ) as session:
-        yield session
+    return {"trust_env": bool(proxies), "headers": {"User-Agent": AGENT}}
 
 
 @asynccontextmanager
@@ -224,6 +244,11 @@ async def _as_fetch_errors() -> AsyncIterator[None]:
         raise FetchError(Reason.TIMEOUT, "the server took too long") from error
     except (aiohttp.InvalidURL, aiohttp.TooManyRedirects) as error:
         raise FetchError(Reason.REFUSED, type(error).__name__) from error
+    except ForeignRedirectError as error:
+        raise FetchError(Reason.REFUSED, str(error)) from error
+    except aiohttp.ClientConnectorError as error:
+        reason = Reason.REFUSED if isinstance(error.os_error, PrivateAddressError) else Reason.CONNECTION
+        raise FetchError(reason, str(error)) from error
     except aiohttp.ClientError as error:
         raise FetchError(Reason.CONNECTION, str(error) or type(error).__name__) from error
     except FileNotFoundError as error:

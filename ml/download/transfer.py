@@ -20,7 +20,7 @@ from ml.config.download import DownloadConfig
 from ml.download.attempts import Patience
 from ml.download.faults import LASTING, FetchError, Reason
 from ml.download.progress import Progress
-from ml.download.sources import Host, HttpHost, open_host, open_session
+from ml.download.sources import Host, HttpHost, open_host, open_public_session, open_session
 from ml.errors import ResourceError
 from ml.photographs.source import photograph_name
 from ml.vision.images import REDUCTIONS, UnreadableImageError, read_header
@@ -127,8 +127,9 @@ async def _open_transfer(
     async with (
         open_session() as session,
         open_host(config.photographs_url, session, config.timeout_seconds, config.connections) as host,
+        open_public_session(config.photographs_url) as public,
     ):
-        originals = HttpHost("the original address", "", session, config.timeout_seconds)
+        originals = HttpHost("the original address", "", public, config.timeout_seconds)
         yield _Transfer(folder, config, progress, allowed, pool, host, originals if config.originals else None)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ml import storage
 from ml.config.deployment import Deployment
-from ml.config.parameter import validate
 from ml.config.prediction import PredictionConfig
+from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
@@ -86,15 +86,22 @@ def _list(photographs: str, run: str) -> str:
 
 
 def open_prediction(
-    root: str, run_id: str, values: dict[str, Any], deployment: Deployment
+    root: str, run_id: str, values: dict[str, Any], deployment: Deployment, roots: Roots | None = None
 ) -> FlowRun[PredictionConfig]:
     """Validate the parameters, list the photographs, choose the model, and write the run folder.
+
+    Args:
+        root: The storage root.
+        run_id: The run's id.
+        values: Parameters that override the deployment's.
+        deployment: The deployment's settings.
+        roots: The places that parameters may name; None: any.
 
     Raises:
         ConfigurationError: A parameter is wrong, there is no model, or the storage root has a forbidden character.
         DataError: There are no photographs.
     """
-    config = validate(values, deployment.prediction)
+    config = validate_below(values, deployment.prediction, roots)
     photographs = storage.normalize(config.photographs)
     if not storage.exists(photographs):
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")

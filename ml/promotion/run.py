@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from ml import storage
 from ml.config.deployment import Deployment
-from ml.config.parameter import validate
 from ml.config.promotion import ComparisonConfig, PromotionConfig
+from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.metrics.records import ComparisonMetrics, ComparisonRecord, EvaluationRecord
@@ -64,6 +64,7 @@ def open_promotion(
     values: Mapping[str, Any],
     deployment: Deployment,
     events: Sequence[Mapping[str, Any]] = (),
+    roots: Roots | None = None,
 ) -> Promotion:
     """Validate the parameters, choose and register the candidate, and write the run folder.
 
@@ -74,13 +75,14 @@ def open_promotion(
         deployment: The deployment's settings.
         events: The extras of the asset events that triggered the run, about evaluations (see `ProcessStageOperator`).
             The run takes the candidate with the latest `as_of` among those that need a decision.
+        roots: The places that parameters may name; None: any.
 
     Raises:
         NothingToDecideError: No candidate is named, and each is champion, was decided before, or is older than another.
         ConfigurationError: A parameter is wrong, or there is no candidate.
         DataError: Attempts of the candidate's run were removed.
     """
-    config = validate(dict(values), deployment.promotion)
+    config = validate_below(dict(values), deployment.promotion, roots)
     root = storage.normalize(root)
     candidate, version, champion = _choose(root, config, deployment.defaults, events)
     compares = champion is not None and config.compare

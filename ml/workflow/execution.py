@@ -23,6 +23,7 @@ from ml.errors import ConfigurationError, ResourceError, StageError, TransientEr
 from ml.flow.record import Record
 from ml.flow.stage import Stage
 from ml.flow.table import STAGES
+from ml.redaction import without_secrets
 from ml.release.delivery import Delivery
 from ml.release.release import Release
 from ml.workflow import layout
@@ -234,9 +235,9 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
     content = {
         "run": run,
         "kind": failure.kind,
-        "message": failure.message,
+        "message": without_secrets(failure.message),
         "advice": failure.advice,
-        "traceback": "".join(traceback.format_exception(error)),
+        "traceback": without_secrets("".join(traceback.format_exception(error))),
     }
     try:
         storage.write_json(layout.error_uri(uri), content)

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ml import storage
-from ml.config.parameter import validate
+from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import Columns
-from ml.release.delivery import combined, identify, versions
+from ml.release.delivery import Delivery, combined, identify, versions
 from ml.release.landing import find_deliveries, midnight
 from ml.release.miap import check_miap
 from ml.release.release import check_classes, read_classes
@@ -41,6 +41,7 @@ def open_run(
     since: datetime.datetime | None = None,
     defaults: TrainingConfig = PLAIN,
     find_reference: FindReference = without_reference,
+    roots: Roots | None = None,
 ) -> Run:
     """Validate the parameters, find the deliveries and write the run folder.
 
@@ -57,13 +58,15 @@ def open_run(
         defaults: The deployment's defaults; by default, the program's.
         find_reference: Finds the earlier run that the data are compared with. It is called only here, so that a retry
             of a stage compares with the same one.
+        roots: The places that parameters may name; None: any.
 
     Raises:
-        ConfigurationError: A parameter is invalid, a class is unknown, or the storage root has a forbidden character.
+        ConfigurationError: A parameter is invalid or not below the roots, a class is unknown, or the storage root has
+            a forbidden character.
         DataError: The release is missing or malformed, or no delivery is dated before `as_of`.
         NothingNewError: No delivery is dated `since` or later.
     """
-    config = validate(values, defaults)
+    config = validate_below(values, defaults, roots)
     root = storage.normalize(root)
     storage.check_root(root)
     if as_of is None:
@@ -80,18 +83,23 @@ def open_run(
         check_miap(config, release)
     deliveries = tuple(identify(name, release, layout.delivery_cache(root)) for name, release in found.items())
     log.info("%s: Open Images %s", config.release, versions(deliveries))
-    sources = {
-        "tables": combined([delivery.tables for delivery in deliveries]),
-        "photographs": combined([delivery.photographs for delivery in deliveries]),
-        # The listings decide which delivery's photograph is used, so they matter only with several deliveries.
-        "listings": combined([delivery.listing for delivery in deliveries]) if len(deliveries) > 1 else "",
-    }
+    sources = _sources(deliveries)
     run = Run(root, slug(run_id), run_id, config, sources, as_of.astimezone(datetime.UTC).isoformat(), deliveries)
     reference = find_reference(run)
     run = dataclasses.replace(run, sources={**sources, "reference": reference.id if reference else NO_REFERENCE})
     run.write()
     write_reference(run.uri, reference)
     return run
+
+
+def _sources(deliveries: tuple[Delivery, ...]) -> dict[str, str]:
+    """Return the digests of what the deliveries hold."""
+    return {
+        "tables": combined([delivery.tables for delivery in deliveries]),
+        "photographs": combined([delivery.photographs for delivery in deliveries]),
+        # The listings decide which delivery's photograph is used, so they matter only with several deliveries.
+        "listings": combined([delivery.listing for delivery in deliveries]) if len(deliveries) > 1 else "",
+    }
 
 
 def _resolved(config: TrainingConfig) -> TrainingConfig:

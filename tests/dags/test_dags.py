@@ -505,7 +505,7 @@ def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(p
         def after(self, moment):
             return [each for each in self if each.timestamp >= moment]
 
-    def open_promotion(root, run_id, values, deployment, events):
+    def open_promotion(root, run_id, values, deployment, events, roots):
         asked.extend(event["run"] for event in events)
         return SimpleNamespace(model_dump=lambda mode: {})
 

@@ -8,15 +8,18 @@ is killed, a subclass ends the job's whole process tree.
 from __future__ import annotations
 
 import datetime
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.log import mask_secret
 
 from ml import storage
 from ml.config.deployment import Deployment, load_deployment
 from ml.flow.table import find_stage
+from ml.redaction import is_secret
 from ml.workflow import layout
 from ml.workflow.attempt import new_attempt
 from ml.workflow.execution import attempt_uri
@@ -82,6 +85,7 @@ class StageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the stage and return its metrics."""
+        mask_environment()
         with airflow_errors():
             run, stage = load_run(self.run), find_stage(self.stage)
             found = run.find_or_adopt(stage)
@@ -113,6 +117,13 @@ class StageOperator(BaseOperator):
     def job_environment(self) -> dict[str, str]:
         """Return the variable that makes a job on this machine end when the task's process is gone."""
         return {SUPERVISOR_VARIABLE: identity()}
+
+
+def mask_environment() -> None:
+    """Make Airflow hide the secrets in the environment wherever a job, which inherits it, writes them to the log."""
+    for name, value in os.environ.items():
+        if value and (name.startswith("AIRFLOW_CONN_") or is_secret(name, value)):
+            mask_secret(value)
 
 
 def xcom_value(manifest: Manifest, found_done: bool) -> dict[str, Any]:
