@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import hashlib
 import json
 import logging
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 
 PATTERN_CHARACTERS = "[]{}*?\\"  # which Hadoop's paths, and other libraries that read the storage root, give a meaning
+REFUSED = (errno.EINVAL, errno.EBUSY)  # what s3fs makes of the statuses 412 and 409 of a conditional write
 # From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 
@@ -160,6 +162,38 @@ def write_bytes(uri: str, data: bytes, durable: bool = True) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Write a file unless there is one; of several processes that try at once, one succeeds.
+
+    A local disk, HDFS and object stores with conditional writes (S3, Google Cloud Storage, Azure) ensure that. A store
+    that ignores the condition may let several succeed. The file may be seen empty for a moment.
+
+    Returns:
+        Whether this call wrote the file.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    fs, path = filesystem(uri)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            with Path(path).open("xb") as file:
+                file.write(data)
+        elif fs.protocol in ("hdfs", "viewfs"):  # for `mode`, its client would look first and then overwrite
+            with fs.open(path, "wb", overwrite=False) as file:
+                file.write(data)
+        else:
+            fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in REFUSED and fs.exists(path):
+            return False
+        raise
+    return True
 
 
 def write_json(uri: str, value: Any) -> None:
