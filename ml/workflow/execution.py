@@ -109,9 +109,6 @@ def run_stage(
     Raises:
         StageError: The work failed; the attempt's `error.json` holds the same error.
     """
-    if found := run.find_or_adopt(stage):
-        log.info("%s: already done, attempt %s", stage.name, found.attempt)
-        return found
     attempt = attempt or new_attempt()
     supervision = Supervision()
     supervision.start()
@@ -121,7 +118,7 @@ def run_stage(
     try:
         with _lease(run, stage, run.key(stage), find) as found:
             if found:
-                log.info("%s: done meanwhile, attempt %s", stage.name, found.attempt)
+                log.info("%s: already done, attempt %s", stage.name, found.attempt)
                 return found
             manifest = run.collect(stage, _parts(run, stage, work), attempt) if stage.by_delivery else work()
             run.pin(manifest)
@@ -135,8 +132,8 @@ def wait_for_others(run: FlowRun[C], stage: Stage) -> Manifest | None:
 
     While a job of another run is doing the work, wait for it, so that this run starts no job only to wait.
     """
-    if (found := run.find_or_adopt(stage)) or run.forces(stage):
-        return found
+    if run.forces(stage):
+        return run.find_or_adopt(stage)
     found, _ = lease.wait(run.key_uri(stage), lambda: run.find_or_adopt(stage))
     return found
 
