@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
@@ -20,14 +19,13 @@ import yaml
 from ml import storage
 from ml.config.deployment import DEPLOYMENT_VARIABLE
 from ml.config.training import TrainingConfig
-from ml.flow.table import STAGES
 from ml.java import java_home
 from ml.model.record import MlflowRun
 from ml.tracking import experiments
 from ml.tracking.registry import Registry
 from ml.workflow.opening import open_run
 from ports import HOST, free_port
-from support.airflow_root import ROOT, SMALL, attempts, end, family, submit, wait_for
+from support.airflow_root import SMALL, attempts, end, family, submit, wait_for
 from support.promotions import make_candidate
 
 pytestmark = pytest.mark.slow

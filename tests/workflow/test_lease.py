@@ -1,4 +1,4 @@
-"""One job does a key's work while the others wait; a job that is gone is overtaken, and one that is only late is not."""
+"""One job does a key's work while the others wait; a job that is gone is overtaken, one that is only late is not."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_of_several_that_create_a_file_one_succeeds(tmp_path):
     memory = f"memory://{tmp_path.name}/file"
     assert storage.create_bytes(memory, b"first")
     assert not storage.create_bytes(memory, b"second")
-    with pytest.raises(OSError):  # not a refusal: waiting would not help
+    with pytest.raises(NotADirectoryError):  # not a refusal: waiting would not help
         storage.create_bytes(f"{uri}/below", b"")
 
 
