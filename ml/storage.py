@@ -177,9 +177,10 @@ def create_bytes(uri: str, data: bytes) -> bool:
         OSError: The file cannot be written.
     """
     fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
     try:
         if isinstance(fs, LocalFileSystem):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
             with Path(path).open("xb") as file:
                 file.write(data)
         elif fs.protocol in ("hdfs", "viewfs"):  # for `mode`, its client would look first and then overwrite
