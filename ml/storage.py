@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import gzip
 import hashlib
 import importlib.util
@@ -10,8 +11,6 @@ import io
 import json
 import logging
 import os
-import secrets
-import shutil
 import tempfile
 import time
 import uuid
@@ -24,13 +23,14 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from ml import hdfs, object_store
-from ml.errors import ConfigurationError, ResourceError
+from ml.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
 
 PATTERN_CHARACTERS = "[]{}*?\\"  # which Hadoop's paths, and other libraries that read the storage root, give a meaning
 HTTP = ("http://", "https://")
+REFUSED = (errno.EINVAL, errno.EBUSY)  # what s3fs makes of the statuses 412 and 409 of a conditional write
 # From fsspec's schemes to Hadoop's. Schemes with the same name on both sides need no entry.
 HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs", "az": "abfss"}
 # The packages that open schemes, and the project's extras that bring them.
@@ -205,31 +205,42 @@ def write_bytes(uri: str, data: bytes, durable: bool = True) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def create_bytes(uri: str, data: bytes) -> bool:
+    """Write a file unless there is one; of several processes that try at once, one succeeds.
+
+    A local disk, HDFS and object stores with conditional writes (S3, Google Cloud Storage, Azure) ensure that. A store
+    that ignores the condition may let several succeed. The file may be seen empty for a moment.
+
+    Returns:
+        Whether this call wrote the file.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if isinstance(fs, LocalFileSystem):
+            with Path(path).open("xb") as file:
+                file.write(data)
+        elif fs.protocol == hdfs.PROTOCOL:  # for `mode`, its client would look first and then overwrite
+            with fs.open(path, "wb", overwrite=False) as file:
+                file.write(data)
+        else:
+            fs.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in REFUSED and fs.exists(path):
+            return False
+        raise
+    return True
+
+
 def write_json(uri: str, value: Any) -> None:
     """Write a JSON file completely or not at all."""
     write_bytes(uri, json.dumps(value, indent=2, sort_keys=True, allow_nan=False).encode() + b"\n")
-
-
-@contextmanager
-def whole_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder next to the local folder `out`, and move it to `out` on success.
-
-    A process that is killed leaves the temporary folder behind, and nothing in `out`.
-
-    Raises:
-        ConfigurationError: `out` is a file, or a folder that is not empty.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigurationError(f"{out} exists and is not an empty folder.", "Choose another folder, or remove it.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial-{secrets.token_hex(4)}")
-    partial.mkdir()
-    try:
-        yield partial
-        os.replace(partial, out)  # replaces an empty folder, fails if it was filled meanwhile
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 def check_root(root: str) -> None:
@@ -317,33 +328,3 @@ def remove(uri: str) -> None:
     fs, path = filesystem(uri)
     if fs.exists(path):
         fs.rm(path, recursive=True)
-
-
-def free_space(uri: str) -> int | None:
-    """Return the free bytes of the local disk that a folder is on or will be on; None if it is not local."""
-    path = local_path(uri)
-    if path is None:
-        return None
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
-
-
-def check_space(uri: str, needed: int, what: str) -> None:
-    """Log the space that an output needs, and check that the local disk has it.
-
-    Raises:
-        ResourceError: The disk has too little free space.
-    """
-    log.info("%s need about %s below %s", what, _readable(needed), uri)
-    free = free_space(uri)
-    if free is not None and free < needed:
-        raise ResourceError(
-            f"{what} need about {_readable(needed)}, but the disk of {uri} has {_readable(free)} free.",
-            "Free some space, or set the deployment's storage to a larger disk.",
-        )
-
-
-def _readable(size: int) -> str:
-    """Return a number of bytes as people write it."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

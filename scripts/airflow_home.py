@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from ml.workflow.supervision import find_process
+from ml.workflow.supervision import find_process, start_of
 
 USER = "admin"
 CONFIG = Path(__file__).resolve().parent / "local_airflow_config"
@@ -85,7 +85,7 @@ class Component:
     @classmethod
     def of(cls, pid: int) -> Component:
         """Describe a process that was just started."""
-        return cls(pid, psutil.Process(pid).create_time())
+        return cls(pid, start_of(psutil.Process(pid)))
 
     def process(self) -> psutil.Process | None:
         """Return the process, or None if it has ended."""

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import SparkSession
 
-from ml import storage
+from ml import disk, storage
 from ml.errors import DataError
 from ml.features.columns import ASKED
 from ml.flow.records import ChipsRecord, LabelsRecord
@@ -41,7 +41,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     assert delivery is not None  # the stage runs once per delivery
     expected = labelled.record(LabelsRecord).asked[delivery.name].faces
     _check_any_labelled(labelled)
-    storage.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
+    disk.check_space(context.uri, expected * BYTES_PER_CHIP, f"{expected} chips")
     faces = read_faces(labelled.table("faces"), delivery.name)
     chipping = Chipping(context.release.photographs, config.margin, config.min_face_size, context.path("chips"))
     outcome = chip_faces(spark, faces, chipping)

@@ -17,7 +17,7 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
-from ml import storage
+from ml import disk, storage
 from ml.config.training import TrainingConfig
 from ml.features.columns import FEATURES, PIXELS, Column, Origin, ddl, names, of_origin
 from ml.features.histograms import count_values
@@ -100,7 +100,7 @@ def run(spark: SparkSession, context: Context) -> Result:
     """Decode the chips and write the features."""
     config, source = context.config, context.inputs["chip"]
     faces, face_bytes = source.rows("chips"), config.chip_size**2 * 3
-    storage.check_space(context.uri, faces * face_bytes, f"{faces} faces of {config.chip_size} pixels a side")
+    disk.check_space(context.uri, faces * face_bytes, f"{faces} faces of {config.chip_size} pixels a side")
     division = divide_photographs(context)
     chips = with_split(read_table(spark, source.table("chips")), spark.createDataFrame(division.kept()))
     chips = chips.withColumnRenamed("label", "name").withColumn("label", label_index(config).cast("tinyint"))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ml import storage
+from ml import disk, storage
 from ml.config.download import DownloadConfig
 from ml.download.attempts import Patience
 from ml.download.faults import FetchError, Reason
@@ -159,7 +159,7 @@ async def _fetch(config: DownloadConfig, folder: Path, paths: Collection[str]) -
         states |= await look_at(host, config, [path for path in paths if not required[path]], lenient=True)
         size = sum(state.size or 0 for state in states.values())
         there = sum(part.stat().st_size for path in states if (part := _part(folder / path)).exists())
-        storage.check_space(str(folder), size - there, "The annotation files")
+        disk.check_space(str(folder), size - there, "The annotation files")
         with show_progress("annotation files", len(states), size) as progress:
             progress.advance(0, there)
             cache = _Cache(host, config, folder, states, progress)

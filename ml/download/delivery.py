@@ -13,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ml import storage
+from ml import disk, storage
 from ml.config.deployment import Deployment
 from ml.config.download import DownloadConfig
 from ml.config.roots import Roots, validate_below
@@ -141,7 +141,7 @@ def download(target: Target) -> DownloadRecord:
     picked = choose(target, files)
     present = _whole_photographs(folder, picked)
     wanted = [each for name, each in describe(files, picked.images).items() if name not in present]
-    storage.check_space(folder, len(wanted) * MEAN_BYTES, "The photographs")
+    disk.check_space(folder, len(wanted) * MEAN_BYTES, "The photographs")
     started = time.monotonic()
     with show_progress("photographs", len(wanted)) as progress:
         outcome = fetch_photographs(wanted, folder, config, progress, int(config.max_missing_share * picked.count))

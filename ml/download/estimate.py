@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 
-from ml import storage
+from ml import disk
 from ml.download import landing as landings
 from ml.download.annotations import AT_ONCE, Annotations, find_annotations, look_at, missing_files, wanted_files
 from ml.download.delivery import MEAN_BYTES, Target
@@ -80,7 +80,7 @@ def estimate(target: Target) -> Estimate:
     """
     if landings.is_sealed(target.folder):
         return Estimate(delivery=target.folder, images=0, found_done=True)
-    free = storage.free_space(target.landing)
+    free = disk.free_space(target.landing)
     if missing_files(target.config, target.cache):
         size, rate = asyncio.run(_measure_annotations(target))
         photographs = target.config.images * MEAN_BYTES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from ml import storage
+from ml import disk, storage
 from ml.errors import ConfigurationError, DataError
 from ml.export.card import CARD, render_card
 from ml.export.coco import BYTES_PER_FACE, write_coco
@@ -43,8 +43,8 @@ def export_run(uri: str, out: str, form: Format) -> ExportRecord:
     """
     source = open_source(uri)
     folder = _local(out)
-    storage.check_space(str(folder), _space(source, form), f"The exported faces of run {source.run.run_id}")
-    with storage.whole_folder(folder) as partial:
+    disk.check_space(str(folder), _space(source, form), f"The exported faces of run {source.run.run_id}")
+    with disk.whole_folder(folder) as partial:
         written = _WRITERS[form](source, partial)
         _check_any(source, written)
         write_attribution(written.photographs, partial)

@@ -12,7 +12,7 @@ from typing import IO, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ml import storage
+from ml import disk, storage
 from ml.errors import ConfigurationError, DataError
 from ml.flow.record import Record
 from ml.photographs.files import FolderPhotographs
@@ -144,7 +144,7 @@ def pack(folder: str, out: str, form: str, sizes: Sizes = PACKED) -> PackNote:
     listed = {Key(each.subset, each.image_id): int(each.state.split()[0]) for each in source.list()}
     if not listed:
         raise DataError(f"{source.uri} holds no photographs.", "Name the folder that holds train.")
-    storage.check_space(target, sum(listed.values()), f"{len(listed):,} photographs")
+    disk.check_space(target, sum(listed.values()), f"{len(listed):,} photographs")
     note_uri = storage.join(target, NOTE)
     storage.write_json(note_uri, PackNote(complete=False).json_values())
     done = {"photographs": 0, "bytes": 0, "shards": 0, "absent": 0}

@@ -1,4 +1,4 @@
-"""The items that a clean-up may remove: runs, attempts, checkpoints, marks and old plans."""
+"""The items that a clean-up may remove: runs, attempts, checkpoints, leases, marks and old plans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ml import storage
 from ml.workflow import layout
 from ml.workflow.supervision import lives
 
-Kind = Literal["run", "attempt", "checkpoints", "mark", "plan"]
+Kind = Literal["run", "attempt", "checkpoints", "lease", "mark", "plan"]
 
 
 class Item(BaseModel):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
+import time
+import uuid
 from collections.abc import Callable
 
 from ml import storage
@@ -12,6 +13,8 @@ from ml.retention.items import Group
 from ml.retention.references import HoldingRun, References
 from ml.workflow import layout
 from ml.workflow.folder import TRAINING
+from ml.workflow.lease import read_holder
+from ml.workflow.supervision import lives
 
 IsRunning = Callable[[str, str], bool]  # by flow and run id
 LOOK_AGAIN = 60.0  # seconds
@@ -22,20 +25,35 @@ def unscheduled(flow: str, run_id: str) -> bool:
     return False
 
 
+def store_time(root: str) -> float:
+    """Return the time in seconds since 1970 by the clock that stamps the files below a storage root.
+
+    The clock of this machine may be hours off, so that young files look old. Writes a small file and removes it.
+    """
+    folder, name = layout.plans_uri(root), f".clock-{uuid.uuid4().hex}"
+    uri = storage.join(folder, name)
+    try:
+        storage.write_bytes(uri, b"{}", durable=False)
+        return storage.survey(folder)[name].modified
+    finally:
+        storage.remove(uri)
+
+
 class Judge:
     """Gives the reason to keep each item below a storage root, from its state at the last look."""
 
     def __init__(self, root: str, config: CleanUpConfig, deployment: Deployment, is_running: IsRunning) -> None:
         self.root, self.config, self.is_running = root, config, is_running
-        self.now = datetime.datetime.now(datetime.UTC).timestamp()
+        self.now = store_time(root)
         self.references = References(root, deployment)
         self.look()
 
     def look(self) -> None:
-        """List attempts and checkpoints again, then read the pins, so that pins written meanwhile count."""
+        """List attempts, checkpoints and leases again, then read the pins, so that pins written meanwhile count."""
         self.attempts: dict[str, Group] = {}
         self.checkpoints: dict[str, Group] = {}
-        kinds = {"attempts": self.attempts, "checkpoints": self.checkpoints}
+        self.leases: dict[str, Group] = {}
+        kinds = {"attempts": self.attempts, "checkpoints": self.checkpoints, "lease": self.leases}
         for path, stat in storage.survey(layout.stages_uri(self.root)).items():
             if found := layout.parse_stage_path(path):
                 group = Group(layout.uri_of_id(self.root, found.folder))
@@ -46,11 +64,11 @@ class Judge:
         )
         self.newest = {run.uri for run in evaluated[: self.config.keep_runs]}
         self.busy = self._busy()
-        self.looked = datetime.datetime.now(datetime.UTC).timestamp()
+        self.looked = time.monotonic()
 
     def look_again(self) -> None:
         """Read the run folders again, and everything else if the last look, which lists every file, is too old."""
-        if datetime.datetime.now(datetime.UTC).timestamp() > self.looked + LOOK_AGAIN:
+        if time.monotonic() > self.looked + LOOK_AGAIN:
             self.look()
         else:
             self.references.refresh()
@@ -92,6 +110,13 @@ class Judge:
         if self.young(group.modified):
             return "within the grace period"
         return "their run may resume" if group.uri.rpartition("/")[2] in runs else None
+
+    def lease_stays(self, group: Group) -> str | None:
+        """Return why a lease must be kept, or None; a live job renews its lease every few seconds."""
+        if self.young(group.modified):
+            return "within the grace period"
+        holder = read_holder(group.uri)
+        return "a live job holds it" if holder and lives(holder.job) else None
 
     def _busy(self) -> set[str]:
         """Return the folder names of runs that may be writing an attempt or checkpoints."""

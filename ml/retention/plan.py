@@ -108,6 +108,11 @@ def _removable(judge: Judge, kept: Counter[str]) -> Iterator[Item]:
             kept[f"checkpoints: {reason}"] += 1
         else:
             yield group.item("checkpoints", "their run was removed")
+    for group in judge.leases.values():
+        if reason := judge.lease_stays(group):
+            kept[f"lease: {reason}"] += 1
+        else:
+            yield group.item("lease", "left by a killed job")
     folder = layout.plans_uri(judge.root)
     for name, stat in storage.survey(folder).items():
         if judge.old(stat.modified):

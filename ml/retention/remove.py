@@ -6,14 +6,16 @@ A clean-up removes:
 - committed attempts without references (see `ml.retention.references`)
 - old run folders, except the newest evaluated runs, the runs of registered models, and active runs
 - checkpoints of removed runs, and plans of earlier clean-ups that are as old as removed runs
+- leases that killed jobs left (see `ml.workflow.lease`)
 
 It does not touch MLflow's own store or the digests of releases.
 
 Runs may start, find, pin and commit attempts during a clean-up. It still removes nothing that a run needs:
 
 1. It never touches anything written within the grace period, or claimed by a live process on this host (`_job.json`,
-   an attempt's first file). The deployment's grace period is longer than the longest timeout of a task. Anyone who
-   requests a shorter one must make sure that no job is running on another host.
+   an attempt's first file). The grace period counts by the clock that stamps the files, so this machine's clock may be
+   wrong. The deployment's grace period is longer than the longest timeout of a task. Anyone who requests a shorter one
+   must make sure that no job is running on another host.
 2. The pins of every run folder count, regardless of the run's age and state, until the folder itself is removed. A run
    is removed only if its files, claims and checkpoints, and Airflow, all show that it is not active.
 3. A job that takes longer than the grace period finds its claim removed. The clean-up removes the claim, then looks for
@@ -72,6 +74,7 @@ def remove(made: Plan, deployment: Deployment, is_running: IsRunning = unschedul
         "run": _remove_run,
         "attempt": _remove_attempt,
         "checkpoints": _remove_checkpoints,
+        "lease": _remove_lease,
         "mark": _remove_file,
         "plan": _remove_file,
     }
@@ -142,6 +145,14 @@ def _remove_checkpoints(judge: Judge, found: Group) -> str | None:
         return reason
     storage.remove(found.uri)
     _tidy(layout.key_of_checkpoints(found.uri))
+    return None
+
+
+def _remove_lease(judge: Judge, found: Group) -> str | None:
+    if reason := judge.lease_stays(found):
+        return reason
+    storage.remove(found.uri)
+    _tidy(layout.key_of_lease(found.uri))
     return None
 
 

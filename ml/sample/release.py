@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ml.disk import whole_folder
 from ml.errors import ConfigurationError
 from ml.sample.scenes import KIND_OF_SCENE, add_scene, image_id_of, subset_of
 from ml.sample.tables import Tables, write_tables
-from ml.storage import whole_folder
 
 
 @dataclass(frozen=True)

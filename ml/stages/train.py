@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 import keras
 import tensorflow as tf
 
-from ml import storage
+from ml import disk, storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
 from ml.features.feed import Feed
@@ -122,7 +122,7 @@ def _fit(
     if grows := find_network(config.network).any_size and config.augment:
         network = build_network(config.network, None, len(reader.labels))
     size = network.count_params() * 4
-    storage.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
+    disk.check_space(context.checkpoints, size * COPIES, f"checkpoints of {network.count_params():,} parameters")
     log.info(
         "training %s (%s parameters) on %s: %s faces of %s, %s for validation",
         *(config.network, f"{network.count_params():,}", devices, f"{reader.rows:,}"),

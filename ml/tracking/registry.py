@@ -22,6 +22,7 @@ from ml.errors import ConfigurationError
 from ml.metrics.records import EvaluationRecord
 from ml.model.record import TrainingRecord
 from ml.tracking import experiments
+from ml.workflow import layout, lease
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,6 +92,7 @@ class Registry:
     def __init__(self, root: str, config: TrainingConfig) -> None:
         self.uri = experiments.tracking_uri(root)
         self.name = experiments.experiment_name(config)
+        self._folder = layout.registered_model_uri(storage.normalize(root), self.name)
 
     def versions(self) -> list[Version]:
         """List all versions in the order of their numbers."""
@@ -130,7 +132,7 @@ class Registry:
         Raises:
             ConfigurationError: The tracking server did not record the model and cannot read it from a local folder.
         """
-        with self._reach(make=True) as client:
+        with self._alone(), self._reach(make=True) as client:
             assert client
             found = [version for version in self._versions(client) if version.train == trained.uri]
             if found and found[0].as_of > as_of:
@@ -164,7 +166,7 @@ class Registry:
         Raises:
             ConfigurationError: There is no such version, or the champion has changed since the comparison.
         """
-        with self._reach() as client:
+        with self._alone(), self._reach() as client:
             if client is None:
                 raise self._unknown(number)
             version = self._numbered(self._versions(client), number)
@@ -191,7 +193,7 @@ class Registry:
         Raises:
             ConfigurationError: There is no earlier champion, or the champion has changed during the move.
         """
-        with self._reach() as client:
+        with self._alone(), self._reach() as client:
             champion, previous = (self._alias(client, alias) if client else None for alias in (CHAMPION, PREVIOUS))
             if client:
                 mover, _, move = client.get_registered_model(self.name).tags.get(MOVE, "").rpartition(": ")
@@ -227,6 +229,18 @@ class Registry:
             if client is None:
                 raise self._unknown(number)
             client.set_model_version_tag(self.name, str(number), "compared", run_id)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let one process at a time read the registered model and then change it, which no server does in one step.
+
+        `_reach` locks a local database. Processes that share a tracking server share the storage root too.
+        """
+        if self.uri.startswith(experiments.SQLITE):
+            yield
+            return
+        with lease.hold(self._folder, self.name, lambda: None):
+            yield
 
     @contextlib.contextmanager
     def _reach(self, make: bool = False) -> Iterator[MlflowClient | None]:

@@ -7,8 +7,10 @@ attempt. Readers use manifests only, so they never see the output of a killed at
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
+import functools
 import logging
 import os
 import re
@@ -26,7 +28,7 @@ from ml.flow.table import STAGES
 from ml.redaction import without_secrets
 from ml.release.delivery import Delivery
 from ml.release.release import Release
-from ml.workflow import layout
+from ml.workflow import layout, lease
 from ml.workflow.attempt import check_claim, new_attempt
 from ml.workflow.manifest import Manifest, commit, list_files, versions
 from ml.workflow.run import C, FlowRun
@@ -101,36 +103,63 @@ def run_stage(
 ) -> Manifest:
     """Do a stage's work for a run, unless it is already done, and pin the attempt in the run.
 
-    A stage done by delivery calls the body for each delivery whose work is not yet done. Each delivery is committed
-    separately, so that a retry continues with the remaining ones.
+    If a job of another run is doing the work, wait for it and use its attempt. A stage done by delivery calls the body
+    for each delivery whose work is not yet done. Each delivery is committed separately, so that a retry continues with
+    the remaining ones.
 
     Raises:
         StageError: The work failed; the attempt's `error.json` holds the same error.
     """
-    if found := run.find_or_adopt(stage):
-        log.info("%s: already done, attempt %s", stage.name, found.attempt)
-        return found
     attempt = attempt or new_attempt()
     supervision = Supervision()
     supervision.start()
     uri = attempt_uri(run, stage, attempt)
+    work = functools.partial(_execute, run, stage, body, attempt, supervision)
+    find = functools.partial(run.find_or_adopt, stage)
     try:
-        if stage.by_delivery:
-            parts = {}
-            for delivery in run.deliveries:
-                part = run.find_or_adopt_part(stage, delivery)
-                if part is None:
-                    log.info("%s: delivery %s", stage.name, delivery.uri)
-                    part = _execute(run, stage, body, attempt, supervision, delivery)
-                    run.pin(part, delivery)
-                parts[delivery.name] = part
-            manifest = run.collect(stage, parts, attempt)
-        else:
-            manifest = _execute(run, stage, body, attempt, supervision)
+        with _lease(run, stage, run.key(stage), find) as found:
+            if found:
+                log.info("%s: already done, attempt %s", stage.name, found.attempt)
+                return found
+            manifest = run.collect(stage, _parts(run, stage, work), attempt) if stage.by_delivery else work()
+            run.pin(manifest)
     except Exception as error:
         raise _record(error, uri, run.slug) from error
-    run.pin(manifest)
     return manifest
+
+
+def wait_for_others(run: FlowRun[C], stage: Stage) -> Manifest | None:
+    """Return the stage's finished attempt, or None if this run should start a job.
+
+    While a job of another run is doing the work, wait for it, so that this run starts no job only to wait.
+    """
+    if run.forces(stage):
+        return run.find_or_adopt(stage)
+    found, _ = lease.wait(run.key_uri(stage), lambda: run.find_or_adopt(stage))
+    return found
+
+
+def _parts(run: FlowRun[C], stage: Stage, work: Callable[[Delivery], Manifest]) -> dict[str, Manifest]:
+    """Do the parts of a stage that are not done yet, and return all parts by delivery."""
+    parts = {}
+    for delivery in run.deliveries:
+        find = functools.partial(run.find_or_adopt_part, stage, delivery)
+        with _lease(run, stage, run.part_key(stage, delivery), find) as part:
+            if part is None:
+                log.info("%s: delivery %s", stage.name, delivery.uri)
+                part = work(delivery)
+                run.pin(part, delivery)
+        parts[delivery.name] = part
+    return parts
+
+
+def _lease(
+    run: FlowRun[C], stage: Stage, key: str, find: Callable[[], Manifest | None]
+) -> contextlib.AbstractContextManager[Manifest | None]:
+    """Hold the lease of a key, or wait and find the work done; a forced run waits for no other."""
+    if run.forces(stage):
+        return contextlib.nullcontext(find())
+    return lease.hold(layout.key_uri(run.root, stage.name, key), run.slug, find)
 
 
 def attempt_uri(run: FlowRun[C], stage: Stage, attempt: str) -> str:

@@ -8,6 +8,7 @@ runs/<slug>/
     photographs.parquet                            of a prediction
 stages/<stage>/<key>/
     current.json                                   names the key's newest attempt
+    lease-<number>.json                            names the job that does the key's work, while it does
     attempts/<attempt>/
         _job.json                                  written first; names the job that writes the attempt
         manifest.json                              written last
@@ -16,6 +17,7 @@ stages/<stage>/<key>/
     checkpoints/<slug>/                            of a training that has not finished
 digests/, listings/                                caches of what is computed once per delivery
 annotations/                                       cache of annotation files, for downloads
+registry/<model>/lease-<number>.json               names the process that changes a registered model, while it does
 maintenance/<plan>.json                            plans of clean-ups
 mlflow/mlflow.db                                   MLflow's database; its artifacts are next to it
 """
@@ -37,6 +39,7 @@ CLAIM = "_job.json"
 REMOVAL = "_removing.json"
 # Ignores the root, which may be mounted elsewhere or have another scheme.
 _ATTEMPT = re.compile(r"/stages/([^/]+/[^/]+)/attempts/([^/]+)/?$")
+_LEASE = re.compile(r"lease-(\d+)\.json")
 # The name of a file that is still being written starts with a dot.
 _PIN = re.compile(r"pins/([^./][^/]*)\.json")
 
@@ -129,6 +132,17 @@ def pointer_uri(key: str) -> str:
     return storage.join(key, "current.json")
 
 
+def lease_uri(folder: str, number: int) -> str:
+    """Return a lease in the folder of a key or of a registered model."""
+    return storage.join(folder, f"lease-{number}.json")
+
+
+def lease_number(name: str) -> int | None:
+    """Return the number of a lease, given its file's name; None for any other file."""
+    found = _LEASE.fullmatch(name)
+    return int(found[1]) if found else None
+
+
 def attempts_uri(key: str) -> str:
     """Return the folder of a key's attempts, given the key's folder."""
     return storage.join(key, "attempts")
@@ -157,6 +171,11 @@ def all_checkpoints_uri(key: str) -> str:
 def checkpoints_uri(key: str, slug: str) -> str:
     """Return the folder of a run's checkpoints, given the key's folder."""
     return storage.join(all_checkpoints_uri(key), slug)
+
+
+def key_of_lease(uri: str) -> str:
+    """Return the folder of the lease's key."""
+    return uri.rpartition("/")[0]
 
 
 def key_of_checkpoints(uri: str) -> str:
@@ -209,9 +228,9 @@ class StagePath(NamedTuple):
     """A file below `stages/`.
 
     Attributes:
-        kind: `attempts` or `checkpoints`.
-        folder: The attempt, or the checkpoints of a run: `<stage>/<key>/<kind>/<name>`.
-        inner: The file's path in that folder.
+        kind: `attempts`, `checkpoints` or `lease`.
+        folder: The attempt, or the checkpoints of a run: `<stage>/<key>/<kind>/<name>`. The lease itself.
+        inner: The file's path in that folder; empty for a lease.
     """
 
     kind: str
@@ -220,8 +239,10 @@ class StagePath(NamedTuple):
 
 
 def parse_stage_path(path: str) -> StagePath | None:
-    """Parse the path of a file below `stages/`; return None unless it belongs to an attempt or to checkpoints."""
+    """Parse the path of a file below `stages/`; return None unless it is of an attempt or checkpoints, or a lease."""
     stage, key, kind, name, inner = [*path.split("/", 4), *[""] * 4][:5]
+    if not name and lease_number(kind) is not None:
+        return StagePath("lease", path, "")
     if kind not in ("attempts", "checkpoints") or not inner:
         return None
     return StagePath(kind, "/".join((stage, key, kind, name)), inner)
@@ -271,6 +292,11 @@ def current(key: str) -> str | None:
 def delivery_cache(root: str) -> DeliveryCache:
     """Return the folders that cache what is computed once per delivery."""
     return DeliveryCache(digests=storage.join(root, "digests"), listings=storage.join(root, "listings"))
+
+
+def registered_model_uri(root: str, model: str) -> str:
+    """Return the folder with the leases of a registered model."""
+    return storage.join(root, "registry", model)
 
 
 def annotations_uri(root: str) -> str:

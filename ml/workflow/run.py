@@ -111,6 +111,10 @@ class FlowRun(Generic[C]):
         """Return the folder of a stage's key."""
         return layout.key_uri(self.root, stage.name, self.key(stage))
 
+    def forces(self, stage: Stage) -> bool:
+        """Return whether the run does the stage's work even if another run has done it."""
+        return self.config.force is not None and stage.name in downstream_of(self.config.force)
+
     def pinned(self, stage_name: str) -> Manifest:
         """Return the manifest of the attempt that this run uses for a stage.
 
@@ -167,11 +171,10 @@ class FlowRun(Generic[C]):
 
     def _find_or_adopt(self, stage: Stage, key: str, delivery: Delivery | None = None) -> Manifest | None:
         pin = self._pin_uri(stage.name, delivery)
-        forced = self.config.force is not None and stage.name in downstream_of(self.config.force)
         key_uri = layout.key_uri(self.root, stage.name, key)
         pinned = read_pin(pin)
         attempt = pinned.attempt if pinned and pinned.attempt.startswith(key_uri + "/") else ""
-        if not attempt and not forced and (name := layout.current(key_uri)):
+        if not attempt and not self.forces(stage) and (name := layout.current(key_uri)):
             attempt = layout.attempt_uri(key_uri, name)
         if not attempt or not is_committed(attempt):
             return None

@@ -19,12 +19,13 @@ from ml.errors import TransientError
 
 SUPERVISOR_VARIABLE = "OPEN_IMAGES_SUPERVISOR"
 POLL_SECONDS = 1.0
+TOLERANCE = 1.5  # seconds; the system tells the time of its own start to the second
 EXIT_CODE = 75  # EX_TEMPFAIL: a retry may help
 
 
 def identity() -> str:
-    """Identify this process as `host|pid|start time`, the value of `SUPERVISOR_VARIABLE` in a job's environment."""
-    return f"{socket.gethostname()}|{os.getpid()}|{psutil.Process().create_time()}"
+    """Identify this process as `host|pid|start`, the value of `SUPERVISOR_VARIABLE` in a job's environment."""
+    return f"{socket.gethostname()}|{os.getpid()}|{start_of(psutil.Process())}"
 
 
 def lives(job: str) -> bool:
@@ -33,8 +34,14 @@ def lives(job: str) -> bool:
     return process is not None and find_process(*process) is not None
 
 
+def ended(job: str) -> bool:
+    """Return whether the process with this `identity` ran on this host and has ended; False for other hosts."""
+    process = _on_this_host(job)
+    return process is not None and find_process(*process) is None
+
+
 def _on_this_host(job: str) -> tuple[int, float] | None:
-    """Return the process id and start time of an `identity`, or None for a process of another host."""
+    """Return the process id and start of an `identity`, or None for a process of another host."""
     host, _, rest = job.partition("|")
     pid, _, started = rest.partition("|")
     return (int(pid), float(started)) if host == socket.gethostname() and pid else None
@@ -82,11 +89,19 @@ class Supervision:
         os._exit(EXIT_CODE)
 
 
+def start_of(process: psutil.Process) -> float:
+    """Return when a process started, in seconds since the machine did.
+
+    Its time of day would change when the machine's clock is set, and the process would look like another one.
+    """
+    return process.create_time() - psutil.boot_time()
+
+
 def find_process(pid: int, started: float) -> psutil.Process | None:
-    """Return the process with this id and start time, or None if it has ended; the system reuses ids."""
+    """Return the process with this id and `start_of`, or None if it has ended; the system reuses ids."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        if abs(process.create_time() - started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE:
+        if abs(start_of(process) - started) < TOLERANCE and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
 

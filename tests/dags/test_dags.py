@@ -752,3 +752,17 @@ def test_an_operator_that_runs_a_stage_elsewhere_is_one_class_with_one_method(op
     Elsewhere.broken = False
     assert task.execute({})["rows"] == 3
     assert task.execute({})["found_done"] is True
+
+
+def test_a_job_that_waited_and_found_the_work_done_is_a_success(opened):
+    from open_images.operators.stage import StageOperator
+
+    run, other = opened("run"), opened("other")
+
+    class Waits(StageOperator):
+        def run_job(self, context, attempt):
+            run_stage(other, STAGES[self.stage], lambda context: Result(Stated(rows=3), {"kept": 2}))
+
+    pushed = Waits(task_id="extract", stage="extract", run=run.uri).execute({})
+    assert pushed["attempt"] == other.pinned("extract").uri
+    assert (pushed["rows"], pushed["found_done"]) == (3, True)

@@ -1,6 +1,7 @@
 """A clean-up removes exactly what it lists, and nothing that a run needs, whenever the run comes to need it."""
 
 import dataclasses
+import datetime
 import json
 import os
 import time
@@ -20,10 +21,12 @@ from ml.retention.references import References
 from ml.retention.remove import remove
 from ml.tracking import experiments
 from ml.tracking.registry import Registry
+from ml.workflow import layout
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.layout import CLAIM, REMOVAL
+from ml.workflow.lease import Holder
 from ml.workflow.manifest import load_manifest
-from ml.workflow.run import load_run
+from ml.workflow.run import load_run, slug
 from ml.workflow.supervision import identity
 from support.promotions import make_candidate
 from support.records import Stated
@@ -414,6 +417,50 @@ def test_checkpoints_stay_while_their_run_does(opened, root, made):
     assert listed.kept == {"run: under way": 1, "checkpoints: within the grace period": 1}
     age(root, 100)
     assert uris(made().items) == {run.uri, uri}
+
+
+def test_leases_that_killed_jobs_left_go_and_those_of_live_jobs_stay(opened, root, made):
+    key = layout.key_uri(root, "extract", "0a")
+    for number, job in ((1, "another-host|17|1.0"), (2, identity())):
+        holder = Holder(run="run", job=job, since="2026-01-01T00:00:00")
+        storage.write_bytes(layout.lease_uri(key, number), holder.content)
+    assert made().kept == {"lease: within the grace period": 2}
+    age(root, 10)
+    listed = made()
+    assert uris(listed.items) == {layout.lease_uri(key, 1)}
+    assert listed.kept == {"lease: a live job holds it": 1}
+    assert uris(remove(listed, load_deployment()).removed) == {layout.lease_uri(key, 1)}
+    storage.write_bytes(layout.lease_uri(key, 2), b"damaged")
+    age(root, 10)
+    last = made()
+    held = Holder(run="run", job="another-host|18|1.0", since="2026-01-01T00:00:00")
+    storage.write_bytes(layout.lease_uri(key, 2), held.content)
+    assert reasons(remove(last, load_deployment())) == {layout.lease_uri(key, 2): "changed since the plan"}
+    age(root, 10)
+    remove(made(), load_deployment())
+    assert not storage.exists(key), "the rest of the key goes too"
+
+
+@pytest.mark.parametrize("hours", [-1000, -1, 1, 1000])
+def test_the_clock_of_the_machine_that_cleans_up_may_be_wrong(opened, root, made, monkeypatch, hours):
+    work_of = run_stage(opened("old"), EXTRACT, work)
+    age(root, 100)
+    uncommitted = storage.join(root, "stages/extract/0a/attempts/half/table/part.txt")
+    storage.write_bytes(uncommitted, b"written by another host, a moment ago")
+    now = time.time
+
+    class Wrong(datetime.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls.fromtimestamp(now() + hours * 3600, tz)
+
+    monkeypatch.setattr(datetime, "datetime", Wrong)
+    monkeypatch.setattr(time, "time", lambda: now() + hours * 3600)
+    listed = made()
+    assert uris(listed.items) == {layout.run_uri(root, slug("old")), work_of.uri}
+    remove(listed, load_deployment())
+    assert storage.read_bytes(uncommitted)
+    assert [name for name in storage.survey(layout.plans_uri(root)) if "clock" in name] == []
 
 
 def test_a_damaged_pin_stops_the_clean_up(opened, root, made):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import fsspec
@@ -20,6 +22,7 @@ from ml.release.release import find_release, read_classes
 from ml.retention.plan import plan
 from ml.retention.remove import remove
 from ml.tracking import experiments
+from ml.workflow import lease
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.manifest import load_manifest
 from ml.workflow.opening import open_run
@@ -216,6 +219,39 @@ def test_a_bucket_is_cleaned_up(opened, root, tmp_path, monkeypatch):
     assert left == {"digests", "maintenance", "runs", "stages"}
     assert set(storage.survey(storage.join(root, "runs"))) == {f"{new.slug}/run.json", f"{new.slug}/pins/extract.json"}
     assert new.find_or_adopt(stage) == found
+
+
+def test_of_several_that_create_a_file_in_a_bucket_one_succeeds(root):
+    uri = storage.join(root, "file")
+    with ThreadPoolExecutor(8) as pool:
+        created = list(pool.map(lambda number: storage.create_bytes(uri, str(number).encode()), range(8)))
+    assert sum(created) == 1
+    assert storage.read_bytes(uri) == str(created.index(True)).encode()
+
+
+def test_jobs_at_once_do_the_work_in_a_bucket_once(opened, monkeypatch):
+    monkeypatch.setattr(lease, "POLL_SECONDS", 0.05)
+    calls, runs = [], [opened(f"run {number}") for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda run: run_stage(run, EXTRACT, work(calls)), runs))
+    assert len(calls) == 1
+    assert len({manifest.uri for manifest in done}) == 1
+    assert not any("lease-" in path for path in storage.survey(runs[0].root))
+
+
+def test_a_store_that_loses_leases_costs_work_and_spoils_nothing(opened, monkeypatch):
+    monkeypatch.setattr(lease, "newest", lambda folder: None)
+    monkeypatch.setattr(storage, "create_bytes", lambda uri, data: True)
+    calls, runs, barrier = [], [opened("a"), opened("b")], threading.Barrier(2, timeout=60)
+
+    def body(context):
+        barrier.wait()  # both work at once
+        return work(calls)(context)
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda run: run_stage(run, EXTRACT, body), runs))
+    assert len(calls) == 2
+    assert all(part.whole() for manifest in done for part in manifest.of_deliveries())
 
 
 @pytest.mark.parametrize(

@@ -230,10 +230,10 @@ def _work_at_once(run_uri, barrier, queue):
     queue.put(run_stage(load_run(run_uri), EXTRACT, work).parts["release"])
 
 
-def test_two_runs_at_once_do_not_spoil_one_another(opened):
+def test_two_runs_that_work_at_once_do_not_spoil_one_another(opened):
     context = multiprocessing.get_context("fork")
     barrier, queue = context.Barrier(2), context.Queue()
-    runs = [opened("a"), opened("b")]
+    runs = [opened(name, force="extract") for name in ("a", "b")]  # which wait for nobody
     processes = [context.Process(target=_work_at_once, args=(run.uri, barrier, queue)) for run in runs]
     for process in processes:
         process.start()

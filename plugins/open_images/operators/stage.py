@@ -18,11 +18,12 @@ from airflow.sdk.log import mask_secret
 
 from ml import storage
 from ml.config.deployment import Deployment, load_deployment
+from ml.flow.stage import Stage
 from ml.flow.table import find_stage
 from ml.redaction import is_secret
 from ml.workflow import layout
 from ml.workflow.attempt import new_attempt
-from ml.workflow.execution import attempt_uri
+from ml.workflow.execution import attempt_uri, wait_for_others
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import FlowRun, load_run
 from ml.workflow.supervision import SUPERVISOR_VARIABLE, identity
@@ -37,7 +38,7 @@ class JobFailedError(Exception):
 
 
 class StageOperator(BaseOperator):
-    """Run a stage of a flow, unless it is already done.
+    """Run a stage of a flow, unless it is already done; wait while another run does it.
 
     A subclass defines how to run a job (`run_job`) and how to end it (`on_kill`). If it also inherits from another
     operator, this class comes first.
@@ -88,27 +89,31 @@ class StageOperator(BaseOperator):
         mask_environment()
         with airflow_errors():
             run, stage = load_run(self.run), find_stage(self.stage)
-            found = run.find_or_adopt(stage)
+            found = wait_for_others(run, stage)
             if found:
                 self.log.info("Already done: %s", found.uri)
                 manifest = found
             else:
                 attempt = new_attempt()
-                manifest = self._outcome(context, attempt, attempt_uri(run, stage, attempt))
+                manifest = self._outcome(context, run, stage, attempt)
+                found = manifest if manifest.attempt != attempt else None
             for outlet in self.outlets:
                 context["outlet_events"][outlet].extra = event_extra(run, manifest, self.event_metrics, context)
         return xcom_value(manifest, found_done=found is not None)
 
-    def _outcome(self, context: Context, attempt: str, uri: str) -> Manifest:
-        """Run a job and return the manifest that it committed."""
+    def _outcome(self, context: Context, run: FlowRun[Any], stage: Stage, attempt: str) -> Manifest:
+        """Run a job and return the manifest that it committed or, if another run's job was quicker, found."""
+        uri = attempt_uri(run, stage, attempt)
         try:
             self.run_job(context, attempt)
         except JobFailedError as failed:
             raise failure_of(uri, str(failed)) from failed
+        if storage.exists(layout.manifest_uri(uri)):
+            return load_manifest(uri)
+        if found := run.find_or_adopt(stage):
+            return found
         # A job that `on_kill` ended looks successful too.
-        if not storage.exists(layout.manifest_uri(uri)):
-            raise failure_of(uri, f"Stage {self.stage} committed nothing.")
-        return load_manifest(uri)
+        raise failure_of(uri, f"Stage {self.stage} committed nothing.")
 
     def job_arguments(self, attempt: str) -> list[str]:
         """Return the job's arguments for an attempt, which are the same for all subclasses."""
