@@ -64,7 +64,7 @@ ARROWS = {
     },
     "vision": set(),
     "networks": {"errors", "storage"},
-    "workflow": {"config", "errors", "flow", "photographs", "redaction", "release", "storage"},
+    "workflow": {"config", "errors", "flow", "object_store", "photographs", "redaction", "release", "storage"},
     "features": {"errors", "flow", "guards", "photographs", "release", "storage", "workflow"},
     "metrics": {"errors", "features", "flow"},
     "model": {"errors", "flow", "guards", "storage", "vision", "workflow"},

@@ -21,10 +21,11 @@ from typing import Any, Generic, cast
 
 from ml import storage
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError, ResourceError, StageError, TransientError
+from ml.errors import ResourceError, StageError, TransientError
 from ml.flow.record import Record
 from ml.flow.stage import Stage
 from ml.flow.table import STAGES
+from ml.object_store import refusal
 from ml.redaction import without_secrets
 from ml.release.delivery import Delivery
 from ml.release.release import Release
@@ -247,10 +248,8 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
     failure: StageError
     if isinstance(error, StageError):
         failure = error
-    elif isinstance(error, PermissionError):
-        failure = ConfigurationError(
-            f"Access was denied: {error}.", "Check the keys of the object store, or this user's rights to the folder."
-        )
+    elif denied := refusal(error):
+        failure = denied
     elif isinstance(error, MemoryError):
         failure = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
     elif told := _no_space(error):

@@ -9,10 +9,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from ml import storage
 from ml.errors import NothingNewError, StageError, TransientError
+from ml.object_store import refusal
 from ml.workflow import layout
 from open_images.object_store import use_object_store
-
-DENIED = "Check the keys in the connection of the object store, or the rights of Airflow's user to the storage root."
 
 
 @contextmanager
@@ -33,8 +32,10 @@ def airflow_errors() -> Iterator[None]:
         raise AirflowSkipException(str(nothing)) from nothing
     except StageError as error:
         raise _exception(error.kind, str(error)) from error
-    except PermissionError as error:
-        raise _exception("configuration", f"Access was denied: {error}. {DENIED}") from error
+    except OSError as error:
+        if denied := refusal(error):
+            raise _exception(denied.kind, str(denied)) from error
+        raise
 
 
 def failure_of(attempt: str, otherwise: str) -> AirflowException:

@@ -6,6 +6,7 @@ The tests build on one another, in their order.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,6 +124,22 @@ def test_a_bulk_prediction_takes_the_champion(stack, client, trained):
     pushed = flow.xcom(run_id, "predict")
     assert pushed["ledger"]
     assert pushed["attempt"].startswith(ROOT)
+
+
+def test_a_run_survives_the_loss_of_the_database_and_of_a_worker(stack, training, trained):
+    run_id = training.trigger(**SMALL, min_face_size=30)
+    wait_for("a job", lambda: training.states(run_id).get("data.extract") == "running")
+    stack.daemons["postgres"].kill()
+    assert "postgres" in stack.start_ended()
+    wait_for("the API", lambda: training.client.get("/api/v2/monitor/health").status_code == 200)
+    stack.start_ended()
+    wait_for("another job", lambda: training.states(run_id).get("data.chip") == "running", 900)
+    stack.daemons["spark-worker"].kill()
+    time.sleep(5)
+    assert stack.start_ended() == ["spark-worker"]
+    finish(training, stack, run_id)
+    again = load_run(f"{ROOT}/runs/{slug(run_id)}")
+    assert first_difference(trained.pinned("extract"), again.pinned("extract")) is None
 
 
 def test_no_secret_is_in_a_log(stack, trained):

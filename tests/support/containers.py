@@ -49,8 +49,15 @@ class Containers:
     daemons: dict[str, Daemon] = field(default_factory=dict)
 
     def url(self, service: str, port: int) -> str:
-        """Return the address of a service's server."""
-        return f"http://{self.addresses[service]}:{port}"
+        """Return the address of a service's server, by its name: MLflow refuses requests under others."""
+        return f"http://{service}:{port}"
+
+    def start_ended(self) -> list[str]:
+        """Start the services again that have ended, as the file's `restart: unless-stopped` does; return their names."""
+        ended = [name for name, daemon in self.daemons.items() if not daemon.running()]
+        for name in ended:
+            self.daemons[name].start()
+        return ended
 
     def volume(self, name: str) -> Path:
         """Return the folder of a volume."""
