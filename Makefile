@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup demo up down mlflow doctor test test-all lint docs bench
+.PHONY: help setup demo up down mlflow doctor test test-all kills lint docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -42,6 +42,9 @@ test: setup ## Run the tests that need nothing else (takes minutes)
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "cluster or browser or slow" $(ARGS)
+
+kills: setup ## Kill the stages of the flow at random moments, and check that retries recover (KILLS=<number>, default 25)
+	@cd "$(ROOT)" && KILLS=$(or $(KILLS),25) $(PY) -m pytest -q -s -n 0 -m slow tests/system/test_random_kills.py $(ARGS)
 
 lint: setup ## Check style, imports and types
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
