@@ -77,7 +77,7 @@ def test_throttling_is_waited_for(store):
 )
 def test_a_key_that_is_refused_is_not_tried_for_long(store, status, code, advice):
     store.errors = [(status, code, "refused")] * 50
-    with pytest.raises(OSError, match="Forbidden|Bad Request") as failed:
+    with pytest.raises(OSError, match=r"Forbidden|Bad Request") as failed:
         storage.read_bytes("s3://bucket/key")
     assert store.asked <= 2
     told = object_store.refusal(failed.value)
