@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 
-.PHONY: help setup env demo up down mlflow doctor test test-all stack-test lint audit sbom docs bench
+.PHONY: help setup env demo up down mlflow doctor test test-all stack-test kills lint audit sbom docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
@@ -58,6 +58,9 @@ audit: setup ## Compare the locked packages with the known vulnerabilities (secu
 
 sbom: setup ## Write the software bill of materials to var/sbom.json
 	@$(PY) "$(ROOT)/scripts/sbom.py" $(ARGS)
+
+kills: setup ## Kill the stages of the flow at random moments, and check that retries recover (KILLS=<number>, default 25)
+	@cd "$(ROOT)" && KILLS=$(or $(KILLS),25) $(PY) -m pytest -q -s -n 0 -m slow tests/system/test_random_kills.py $(ARGS)
 
 docs: setup ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"

@@ -6,7 +6,6 @@ Spark's executors. They never stand on a command line.
 
 from __future__ import annotations
 
-import errno
 import functools
 import http.client
 from collections.abc import Mapping
@@ -68,21 +67,6 @@ def check_endpoint(endpoint: str) -> None:
         ) from error
     finally:
         connection.close()
-
-
-def refusal(error: BaseException) -> ConfigurationError | None:
-    """Return what to report if a store, or a disk, refuses access; None for other errors. A retry cannot help."""
-    if isinstance(error, PermissionError):
-        return ConfigurationError(
-            f"Access was denied: {error}.",
-            "Check the keys in the connection of the object store, or this user's rights to the folder.",
-        )
-    # The answer to a request for a file's size has no text, so expired keys look like any other bad request.
-    if isinstance(error, OSError) and error.errno == errno.EINVAL and "Bad Request" in str(error):
-        return ConfigurationError(
-            f"The object store refuses the request: {error}.", "Check whether its keys have expired."
-        )
-    return None
 
 
 def spark_settings(environment: Mapping[str, str]) -> dict[str, str]:

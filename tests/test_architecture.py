@@ -44,6 +44,7 @@ ARROWS = {
     "hosts": set(),
     "object_store": {"errors"},
     "hdfs": set(),
+    "store_faults": {"errors"},
     "storage": {"errors", "hdfs", "hosts", "object_store"},
     "disk": {"errors", "storage"},
     "flow": {"storage"},
@@ -64,7 +65,7 @@ ARROWS = {
     },
     "vision": set(),
     "networks": {"errors", "storage"},
-    "workflow": {"config", "errors", "flow", "object_store", "photographs", "redaction", "release", "storage"},
+    "workflow": {"config", "errors", "flow", "photographs", "redaction", "release", "storage", "store_faults"},
     "features": {"errors", "flow", "guards", "photographs", "release", "storage", "workflow"},
     "metrics": {"errors", "features", "flow"},
     "model": {"errors", "flow", "guards", "storage", "vision", "workflow"},
@@ -110,7 +111,10 @@ ARROWS = {
     },
     "retention": {"config", "errors", "storage", "tracking", "workflow"},
     "sample": {"disk", "errors"},
-    "doctor": {"config", "errors", "flow", "java", "photographs", "release", "storage", "tracking", "workflow"},
+    "doctor": {
+        *("config", "errors", "flow", "java", "photographs", "release", "storage", "store_faults", "tracking"),
+        "workflow",
+    },
     "__main__": {
         *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
         *("promotion", "release", "retention"),
@@ -131,6 +135,7 @@ SINGLE_MODULES = {
     "object_store",
     "redaction",
     "storage",
+    "store_faults",
 }  # of ml, outside its packages
 PRODUCTION = ("ml", "spark_jobs", "plugins", "dags", "scripts")
 MODULE_LINES, FUNCTION_LINES = 350, 60

@@ -9,6 +9,7 @@ import time
 from ml.config.deployment import DEPLOYMENT_VARIABLE, Deployment, load_deployment
 from ml.doctor.content_check import check_content
 from ml.doctor.finding import SECONDS, Check, Finding
+from ml.doctor.hadoop import check_hadoop
 from ml.doctor.java_spark import check_connection, check_java
 from ml.doctor.python_checks import check_detector, check_packages, check_python, check_tensorflow
 from ml.doctor.services import check_mlflow, check_ports
@@ -45,6 +46,7 @@ def examine(full: bool = False, seconds: float = SECONDS) -> list[Finding]:
             "storage": lambda: check_storage(deployment.storage),
             "disk": lambda: check_disk(deployment.storage),
             "release": lambda: check_release(deployment),
+            "Hadoop": lambda: check_hadoop(deployment),
             "MLflow": lambda: check_mlflow(deployment.storage),
         }
         if full:

@@ -16,6 +16,7 @@ from ml.photographs.source import SUBSETS, Columns
 from ml.release.delivery import UNDATED
 from ml.release.landing import find_deliveries
 from ml.release.release import check_classes, read_classes
+from ml.store_faults import explain
 
 GIGABYTE = 1e9
 LITTLE, TOO_LITTLE = 20.0, 2.0  # GB free
@@ -38,7 +39,9 @@ def check_storage(root: str) -> Answer:
         if storage.exists(uri):
             return "fault", f"{root}: a removed file still exists", advice
     except Exception as error:  # each file system raises its own types
-        return "fault", f"{root} cannot be written: {error}", advice
+        explained = explain(error)
+        told, advice = (explained.message, explained.advice) if explained else (str(error), advice)
+        return "fault", f"{root} cannot be written: {told}", advice
     return "ok", f"{root}: written, read, listed, removed", ""
 
 

@@ -25,10 +25,10 @@ from ml.errors import ResourceError, StageError, TransientError
 from ml.flow.record import Record
 from ml.flow.stage import Stage
 from ml.flow.table import STAGES
-from ml.object_store import refusal
 from ml.redaction import without_secrets
 from ml.release.delivery import Delivery
 from ml.release.release import Release
+from ml.store_faults import explain
 from ml.workflow import layout, lease
 from ml.workflow.attempt import check_claim, new_attempt
 from ml.workflow.manifest import Manifest, commit, list_files, versions
@@ -248,8 +248,8 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
     failure: StageError
     if isinstance(error, StageError):
         failure = error
-    elif denied := refusal(error):
-        failure = denied
+    elif explained := explain(error):
+        failure = explained
     elif isinstance(error, MemoryError):
         failure = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
     elif told := _no_space(error):

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from ml import storage
 from ml.errors import NothingNewError, StageError, TransientError
-from ml.object_store import refusal
+from ml.store_faults import explain
 from ml.workflow import layout
 from open_images.object_store import use_object_store
 
@@ -32,9 +32,9 @@ def airflow_errors() -> Iterator[None]:
         raise AirflowSkipException(str(nothing)) from nothing
     except StageError as error:
         raise _exception(error.kind, str(error)) from error
-    except OSError as error:
-        if denied := refusal(error):
-            raise _exception(denied.kind, str(denied)) from error
+    except (OSError, RuntimeError) as error:  # of a disk or a store
+        if explained := explain(error):
+            raise _exception(explained.kind, str(explained)) from error
         raise
 
 

@@ -545,6 +545,7 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FlowRun, "find_or_adopt", lambda run, stage: made.evaluated)
+        patch.setattr(FlowRun, "key", lambda run, stage: made.evaluated.key)  # its inputs are not there
         events = OutletEventAccessors()
         pushed = task.execute({"outlet_events": events, "dag_run": SimpleNamespace(run_type=DagRunType.BACKFILL)})
     assert pushed["found_done"]

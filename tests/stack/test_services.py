@@ -112,7 +112,7 @@ def test_a_promotion_makes_the_model_the_champion(stack, client, trained):
     flow = airflow(stack, client, PROMOTION)
     finish(flow, stack, flow.trigger(mode="automatic"))
     name = f"{stack.url('mlflow', 5000)}/api/2.0/mlflow/registered-models/alias"
-    answer = httpx.get(name, params={"name": "open-images-gender", "alias": "champion"}, trust_env=False)
+    answer = httpx.get(name, params={"name": "open-images-human-face", "alias": "champion"}, trust_env=False)
     assert answer.status_code == 200, answer.text
     assert trained.pinned("train").uri in json.dumps(answer.json())
 
@@ -128,15 +128,20 @@ def test_a_bulk_prediction_takes_the_champion(stack, client, trained):
 
 def test_a_run_survives_the_loss_of_the_database_and_of_a_worker(stack, training, trained):
     run_id = training.trigger(**SMALL, min_face_size=30)
-    wait_for("a job", lambda: training.states(run_id).get("data.extract") == "running")
+
+    def runs(task: str) -> bool:
+        """Whether a task runs; services that the loss of another one ended are started again meanwhile."""
+        stack.start_ended()
+        answer = training.client.get(f"/api/v2/dags/{TRAINING}/dagRuns/{run_id}/taskInstances/{task}")
+        return answer.status_code == 200 and answer.json()["state"] == "running"
+
+    wait_for("a job", lambda: runs("data.chip"))
     stack.daemons["postgres"].kill()
     assert "postgres" in stack.start_ended()
-    wait_for("the API", lambda: training.client.get("/api/v2/monitor/health").status_code == 200)
-    stack.start_ended()
-    wait_for("another job", lambda: training.states(run_id).get("data.chip") == "running", 900)
+    wait_for("another job", lambda: runs("data.featurize"), 900)
     stack.daemons["spark-worker"].kill()
     time.sleep(5)
-    assert stack.start_ended() == ["spark-worker"]
+    assert "spark-worker" in stack.start_ended()
     finish(training, stack, run_id)
     again = load_run(f"{ROOT}/runs/{slug(run_id)}")
     assert first_difference(trained.pinned("extract"), again.pinned("extract")) is None

@@ -53,7 +53,7 @@ class Containers:
         return f"http://{service}:{port}"
 
     def start_ended(self) -> list[str]:
-        """Start the services again that have ended, as the file's `restart: unless-stopped` does; return their names."""
+        """Start the services that have ended, as the file's `restart: unless-stopped` does; return their names."""
         ended = [name for name, daemon in self.daemons.items() if not daemon.running()]
         for name in ended:
             self.daemons[name].start()

@@ -1,6 +1,6 @@
 """Runs and promotions that are started at once: each stage is done once, and no promotion is lost.
 
-`RUNS=10` starts more runs than the few of the suite.
+`AT_ONCE=10` starts more than the few of the suite.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from support.airflow_root import SMALL, attempts, end, family, submit, wait_for
 from support.promotions import make_candidate
 
 pytestmark = pytest.mark.slow
-RUNS = int(os.environ.get("RUNS", "3"))
-PROMOTIONS = 10
+AT_ONCE = int(os.environ.get("AT_ONCE", "3"))
 SPARK = ("extract", "join_labels", "chip", "featurize")
 MODEL = ("explore", "train", "evaluate")
 
@@ -66,7 +65,7 @@ def outcome(process, seconds=1800):
 
 def test_runs_at_once_do_each_stage_once_and_end_with_the_same_attempts(sample_release, tmp_path, start):
     values = {"release": str(sample_release), **SMALL}
-    runs = [open_run(str(tmp_path / "storage"), f"run {number}", values) for number in range(RUNS)]
+    runs = [open_run(str(tmp_path / "storage"), f"run {number}", values) for number in range(AT_ONCE)]
     chain = []
     for run in runs:
         commands = [submit(stage, run.uri, master="local[1]") for stage in SPARK]
@@ -151,22 +150,22 @@ def logged(root: Path) -> MlflowRun:
 def test_of_promotions_at_once_none_is_lost(tracking, tmp_path, start):
     root, meeting = tmp_path / "storage", tmp_path / "meeting"
     meeting.mkdir()
-    candidates = [make_candidate(root, f"candidate-{number}", mlflow=logged(root)) for number in range(PROMOTIONS)]
+    candidates = [make_candidate(root, f"candidate-{number}", mlflow=logged(root)) for number in range(AT_ONCE)]
     processes = [
-        start([sys.executable, "-c", PROMOTE, str(root), each.trained.uri, f"p{number}", str(meeting), str(PROMOTIONS)])
+        start([sys.executable, "-c", PROMOTE, str(root), each.trained.uri, f"p{number}", str(meeting), str(AT_ONCE)])
         for number, each in enumerate(candidates)
     ]
     tried = [json.loads(line) for process in processes for line in outcome(process).splitlines() if line[:1] == "{"]
     promoted = {each["version"]: each["instead_of"] for each in tried if each["promoted"]}
     registry = Registry(str(root), TrainingConfig())
     versions = registry.versions()
-    assert [version.number for version in versions] == list(range(1, PROMOTIONS + 1))
+    assert [version.number for version in versions] == list(range(1, AT_ONCE + 1))
     assert {version.train for version in versions} == {each.trained.uri for each in candidates}
-    assert set(promoted) == set(range(1, PROMOTIONS + 1))
+    assert set(promoted) == set(range(1, AT_ONCE + 1))
     assert {version.decision for version in versions} == {"promoted"}
     # All were compared with no champion; the first of them to be promoted made the others start again.
     assert sum(each["promoted"] for each in tried if each["instead_of"] is None) == 1
-    assert sum(each["instead_of"] is None for each in tried) == PROMOTIONS
+    assert sum(each["instead_of"] is None for each in tried) == AT_ONCE
     # Each champion was replaced once, so they form one line from the first to the last.
     champion, line = registry.champion().number, []
     while champion is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ml import object_store, storage
+from ml import object_store, storage, store_faults
 
 pytestmark = pytest.mark.cluster
 BODY = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -77,9 +77,9 @@ def test_throttling_is_waited_for(store):
 )
 def test_a_key_that_is_refused_is_not_tried_for_long(store, status, code, advice):
     store.errors = [(status, code, "refused")] * 50
-    with pytest.raises(OSError, match="Forbidden|Bad Request") as failed:
+    with pytest.raises(OSError, match=r"Forbidden|Bad Request") as failed:
         storage.read_bytes("s3://bucket/key")
     assert store.asked <= 2
-    told = object_store.refusal(failed.value)
+    told = store_faults.explain(failed.value)
     assert told is not None
     assert advice in told.advice
