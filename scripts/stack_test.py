@@ -24,7 +24,8 @@ from ml.object_store import EXCLUDED, PACKAGES  # noqa: E402
 TOOLS = ROOT / ".tools"
 HADOOP, STORE, IVY = TOOLS / "hadoop", TOOLS / "store", TOOLS / "ivy"
 APT = ("postgresql", "maven", "golang-go", "iproute2", "wget")
-NAMESPACES = ("unshare", "--mount", "--net", "--propagation", "private")
+# With one for processes too, nothing outlives the tests, however they end.
+NAMESPACES = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 def main() -> None:
