@@ -35,7 +35,7 @@ def main() -> None:
     fetch_hadoop()
     build_store()
     fetch_packages()
-    tests = [sys.executable, "-m", "pytest", "-n0", "-m", "stack", "tests/stack", *sys.argv[1:]]
+    tests = [sys.executable, "-m", "pytest", "-n0", "-m", "stack", *(sys.argv[1:] or ["tests/stack"])]
     os.execvp(NAMESPACES[0], [*NAMESPACES, "sh", "-ec", 'ip link set lo up && exec "$@"', "sh", *tests])
 
 
