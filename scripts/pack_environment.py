@@ -1,9 +1,10 @@
 """Pack the Python environment that Spark's executors need into one archive: `python scripts/pack_environment.py OUT`.
 
 For clusters whose machines do not have this project. The archive holds the packages of the lock file's group `worker`
-(with `--predict` also those of `worker-predict`, which has TensorFlow), `ml` and `spark_jobs`. uv makes the environment
-relocatable, so neither conda-pack nor venv-pack is needed. The archive has no interpreter: the machines of the cluster
-need the same Python at the same path as the machine that packed it.
+(with `--predict` also those of `worker-predict`, which has TensorFlow). The code of `ml` and `spark_jobs` is not among
+them: it goes with each job, so that it is never older than the driver's. uv makes the environment relocatable, so
+neither conda-pack nor venv-pack is needed. The archive has no interpreter: the machines of the cluster need the same
+Python at the same path as the machine that packed it.
 """
 
 from __future__ import annotations
@@ -48,9 +49,6 @@ def pack(out: str, predict: bool = False) -> None:
             "copy",
             *(part for g in groups for part in ("--only-group", g)),
         )
-        uv("pip", "install", "--no-deps", "--python", str(environment / "bin" / "python"), str(ROOT))
-        for name in ("ml", "spark_jobs"):
-            assert any(environment.glob(f"lib/python*/site-packages/{name}/__init__.py")), name
         archive = Path(folder, "environment.tar.gz")
         with tarfile.open(archive, "w:gz", compresslevel=1) as tar:
             tar.add(environment, arcname=".")

