@@ -127,13 +127,15 @@ def kill(process: subprocess.Popen[str], random: Random) -> str:
     """Kill a job, or a part of it if there is one now, and return what was killed."""
     processes = family(process.pid)
     what = random.choice([everything, the_jvm, the_driver, a_worker])
+    found: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        if len(processes) > 1 and (found := what(processes)):
-            for each in found:
-                each.kill()
-            return what.__name__.replace("_", " ")
-    end(processes)
-    return "everything"
+        found = what(processes)
+    if not found or len(processes) == 1:
+        what, found = everything, processes
+    for each in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    return what.__name__.replace("_", " ")
 
 
 def recovery(told: str) -> str:
