@@ -127,20 +127,22 @@ def kill(process: subprocess.Popen[str], random: Random) -> str:
     """Kill a job, or a part of it if there is one now, and return what was killed."""
     processes = family(process.pid)
     what = random.choice([everything, the_jvm, the_driver, a_worker])
+    found: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        if len(processes) > 1 and (found := what(processes)):
-            for each in found:
-                each.kill()
-            return what.__name__.replace("_", " ")
-    end(processes)
-    return "everything"
+        found = what(processes)
+    if not found or len(processes) == 1:
+        what, found = everything, processes
+    for each in found:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    return what.__name__.replace("_", " ")
 
 
 def recovery(told: str) -> str:
     """Return in words how a retry did its work, from its log."""
     for line in told.splitlines():
         if "resuming after epoch" in line:
-            return line[line.index("resuming after epoch") :][:40]
+            return f"was {line[line.index('resuming after epoch') :]}"
     return "found it done" if "already done" in told else "did it again"
 
 
@@ -164,6 +166,7 @@ def strike(flow: Flow, number: int, random: Random) -> str | None:
         ended = "ended well" if process.returncode == 0 else f"exit code {process.returncode}"
         committed = run.find_or_adopt(STAGES[stage]) is not None
         again, seconds = do(run, stage)
+        assert run.pinned(stage).uri != flow.expected[stage].uri
         assert_same(stage, run.pinned(stage), flow.expected[stage])
     except BaseException:
         end(family(process.pid))
@@ -181,7 +184,6 @@ def assert_same(stage: str, found: Manifest, expected: Manifest) -> None:
     assert found.whole()
     assert found.ledger == expected.ledger
     if STAGES[stage].engine == "spark":
-        assert found.uri != expected.uri
         assert first_difference(found, expected) is None
         return
     left, right = content_files(found), content_files(expected)
