@@ -112,7 +112,11 @@ def load(root: Path, chosen: tuple[Path, ...], profile: str = "", known: Mapping
 
 def read_yaml(path: Path) -> Any:
     """Read a YAML file, with PyYAML's loader in C where it is installed."""
-    return yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_bytes())
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def interpolate(text: str, values: Mapping[str, str]) -> str:
