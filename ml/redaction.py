@@ -18,7 +18,8 @@ CREDENTIALS = (
     r"\w[\w+.-]*://[^/]*:[^/]*@"
     r"|https?://[^/]*@"
     r"|(s3[an]?|gs|gcs)://[^/]*[:@]"
-    r"|(https?|s3[an]?|gs|gcs|abfss?|az|hdfs|webhdfs)://[^?#]*[?#]"
+    r"|https?://[^?#]*[?#]"
+    r"|(s3[an]?|gs|gcs|abfss?|az|hdfs|webhdfs)://[^?#]*\?"  # Spark names a folder after #, as in env.tar.gz#env
 )
 NO_CREDENTIALS = rf"^(?!{CREDENTIALS})"  # for JSON schemas, whose patterns match anywhere
 _CREDENTIALS = re.compile(CREDENTIALS)

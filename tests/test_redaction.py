@@ -48,3 +48,9 @@ def test_a_user_without_password_is_fine_where_it_is_part_of_the_address():
     assert not has_credentials("webhdfs://user@namenode:9870/x")
     assert not has_credentials("/data/what?/a:b@c")
     assert has_credentials("https://user@host/")
+
+
+def test_a_folder_that_spark_names_after_an_archive_is_no_secret():
+    assert not is_secret("spark.archives", "hdfs://name:8020/environment.tar.gz#environment")
+    assert not is_secret("spark.archives", "s3a://bucket/environment.tar.gz#environment")
+    assert is_secret("spark.archives", "s3a://bucket/environment.tar.gz?signature=abc")
