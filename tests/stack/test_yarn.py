@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import pack_environment
 import stack_test
 from ml import storage
 from ml.errors import TransientError
@@ -70,7 +71,9 @@ def conf(cluster) -> dict[str, str]:
     archive = f"{cluster.root}/environment.tar.gz"
     fs, path = storage.filesystem(archive)
     fs.put_file(str(stack_test.WORKERS), path)
-    return {**SPARK_CONF, **ON_YARN, "spark.archives": f"{archive}#environment"}
+    spark = f"{cluster.root}/spark.zip"
+    pack_environment.pack_spark(spark)
+    return {**SPARK_CONF, **ON_YARN, "spark.archives": f"{archive}#environment", "spark.yarn.archive": spark}
 
 
 @pytest.fixture(scope="module")
