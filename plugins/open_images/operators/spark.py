@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,8 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
         # Without it, nobody could end an application whose driver runs in the cluster: `yarn` is no program of ours.
         self._yarn_track_via_rm_api = cluster.is_yarn and cluster.in_cluster and cluster.has_yarn_page
         try:
-            with code_archive() as archive:
-                self.py_files = None if cluster.is_local else str(archive)
+            with nullcontext() if cluster.is_local else code_archive() as archive:
+                self.py_files = archive and str(archive)
                 SparkSubmitOperator.execute(self, context)
         except FileNotFoundError as error:
             raise AirflowFailException(
