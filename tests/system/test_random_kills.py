@@ -157,7 +157,8 @@ def strike(flow: Flow, number: int, random: Random) -> str | None:
     process = job(run, stage)
     try:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.communicate(timeout=moment)
+            told, _ = process.communicate(timeout=moment)
+            assert process.returncode == 0, told[-6000:]
             return None
         processes = family(process.pid)
         killed = kill(process, random)
