@@ -104,7 +104,8 @@ def test_a_dry_run_lists_removes_nothing_and_is_told_as_a_success(airflow, maint
     assert maintenance.wait_to_end(run_id) == "success"
     assert maintenance.states(run_id) == {"plan": "success", "remove": "skipped"}
     planned = maintenance.xcom(run_id, "plan")
-    assert {item["kind"] for item in planned["largest"]} == {"run", "attempt"}
+    # In the first hours of a day, unpausing starts the last scheduled clean-up, whose plan is old enough to be listed.
+    assert {item["kind"] for item in planned["largest"]} - {"plan"} == {"run", "attempt"}
     assert storage.exists(planned["plan"])
     assert attempts(airflow.storage) == before
     assert load_run(left_over.uri) == left_over
