@@ -1,12 +1,11 @@
 """A NameNode, a DataNode, a ResourceManager and a NodeManager: Hadoop's own daemons, one process each, on loopback.
 
-Their jars come from Maven's repository, once, into `.tools/hadoop`.
+scripts/stack_test.py fetches their jars.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
@@ -16,13 +15,11 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 import httpx
-import pytest
 
+import stack_test
 from ml.java import java_home
-from support.airflow_root import ROOT
 from support.daemons import Daemon, free_ports, listens, started
 
-LIBRARY = ROOT / ".tools" / "hadoop"
 HDFS, YARN = "org.apache.hadoop.hdfs.server", "org.apache.hadoop.yarn.server"
 USER = "root"  # of the files in HDFS; any name will do without Kerberos
 # Runs its arguments where the folder $HIDDEN is empty, as it is on a machine without this project.
@@ -64,23 +61,6 @@ class Hadoop:
         return "\n".join(f"--- {file}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
 
 
-def library() -> Path:
-    """Return the folder with the daemons' jars, which Maven fetches at the first call."""
-    if shutil.which("mvn") is None:
-        pytest.skip("Maven is not installed, so the daemons of Hadoop cannot be fetched")
-    LIBRARY.mkdir(parents=True, exist_ok=True)
-    jars = LIBRARY / "lib"
-    with (LIBRARY / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not jars.is_dir():
-            partial = LIBRARY / "partial"
-            pom = ROOT / "tests" / "support" / "hadoop_pom.xml"
-            command = ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies"]
-            subprocess.run([*command, f"-DoutputDirectory={partial}"], check=True, timeout=900)
-            partial.rename(jars)
-    return jars
-
-
 @contextlib.contextmanager
 def hadoop(folder: Path, hidden: Path | None = None) -> Iterator[Hadoop]:
     """Start the daemons in a folder, and end them.
@@ -89,7 +69,7 @@ def hadoop(folder: Path, hidden: Path | None = None) -> Iterator[Hadoop]:
         folder: For their files; must be outside of `hidden`.
         hidden: A folder that containers cannot see.
     """
-    jars, conf, logs = library(), folder / "conf", folder / "logs"
+    jars, conf, logs = stack_test.HADOOP / "lib", folder / "conf", folder / "logs"
     ports = free_ports(12)
     _configure(conf, folder, ports)
     if hidden is not None:  # the NodeManager's own jars lie in the project

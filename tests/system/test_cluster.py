@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +21,7 @@ from ml.workflow.content import first_difference
 from ml.workflow.execution import run_stage
 from ml.workflow.opening import open_run
 from support.airflow_root import end, family, submit, wait_for
+from support.daemons import free_ports
 from support.spark_stages import BODIES
 
 pytestmark = pytest.mark.cluster
@@ -50,14 +49,6 @@ class Cluster:
     def done(self) -> list[str]:
         """The names of the applications that have ended well on the cluster."""
         return sorted(app["name"] for app in self.state()["completedapps"] if app["state"] == "FINISHED")
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 @pytest.fixture(scope="module")
