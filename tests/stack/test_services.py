@@ -27,12 +27,14 @@ from support.spark_stages import BODIES
 pytestmark = pytest.mark.stack
 ROOT = "s3://open-images/storage"
 TRAINING, PREDICTION, PROMOTION = "open_images_training", "open_images_prediction", "open_images_promotion"
+# Enough, on 200 scenes, to pass the gate of a promotion.
+LEARNS = {**SMALL, "epochs": 12}
 KEYS = {"AWS_ACCESS_KEY_ID": "S3_ACCESS_KEY", "AWS_SECRET_ACCESS_KEY": "S3_SECRET_KEY"}
 
 
 @pytest.fixture(scope="module")
 def release(folder) -> Path:
-    write_sample_release(folder / "release", scenes=60, seed=3)
+    write_sample_release(folder / "release", scenes=200)
     return Path(folder / "release")
 
 
@@ -82,7 +84,7 @@ def trained(stack, training) -> Run:
     training.ask("PATCH", f"/dags/{TRAINING}", is_paused=False)
     scheduled = wait_for("the scheduled run", lambda: training.get("/dagRuns?run_type=scheduled")["dag_runs"])
     training.ask("PATCH", f"/dags/{TRAINING}/dagRuns/{scheduled[0]['dag_run_id']}", state="failed")
-    run_id = training.trigger(**SMALL)
+    run_id = training.trigger(**LEARNS)
     finish(training, stack, run_id)
     return load_run(f"{ROOT}/runs/{slug(run_id)}")
 

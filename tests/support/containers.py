@@ -135,8 +135,9 @@ def _make_network(running: Containers, services: Mapping[str, Service]) -> None:
             f"ip -n {name} addr add {running.addresses[name]}/24 dev eth0",
             f"ip -n {name} link set eth0 up && ip -n {name} link set lo up",
         ]
-    lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in running.addresses.items())]
-    (running.folder / "hosts").write_text("\n".join(lines) + "\n")
+    # Added to the machine's own names: Java does not start where that of the machine itself has no address.
+    lines = [f"{address} {name}\n" for name, address in running.addresses.items()]
+    (running.folder / "hosts").write_text(Path("/etc/hosts").read_text() + "".join(lines))
     commands.append(f"mount --bind {running.folder / 'hosts'} /etc/hosts")
     subprocess.run(["sh", "-ec", "\n".join(commands)], check=True)
 
