@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 
+from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from ml.errors import StageError
@@ -24,7 +25,7 @@ Body = Callable[[SparkSession, FlowContext[C]], Result]
 def main(stage: str, body: Body[C]) -> None:
     """Run a job as `spark-submit <job>.py --run URI [--attempt NAME]`.
 
-    A stage whose result already exists starts no Spark session.
+    A stage whose result already exists starts no Spark session, unless the driver runs in the cluster.
     """
     log_to_stderr()
     parser = argparse.ArgumentParser(prog=stage)
@@ -38,6 +39,9 @@ def main(stage: str, body: Body[C]) -> None:
             lambda context: _traced(session(stage), body, context),  # all deliveries share one session
             arguments.attempt,
         )
+        # YARN counts a driver in the cluster as failed if it ends without ever having had a SparkContext.
+        if SparkConf().get("spark.submit.deployMode") == "cluster":
+            session(stage)
     except StageError as error:
         log.error("%s failed (%s): %s", stage, error.kind, error)
         sys.exit(1)
