@@ -41,7 +41,7 @@ doctor: setup ## Check this machine and say what to fix (ARGS=--full checks more
 	@cd "$(ROOT)" && eval "$$($(PY) scripts/local_airflow.py env)"; $(PY) -m ml doctor $(ARGS)
 
 test: setup ## Run the tests that need nothing else (takes minutes)
-	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow and not stack" $(ARGS)
+	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow and not stack and not kills" $(ARGS)
 
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
@@ -60,7 +60,7 @@ sbom: setup ## Write the software bill of materials to var/sbom.json
 	@$(PY) "$(ROOT)/scripts/sbom.py" $(ARGS)
 
 kills: setup ## Kill the stages of the flow at random moments, and check that retries recover (KILLS=<number>, default 25)
-	@cd "$(ROOT)" && KILLS=$(or $(KILLS),25) $(PY) -m pytest -q -s -n 0 -m slow tests/system/test_random_kills.py $(ARGS)
+	@cd "$(ROOT)" && KILLS=$(or $(KILLS),25) $(PY) -m pytest -q -s -n 0 -m kills tests/system/test_random_kills.py $(ARGS)
 
 docs: setup ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"

@@ -1,4 +1,7 @@
-"""The whole flow, from a release's files to the report, by the DAG itself; and what a second run of it redoes."""
+"""The whole flow, from a release's files to the report, by the DAG itself; and what a second run of it redoes.
+
+Secrets are planted wherever one enters the runs: no log and no file that they leave may hold one.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from ml import storage
 from ml.workflow.manifest import load_manifest
 from spark_jobs.splitting import NEAR_DUPLICATE
 from support.airflow_root import ROOT, SMALL, make_root
+from support.secrets import SECRETS, planted
 
 pytestmark = pytest.mark.slow
 SPARK = ("extract", "join_labels", "chip", "featurize")
@@ -29,8 +33,10 @@ sys.path.insert(0, sys.argv[1])
 from support.airflow_root import attempts
 from demo import run_dag
 from airflow.models.xcom import XComModel
+from airflow.sdk.log import configure_logging
 from airflow.utils.session import create_session
 
+configure_logging()  # masks secrets, as the supervisor of each task does; `dag.test()` alone masks nothing
 storage, stub, out = map(Path, sys.argv[2:5])
 told = {}
 for name, values in json.loads(sys.argv[5]).items():
@@ -49,9 +55,12 @@ for name, values in json.loads(sys.argv[5]).items():
 
 @pytest.fixture(scope="module")
 def runs(sample_release, tmp_path_factory):
-    """Four runs of the DAG, one after the other on one storage; by name their state, XCom values and attempts."""
+    """Four runs of the DAG, one after the other on one storage; by name their state, XCom values and attempts.
+
+    Also: their log, the Airflow root, and the environment that spark-submit had.
+    """
     folder = tmp_path_factory.mktemp("flow")
-    root, stub, told = folder / "root", folder / "stub", folder / "told.json"
+    root, stub, told, seen = folder / "root", folder / "stub", folder / "told.json", folder / "seen.txt"
     where = make_root(root, sample_release)
     migrate(root)
     stub.mkdir()
@@ -65,9 +74,10 @@ def runs(sample_release, tmp_path_factory):
         # The threshold by name: within one process Airflow's DAG keeps what the last run was given.
         "forced": {**SMALL, "threshold": 0.9, "force": "evaluate"},
     }
+    own = environment(root)
     done = subprocess.run(
         [sys.executable, "-c", RUNS, str(ROOT / "tests"), str(where), str(stub), str(told), json.dumps(wanted)],
-        env={**os.environ, **environment(root), "PYTHONPATH": str(ROOT / "scripts")},
+        env={**os.environ, **own, **planted(root, own, seen), "PYTHONPATH": str(ROOT / "scripts")},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -76,7 +86,8 @@ def runs(sample_release, tmp_path_factory):
     found = json.loads(told.read_text()) if told.exists() else {}
     assert done.returncode == 0, done.stdout[-8000:]
     assert found["first"]["state"] == "success", done.stdout[-8000:]
-    return SimpleNamespace(**{name: SimpleNamespace(**run) for name, run in found.items()}, log=done.stdout)
+    by_name = {name: SimpleNamespace(**run) for name, run in found.items()}
+    return SimpleNamespace(**by_name, log=done.stdout, root=root, environment=seen.read_text())
 
 
 def pushed(run, stage):
@@ -176,3 +187,26 @@ def test_force_redoes_a_stage_that_is_found_done(runs):
     assert forced["attempt"] != before["attempt"]
     assert Path(forced["attempt"]).parent == Path(before["attempt"]).parent  # the same key
     assert forced["accuracy"] == before["accuracy"]
+
+
+def test_the_planted_secrets_reach_the_job(runs):
+    assert "submitted: --master" in runs.log
+    assert [place for place, secret in SECRETS.items() if secret not in runs.environment] == []
+
+
+def test_no_secret_is_in_the_tasks_log(runs):
+    assert [line for line in runs.log.splitlines() if any(secret in line for secret in SECRETS.values())] == []
+
+
+def test_no_secret_is_in_what_the_runs_leave(runs):
+    """Airflow's database holds rendered templates, XCom and parameters; the storage manifests, pages and MLflow."""
+    files = [file for file in (runs.root / "var").rglob("*") if file.is_file()]
+    names = {file.name for file in files}
+    assert {"airflow.db", "mlflow.db", "run.json", "manifest.json", "report.html", "explore.html"} <= names
+    found = {
+        (str(file.relative_to(runs.root)), place)
+        for file in files
+        for place, secret in SECRETS.items()
+        if secret.encode() in file.read_bytes()
+    }
+    assert found == set()

@@ -18,17 +18,17 @@ from ml.workflow.opening import open_run
 from support.spark_stages import BODIES, do
 
 pytestmark = pytest.mark.slow
-EPOCHS = 20
+EPOCHS = 12
 
 
 @pytest.fixture(scope="module")
 def prepared(spark, tmp_path_factory):
-    """Opens runs on a release as large as the demo's, all its data stages done."""
+    """Opens runs on a release almost as large as the demo's, all its data stages done."""
     folder = tmp_path_factory.mktemp("learning")
-    write_sample_release(folder / "release", scenes=240)
+    write_sample_release(folder / "release", scenes=200)
 
     def open_(run_id, **values):
-        values = {"release": str(folder / "release"), "epochs": EPOCHS, **values}
+        values = {"release": str(folder / "release"), "epochs": EPOCHS, "chip_size": 32, **values}
         return do(spark, open_run(str(folder / "storage"), run_id, values), *BODIES, "explore")
 
     return open_

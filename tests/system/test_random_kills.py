@@ -1,8 +1,8 @@
 """Kills at random moments over the whole chain: a retry recovers from each, with an undisturbed run's content.
 
 A moment is drawn evenly from the time that the undisturbed chain took, so it may hit the start of a JVM, the work, the
-commit or the end of a stage. Stages before the one that is hit are found done. `KILLS=25 SEED=<text>` sets the number
-of kills and what they are drawn from; by default that is the day.
+commit or the end of a stage. Stages before the one that is hit are found done. `make kills KILLS=<number>` runs it;
+moments are drawn from `SEED=<text>`, by default the day.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from ml.workflow.run import Run
 from ml.workflow.supervision import SUPERVISOR_VARIABLE, identity
 from support.airflow_root import SMALL, alive, end, family, submit, wait_for
 
-pytestmark = pytest.mark.slow
-KILLS = int(os.environ.get("KILLS", "3"))
+pytestmark = pytest.mark.kills
+KILLS = int(os.environ.get("KILLS", "25"))
 SEED = os.environ.get("SEED") or datetime.date.today().isoformat()
 CHAIN = ("extract", "join_labels", "chip", "featurize", "explore", "train", "evaluate")
 # Trainings resume from a checkpoint that is a moment old at most.

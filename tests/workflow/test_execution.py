@@ -173,6 +173,20 @@ def test_a_failure_leaves_error_json_and_nothing_to_read(opened, raised, kind, e
     assert run_stage(run, EXTRACT, body([])).attempt != "one"
 
 
+def test_an_error_keeps_no_secret(opened, monkeypatch):
+    """`error.json` is shown on the report page."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "PLANTED10x8Qz")
+    run = opened()
+
+    def work(context):
+        raise OSError("PUT https://key:PLANTED11x8Qz@store/x with PLANTED10x8Qz was refused")
+
+    with pytest.raises(TransientError, match="refused"):
+        run_stage(run, EXTRACT, work, attempt="one")
+    uri = storage.join(run.key_uri(EXTRACT), "attempts", "one", "error.json")
+    assert "PUT https://***@store/x with *** was refused" in storage.read_json(uri)["message"]
+
+
 def test_an_error_of_sparks_is_told_on_one_line_without_javas_frames(opened):
     told = (
         "An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.\n"
