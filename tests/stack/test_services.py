@@ -110,9 +110,16 @@ def test_nothing_was_moved_in_the_store(stack, trained):
     assert "CopyObject" not in told
 
 
-def test_a_promotion_makes_the_model_the_champion(stack, client, trained):
+def test_a_promotion_that_a_person_approves_makes_the_model_the_champion(stack, client, trained):
     flow = airflow(stack, client, PROMOTION)
-    finish(flow, stack, flow.trigger(mode="automatic"))
+    (asked,) = wait_for("the promotion", lambda: flow.get("/dagRuns?run_type=asset_triggered")["dag_runs"])
+    run_id = asked["dag_run_id"]
+    wait_for("the question", lambda: flow.states(run_id)["approve"] == "awaiting_input")
+    path = f"/dags/{PROMOTION}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+    # An answer that comes before the scheduler has heard of the question finds the task not waiting yet.
+    wait_for("the scheduler", lambda: f"task_id=approve, run_id={run_id}," in stack.daemons["scheduler"].tail(2000))
+    flow.ask("PATCH", path, chosen_options=["Approve"], params_input={})
+    finish(flow, stack, run_id)
     name = f"{stack.url('mlflow', 5000)}/api/2.0/mlflow/registered-models/alias"
     answer = httpx.get(name, params={"name": "open-images-human-face", "alias": "champion"}, trust_env=False)
     assert answer.status_code == 200, answer.text
