@@ -45,7 +45,7 @@ test: setup ## Run the tests that need nothing else (takes minutes)
 
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
-	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "cluster or browser or slow" $(ARGS)
+	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "cluster or browser or slow" $(ARGS)
 
 stack-test: setup ## Run the workflow on HDFS and YARN, and on S3, PostgreSQL, MLflow and a Spark cluster (installs them)
 	@cd "$(ROOT)" && $(PY) scripts/stack_test.py $(ARGS)

@@ -4,19 +4,20 @@
 
 A server of its own process holds photographs of 1024 x 768 pixels. Every way fetches all of them into a new folder with
 the same number of connections and decodes each one: this project's transfer, a plain aiohttp loop that decodes between
-two requests, one that decodes in threads, and img2dataset if it is installed. The ways take turns, each in a new
-process. Prints Markdown for `benchmarks/README.md`.
+two requests, one that decodes in threads, and img2dataset in an environment of its own, if uv can install it. The ways
+take turns, each in a new process. Prints Markdown for `benchmarks/README.md`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
+import importlib
 import json
 import os
 import platform
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -66,7 +67,7 @@ def compare(folder: Path, count: int, repeats: int) -> None:
     """Measure every way in turn, and print a table."""
     names, size = draw(folder / "www", count)
     (folder / "names.json").write_text(json.dumps(names))
-    found: dict[str, list[Measured]] = {way: [] for way in WAYS if way != IMG2DATASET or has_img2dataset()}
+    found: dict[str, list[Measured]] = {way: [] for way in WAYS if way != IMG2DATASET or installs_img2dataset()}
     server = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(folder / "www")], stdout=subprocess.PIPE, text=True, env=os.environ
     )
@@ -129,7 +130,8 @@ asyncio.run(main())
 
 def run(way: str, url: str, names: Path, out: Path) -> Measured:
     """Measure a way in a new process, and check that every photograph has arrived."""
-    command = [sys.executable, __file__, "--way", way, "--url", url, "--names", str(names), "--out", str(out)]
+    python = own_environment() if way == IMG2DATASET else [sys.executable]
+    command = [*python, __file__, "--way", way, "--url", url, "--names", str(names), "--out", str(out)]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     count, arrived = len(json.loads(names.read_text())), len(list(out.rglob("*.jpg")))
@@ -141,10 +143,8 @@ def run(way: str, url: str, names: Path, out: Path) -> Measured:
 
 def measure(way: Callable[[str, Sequence[str], Path], None], url: str, names: Sequence[str], out: Path) -> Measured:
     """Measure a way in this process. What it starts counts too."""
-    import aiohttp  # noqa: F401
-
-    import ml.download.transfer  # noqa: F401
-
+    for module in ("img2dataset",) if way is img2dataset else ("aiohttp", "ml.download.transfer"):
+        importlib.import_module(module)
     (out / "train").mkdir(parents=True)
     started, worked = time.perf_counter(), cpu()
     way(url, names, out)
@@ -221,12 +221,21 @@ def img2dataset(url: str, names: Sequence[str], out: Path) -> None:
     )
 
 
-def has_img2dataset() -> bool:
-    """Return whether img2dataset is installed; say so if it is not."""
-    if importlib.util.find_spec("img2dataset"):
-        return True
-    print("img2dataset is not installed, so it is left out.\n")
-    return False
+def own_environment() -> list[str]:
+    """Return the command of a Python that has img2dataset: it asks for other versions than this project's lock file."""
+    uv = shutil.which("uv", path=os.pathsep.join([str(ROOT / ".tools" / "uv" / "bin"), os.environ["PATH"]])) or "uv"
+    packages = ("img2dataset==1.47.0", "psutil", "numpy")
+    return [uv, "run", "--quiet", "--no-project", "--python", sys.executable, "--with", ",".join(packages), "python"]
+
+
+def installs_img2dataset() -> bool:
+    """Return whether img2dataset could be installed; say so if it could not."""
+    try:
+        subprocess.run([*own_environment(), "-c", "import img2dataset"], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"img2dataset could not be installed, so it is left out: {getattr(error, 'stderr', error)}\n")
+        return False
+    return True
 
 
 IMG2DATASET = "img2dataset"

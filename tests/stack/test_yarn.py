@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +154,35 @@ def test_a_driver_in_the_cluster_does_the_same_and_finds_it_done_afterwards(clus
             done = subprocess.run(command, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, done.stderr[-3000:] + cluster.told()
     assert first_difference(local.pinned("extract"), load_run(run.uri).pinned("extract")) is None
+
+
+def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, release, conf, local):
+    values = {**local.config.model_dump(), "margin": 0.4}
+    here = open_run(local.root, "undisturbed", values)
+    there = {"release": release, "photographs": f"{release}/photographs"}
+    run = open_run(f"{cluster.root}/storage", "namenode-lost", {**values, **there})
+    run_stage(here, STAGES["chip"], lambda context: BODIES["chip"](spark, context))
+    settings = {name.replace(".", "_"): value for name, value in conf.items()}
+    before = cluster.running()
+    with code_archive() as code:
+        command = submit("chip", run.uri, "yarn", **settings, spark_submit_pyFiles=str(code))
+        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            wait_for(
+                "the job",
+                lambda: [a for a in cluster.applications() if a["id"] not in before and a["state"] == "RUNNING"],
+            )
+            cluster.daemons["namenode"].kill()
+            time.sleep(10)
+            cluster.daemons["namenode"].start()
+            told, _ = job.communicate(timeout=600)
+        finally:
+            job.kill()
+        if job.returncode:
+            assert "chip failed (passing)" in told, told[-3000:]
+            again = subprocess.run(command, capture_output=True, text=True, timeout=600)
+            assert again.returncode == 0, again.stderr[-3000:] + cluster.told()
+    assert first_difference(here.pinned("chip"), load_run(run.uri).pinned("chip")) is None
 
 
 def test_names_and_times_in_hdfs_are_those_of_the_files(cluster):

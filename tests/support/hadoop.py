@@ -54,6 +54,10 @@ class Hadoop:
         found = httpx.get(f"{self.page}/ws/v1/cluster/apps", trust_env=False, timeout=10).json()["apps"]
         return list(found["app"]) if found else []
 
+    def running(self) -> set[str]:
+        """Return the ids of the applications that run."""
+        return {app["id"] for app in self.applications() if app["state"] == "RUNNING"}
+
     def told(self) -> str:
         """Return the end of what each container of the newest application printed."""
         folders = sorted(self.logs.glob("application_*"))

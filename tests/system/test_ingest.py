@@ -19,9 +19,10 @@ from ml.release.landing import arrived
 from ml.sample.release import write_sample_release
 from support.airflow_root import SMALL, Airflow, make_root, running, wait_for
 from support.backfills import Backfills
+from support.browser import logged_in, shoot
 from support.file_server import FileServer, host_release, serving, sources
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 INGEST, TRAINING, LANDING = "open_images_ingest", "open_images_training", "open_images_landing"
 FIRST = "2019-12-31"
 MONTHS = ("2020-01-31", "2020-02-29", "2020-03-31")
@@ -87,12 +88,29 @@ def test_from_nothing_one_command_makes_a_delivery_and_the_training_a_report(ser
     assert listed == len(photographs), "the delivery lists what arrived and nothing else"
 
 
-def test_a_backfill_of_three_months_adds_three_deliveries_of_other_images(server, airflow, landing):
+def backfill_by_form(airflow: Backfills, first: str, last: str, screenshot: Path) -> None:
+    """Run the months between two days as a user does on the DAG's page."""
+    with logged_in(str(airflow.client.base_url), airflow.password) as page:
+        page.goto(f"/dags/{INGEST}")
+        page.get_by_test_id("trigger-dag-button").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_text("Backfill", exact=True).click()
+        start, end = dialog.locator("input[type=datetime-local]").all()
+        for day, place in ((first, start), (last, end)):
+            place.fill(f"{day}T00:00")
+            place.blur()
+        dialog.get_by_text("3 runs will be triggered.").wait_for()
+        shoot(page, screenshot)
+        dialog.get_by_role("button", name="Run Backfill").click()
+        wait_for("the backfill", lambda: len(airflow.runs("backfill")) == 3)
+
+
+def test_a_backfill_of_three_months_adds_three_deliveries_of_other_images(server, airflow, landing, tmp_path):
     airflow.ask("PATCH", f"/dags/{INGEST}", is_paused=False)
     # As Airflow does without catchup, unpausing starts the run of the last whole interval.
     (run,) = wait_for("the scheduled run", lambda: airflow.runs("scheduled").values())
     assert airflow.wait_to_end(run["dag_run_id"]) == "success"
-    airflow.backfill("--from-date", "2020-01-01", "--to-date", "2020-03-31", "--max-active-runs", "3")
+    backfill_by_form(airflow, "2020-01-01", "2020-03-31", tmp_path / "ingest-backfill.png")
     airflow.wait_for_backfill()
     runs = airflow.runs("backfill")
     assert {month: run["state"] for month, run in runs.items()} == dict.fromkeys(
