@@ -43,6 +43,7 @@ doctor: setup ## Check this machine and say what to fix (ARGS=--full checks more
 test: setup ## Run the tests that need nothing else (takes minutes)
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow and not stack and not kills" $(ARGS)
 
+# Three at once on two cores: these tests wait for processes of their own a quarter of their time.
 test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
 	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "cluster or browser or slow" $(ARGS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import logging
+import os
 import sys
 from collections.abc import Callable
 
-from pyspark import SparkConf
 from pyspark.sql import SparkSession
 
 from ml.errors import StageError
@@ -25,7 +25,7 @@ Body = Callable[[SparkSession, FlowContext[C]], Result]
 def main(stage: str, body: Body[C]) -> None:
     """Run a job as `spark-submit <job>.py --run URI [--attempt NAME]`.
 
-    A stage whose result already exists starts no Spark session, unless the driver runs in the cluster.
+    A stage whose result already exists starts no Spark session, unless YARN runs the driver.
     """
     log_to_stderr()
     parser = argparse.ArgumentParser(prog=stage)
@@ -39,8 +39,9 @@ def main(stage: str, body: Body[C]) -> None:
             lambda context: _traced(session(stage), body, context),  # all deliveries share one session
             arguments.attempt,
         )
-        # YARN counts a driver in the cluster as failed if it ends without ever having had a SparkContext.
-        if SparkConf().get("spark.submit.deployMode") == "cluster":
+        # YARN counts a driver in one of its containers, which have this variable, as failed if it ends without ever
+        # having had a SparkContext.
+        if "CONTAINER_ID" in os.environ:
             session(stage)
     except StageError as error:
         log.error("%s failed (%s): %s", stage, error.kind, error)
