@@ -157,6 +157,7 @@ def test_a_schedule_trains_on_what_was_delivered_in_its_interval(airflow, landin
     deployment = airflow.root / "var" / "deployment.yaml"
     content = yaml.safe_load(deployment.read_text())
     deployment.write_text(yaml.safe_dump(content | {"training_schedule": "0 0 * * *"}))
+    airflow.parse()
     (run_id,) = wait_for("a run by the new schedule", lambda: scheduled() - before)
     assert airflow.wait_to_end(run_id) == "success", airflow.states(run_id)
     assert airflow.get(f"/dagRuns/{run_id}")["data_interval_start"][:10] == yesterday
