@@ -28,7 +28,8 @@ def prepared(spark, tmp_path_factory):
     write_sample_release(folder / "release", scenes=200)
 
     def open_(run_id, **values):
-        values = {"release": str(folder / "release"), "epochs": EPOCHS, "chip_size": 32, **values}
+        small = {"epochs": EPOCHS, "chip_size": 32, "batch_size": 16, "augment": False}
+        values = {"release": str(folder / "release"), **small, **values}
         return do(spark, open_run(str(folder / "storage"), run_id, values), *BODIES, "explore")
 
     return open_

@@ -57,7 +57,8 @@ class Promotions(Airflow):
         within that moment would set the task going before, and the scheduler would take it for lost.
         """
         wait_for("the question", lambda: self.states(run_id)["approve"] == "awaiting_input")
-        heard = f"TaskInstance Finished: dag_id={DAG}, task_id=approve, run_id={run_id},"
+        # Not the whole id: in logs Airflow masks what could be a token, and its random end may begin as one does.
+        heard = f"TaskInstance Finished: dag_id={DAG}, task_id=approve, run_id={run_id[:40]}"
         log = self.root / "var" / "airflow" / "standalone.log"
         wait_for("a scheduler that knows of the question", lambda: heard in log.read_text(errors="replace"))
         return dict(self.get(f"/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"))
