@@ -95,8 +95,8 @@ def backfill_by_form(airflow: Backfills, first: str, last: str, screenshot: Path
         page.get_by_test_id("trigger-dag-button").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_text("Backfill", exact=True).click()
-        start, end = dialog.locator("input[type=datetime-local]").all()
-        for day, place in ((first, start), (last, end)):
+        for day, number in ((first, 0), (last, 1)):
+            place = dialog.locator("input[type=datetime-local]").nth(number)
             place.fill(f"{day}T00:00")
             place.blur()
         dialog.get_by_text("3 runs will be triggered.").wait_for()
