@@ -5,6 +5,8 @@ SHELL := /bin/bash
 # Recipes use the project's folder, so that they work from any folder: make -f elsewhere/Makefile demo
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
+# Names of files are UTF-8 whatever the locale says.
+export PYTHONUTF8 := 1
 
 .PHONY: help setup env demo up down mlflow doctor test test-all stack-test kills lint audit sbom docs bench
 

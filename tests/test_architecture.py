@@ -39,6 +39,7 @@ ARROWS = {
     "guards": {"errors"},
     "java": {"errors"},
     "class_data": set(),
+    "environment": {"errors"},
     "logs": set(),
     "redaction": set(),
     "hosts": set(),
@@ -112,8 +113,8 @@ ARROWS = {
     "retention": {"config", "errors", "storage", "tracking", "workflow"},
     "sample": {"disk", "errors"},
     "doctor": {
-        *("config", "errors", "flow", "java", "photographs", "release", "storage", "store_faults", "tracking"),
-        "workflow",
+        *("config", "environment", "errors", "flow", "java", "photographs", "release", "storage", "store_faults"),
+        *("tracking", "workflow"),
     },
     "__main__": {
         *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
@@ -126,6 +127,7 @@ SINGLE_MODULES = {
     "__main__",
     "class_data",
     "disk",
+    "environment",
     "errors",
     "guards",
     "hdfs",
