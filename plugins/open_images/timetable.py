@@ -21,7 +21,7 @@ NAMES = {
 
 
 class FromNowTimetable(CronDataIntervalTimetable):
-    """Data intervals by a cron expression, of which the first to run is the one that has begun when the DAG is unpaused.
+    """Data intervals by a cron expression, beginning with the one in which the DAG is unpaused.
 
     Airflow's own timetable begins with the interval before it, at once: with *Unpause on trigger*, which the trigger
     form ticks, a first run by hand would start a second run in the same second. From the second interval on, and for

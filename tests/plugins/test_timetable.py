@@ -1,4 +1,4 @@
-"""The timetable: a DAG that was just unpaused waits for the end of the interval; from then on it runs after each one."""
+"""The timetable: a DAG that was just unpaused waits for the end of the interval; then it runs after each one."""
 
 import datetime
 from datetime import timedelta
