@@ -153,7 +153,7 @@ def test_a_schedule_trains_on_what_was_delivered_in_its_interval(airflow, landin
     def scheduled() -> set[str]:
         return {run["dag_run_id"] for run in airflow.get("/dagRuns?run_type=scheduled")["dag_runs"]}
 
-    # Since the backfill there was an automated run, so that the schedule makes up for the last month, without a delivery.
+    # After the automated runs of a backfill, the schedule makes up for the last month, which has no delivery.
     (skipped,) = wait_for("the run of the last month", scheduled)
     assert airflow.wait_to_end(skipped) == "success"
     assert set(airflow.states(skipped).values()) == {"skipped"}
