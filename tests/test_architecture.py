@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")}
+FLOW_NAMES = ("training", "prediction", "landing", "ingest", "promotion", "maintenance", "sweep")
+DAGS = {f"open_images_{name}" for name in FLOW_NAMES}
 FLOORS = {
     "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},
     "spark_jobs": {"open_images", *DAGS, "airflow", "tensorflow", "keras"},

@@ -187,11 +187,27 @@ PREDICT = Stage(
     sources=("photographs", "model"),
     unkeyed=("model", "photograph_columns"),  # the digests in `sources` cover them
 )
-ALL_STAGES = {**STAGES, PREDICT.name: PREDICT}
+# Its inputs' keys and these fields decide every training of the sweep, and with them its table.
+SWEEP = Stage(
+    name="sweep",
+    version=1,
+    engine="process",
+    timeout=1.0,
+    body="ml.stages.sweep:sweep",
+    purpose="Compare the trainings of a sweep by their scores on the validation split.",
+    leaves="`sweep.html`, `sweep.csv`",
+    pushes="mean and spread by combination, the best training",
+    fields=(*STAGES["train"].fields, "grid", "seeds"),
+    files=STAGES["train"].files,
+    inputs=("featurize",),
+    unkeyed=("chip_class",),  # only the page's wording depends on it
+    pages=(Page("sweep", "sweep.html", "The sweep"),),
+)
+ALL_STAGES = {**STAGES, PREDICT.name: PREDICT, SWEEP.name: SWEEP}
 
 
 def find_stage(name: str) -> Stage:
-    """Return the stage with this name, from either flow."""
+    """Return the stage with this name, from any flow."""
     return ALL_STAGES[name]
 
 

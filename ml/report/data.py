@@ -14,6 +14,7 @@ from ml.metrics.agreement import StrategyAgreement
 from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics, SuspectCount
+from ml.metrics.sweep import SweepResult
 from ml.report.ledger import LedgerTable
 from ml.report.subject import Subject
 
@@ -288,3 +289,27 @@ class SuspectsData:
     suspect_list: str
     figures: Mapping[str, bytes]
     credits: Sequence[Credit]
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """The data of the page of a sweep.
+
+    Attributes:
+        run_id: The sweep's id.
+        subject: What the labels are about.
+        written: When the page was written.
+        names: The parameters of the grid.
+        result: The trainings.
+    """
+
+    run_id: str
+    subject: Subject
+    written: datetime.datetime
+    names: tuple[str, ...]
+    result: SweepResult
+
+    @property
+    def trainings(self) -> int:
+        """The number of trainings."""
+        return sum(len(combination.trainings) for combination in self.result.combinations)

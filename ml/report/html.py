@@ -10,7 +10,7 @@ from ml.flow.reasons import explain
 from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
 from ml.report.captions import caption, part_of
-from ml.report.data import ComparisonData, ExplorationData, ReportData, SuspectsData
+from ml.report.data import ComparisonData, ExplorationData, ReportData, SuspectsData, SweepData
 from ml.report.drift import drift_line, reference_name, shift_rows, table_rows
 from ml.report.formats import (
     data_uri,
@@ -97,6 +97,11 @@ def render_suspects(data: SuspectsData) -> str:
         .get_template("suspects.html.j2")
         .render(data=data, subject=data.subject, figures=data.figures, faces=faces, suspects=suspects)
     )
+
+
+def render_sweep(data: SweepData) -> str:
+    """Return the HTML page that compares the trainings of a sweep."""
+    return templates().get_template("sweep.html.j2").render(data=data, subject=data.subject)
 
 
 def _scale(metrics: EvaluationMetrics) -> dict[str, float]:

@@ -20,7 +20,8 @@ from ml.workflow.run import FlowRun, load_run
 from support.records import Stated
 
 DAGS = tuple(
-    f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")
+    f"open_images_{name}"
+    for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance", "sweep")
 )
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
 
