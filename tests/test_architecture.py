@@ -88,7 +88,7 @@ ARROWS = {
             "photographs",
             "report",
         ),
-        *("release", "storage", "tracking", "training", "vision", "workflow"),
+        *("prediction", "release", "storage", "tracking", "training", "vision", "workflow"),
     },
     "promotion": {"config", "errors", "metrics", "report", "storage", "tracking", "workflow"},
     "prediction": {

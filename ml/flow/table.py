@@ -174,10 +174,10 @@ STAGES = check_rows(
         pages=(Page("comparison", "compare.html", "Comparison"),),
     ),
 )
-# The only stage of the prediction flow.
+# The stages of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=4,
+    version=5,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",
@@ -186,6 +186,20 @@ PREDICT = Stage(
     fields=("photographs", "min_confidence", "sample", "max_fault_share"),
     sources=("photographs", "model"),
     unkeyed=("model", "photograph_columns"),  # the digests in `sources` cover them
+)
+MONITOR = Stage(
+    name="monitor",
+    version=1,
+    engine="process",
+    timeout=1.0,
+    body="ml.stages.monitor:monitor",
+    purpose="Compare the faces and answers of a bulk prediction with those of the model's training.",
+    leaves="`monitoring.html`, `monitoring.json`",
+    pushes="differences in answers, confidence, face size, brightness",
+    fields=(),
+    inputs=("predict",),
+    sources=("evaluation",),  # of the model, whose test faces are what the answers are compared with
+    pages=(Page("monitoring", "monitoring.html", "Compared with the training"),),
 )
 # Its inputs' keys and these fields decide every training of the sweep, and with them its table.
 SWEEP = Stage(
@@ -203,7 +217,7 @@ SWEEP = Stage(
     unkeyed=("chip_class",),  # only the page's wording depends on it
     pages=(Page("sweep", "sweep.html", "The sweep"),),
 )
-ALL_STAGES = {**STAGES, PREDICT.name: PREDICT, SWEEP.name: SWEEP}
+ALL_STAGES = {**STAGES, **{stage.name: stage for stage in (PREDICT, MONITOR, SWEEP)}}
 
 
 def find_stage(name: str) -> Stage:
