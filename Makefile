@@ -5,21 +5,33 @@ SHELL := /bin/bash
 # Recipes use the project's folder, so that they work from any folder: make -f elsewhere/Makefile demo
 ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
+# Names of files are UTF-8 whatever the locale says.
+export PYTHONUTF8 := 1
 
-.PHONY: help setup env demo up down mlflow doctor test test-all stack-test kills lint audit sbom docs bench
+.PHONY: help setup tools docs-tools env demo up down mlflow doctor test test-all stack-test kills lint audit sbom docs bench
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' "$(ROOT)/Makefile"
 
 # Each candidate is executed, not only looked up: a pyenv shim on PATH may have no Python behind it.
-setup: ## Create the environment in .venv (instant if it is up to date; EXTRAS="s3 hdfs" adds clients, and they stay)
+define set_up
 	@for python in "$(PYTHON)" python3 python3.12 python3.11 python; do \
 		if [ -n "$$python" ] && "$$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
-			>/dev/null 2>&1; then $(if $(EXTRAS),EXTRAS='$(EXTRAS)') exec "$$python" "$(ROOT)/scripts/setup.py"; fi; \
+			>/dev/null 2>&1; then $(if $(EXTRAS),EXTRAS='$(EXTRAS)') exec "$$python" "$(ROOT)/scripts/setup.py" $(1); fi; \
 	done; \
 	echo "setup: no Python 3.11 or 3.12 was found as python3, python3.12, python3.11 or python." >&2; \
 	echo "Install one, or name it: make PYTHON=/path/to/bin/python3.12" >&2; \
 	exit 1
+endef
+
+setup: ## Create the environment in .venv (instant if it is up to date; EXTRAS="s3 gcs azure hdfs gpu" adds to it)
+	$(call set_up)
+
+tools: ## Add the tools of development: for tests, style, types and documentation (test, lint and the like run it)
+	$(call set_up,--group dev)
+
+docs-tools:
+	$(call set_up,--group docs)
 
 demo: setup ## Run the whole workflow on a small release (RELEASE=<folder> for another one, ARGS= for options)
 	@$(PY) "$(ROOT)/scripts/demo.py" $(if $(RELEASE),--release '$(subst ','\'',$(RELEASE))') $(ARGS)
@@ -40,18 +52,18 @@ mlflow: setup ## Show the experiments in MLflow (PORT=<number> for a port other 
 doctor: setup ## Check this machine and say what to fix (ARGS=--full checks more)
 	@cd "$(ROOT)" && eval "$$($(PY) scripts/local_airflow.py env)"; $(PY) -m ml doctor $(ARGS)
 
-test: setup ## Run the tests that need nothing else (takes minutes)
+test: tools ## Run the tests that need nothing else (takes minutes)
 	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow and not stack and not kills" $(ARGS)
 
 # Three at once on two cores: these tests wait for processes of their own a quarter of their time.
-test-all: setup ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
+test-all: tools ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
 	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "cluster or browser or slow" $(ARGS)
 
-stack-test: setup ## Run the workflow on HDFS and YARN, and on S3, PostgreSQL, MLflow and a Spark cluster (installs them)
+stack-test: tools ## Run the workflow on HDFS and YARN, and on S3, PostgreSQL, MLflow and a Spark cluster (installs them)
 	@cd "$(ROOT)" && $(PY) scripts/stack_test.py $(ARGS)
 
-lint: setup ## Check style, imports, types and docker-compose.yaml
+lint: tools ## Check style, imports, types and docker-compose.yaml
 	@cd "$(ROOT)" && $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy && $(PY) scripts/compose_check.py
 
 audit: setup ## Compare the locked packages with the known vulnerabilities (security/audit-exceptions.yaml)
@@ -60,11 +72,11 @@ audit: setup ## Compare the locked packages with the known vulnerabilities (secu
 sbom: setup ## Write the software bill of materials to var/sbom.json
 	@$(PY) "$(ROOT)/scripts/sbom.py" $(ARGS)
 
-kills: setup ## Kill the stages of the flow at random moments, and check that retries recover (KILLS=<number>, default 25)
+kills: tools ## Kill the stages of the flow at random moments, and check that retries recover (KILLS=<number>, default 25)
 	@cd "$(ROOT)" && KILLS=$(or $(KILLS),25) $(PY) -m pytest -q -s -n 0 -m kills tests/system/test_random_kills.py $(ARGS)
 
-docs: setup ## Build the documentation site in var/site, and check its pages and links
+docs: docs-tools ## Build the documentation site in var/site, and check its pages and links
 	@cd "$(ROOT)" && NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict && echo "The site is at var/site/index.html"
 
-bench: setup ## Run a benchmark (BENCH=chips, learning, ...; benchmarks/README.md lists them; by default annotations)
+bench: tools ## Run a benchmark (BENCH=chips, learning, ...; benchmarks/README.md lists them; by default annotations)
 	@$(PY) "$(ROOT)/benchmarks/$(or $(BENCH),annotations).py" $(ARGS)

@@ -6,11 +6,12 @@ import datetime
 import logging
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, CronDataIntervalTimetable, task
+from airflow.sdk import DAG, task
 
 from ml.config.deployment import Deployment, load_deployment
 from open_images.defaults import dag_defaults, form
 from open_images.errors import airflow_errors
+from open_images.timetable import FromNowTimetable
 
 if TYPE_CHECKING:
     from airflow.sdk.types import DagRunProtocol
@@ -39,10 +40,10 @@ INTERVAL_RUNS = ("scheduled", "backfill")  # Airflow gives manual runs an interv
 HOURS = datetime.timedelta(hours=48)  # half a terabyte of photographs at 3 MB/s
 
 
-def _schedule(deployment: Deployment) -> CronDataIntervalTimetable | None:
+def _schedule(deployment: Deployment) -> FromNowTimetable | None:
     """Return a schedule with data intervals, so that it can be backfilled."""
     cron = deployment.ingest_schedule
-    return CronDataIntervalTimetable(cron, timezone="UTC") if cron else None
+    return FromNowTimetable(cron, timezone="UTC") if cron else None
 
 
 @task(max_active_tis_per_dag=1, execution_timeout=HOURS)

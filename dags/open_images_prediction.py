@@ -9,6 +9,7 @@ from airflow.sdk import DAG, task
 from ml.config.deployment import load_deployment
 from open_images.defaults import dag_defaults, form
 from open_images.errors import airflow_errors
+from open_images.operators.process import ProcessStageOperator
 from open_images.operators.spark import SparkStageOperator
 
 DOC = """
@@ -21,6 +22,7 @@ a trained model. **Trigger** opens a form with every parameter; its defaults com
 |---|---|---|
 | `open_prediction` | the run folder with the listing, the parameters and the model | its URI |
 | `predict` | tables `faces` and `photographs`, sample annotated photographs | faces by label, ledger of photographs |
+| `monitor` | `monitoring.html`, `monitoring.json`: the answers beside the model's training | the differences |
 
 If neither the folder, the model nor the parameters have changed, the earlier predictions are reused; `force` redoes
 them. A single new photograph causes all photographs to be classified again.
@@ -52,4 +54,6 @@ with DAG(
     **dag_defaults(deployment),
 ) as dag:
     opened = open_prediction()  # Airflow passes params and run_id from its context
-    opened >> SparkStageOperator(task_id="predict", stage="predict", run=RUN, deployment=deployment)
+    predicted = SparkStageOperator(task_id="predict", stage="predict", run=RUN, deployment=deployment)
+    monitored = ProcessStageOperator(task_id="monitor", stage="monitor", run=RUN, deployment=deployment)
+    opened >> predicted >> monitored

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, AssetOrTimeSchedule, CronDataIntervalTimetable, task
+from airflow.sdk import DAG, AssetOrTimeSchedule, task
 
 from ml.config.deployment import Deployment, load_deployment
 from open_images.assets import CANDIDATE, LANDING
 from open_images.defaults import dag_defaults, form
 from open_images.errors import airflow_errors
 from open_images.operators.tasks import describe_stages, stage_tasks
+from open_images.timetable import FromNowTimetable, schedule_name
 
 if TYPE_CHECKING:
     from airflow.sdk import Asset
@@ -28,9 +29,10 @@ writes a report. **Trigger** opens a form with every parameter; its defaults com
 | `open_run` | the run folder with the validated parameters | its URI |
 {describe_stages()}
 
-It runs on its schedule, for each delivery that `open_images_landing` announces, and by hand. A scheduled or backfilled
-run uses the deliveries dated before the end of its data interval. It is skipped if none is dated within that interval,
-unless `retrain_without_news` is set. Other runs use the deliveries up to the day `as_of`, or up to the time of the run.
+It runs on its schedule, for each delivery that `open_images_landing` announces, and by hand. The first scheduled run
+comes at the end of the interval in which the DAG is unpaused. A scheduled or backfilled run uses the deliveries dated
+before the end of its data interval. It is skipped if none is dated within that interval, unless `retrain_without_news`
+is set. Other runs use the deliveries up to the day `as_of`, or up to the time of the run.
 
 A stage whose inputs and parameters have not changed reuses its earlier result; `force` redoes it.
 
@@ -46,7 +48,12 @@ def _schedule(deployment: Deployment) -> AssetOrTimeSchedule | list[Asset]:
     cron = deployment.training_schedule
     if not cron:
         return [LANDING]
-    return AssetOrTimeSchedule(timetable=CronDataIntervalTimetable(cron, timezone="UTC"), assets=[LANDING])
+    return AssetOrTimeSchedule(timetable=FromNowTimetable(cron, timezone="UTC"), assets=[LANDING])
+
+
+def _schedule_tags(deployment: Deployment) -> list[str]:
+    """Return a tag for the schedule by time: the list of DAGs shows only the asset of a schedule that has both."""
+    return [schedule_name(deployment.training_schedule)] if deployment.training_schedule else []
 
 
 @task(task_display_name="open run")
@@ -72,7 +79,7 @@ with DAG(
     schedule=_schedule(deployment),
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),  # the first release: no backfill starts earlier
     params=form(deployment.defaults),
-    tags=["open-images", "training", "spark", "tensorflow"],
+    tags=["open-images", "training", "spark", "tensorflow", *_schedule_tags(deployment)],
     owner_links={"machine-learning": "https://storage.googleapis.com/openimages/web/index.html"},
     **dag_defaults(deployment),
 ) as dag:

@@ -21,7 +21,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, StageError
 from ml.export.formats import Format
 from ml.flow.stage import Stage
-from ml.flow.table import STAGES
+from ml.flow.table import ALL_STAGES, STAGES
 from ml.logs import log_to_stderr
 
 
@@ -138,7 +138,7 @@ def _add_command(stage: Stage) -> None:
         _run_stage(run, stage, attempt)
 
 
-for _stage in STAGES.values():
+for _stage in ALL_STAGES.values():
     if _stage.body:
         _add_command(_stage)
 

@@ -54,8 +54,13 @@ def submit_environment(java_home: Path, environment: Mapping[str, str] = os.envi
     options = dict.fromkeys((LAUNCHER_OPTIONS, SUBMIT_OPTIONS), FIRST_COMPILER)
     archive = archive_path(java_home)
     if archive.is_file():
-        options[SUBMIT_OPTIONS] += f" -Xshare:auto -XX:SharedArchiveFile={archive} {SILENT}"
+        options[SUBMIT_OPTIONS] += f" -Xshare:auto {quoted(f'-XX:SharedArchiveFile={archive}')} {SILENT}"
     return {name: _with_options(environment.get(name, ""), added) for name, added in options.items()}
+
+
+def quoted(option: str) -> str:
+    """Return a JVM option as Spark's launcher, which splits options at spaces, takes it for one."""
+    return f'"{option}"' if " " in option else option
 
 
 def _with_options(known: str, added: str) -> str:

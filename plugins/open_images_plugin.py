@@ -5,6 +5,7 @@ from __future__ import annotations
 from airflow.plugins_manager import AirflowPlugin
 
 from open_images.addresses import URL_PREFIX
+from open_images.timetable import FromNowTimetable
 from open_images.web import LazyApp
 
 # No leading slash, so that the URLs also work if Airflow is served under a path.
@@ -12,9 +13,10 @@ STATIC = f"{URL_PREFIX.removeprefix('/')}/static"
 
 
 class OpenImagesPlugin(AirflowPlugin):
-    """The routes and pages of `open_images`."""
+    """The routes, pages and timetable of `open_images`."""
 
     name = "open_images"
+    timetables = [FromNowTimetable]
     fastapi_apps = [{"name": "Open Images", "app": LazyApp(), "url_prefix": URL_PREFIX}]
     # React apps, because the sandboxed frame of an external view cannot link to other pages. Airflow takes the
     # component from the global variable with the app's name.

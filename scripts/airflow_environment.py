@@ -13,6 +13,7 @@ import yaml
 
 from airflow_home import USER, airflow_home, kept_secrets, passwords_file, recorded
 from ml.class_data import submit_environment
+from ml.environment import check_environment, job_environment, without_proxy
 from ml.errors import ResourceError
 from ml.java import java_home
 from ports import HOST, free_port
@@ -33,7 +34,11 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
     Args:
         root: The project's folder, or another one that holds `dags/` and `plugins/`.
         port: The API server's port. Defaults to that of the running Airflow, or else to a free one.
+
+    Raises:
+        ConfigurationError: There is no suitable Java, or the user's environment lets no Spark job run.
     """
+    check_environment()
     if port is None:
         running = recorded(root)
         port = running.port if running else free_port(API_PORT)
@@ -55,9 +60,9 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         # Processes that Airflow renames keep their environment, so that `down` finds orphans by its mark.
         "SPT_NOENV": "1",
-        "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)]),
+        **job_environment(),
         # Calls between Airflow's components bypass any proxy.
-        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), HOST, "localhost"])),
+        **without_proxy((HOST, "localhost")),
         **{name: os.environ.get(name) or value for name, value in defaults.items()},
     }
 

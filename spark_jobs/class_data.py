@@ -18,7 +18,8 @@ from pyspark import SparkContext
 from pyspark.sql import Observation, SparkSession, Window
 from pyspark.sql import functions as F
 
-from ml.class_data import FIRST_COMPILER, SUBMIT_OPTIONS, archive_path, folder
+from ml.class_data import FIRST_COMPILER, SUBMIT_OPTIONS, archive_path, folder, quoted
+from ml.environment import job_environment
 from ml.errors import ConfigurationError, ResourceError
 from ml.java import java_home
 from ml.logs import log_to_stderr
@@ -48,10 +49,11 @@ def make_archive() -> Path:
     with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
         made = Path(scratch) / "made.jsa"
         os.environ |= {
+            **job_environment(),
             "JAVA_HOME": str(java),
             "PYSPARK_PYTHON": sys.executable,
             "SPARK_LOCAL_IP": "127.0.0.1",
-            SUBMIT_OPTIONS: f"{FIRST_COMPILER} -XX:ArchiveClassesAtExit={made} -Xlog:disable",
+            SUBMIT_OPTIONS: f"{FIRST_COMPILER} {quoted(f'-XX:ArchiveClassesAtExit={made}')} -Xlog:disable",
         }
         _load_classes(Path(scratch))
         if not made.is_file():

@@ -39,7 +39,6 @@ SPLIT = Column("split", "string", Origin.FACE)
 SUMS = tuple(Column(channel, "long", Origin.PIXELS) for channel in CHANNELS)  # counted, not written
 SCHEMA = (SPLIT, *FEATURES, *SUMS, PIXELS)
 CARRIED = (SPLIT, *(column for column in FEATURES if column not in of_origin(Origin.PIXELS)))  # copied from the chips
-LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the luma of ITU-R BT.601
 
 
 def label_index(config: TrainingConfig) -> SparkColumn:
@@ -88,7 +87,7 @@ def _decoder(chip_size: int) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa
             tensors = [images.decode_chip(chip, chip_size) for chip in batch.column("chip").to_pylist()]
             sums = np.array([tensor.sum(axis=(0, 1), dtype=np.int64) for tensor in tensors]).reshape(-1, 3)
             columns = {column.name: batch.column(column.name) for column in CARRIED}
-            columns["brightness"] = pa.array(sums @ LUMA / (255 * chip_size**2))
+            columns["brightness"] = pa.array(sums @ images.LUMA / (255 * chip_size**2))
             columns |= {name: pa.array(sums[:, i]) for i, name in enumerate(CHANNELS)}
             columns["pixels"] = pa.array([tensor.tobytes() for tensor in tensors], pa.binary())
             yield pa.RecordBatch.from_arrays([columns[name] for name in names(SCHEMA)], names(SCHEMA))

@@ -44,13 +44,14 @@ PHOTOGRAPHS_PER_TASK = 200  # about ten seconds of work
 BATCH_FACES = 64  # faces, of several photographs, that the model classifies at once
 BATCH_PHOTOGRAPHS = 256  # photographs after which predictions are returned even if the batch of faces is not full
 FACE = (
-    "struct<face: int, left: int, top: int, right: int, bottom: int, label: string, confidence: double, "
-    "probabilities: array<double>>"
+    "struct<face: int, left: int, top: int, right: int, bottom: int, brightness: double, label: string, "
+    "confidence: double, probabilities: array<double>>"
 )
 SCHEMA = f"photo string, bytes long, status string, width int, height int, warned boolean, faces array<{FACE}>"
 _ARROW_FACE = pa.struct(
     [
         *((name, pa.int32()) for name in ("face", "left", "top", "right", "bottom")),
+        ("brightness", pa.float64()),
         ("label", pa.string()),
         ("confidence", pa.float64()),
         ("probabilities", pa.list_(pa.float64())),
@@ -73,13 +74,14 @@ Content = Callable[[], bytes]  # returns a photograph, encoded, or raises the er
 
 @dataclass
 class FaceRow:
-    """A face in the table of photographs: its number on the photograph, its box in pixels, and its prediction."""
+    """A face in the table of photographs: number on the photograph, box in pixels, brightness, prediction."""
 
     face: int
     left: int
     top: int
     right: int
     bottom: int
+    brightness: float | None = None
     label: str | None = None
     confidence: float | None = None
     probabilities: list[float] | None = None
@@ -170,8 +172,8 @@ def classify_rows(
         if photo is not None:
             row.height, row.width = photo.shape[:2]
             for number, face in enumerate(find_faces(photo), start=1):
-                row.faces.append(FaceRow(number, *face))
                 chips.append(predictor.cut_chip(photo, face))
+                row.faces.append(FaceRow(number, *face, brightness=images.brightness(chips[-1])))
             row.status = CLASSIFIED if row.faces else "no face"
         if len(chips) >= BATCH_FACES or len(done) >= BATCH_PHOTOGRAPHS:
             yield _with_predictions(done, chips, predictor)
@@ -212,7 +214,9 @@ def _with_predictions(
 
 
 def face_table(classified: DataFrame, labels: list[str]) -> DataFrame:
-    """Return one row per face: photo, its size, face number, box in pixels, label, confidence, label probabilities."""
+    """Return one row per face: photo, its size, face number, box in pixels, brightness, label, confidence, label
+    probabilities.
+    """
     probabilities = (
         F.col("face.probabilities")[index].alias(f"probability_{label}") for index, label in enumerate(labels)
     )

@@ -13,6 +13,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
 from ml.class_data import submit_environment
+from ml.environment import job_environment
 from ml.java import java_home
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 # Before pyspark or Airflow is imported anywhere: driver and executors run this Python, and nothing reads a deployment's
 # own settings or the user's Airflow.
 os.environ |= {
+    **job_environment(),
     "PYSPARK_PYTHON": sys.executable,
     "PYSPARK_DRIVER_PYTHON": sys.executable,
     "SPARK_LOCAL_IP": "127.0.0.1",

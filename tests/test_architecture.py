@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")}
+FLOW_NAMES = ("training", "prediction", "landing", "ingest", "promotion", "maintenance", "sweep")
+DAGS = {f"open_images_{name}" for name in FLOW_NAMES}
 FLOORS = {
     "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},
     "spark_jobs": {"open_images", *DAGS, "airflow", "tensorflow", "keras"},
@@ -39,6 +40,7 @@ ARROWS = {
     "guards": {"errors"},
     "java": {"errors"},
     "class_data": set(),
+    "environment": {"errors"},
     "logs": set(),
     "redaction": set(),
     "hosts": set(),
@@ -86,7 +88,7 @@ ARROWS = {
             "photographs",
             "report",
         ),
-        *("release", "storage", "tracking", "training", "vision", "workflow"),
+        *("prediction", "release", "storage", "tracking", "training", "vision", "workflow"),
     },
     "promotion": {"config", "errors", "metrics", "report", "storage", "tracking", "workflow"},
     "prediction": {
@@ -112,8 +114,8 @@ ARROWS = {
     "retention": {"config", "errors", "storage", "tracking", "workflow"},
     "sample": {"disk", "errors"},
     "doctor": {
-        *("config", "errors", "flow", "java", "photographs", "release", "storage", "store_faults", "tracking"),
-        "workflow",
+        *("config", "environment", "errors", "flow", "java", "photographs", "release", "storage", "store_faults"),
+        *("tracking", "workflow"),
     },
     "__main__": {
         *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
@@ -126,6 +128,7 @@ SINGLE_MODULES = {
     "__main__",
     "class_data",
     "disk",
+    "environment",
     "errors",
     "guards",
     "hdfs",

@@ -39,6 +39,7 @@ class Deployment(BaseModel):
         mlflow: Address of a tracking server, required when the storage root is not on this machine.
         training_schedule: Cron expression (UTC) of the training flow. Empty: only deliveries and people start it.
         landing_schedule: Cron expression (UTC) of the check for new deliveries.
+        sweep_trainings: Number of trainings of a sweep that run at the same time.
         ingest_schedule: Cron expression (UTC) of the downloads, each of which adds a delivery to the landing. Empty:
             only people start them.
         notify: Where to report the end of a run: the id of an Airflow connection or an http(s) address to post JSON
@@ -61,6 +62,7 @@ class Deployment(BaseModel):
     object_store_connection: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
     training_schedule: str | None = "0 0 1 * *"
+    sweep_trainings: Annotated[int, Field(ge=1, le=64)] = 1
     landing_schedule: str | None = "*/10 * * * *"
     ingest_schedule: str | None = None
     notify: (

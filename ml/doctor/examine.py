@@ -8,6 +8,7 @@ import time
 
 from ml.config.deployment import DEPLOYMENT_VARIABLE, Deployment, load_deployment
 from ml.doctor.content_check import check_content
+from ml.doctor.environment_checks import check_keras, check_locale, check_proxy, check_spark_home, check_user
 from ml.doctor.finding import SECONDS, Check, Finding
 from ml.doctor.hadoop import check_hadoop
 from ml.doctor.java_spark import check_connection, check_java
@@ -28,8 +29,13 @@ def examine(full: bool = False, seconds: float = SECONDS) -> list[Finding]:
     checks: dict[str, Check] = {
         "Python": check_python,
         "packages": check_packages,
+        "user": check_user,
+        "locale": check_locale,
+        "proxy": check_proxy,
         "Java": check_java,
+        "Spark": check_spark_home,
         "Spark connection": check_connection,
+        "Keras": check_keras,
         "detector": check_detector,
         "ports": check_ports,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import socket
@@ -13,6 +12,7 @@ from xml.etree import ElementTree
 
 from ml.config.deployment import Deployment
 from ml.doctor.finding import Answer
+from ml.environment import user_name
 
 SETTINGS, SECONDS = "HADOOP_CONF_DIR", 5.0
 DEPLOY = "docs/deploy/yarn.md says how."
@@ -39,7 +39,7 @@ def check_hadoop(deployment: Deployment) -> Answer:
         # A name without a port may be one of a pair of NameNodes, which only the settings know.
         if parts.port and not _answers(parts.hostname or "", parts.port):
             return "fault", f"no NameNode answers at {parts.netloc}", "Check the address and whether HDFS runs."
-    user = os.environ.get("HADOOP_USER_NAME") or getpass.getuser()
+    user = os.environ.get("HADOOP_USER_NAME") or user_name()
     if settings.get("hadoop.security.authentication") == "kerberos":
         klist = shutil.which("klist")
         if klist is None or subprocess.run([klist, "-s"], check=False).returncode:

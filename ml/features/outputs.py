@@ -241,6 +241,7 @@ def _predict() -> tuple[OutputTable, ...]:
             (
                 *(_text("photo"), *size, OutputColumn("face", "int", limits=(1, _INF))),
                 *(OutputColumn(side, "int", limits=(0, _INF)) for side in ("left", "top", "right", "bottom")),
+                OutputColumn("brightness", "double", limits=(0, 1)),
                 *(_text("label"), OutputColumn("confidence", "double", limits=(0, 1))),
                 OutputColumn(f"probability_{ANY}", "double", limits=(0, 1)),
             ),

@@ -174,10 +174,10 @@ STAGES = check_rows(
         pages=(Page("comparison", "compare.html", "Comparison"),),
     ),
 )
-# The only stage of the prediction flow.
+# The stages of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=4,
+    version=5,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",
@@ -187,11 +187,41 @@ PREDICT = Stage(
     sources=("photographs", "model"),
     unkeyed=("model", "photograph_columns"),  # the digests in `sources` cover them
 )
-ALL_STAGES = {**STAGES, PREDICT.name: PREDICT}
+MONITOR = Stage(
+    name="monitor",
+    version=1,
+    engine="process",
+    timeout=1.0,
+    body="ml.stages.monitor:monitor",
+    purpose="Compare the faces and answers of a bulk prediction with those of the model's training.",
+    leaves="`monitoring.html`, `monitoring.json`",
+    pushes="differences in answers, confidence, face size, brightness",
+    fields=(),
+    inputs=("predict",),
+    sources=("evaluation",),  # of the model, whose test faces are what the answers are compared with
+    pages=(Page("monitoring", "monitoring.html", "Compared with the training"),),
+)
+# Its inputs' keys and these fields decide every training of the sweep, and with them its table.
+SWEEP = Stage(
+    name="sweep",
+    version=1,
+    engine="process",
+    timeout=1.0,
+    body="ml.stages.sweep:sweep",
+    purpose="Compare the trainings of a sweep by their scores on the validation split.",
+    leaves="`sweep.html`, `sweep.csv`",
+    pushes="mean and spread by combination, the best training",
+    fields=(*STAGES["train"].fields, "grid", "seeds"),
+    files=STAGES["train"].files,
+    inputs=("featurize",),
+    unkeyed=("chip_class",),  # only the page's wording depends on it
+    pages=(Page("sweep", "sweep.html", "The sweep"),),
+)
+ALL_STAGES = {**STAGES, **{stage.name: stage for stage in (PREDICT, MONITOR, SWEEP)}}
 
 
 def find_stage(name: str) -> Stage:
-    """Return the stage with this name, from either flow."""
+    """Return the stage with this name, from any flow."""
     return ALL_STAGES[name]
 
 

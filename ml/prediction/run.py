@@ -72,6 +72,25 @@ def train_attempt(model: str) -> str:
     return manifest.uri
 
 
+def find_evaluation(root: str, model: str) -> str:
+    """Return the URI of the newest evaluation of a model that a run in the storage root has pinned; empty without one.
+
+    Args:
+        root: The storage root.
+        model: The model's attempt of stage train.
+    """
+    found = []
+    for uri in runs_with(root, "evaluate"):
+        try:
+            trained, evaluated = (read_pin(layout.pin_uri(uri, stage)) for stage in ("train", "evaluate"))
+        except DataError as error:
+            log.warning("skipped: %s", error)
+            continue
+        if trained and evaluated and trained.attempt == model and is_committed(evaluated.attempt):
+            found.append(evaluated.attempt)
+    return max(found, key=layout.attempt_name, default="")
+
+
 def _list(photographs: str, run: str) -> str:
     """List the photographs in a run's folder, and return their digest."""
     uri = layout.photographs_uri(run)
@@ -114,7 +133,8 @@ def open_prediction(
     source = open_photographs(photographs, Columns.parse(config.photograph_columns))
     # Shards are not listed: that would read the archives once more.
     digest = source.digest() if source.shards() else _list(photographs, layout.run_uri(root, name))
-    run = FlowRun(root, name, run_id, config, {"photographs": digest, "model": model})
+    sources = {"photographs": digest, "model": model, "evaluation": find_evaluation(root, model)}
+    run = FlowRun(root, name, run_id, config, sources)
     run.write()
     # The listing may take long. The run now holds its model, but maintenance may have removed it before.
     if not is_committed(model):

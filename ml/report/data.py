@@ -13,7 +13,9 @@ from ml.flow.records import NullCounts, PublishedDifference
 from ml.metrics.agreement import StrategyAgreement
 from ml.metrics.drift import DriftMetrics
 from ml.metrics.estimate import Proportion
+from ml.metrics.monitoring import MonitoringMetrics
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics, SuspectCount
+from ml.metrics.sweep import SweepResult
 from ml.report.ledger import LedgerTable
 from ml.report.subject import Subject
 
@@ -288,3 +290,50 @@ class SuspectsData:
     suspect_list: str
     figures: Mapping[str, bytes]
     credits: Sequence[Credit]
+
+
+@dataclass(frozen=True)
+class SweepData:
+    """The data of the page of a sweep.
+
+    Attributes:
+        run_id: The sweep's id.
+        subject: What the labels are about.
+        written: When the page was written.
+        names: The parameters of the grid.
+        result: The trainings.
+    """
+
+    run_id: str
+    subject: Subject
+    written: datetime.datetime
+    names: tuple[str, ...]
+    result: SweepResult
+
+    @property
+    def trainings(self) -> int:
+        """The number of trainings."""
+        return sum(len(combination.trainings) for combination in self.result.combinations)
+
+
+@dataclass(frozen=True)
+class MonitoringData:
+    """The data of the page that compares a bulk prediction with its model's training.
+
+    Attributes:
+        run_id: The prediction's run.
+        subject: What the labels are about; None if they are not the usual ones.
+        written: When the page was written.
+        found: The differences.
+        line: One line about them.
+        model: URI of the model's attempt.
+        figures: The distributions, by the figure's name.
+    """
+
+    run_id: str
+    subject: Subject | None
+    written: datetime.datetime
+    found: MonitoringMetrics
+    line: str
+    model: str
+    figures: Mapping[str, bytes]

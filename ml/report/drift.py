@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ml.metrics.drift import COUNTED, Differences, DriftMetrics, RowChange
+from ml.metrics.monitoring import MonitoringMetrics
 from ml.metrics.shift import LEVELS, Shift
 from ml.report.formats import signed_percent
 
@@ -18,8 +19,11 @@ TITLES = {
     "agreement": "agreement with MIAP",
     "face_px": "face size in pixels",
     "brightness": "brightness, 0 to 1",
+    "answers": "answers",
+    "confidence": "confidence of the answer",
 }
 ALL, ADDED = "all", "added"
+Ranked = tuple[int, float, str]  # level, size and words of what has drifted
 NAMED = 3  # drifted distributions that a line names
 
 
@@ -88,19 +92,37 @@ def drift_line(drift: DriftMetrics) -> str:
     return f"Data drift ({drift.level}) {against}. {found}"
 
 
-def _drifted(found: Differences) -> list[str]:
-    """Return what has drifted in words, the furthest first."""
-    drifted = [
+def monitoring_line(found: MonitoringMetrics) -> str:
+    """Return one line that says whether a prediction's faces and answers are like those of the model's training."""
+    if found.reference is None:
+        return "Nothing of the model's training is left to compare with."
+    if found.level == "none":
+        return "Faces and answers are like those of the model's training."
+    listed = _listed([text for *_, text in _furthest_first(_drifted_shifts(found.shifts))])
+    return f"Faces or answers differ ({found.level}) from those of the model's training: {listed}."
+
+
+def _drifted_shifts(shifts: Sequence[Shift]) -> list[Ranked]:
+    return [
         (LEVELS.index(shift.level), shift.psi, f"{title_of(shift.name)} (PSI {shift.psi:.2f})")
-        for shift in found.shifts
+        for shift in shifts
         if shift.level != "none" and shift.psi is not None
     ]
+
+
+def _furthest_first(drifted: Sequence[Ranked]) -> list[Ranked]:
+    return sorted(drifted, key=lambda each: (-each[0], -each[1]))
+
+
+def _drifted(found: Differences) -> list[str]:
+    """Return what has drifted in words, the furthest first."""
+    drifted = _drifted_shifts(found.shifts)
     drifted += [
         (LEVELS.index(row.level), abs(row.change), f"{_measured_rows(row)} ({signed_percent(row.change)})")
         for row in found.rows
         if row.level != "none" and row.change is not None
     ]
-    return [text for *_, text in sorted(drifted, key=lambda each: (-each[0], -each[1]))]
+    return [text for *_, text in _furthest_first(drifted)]
 
 
 def _measured_rows(row: RowChange) -> str:

@@ -10,8 +10,8 @@ from ml.flow.reasons import explain
 from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
 from ml.report.captions import caption, part_of
-from ml.report.data import ComparisonData, ExplorationData, ReportData, SuspectsData
-from ml.report.drift import drift_line, reference_name, shift_rows, table_rows
+from ml.report.data import ComparisonData, ExplorationData, MonitoringData, ReportData, SuspectsData, SweepData
+from ml.report.drift import drift_line, reference_name, shift_rows, table_rows, title_of
 from ml.report.formats import (
     data_uri,
     duration,
@@ -26,6 +26,8 @@ from ml.report.formats import (
     threshold,
 )
 from ml.report.ledger import parameters
+
+LIMITS = {"psi": (MODERATE_PSI, LARGE_PSI), "p": SIGNIFICANCE}
 
 
 def templates() -> jinja2.Environment:
@@ -49,6 +51,7 @@ def templates() -> jinja2.Environment:
         "data_uri": data_uri,
         "instant": instant,
         "duration": duration,
+        "drift_title": title_of,
     }
     environment.globals |= {"caption": caption, "part_of": part_of, "drift_line": drift_line}
     environment.globals |= {"reference_name": reference_name, "shift_rows": shift_rows, "table_rows": table_rows}
@@ -70,7 +73,7 @@ def render_report(data: ReportData) -> str:
             scale=_scale(data.metrics),
             total_faces=sum(sum(faces.values()) for faces in data.splits.values()) + sum(data.left_out.values()),
             parameters=parameters(data.config.model_dump(mode="json")),
-            limits={"psi": (MODERATE_PSI, LARGE_PSI), "p": SIGNIFICANCE},
+            limits=LIMITS,
         )
     )
 
@@ -97,6 +100,16 @@ def render_suspects(data: SuspectsData) -> str:
         .get_template("suspects.html.j2")
         .render(data=data, subject=data.subject, figures=data.figures, faces=faces, suspects=suspects)
     )
+
+
+def render_monitoring(data: MonitoringData) -> str:
+    """Return the HTML page that compares a bulk prediction with its model's training."""
+    return templates().get_template("monitoring.html.j2").render(data=data, limits=LIMITS)
+
+
+def render_sweep(data: SweepData) -> str:
+    """Return the HTML page that compares the trainings of a sweep."""
+    return templates().get_template("sweep.html.j2").render(data=data, subject=data.subject)
 
 
 def _scale(metrics: EvaluationMetrics) -> dict[str, float]:

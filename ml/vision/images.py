@@ -25,6 +25,7 @@ Box = tuple[float, float, float, float]
 MAX_PIXELS = 100_000_000  # guards against decompression bombs; published photographs have at most 1024 x 1024
 STORED_SIDE = 256  # maximum side of a stored chip: the network's largest input, so no chip is enlarged twice
 JPEG_QUALITY = 95
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in the luma of ITU-R BT.601
 REDUCTIONS = (8, 4, 2)  # by which a JPEG can be reduced while it is decoded, in less time than without
 # libjpeg's words for picture data that end early or are damaged. Whatever else it warns of are oddities of files that
 # some cameras and programs write, whose pixels are whole.
@@ -254,3 +255,9 @@ def _shrink(image: Pixels) -> Pixels:
 def decode_chip(encoded_chip: bytes, side: int) -> Pixels:
     """Decode a stored chip to the network's input size, shape (side, side, 3)."""
     return resize(decode(encoded_chip), side)
+
+
+def brightness(pixels: Pixels) -> float:
+    """Return the mean luma of a chip by ITU-R BT.601, as a share of 255, in [0, 1]."""
+    sums = pixels.sum(axis=(0, 1), dtype=np.int64)
+    return float(sums @ LUMA / (255 * pixels.shape[0] * pixels.shape[1]))

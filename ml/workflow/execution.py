@@ -24,7 +24,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ResourceError, StageError, TransientError
 from ml.flow.record import Record
 from ml.flow.stage import Stage
-from ml.flow.table import STAGES
+from ml.flow.table import ALL_STAGES
 from ml.redaction import without_secrets
 from ml.release.delivery import Delivery
 from ml.release.release import Release
@@ -176,7 +176,7 @@ def make_context(run: FlowRun[C], stage: Stage, attempt: str, delivery: Delivery
     """
     key = run.part_key(stage, delivery) if delivery else run.key(stage)
     key_uri = layout.key_uri(run.root, stage.name, key)
-    names = [name for name in STAGES if name in stage.inputs or (name in stage.reads and run.has_pinned(name))]
+    names = [name for name in ALL_STAGES if name in stage.inputs or (name in stage.reads and run.has_pinned(name))]
     return FlowContext(
         run=run.view,
         config=cast(C, ConfigView(run.config, stage)),

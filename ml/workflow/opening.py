@@ -66,14 +66,28 @@ def open_run(
         DataError: The release is missing or malformed, or no delivery is dated before `as_of`.
         NothingNewError: No delivery is dated `since` or later.
     """
-    config = validate_below(values, defaults, roots)
+    run, reference = prepare_run(root, run_id, validate_below(values, defaults, roots), as_of, since, find_reference)
+    run.write()
+    write_reference(run.uri, reference)
+    return run
+
+
+def prepare_run(
+    root: str,
+    run_id: str,
+    config: TrainingConfig,
+    as_of: datetime.datetime | None = None,
+    since: datetime.datetime | None = None,
+    find_reference: FindReference = without_reference,
+) -> tuple[Run, Reference | None]:
+    """Return a run that is not written yet, and its reference; arguments and errors are those of `open_run`."""
     root = storage.normalize(root)
     storage.check_root(root)
     if as_of is None:
         as_of = (
             midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else datetime.datetime.now(datetime.UTC)
         )
-    config = _resolved(config)
+    config = resolved(config)
     photographs = config.photographs
     columns = Columns.parse(config.photograph_columns)
     news_since = None if config.retrain_without_news else since
@@ -86,10 +100,8 @@ def open_run(
     sources = _sources(deliveries)
     run = Run(root, slug(run_id), run_id, config, sources, as_of.astimezone(datetime.UTC).isoformat(), deliveries)
     reference = find_reference(run)
-    run = dataclasses.replace(run, sources={**sources, "reference": reference.id if reference else NO_REFERENCE})
-    run.write()
-    write_reference(run.uri, reference)
-    return run
+    sources["reference"] = reference.id if reference else NO_REFERENCE
+    return dataclasses.replace(run, sources=sources), reference
 
 
 def _sources(deliveries: tuple[Delivery, ...]) -> dict[str, str]:
@@ -102,7 +114,7 @@ def _sources(deliveries: tuple[Delivery, ...]) -> dict[str, str]:
     }
 
 
-def _resolved(config: TrainingConfig) -> TrainingConfig:
+def resolved(config: TrainingConfig) -> TrainingConfig:
     """Return the configuration with absolute URIs, because jobs may run in another folder.
 
     Raises:

@@ -14,6 +14,7 @@ from ml import storage
 from ml.config.parameter import FlowConfig, describe
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import ComparisonConfig
+from ml.config.sweep import SweepConfig
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.flow.records import LabelsRecord
@@ -28,12 +29,13 @@ from ml.workflow.manifest import Manifest, commit, load_manifest
 from ml.workflow.reference import NO_REFERENCE
 from ml.workflow.views import RunView
 
-C = TypeVar("C", TrainingConfig, PredictionConfig)  # the flows that have stages
+C = TypeVar("C", TrainingConfig, PredictionConfig, SweepConfig)  # the flows that have stages
 
 FLOWS: dict[str, type[FlowConfig]] = {
     "training": TrainingConfig,
     "prediction": PredictionConfig,
     "promotion": ComparisonConfig,
+    "sweep": SweepConfig,
 }
 
 

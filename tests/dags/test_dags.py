@@ -20,7 +20,8 @@ from ml.workflow.run import FlowRun, load_run
 from support.records import Stated
 
 DAGS = tuple(
-    f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")
+    f"open_images_{name}"
+    for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance", "sweep")
 )
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
 
@@ -288,7 +289,8 @@ def test_the_maintenance_tasks_plan_and_remove_and_ask_airflow_for_runs_under_wa
 def test_the_prediction_dag_opens_a_run_and_submits_the_job(prediction):
     assert {task.task_id: sorted(task.downstream_task_ids) for task in prediction.tasks} == {
         "open_prediction": ["predict"],
-        "predict": [],
+        "predict": ["monitor"],
+        "monitor": [],
     }
     job = prediction.get_task("predict")
     assert job.application.endswith("spark_jobs/predict.py")

@@ -59,14 +59,13 @@ def test_it_is_one_task_that_never_runs_twice_at_a_time(dag):
 
 
 def test_only_people_start_it_unless_the_deployment_schedules_it(dag):
-    from airflow.sdk import CronDataIntervalTimetable
-
     from ml.config.deployment import Deployment
+    from open_images.timetable import FromNowTimetable
     from open_images_ingest import _schedule
 
     assert _schedule(Deployment()) is None
     monthly = _schedule(Deployment(ingest_schedule="0 0 1 * *"))
-    assert monthly == CronDataIntervalTimetable("0 0 1 * *", timezone="UTC")
+    assert (type(monthly), monthly.summary) == (FromNowTimetable, "0 0 1 * *")
     assert not dag.catchup
 
 

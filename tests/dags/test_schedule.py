@@ -61,15 +61,18 @@ def opened(training, run, **params):
 
 
 def test_the_training_has_monthly_intervals_and_runs_for_deliveries(training):
-    from airflow.sdk import AssetOrTimeSchedule, CronDataIntervalTimetable
+    from airflow.sdk import AssetOrTimeSchedule
 
     from open_images.assets import LANDING
+    from open_images.timetable import FromNowTimetable
 
     schedule = training.schedule
     assert isinstance(schedule, AssetOrTimeSchedule)
-    assert schedule.timetable == CronDataIntervalTimetable("0 0 1 * *", timezone="UTC")
+    assert isinstance(schedule.timetable, FromNowTimetable)
+    assert schedule.timetable.summary == "0 0 1 * *"
     assert list(schedule.asset_condition.objects) == [LANDING]
     assert not training.catchup
+    assert "monthly" in training.tags
 
 
 def test_at_most_one_task_of_a_stage_runs_at_a_time_over_all_runs(training):

@@ -11,8 +11,8 @@ from collections import namedtuple
 import pytest
 import yaml
 
-from ml import storage
-from ml.doctor import examine, python_checks, services, storage_checks
+from ml import environment, storage
+from ml.doctor import environment_checks, examine, python_checks, services, storage_checks
 from ml.release.note import seal
 from ml.tracking import experiments
 
@@ -32,6 +32,11 @@ def machine(sample_release, tmp_path, monkeypatch):
     monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", LOCAL)
     monkeypatch.setenv("PATH", os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]))
     monkeypatch.setattr(storage_checks, "LITTLE", 0.0)
+    monkeypatch.setattr(environment_checks.locale, "getencoding", lambda: "UTF-8")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", *environment_checks.API_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     return machine_
 
 
@@ -90,6 +95,60 @@ def test_a_wrong_java_is_a_fault(machine, tmp_path, monkeypatch):
     assert finding.state == "fault"
     assert "no bin/java" in finding.found
     assert "Java 17" in finding.advice
+
+
+def test_another_spark_is_a_warning_and_in_pythonpath_a_fault(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARK_HOME", "/opt/spark-3.5")
+    finding = found("Spark")
+    assert (finding.state, "/opt/spark-3.5, another Spark" in finding.found) == ("warning", True)
+    assert f"export SPARK_HOME='{environment.spark_home()}'" in finding.advice
+    monkeypatch.setattr(environment, "imported_spark", lambda: tmp_path)
+    assert found("Spark").state == "fault"
+    assert "unset PYTHONPATH" in found("Spark").advice
+
+
+def test_a_folder_with_a_space_is_told_where_a_shell_would_stumble(machine, tmp_path, monkeypatch):
+    spaced = tmp_path / "a b"
+    monkeypatch.setattr(environment, "spark_home", lambda: spaced)
+    monkeypatch.setattr(environment, "imported_spark", lambda: spaced)
+    monkeypatch.delenv("SPARK_HOME")
+    assert "has a space" in found("Spark").found
+    monkeypatch.setenv("SPARK_HOME", str(spaced))
+    assert found("Spark").state == "ok"
+
+
+def test_a_locale_without_utf_8_is_reported(machine, monkeypatch):
+    monkeypatch.setattr(environment_checks.locale, "getencoding", lambda: "ANSI_X3.4-1968")
+    monkeypatch.setenv("LC_ALL", "C")
+    assert found("locale").state == "warning"
+    assert "LC_ALL=C:" in found("locale").found
+    monkeypatch.setattr(environment.sys, "getfilesystemencoding", lambda: "iso8859-1")
+    assert found("locale").state == "fault"
+
+
+def test_a_user_without_a_name_is_a_fault(machine, monkeypatch):
+    assert found("user").state == "ok"
+    monkeypatch.setattr(environment.os, "getuid", lambda: 54321)
+    finding = found("user")
+    assert (finding.state, "54321" in finding.found, "/etc/passwd" in finding.advice) == ("fault", True, True)
+
+
+@pytest.mark.parametrize("spelling", [str.lower, str.upper])
+def test_a_proxy_that_takes_local_calls_is_reported(machine, monkeypatch, spelling):
+    monkeypatch.setenv(spelling("http_proxy"), "http://127.0.0.1:9")
+    monkeypatch.setenv(spelling("no_proxy"), "intranet")
+    assert found("proxy").state == "warning"
+    assert "no_proxy=intranet,127.0.0.1" in found("proxy").advice
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow.intern:8080")
+    assert found("proxy").state == "fault"
+    for name, value in environment.without_proxy(("127.0.0.1", "airflow.intern")).items():
+        monkeypatch.setenv(name, value)
+    assert found("proxy").state == "ok"
+
+
+def test_another_backend_of_keras_is_named(machine, monkeypatch):
+    monkeypatch.setattr("ml.USERS_KERAS_BACKEND", "torch")
+    assert found("Keras").found == "TensorFlow; KERAS_BACKEND=torch of the environment is not used"
 
 
 def test_packages_that_overwrite_one_another_are_a_fault(machine, monkeypatch):

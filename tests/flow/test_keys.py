@@ -7,10 +7,11 @@ A key may change only with the version of its stage, for a reason that the commi
 import pytest
 
 from ml.config.prediction import PredictionConfig
+from ml.config.sweep import SweepConfig
 from ml.config.training import TrainingConfig
-from ml.flow.table import PREDICT, STAGES
+from ml.flow.table import MONITOR, PREDICT, STAGES, SWEEP
 
-NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model")
+NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model", "evaluation")
 SOURCES = {name: f"digest of {name}" for name in NAMES}
 ODD = TrainingConfig(
     release="s3://bucket/landing",
@@ -59,6 +60,12 @@ PREDICTIONS = {
         photographs="s3://bucket/photographs", max_fault_share=0.5, model="3", min_confidence=0.9, sample=7
     ),
 }
+SWEEPS = {
+    "default": SweepConfig(),
+    "odd": SweepConfig(
+        **ODD.model_copy(update={"force": None, "baseline": None}).model_dump(), grid={"epochs": [3, 5]}, seeds=2
+    ),
+}
 
 
 def all_keys() -> dict[str, dict[str, str]]:
@@ -74,6 +81,8 @@ def all_keys() -> dict[str, dict[str, str]]:
             else:
                 keys[stage.name] = stage.key(config, keys, SOURCES)
         keys[PREDICT.name] = PREDICT.key(PREDICTIONS[title], {}, SOURCES)
+        keys[MONITOR.name] = MONITOR.key(PREDICTIONS[title], keys, SOURCES)
+        keys[SWEEP.name] = SWEEP.key(SWEEPS[title], keys, SOURCES)
         found[title] = keys
     return found
 
@@ -91,7 +100,9 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "26cc20004e6dfe0561292cac6b01cda0",
         "suspects": "3bdf651ee6e19a918f78dc7fa990bcc7",
         "compare": "f8af537c26677c1869d67ec7d3ade373",
-        "predict": "5569adca9d72a9a05d5f3c2993cc9ccb",
+        "predict": "1e0a97e1af88fb0ea9ccc364e156183a",
+        "monitor": "5360d6e1ed5bc87d5804c12371fd11a1",
+        "sweep": "5487e4ce53b4d62cb1aa440c53e265b1",
     },
     "odd": {
         "extract, a delivery": "903770523867397e3c72990108f83605",
@@ -105,7 +116,9 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "62a33ccd16afb4ac7700255cdbdd0376",
         "suspects": "1ebd7aef253548733e8c82e984237bcc",
         "compare": "3b78a097b51defca8e3869980a0ef7da",
-        "predict": "c0f827a7e373cb8b0bd9c1b2444f7af6",
+        "predict": "c11b3624ea9f9da6dcfdc56e17946176",
+        "monitor": "018a1c62874bb8f87d2142a9dc4f6d0d",
+        "sweep": "29660f124996a2c6700a1da20c7d4679",
     },
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from ml.environment import spark_home
 from ml.errors import ConfigurationError
 
 EXECUTORS = "./environment/bin/python"
@@ -61,6 +63,22 @@ def submit(monkeypatch, tmp_path, restored) -> Callable[..., Any]:
 def test_a_cluster_is_sent_the_code_and_this_machine_needs_none(submit):
     assert {"ml/storage.py", "spark_jobs/extract.py"} <= submit("spark://master").sent
     assert submit("local[2]").sent == set()
+
+
+def test_a_job_uses_the_projects_spark_and_a_locale_for_all_names_of_files(submit, monkeypatch):
+    monkeypatch.setenv("SPARK_HOME", "/opt/spark-3.5")
+    monkeypatch.setenv("PATH", "/opt/spark-3.5/bin:/usr/bin")
+    monkeypatch.setattr("locale.getencoding", lambda: "ANSI_X3.4-1968")
+    submit("local[2]")
+    assert os.environ["SPARK_HOME"] == str(spark_home())
+    assert os.environ["LC_ALL"] == "C.UTF-8"
+    assert shutil.which("spark-submit") == str(Path(sys.executable).with_name("spark-submit"))
+
+
+def test_an_environment_that_lets_no_job_run_is_told_before_one_is_submitted(submit, monkeypatch):
+    monkeypatch.setattr("ml.environment.user_name", lambda: None)
+    with pytest.raises(ConfigurationError, match="has no name on this machine"):
+        submit("local[2]")
 
 
 def test_the_archive_of_code_is_gone_after_the_job(submit):

@@ -16,8 +16,10 @@ from sqlalchemy.orm import Session
 
 import airflow_home
 import local_airflow
+from airflow_environment import environment
 from airflow_home import Component, Record
-from ml.errors import ResourceError
+from ml.environment import spark_home
+from ml.errors import ConfigurationError, ResourceError
 from ports import HOST, free_port, free_port_from
 
 
@@ -106,3 +108,28 @@ def test_what_other_machines_can_reach_is_refused():
         server.listen()
         with pytest.raises(ResourceError, match="other machines can reach"):
             local_airflow.check_listeners([this_process])
+
+
+@pytest.mark.parametrize("spelling", ["no_proxy", "NO_PROXY"])
+def test_airflows_parts_reach_each_other_whichever_proxy_variables_are_set(tmp_path, monkeypatch, spelling):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(spelling, "intranet")
+    found = environment(tmp_path, port=8080)
+    assert found["no_proxy"] == found["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+
+
+def test_the_variables_for_a_shell_stay_the_same_when_they_are_set(tmp_path, monkeypatch):
+    found = environment(tmp_path, port=8080)
+    assert found["SPARK_HOME"] == str(spark_home())
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    assert environment(tmp_path, port=8080) == found
+
+
+def test_an_environment_that_lets_no_job_run_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("ml.environment.user_name", lambda: None)
+    with pytest.raises(ConfigurationError, match="has no name on this machine"):
+        local_airflow.up(tmp_path)
+    assert not (tmp_path / "var" / "airflow" / "airflow.db").exists()
+    assert not (tmp_path / "var" / "deployment.yaml").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 import sys
 import time
@@ -48,8 +49,9 @@ def make_root(root: Path, release: Path) -> Path:
     where.parent.mkdir(parents=True)
     for name in ("dags", "plugins"):
         (root / name).symlink_to(ROOT / name)
-    # Runs by hand and by deliveries alone: a schedule would start one as soon as the DAG is unpaused.
-    content = {"storage": str(where), "release": str(release), "spark_conf": SPARK_CONF, "training_schedule": None}
+    # A scheduled run would come in half a year: none may start because the DAG is unpaused.
+    yearly = f"0 0 1 {(datetime.datetime.now(datetime.UTC).month + 5) % 12 + 1} *"
+    content = {"storage": str(where), "release": str(release), "spark_conf": SPARK_CONF, "training_schedule": yearly}
     (root / "var" / "deployment.yaml").write_text(yaml.safe_dump(content))
     return where
 

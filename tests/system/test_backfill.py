@@ -48,11 +48,11 @@ def airflow(landing, tmp_path_factory) -> Iterator[Backfills]:
         yield Backfills(root, where, client, password, DAG)
 
 
-def test_a_scheduled_interval_without_a_delivery_is_skipped_and_succeeds(airflow):
-    # As Airflow does without catchup, unpausing starts the run of the last whole interval.
-    (run,) = wait_for("the scheduled run", lambda: airflow.runs("scheduled").values())
-    assert airflow.wait_to_end(run["dag_run_id"]) == "success"
-    assert set(airflow.states(run["dag_run_id"]).values()) == {"skipped"}
+def test_unpausing_starts_no_run_and_the_next_month_brings_one(airflow):
+    today = datetime.datetime.now(datetime.UTC).date()
+    first = (today.replace(day=1) + datetime.timedelta(days=32)).replace(day=1)
+    assert airflow.get("")["next_dagrun_run_after"][:10] == first.isoformat()
+    assert airflow.runs("scheduled") == {}
     assert attempts(airflow.storage) == set()
 
 
@@ -153,12 +153,15 @@ def test_a_schedule_takes_what_was_delivered_in_its_interval(airflow, landing):
     def scheduled() -> set[str]:
         return {run["dag_run_id"] for run in airflow.get("/dagRuns?run_type=scheduled")["dag_runs"]}
 
-    before = scheduled()
+    # After the automated runs of a backfill, the schedule makes up for the last month, which has no delivery.
+    (skipped,) = wait_for("the run of the last month", scheduled)
+    assert airflow.wait_to_end(skipped) == "success"
+    assert set(airflow.states(skipped).values()) == {"skipped"}
     deployment = airflow.root / "var" / "deployment.yaml"
     content = yaml.safe_load(deployment.read_text())
     deployment.write_text(yaml.safe_dump(content | {"training_schedule": "0 0 * * *"}))
     airflow.parse()
-    (run_id,) = wait_for("a run by the new schedule", lambda: scheduled() - before)
+    (run_id,) = wait_for("a run by the new schedule", lambda: scheduled() - {skipped})
     wait_for("its run folder", lambda: airflow.states(run_id)["open_run"] == "success")
     assert airflow.get(f"/dagRuns/{run_id}")["data_interval_start"][:10] == yesterday
     assert [delivery.name for delivery in airflow.run(run_id).deliveries] == [*MONTHS, yesterday]

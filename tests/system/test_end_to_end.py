@@ -48,8 +48,9 @@ for name, values in json.loads(sys.argv[5]).items():
         }
     told[name] = {"state": state, "pushed": pushed, "attempts": sorted(attempts(storage))}
     out.write_text(json.dumps(told))
-    # From the second run on there is no spark-submit to be had.
+    # From the second run on there is no spark-submit to be had, not even the project's own.
     os.environ["PATH"] = os.pathsep.join([str(stub), os.environ["PATH"]])
+    sys.modules["open_images.operators.spark"].job_environment = lambda: {"SPARK_HOME": ""}
 """
 
 

@@ -79,8 +79,9 @@ def test_the_configuration_as_a_whole_is_not_handed_out(name):
 @pytest.mark.parametrize("stage", ALL_STAGES)
 def test_every_declared_parameter_can_be_read(stage):
     from ml.config.prediction import PredictionConfig
+    from ml.config.sweep import SweepConfig
 
-    config = PredictionConfig() if stage == "predict" else TrainingConfig()
+    config = {"predict": PredictionConfig, "sweep": SweepConfig}.get(stage, TrainingConfig)()
     view = ConfigView(config, ALL_STAGES[stage])
     for name in ALL_STAGES[stage].declared_fields:
         assert getattr(view, name) == getattr(config, name)

@@ -15,6 +15,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 import spark_jobs
 from ml.class_data import submit_environment
 from ml.config.deployment import load_deployment
+from ml.environment import SPARK_HOME, check_environment, job_environment
 from ml.java import java_home
 from ml.object_store import spark_settings
 from ml.workflow.supervision import end_process_tree
@@ -56,11 +57,16 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
 
     def run_job(self, context: Context, attempt: str) -> None:
         """Submit the job and wait for it to end."""
+        check_environment()
         java, cluster = java_home(), find_cluster(self._conn_id)
         self.conf = self._settings(cluster)
         self.application_args = self.job_arguments(attempt)
         # Not in `env_vars`, which on YARN and Kubernetes also go to containers, where these paths mean nothing.
+        own = job_environment()
+        if (theirs := os.environ.get(SPARK_HOME, own[SPARK_HOME])) != own[SPARK_HOME]:
+            self.log.warning("SPARK_HOME is %s; the job uses the project's own Spark, %s.", theirs, own[SPARK_HOME])
         os.environ |= {
+            **own,
             "JAVA_HOME": str(java),
             # Driver and executors must run the same Python; on one machine, use this one.
             "PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", sys.executable),

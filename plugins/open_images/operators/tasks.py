@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow.sdk import Context, TaskGroup
@@ -22,7 +22,9 @@ GROUPS: dict[Engine, dict[str, str]] = {
 }
 
 
-def stage_tasks(run: str, deployment: Deployment, extras: Mapping[str, Mapping[str, Any]]) -> dict[str, StageOperator]:
+def stage_tasks(
+    run: str, deployment: Deployment, extras: Mapping[str, Mapping[str, Any]], names: Collection[str] = tuple(STAGES)
+) -> dict[str, StageOperator]:
     """Make a task for each stage of the training flow, in one group per engine, with the dependencies between them.
 
     Only one task instance of a stage runs at a time, across all runs. A backfill therefore does not overload the
@@ -32,13 +34,13 @@ def stage_tasks(run: str, deployment: Deployment, extras: Mapping[str, Mapping[s
         run: URI of the run folder, as a template.
         deployment: The deployment's settings.
         extras: Additional arguments of the operators, by stage.
+        names: The stages; by default all of them.
     """
     groups = {engine: TaskGroup(**arguments) for engine, arguments in GROUPS.items()}
     tasks = {}
-    for name, stage in STAGES.items():
+    for name, stage in ((name, STAGES[name]) for name in names):
         arguments = {"pre_execute": skip_without(stage.only_with)} if stage.only_with else {}
-        if name in deployment.pod_templates:  # only the KubernetesExecutor reads it
-            arguments["executor_config"] = {"pod_template_file": deployment.pod_templates[name]}
+        arguments |= pod_arguments(name, deployment)
         tasks[name] = OPERATORS[stage.engine](
             task_id=name,
             stage=name,
@@ -49,8 +51,15 @@ def stage_tasks(run: str, deployment: Deployment, extras: Mapping[str, Mapping[s
             **{**arguments, **extras.get(name, {})},
         )
     for before, after in arrows():
-        tasks[before] >> tasks[after]
+        if before in tasks and after in tasks:
+            tasks[before] >> tasks[after]
     return tasks
+
+
+def pod_arguments(stage: str, deployment: Deployment) -> dict[str, Any]:
+    """Return the operator's arguments for the pod of a stage, which only the KubernetesExecutor reads."""
+    template = deployment.pod_templates.get(stage)
+    return {"executor_config": {"pod_template_file": template}} if template else {}
 
 
 def skip_without(field: str) -> Any:

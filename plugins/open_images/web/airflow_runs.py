@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from ml.flow.table import STAGES
 
-TRAINING, PROMOTION = "open_images_training", "open_images_promotion"
+TRAINING, PROMOTION, SWEEP = "open_images_training", "open_images_promotion", "open_images_sweep"
 
 
 @dataclass(frozen=True)

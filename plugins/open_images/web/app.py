@@ -20,7 +20,7 @@ from starlette.types import ASGIApp
 from ml.config.deployment import load_deployment
 from ml.errors import StageError
 from open_images.object_store import use_object_store
-from open_images.web.airflow_runs import PROMOTION, TRAINING, AirflowRun, find_airflow_run, list_airflow_runs
+from open_images.web.airflow_runs import PROMOTION, SWEEP, TRAINING, AirflowRun, find_airflow_run, list_airflow_runs
 from open_images.web.artifacts import LARGEST, find_artifact
 from open_images.web.folders import RunFolder, find_run
 from open_images.web.history import history
@@ -33,7 +33,7 @@ STATIC = {file.name: file for file in (Path(__file__).parent / "static").iterdir
 MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
 OF_ITS_DAG = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
 OF_TRAINING = Depends(requires_access_dag("GET", DagAccessEntity.RUN, TRAINING))
-FLOWS = {TRAINING: "training", PROMOTION: "promotion"}  # DAGs whose files the routes serve
+FLOWS = {TRAINING: "training", PROMOTION: "promotion", SWEEP: "sweep"}  # DAGs whose files the routes serve
 
 
 def create_app() -> ASGIApp:

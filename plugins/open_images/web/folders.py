@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ml import storage
 from ml.errors import DataError
-from ml.flow.table import STAGES
+from ml.flow.table import ALL_STAGES
 from ml.workflow import layout
 from ml.workflow.folder import TRAINING, RunRecord, read_pin, read_run_record, survey_runs
 from ml.workflow.manifest import Manifest, load_manifest
@@ -38,7 +38,7 @@ class RunFolder:
 
     def manifest(self, stage: str) -> Manifest | None:
         """Return the manifest of the attempt that the run pins for a stage, or None if it is missing."""
-        if stage not in STAGES:
+        if stage not in ALL_STAGES:
             return None
         uri = layout.pin_uri(layout.run_uri(self.root, self.slug), stage)
         try:
@@ -57,7 +57,7 @@ class RunFolder:
 
     def manifests(self) -> dict[str, Manifest]:
         """Return the manifests of all stages that the run pins, in the order of the flow."""
-        found = {stage: self.manifest(stage) for stage in STAGES}
+        found = {stage: self.manifest(stage) for stage in ALL_STAGES}
         return {stage: manifest for stage, manifest in found.items() if manifest}
 
 

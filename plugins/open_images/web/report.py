@@ -9,7 +9,7 @@ from typing import Any
 
 from ml import storage
 from ml.flow.record import Record
-from ml.flow.table import STAGES
+from ml.flow.table import ALL_STAGES
 from ml.metrics.records import ComparisonSummary, EvaluationSummary
 from ml.report.captions import CAPTIONS, caption
 from ml.report.ledger import ledgers, left_out, parameters
@@ -59,7 +59,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
         "figures": _figures(manifests),
         "pages": {
             page.name: [name, page.file, page.title]
-            for name, stage in STAGES.items()
+            for name, stage in ALL_STAGES.items()
             for page in stage.pages
             if _holds(manifests, name, page.file)
         },
