@@ -49,7 +49,7 @@ def _schedule(deployment: Deployment) -> AssetOrTimeSchedule | list[Asset]:
     return AssetOrTimeSchedule(timetable=CronDataIntervalTimetable(cron, timezone="UTC"), assets=[LANDING])
 
 
-@task(task_display_name="open run")
+@task
 def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
     """Validate the parameters, pin the deliveries and the reference that the run uses, and write its folder."""
     from ml.promotion.reference import find_reference
