@@ -368,9 +368,10 @@ def test_what_a_promotion_does_after_what(promotion):
     assert {task.task_id: sorted(task.downstream_task_ids) for task in promotion.tasks} == {
         "choose": ["compare", "gate"],
         "compare": ["gate"],
-        "gate": ["approve", "promote"],
-        "approve": ["promote"],
+        "gate": ["approve", "promote", "refuse"],
+        "approve": ["promote", "refuse"],
         "promote": [],
+        "refuse": [],
         "move_back": [],
     }
     assert promotion.max_active_runs == 1
@@ -493,6 +494,38 @@ def test_an_approval_that_was_only_marked_promotes_nothing(promotion, monkeypatc
         assert moved == []
 
 
+@pytest.mark.parametrize(
+    ("passed", "chosen", "ends"),
+    [(False, None, "refused"), (True, "Reject", "rejected"), (True, "Approve", None), (True, None, None)],
+)
+def test_either_promote_or_refuse_does_something(promotion, monkeypatch, passed, chosen, ends):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ml.promotion import run as promotion_run
+
+    monkeypatch.setattr(promotion_run, "promote", lambda run, how: SimpleNamespace(model_dump=lambda mode: {}))
+    monkeypatch.setattr(promotion_run, "reject", lambda run, who: f"rejected by {who}")
+    answer = {"chosen_options": [chosen], "responded_by_user": {"name": "ada"}} if chosen else None
+    pushed = {
+        "choose": {"run": "file:///run", "champion": None},
+        "gate": {"passed": passed, "reasons": "Worse."},
+        "approve": answer,
+    }
+    ti = SimpleNamespace(xcom_pull=lambda task_ids: pushed[task_ids])
+    promote = promotion.get_task("promote").python_callable
+    refuse = promotion.get_task("refuse").python_callable
+    arguments = {"params": {"mode": "automatic"}, "run_id": "run", "outlet_events": defaultdict(SimpleNamespace)}
+    if ends:
+        reason = "Worse." if ends == "refused" else "rejected by ada"
+        assert refuse(ti=ti) == {"decision": ends, "reason": reason}
+        with pytest.raises(AirflowSkipException, match="see the task `refuse`"):
+            promote(**arguments, ti=ti)
+    else:
+        assert promote(**arguments, ti=ti)
+        with pytest.raises(AirflowSkipException, match="not refused"):
+            refuse(ti=ti)
+
+
 def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(promotion, monkeypatch):
     """While a run waits for its answer, candidates accumulate; Airflow passes only the first to the next run."""
     from ml.promotion import run as promotion_run
@@ -513,7 +546,7 @@ def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(p
     task = promotion.get_task("choose")
     every = Events([event("decided", 1), event("b", 2), event("c", 3)])
     assert task.inlets == [CANDIDATE]
-    arguments = {"params": {"move_back": False}, "run_id": "run", "inlet_events": {CANDIDATE: every}, "ti": None}
+    arguments = {"params": {"move_back": False}, "run_id": "run", "inlet_events": {CANDIDATE: every}}
     task.python_callable(**arguments, triggering_asset_events={CANDIDATE: [event("b", 2)]})
     assert asked == ["b", "c"]
     task.python_callable(**arguments, triggering_asset_events={})

@@ -26,7 +26,7 @@ from support.promotions import event_of, make_candidate
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_promotion"
-TASKS = ("choose", "compare", "gate", "approve", "promote", "move_back")
+TASKS = ("choose", "compare", "gate", "approve", "promote", "refuse", "move_back")
 MONTHS = {name: f"2026-{month:02d}-01T00:00:00+00:00" for month, name in enumerate("abcdef", 1)}
 
 
@@ -127,7 +127,7 @@ def test_the_first_candidate_is_approved_without_a_comparison(airflow, candidate
     assert "| accuracy | 0.900 |" in question["body"]
     assert used()[:2] == (None, None), "not before somebody has answered"
     airflow.answer(run_id, "Approve")
-    expected = dict.fromkeys(TASKS, "success") | dict.fromkeys(("compare", "move_back"), "skipped")
+    expected = dict.fromkeys(TASKS, "success") | dict.fromkeys(("compare", "refuse", "move_back"), "skipped")
     assert airflow.end(run_id) == expected
     assert used() == ("a", None, "a")
     assert decision(airflow, "a")[0] == "promoted"
@@ -140,6 +140,8 @@ def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, c
     run_id = airflow.announce(event_of(candidates["b"]))
     states = airflow.end(run_id)
     assert (states["gate"], states["approve"], states["promote"]) == ("success", "skipped", "skipped")
+    assert states["refuse"] == "success", "which a reader of the grid sees"
+    assert airflow.xcom(run_id, "refuse")["reason"] == airflow.xcom(run_id, "gate")["reasons"]
     verdict = airflow.xcom(run_id, "gate")
     assert not verdict["passed"]
     assert {rule["name"] for rule in verdict["rules"] if not rule["passed"]} == {"difference", "slices"}
@@ -157,6 +159,7 @@ def test_a_better_candidate_that_a_person_rejects_changes_nothing(airflow, candi
     airflow.answer(run_id, "Reject")
     states = airflow.end(run_id)
     assert (states["compare"], states["approve"], states["promote"]) == ("success", "success", "skipped")
+    assert states["refuse"] == "success"
     assert decision(airflow, "c")[0] == "rejected"
     assert used() == ("a", None, "a")
 
