@@ -42,9 +42,7 @@ RUN = "{{ ti.xcom_pull(task_ids='choose')['run'] }}"
 
 
 @task(inlets=[CANDIDATE])
-def choose(
-    params: dict[str, Any], run_id: str, triggering_asset_events: Any, inlet_events: Any
-) -> dict[str, Any]:
+def choose(params: dict[str, Any], run_id: str, triggering_asset_events: Any, inlet_events: Any) -> dict[str, Any]:
     """Choose and register the candidate, and write the run folder."""
     from ml.promotion.run import NothingToDecideError, open_promotion
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from ml import storage
 from ml.errors import DataError
-from ml.flow.table import STAGES
+from ml.flow.table import ALL_STAGES
 from ml.workflow import layout
 from ml.workflow.folder import TRAINING, RunRecord, read_pin, read_run_record, survey_runs
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import slug
 
 log = logging.getLogger(__name__)
+PREDICTION = "prediction"  # the flow that trains nothing
 
 
 @dataclass(frozen=True)
@@ -38,26 +39,29 @@ class RunFolder:
 
     def manifest(self, stage: str) -> Manifest | None:
         """Return the manifest of the attempt that the run pins for a stage, or None if it is missing."""
-        if stage not in STAGES:
+        if stage not in ALL_STAGES:
             return None
         uri = layout.pin_uri(layout.run_uri(self.root, self.slug), stage)
         try:
             pin = read_pin(uri)
-            # Follow a pin only to the stage's own attempts.
-            if (
-                pin is None
-                or ".." in pin.attempt
-                or not pin.attempt.startswith(layout.stage_uri(self.root, stage) + "/")
-            ):
-                return None
-            return _manifest(pin.attempt)
+        except DataError as error:
+            log.warning("%s: %s", uri, error)
+            return None
+        return self.attempt(stage, pin.attempt) if pin else None
+
+    def attempt(self, stage: str, uri: str) -> Manifest | None:
+        """Return the manifest of an attempt of a stage; None if it is missing or not one of the stage's own."""
+        if ".." in uri or not uri.startswith(layout.stage_uri(self.root, stage) + "/"):
+            return None
+        try:
+            return _manifest(uri)
         except DataError as error:
             log.warning("%s: %s", uri, error)
             return None
 
     def manifests(self) -> dict[str, Manifest]:
         """Return the manifests of all stages that the run pins, in the order of the flow."""
-        found = {stage: self.manifest(stage) for stage in STAGES}
+        found = {stage: self.manifest(stage) for stage in ALL_STAGES}
         return {stage: manifest for stage, manifest in found.items() if manifest}
 
 
@@ -92,7 +96,7 @@ def read_run(root: str, name: str, flow: str = TRAINING) -> RunFolder | None:
     record = read_run_record(uri)
     if record is None or record.flow != flow:
         return None
-    if not all(isinstance(record.config.get(name), str) for name in ("network", "chip_class")):
+    if flow != PREDICTION and not all(isinstance(record.config.get(name), str) for name in ("network", "chip_class")):
         raise DataError(f"{layout.run_file_uri(uri)} lacks the network or the class.", "Start the run again.")
     return RunFolder(root, name, record)
 
