@@ -48,7 +48,7 @@ from open_images.web.try_it import introduction
 
 log = logging.getLogger(__name__)
 STATIC = {file.name: file for file in (Path(__file__).parent / "static").iterdir()}
-MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css"}
+MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 OF_ITS_DAG = Depends(requires_access_dag("GET", DagAccessEntity.RUN))
 OF_TRAINING = Depends(requires_access_dag("GET", DagAccessEntity.RUN, TRAINING))
 OF_PREDICTION = Depends(requires_access_dag("GET", DagAccessEntity.RUN, PREDICTION))

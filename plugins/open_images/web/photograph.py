@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -14,6 +15,7 @@ from open_images.web.try_it import LARGEST, SIGNATURES, BusyError, Explainer, No
 
 EXPLAINER = Explainer()
 PLACES = threading.BoundedSemaphore(4)  # photographs in memory at a time, of which one is answered and others wait
+READ_SECONDS = 60.0
 BUSY = "Other photographs are being answered. Try again in a moment."
 BODY = {
     "requestBody": {
@@ -46,12 +48,16 @@ async def explain(request: Request) -> dict[str, Any]:
 
 
 async def _read(request: Request) -> bytes:
-    """Read the body, and stop where it becomes too large."""
+    """Read the body, and stop where it becomes too large or takes too long."""
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > LARGEST:
-            raise HTTPException(413, f"The photograph has more than {LARGEST >> 20} MB.")
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            async for part in request.stream():
+                content += part
+                if len(content) > LARGEST:
+                    raise HTTPException(413, f"The photograph has more than {LARGEST >> 20} MB.")
+    except TimeoutError as error:
+        raise HTTPException(408, "The photograph did not arrive in time.") from error
     return bytes(content)
 
 

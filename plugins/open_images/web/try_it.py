@@ -142,9 +142,10 @@ def current_model(deployment: Deployment) -> dict[str, Any] | None:
 
 def introduction(deployment: Deployment) -> dict[str, Any]:
     """Return what the page shows before a photograph is chosen."""
+    model = current_model(deployment)
     return {
         "about": about(deployment.defaults.chip_class, deployment.defaults.labels),
-        "model": current_model(deployment),
+        "model": {name: model[name] for name in ("model", "number")} if model else None,
         "min_confidence": deployment.prediction.min_confidence,
         "largest": LARGEST,
     }
