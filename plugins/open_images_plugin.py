@@ -1,4 +1,4 @@
-"""The plugin that adds the project's pages to Airflow: a run's tab 'Report'; 'Models' and 'Try it' in the navigation."""
+"""The plugin that adds the project's pages to Airflow: the tab 'Report' of runs, the pages 'Models' and 'Try it'."""
 
 from __future__ import annotations
 

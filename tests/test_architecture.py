@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DAGS = {f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")}
+DAGS = {
+    f"open_images_{name}"
+    for name in ("training", "prediction", "landing", "ingest", "promotion", "comparison", "maintenance")
+}
 FLOORS = {
     "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},
     "spark_jobs": {"open_images", *DAGS, "airflow", "tensorflow", "keras"},

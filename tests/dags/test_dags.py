@@ -20,7 +20,8 @@ from ml.workflow.run import FlowRun, load_run
 from support.records import Stated
 
 DAGS = tuple(
-    f"open_images_{name}" for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance")
+    f"open_images_{name}"
+    for name in ("training", "prediction", "landing", "ingest", "promotion", "comparison", "maintenance")
 )
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
 
@@ -590,6 +591,64 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
     assert extra["inputs"]["train"] == made.trained.uri
     assert extra["keys"] == {"evaluate": "evaluate-run", "train": "train-run", "featurize": "0f"}
     assert candidate_of(extra["run"], extra["attempt"]) == made
+
+
+# --- the comparison DAG
+
+
+def test_a_comparison_opens_a_run_and_compares(airflow_home):
+    from open_images_comparison import dag
+
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks} == {
+        "open_comparison": ["compare"],
+        "compare": [],
+    }
+    assert dag.is_paused_upon_creation is False, "the page 'Models' starts it"
+    assert set(dag.params) == {"model", "baseline"}
+    assert "perceived by annotators" in dag.doc_md
+
+
+# --- what a task says of its failure
+
+
+@pytest.fixture
+def pushed(monkeypatch):
+    """What the current task pushes to XCom, by key."""
+    from open_images import errors
+
+    found = {}
+    monkeypatch.setattr(errors, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=found.__setitem__)})
+    return found
+
+
+def test_a_task_that_fails_says_why_for_the_pages(pushed):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from open_images.errors import airflow_errors
+
+    with pytest.raises(AirflowFailException, match=r"^data: Half of it is missing\. Download it\.$"), airflow_errors():
+        raise DataError("Half of it is missing.", "Download it.")
+    assert pushed == {"failure": {"kind": "data", "message": "Half of it is missing.", "advice": "Download it."}}
+
+
+def test_a_task_that_is_skipped_says_why_for_the_pages(pushed):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ml.errors import NothingNewError
+    from open_images.errors import airflow_errors
+
+    with pytest.raises(AirflowSkipException, match="No delivery is dated in it"), airflow_errors():
+        raise NothingNewError("No delivery is dated in it.")
+    assert pushed == {"reason": "No delivery is dated in it."}
+
+
+def test_a_job_that_fails_says_why_for_the_pages(operator, submitted, pushed):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    submitted(break_with(operator, DataError("what is wrong", "what to do")))
+    with pytest.raises(AirflowFailException):
+        operator.task.execute({})
+    assert pushed["failure"] == {"kind": "data", "message": "what is wrong", "advice": "what to do"}
 
 
 # --- the operators around a job
