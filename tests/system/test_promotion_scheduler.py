@@ -136,7 +136,7 @@ def test_the_first_candidate_is_approved_without_a_comparison(airflow, candidate
     assert (extra["champion"]["number"], extra["previous"], extra["by"]) == (1, None, airflow_home.USER)
 
 
-def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, candidates, used):
+def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, candidates, used, tmp_path):
     run_id = airflow.announce(event_of(candidates["b"]))
     states = airflow.end(run_id)
     assert (states["gate"], states["approve"], states["promote"]) == ("success", "skipped", "skipped")
@@ -149,6 +149,13 @@ def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, c
     assert storage.read_json(storage.join(folder, "verdict.json"))["passed"] is False
     assert decision(airflow, "b")[0] == "refused"
     assert used() == ("a", None, "a")
+    with logged_in(str(airflow.client.base_url), airflow.password) as page:
+        page.goto(f"/dags/{DAG}/runs/{run_id}/plugin/report")
+        tab = page.locator(".open-images")
+        tab.get_by_text(re.compile("^Refused: the gate did not pass version 2")).wait_for()
+        tab.get_by_text(re.compile("^Not fulfilled: not worse than the champion")).wait_for()
+        tab.get_by_role("img", name=re.compile("^Loss by epoch")).wait_for()
+        shoot(page, tmp_path / "refused.png")
 
 
 def test_a_better_candidate_that_a_person_rejects_changes_nothing(airflow, candidates, used):
@@ -208,6 +215,7 @@ def test_a_rejected_candidate_that_is_named_is_approved_on_airflows_page(airflow
         table = page.get_by_role("table").filter(has_text="95% interval")
         table.wait_for()
         assert table.get_by_role("cell", name="log loss").count() == 1
+        assert page.get_by_text("file://").count() == 0
         shoot(page, tmp_path / "approve.png")
         page.get_by_role("button", name="Approve").click()
         wait_for("the answer", lambda: airflow.states(run_id)["approve"] != "awaiting_input")
