@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from ml import storage
 from ml.errors import NothingNewError, StageError, TransientError
+from ml.redaction import without_secrets
 from ml.store_faults import explain
 from ml.workflow import layout
 from open_images.object_store import use_object_store
@@ -56,7 +57,7 @@ def failure_of(attempt: str, otherwise: str) -> AirflowException:
 
 def skip(reason: str) -> AirflowSkipException:
     """Record for the pages why the task is skipped, and return Airflow's exception for it."""
-    _record(REASON, reason)
+    _record(REASON, without_secrets(reason))
     return AirflowSkipException(reason)
 
 
@@ -69,6 +70,6 @@ def _record(key: str, value: Any) -> None:
 
 def _failure(kind: str, message: str, advice: str) -> AirflowException:
     """Record the failure for the pages, and return Airflow's exception for it."""
-    _record(FAILURE, {"kind": kind, "message": message, "advice": advice})
+    _record(FAILURE, {"kind": kind, "message": without_secrets(message), "advice": without_secrets(advice)})
     exception = AirflowException if kind == TransientError.kind else AirflowFailException
     return exception(f"{kind}: {message} {advice}".strip())

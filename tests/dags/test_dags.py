@@ -631,6 +631,17 @@ def test_a_task_that_fails_says_why_for_the_pages(pushed):
     assert pushed == {"failure": {"kind": "data", "message": "Half of it is missing.", "advice": "Download it."}}
 
 
+def test_what_a_task_says_of_its_failure_holds_no_secret(pushed, monkeypatch):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from open_images.errors import airflow_errors
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")
+    with pytest.raises(AirflowFailException), airflow_errors():
+        raise DataError("PUT https://key:word@store/x with hunter2hunter2 was refused.")
+    assert pushed["failure"]["message"] == "PUT https://***@store/x with *** was refused."
+
+
 def test_a_task_that_is_skipped_says_why_for_the_pages(pushed):
     from airflow.sdk.exceptions import AirflowSkipException
 

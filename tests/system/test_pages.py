@@ -1,4 +1,4 @@
-"""The pages in a browser: predictions with their answers, two models compared from 'Models', a photograph in 'Try it'."""
+"""The pages in a browser: the answers of a prediction, two models compared from 'Models', a photograph in 'Try it'."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.cbook
 import pytest
+import yaml
 
 from ml import storage
 from ml.config.deployment import Deployment
@@ -31,6 +32,8 @@ def airflow(sample_release, tmp_path_factory) -> Iterator[Airflow]:
     """An Airflow with a champion, a worse candidate with other parameters, and no run that is under way."""
     root = tmp_path_factory.mktemp("pages") / "root"
     where = make_root(root, sample_release)
+    deployment = root / "var" / "deployment.yaml"
+    deployment.write_text(deployment.read_text() + yaml.safe_dump({"roots": [str(tmp_path_factory.getbasetemp())]}))
     with running(root, PREDICTION, COMPARISON) as (client, password):
         champion = make_candidate(where, "champion", "2026-01-01T00:00:00+00:00", network=network())
         promotion = open_promotion(str(where), "crown", {"candidate": champion.trained.uri}, Deployment())
@@ -66,14 +69,14 @@ def page(airflow):
 def shoot(page, tmp_path):
     """Take screenshots of a page in both themes and widths; nothing may be wider than the window."""
 
+    def fits():
+        return page.locator(".open-images").evaluate("pane => pane.scrollWidth <= pane.clientWidth")
+
     def shoot_(name):
         for theme, width in LOOKS:
             page.emulate_media(color_scheme=theme)
             page.set_viewport_size({"width": width, "height": 1200})
-            pane = page.locator(".open-images")
-            wait_for(
-                "a page that fits", lambda pane=pane: pane.evaluate("pane => pane.scrollWidth <= pane.clientWidth")
-            )
+            wait_for("a page that fits", fits)
             take_screenshot(page, tmp_path / f"{name}-{theme}-{width}.png")
 
     return shoot_
