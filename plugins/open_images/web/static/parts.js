@@ -116,7 +116,8 @@ export const RunName = ({ row, children }) =>
 export const newestOf = (rows) => rows.filter(({ state }) => state).pop() ?? rows[rows.length - 1];
 
 /**
- * A table. Columns: {name, cell: row => content, number: whether right-aligned}; the first one is the row header.
+ * A table. Columns: {name, cell: row => content, number: whether right-aligned, key: if the name is not unique}; the
+ * first one is the row header.
  *
  * sort: {name, down} of the column that the rows are sorted by; setSort(name): called if a reader chooses a column.
  */
@@ -138,7 +139,7 @@ export const Table = ({ caption, columns, rows, mark = () => null, sort, setSort
             h(
               "th",
               {
-                key: column.name,
+                key: column.key ?? column.name,
                 scope: "col",
                 className: column.number && "number",
                 "aria-sort": sort?.name === column.name ? (sort.down ? "descending" : "ascending") : undefined,
@@ -158,7 +159,7 @@ export const Table = ({ caption, columns, rows, mark = () => null, sort, setSort
             columns.map((column, place) =>
               h(
                 place ? "td" : "th",
-                { key: column.name, scope: place ? undefined : "row", className: column.number && "number" },
+                { key: column.key ?? column.name, scope: place ? undefined : "row", className: column.number && "number" },
                 column.cell(row),
               ),
             ),
