@@ -6,11 +6,10 @@ import datetime
 from typing import Any
 
 from airflow.sdk import DAG, Context, task
-from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config.deployment import load_deployment
 from open_images.defaults import dag_defaults, form
-from open_images.errors import airflow_errors
+from open_images.errors import airflow_errors, skip
 
 DOC = """
 ### Clean up the storage root
@@ -62,7 +61,7 @@ def plan(**context: Any) -> dict[str, Any]:
 def skip_unless_asked(context: Context) -> None:
     """Skip the removal unless the run or the deployment requests it."""
     if not context["params"]["remove"]:
-        raise AirflowSkipException("Dry run: trigger the DAG with `remove` to remove what the plan lists.")
+        raise skip("Dry run: trigger the DAG with `remove` to remove what the plan lists.")
 
 
 @task(pre_execute=skip_unless_asked, execution_timeout=HOURS)

@@ -33,7 +33,7 @@ the predictions to make decisions about people.
 RUN = "{{ ti.xcom_pull(task_ids='open_prediction') }}"
 
 
-@task(task_display_name="open prediction")
+@task
 def open_prediction(params: dict[str, Any], run_id: str) -> str:
     """Validate the parameters, list the photographs, choose the model, and write the run folder."""
     from ml.prediction.run import open_prediction as open_

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from airflow.sdk import DAG, Context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from ml.config.deployment import load_deployment
+from ml.errors import ConfigurationError
 from open_images.approval import APPROVE, VerdictApprovalOperator
 from open_images.assets import CANDIDATE, CHAMPION
 from open_images.defaults import dag_defaults, form
-from open_images.errors import airflow_errors
+from open_images.errors import airflow_errors, skip
 from open_images.operators.process import ProcessStageOperator
 
 DOC = """
@@ -27,10 +27,12 @@ choice. Predictions use the champion: the version with the alias `champion` in M
 | `gate` | applies the rules: majority baseline, margin, slices, age | the verdict, with its table |
 | `approve` | asks a person; no answer is a rejection; skipped in mode `automatic` | the answer and its author |
 | `promote` | moves the alias; the old champion becomes `previous` | the version |
+| `refuse` | runs instead of `promote` if the gate or a person says no | the decision and the reason |
 | `move_back` | runs alone, with the parameter `move_back`: makes `previous` champion again | both versions |
 
-If the gate refuses a candidate or a person rejects it, the run succeeds and `promote` is skipped. Each candidate is
-decided once; name it as `candidate` to decide again. Models from backfills are candidates only if
+If the gate refuses a candidate or a person rejects it, the run succeeds, with `refuse` instead of `promote`. The tab
+**Report** of a run shows the verdict with its reasons. Each candidate is decided once; name it as `candidate` to decide
+again. Models from backfills are candidates only if
 `include_backfills` is set.
 
 The labels are gender presentation **as perceived by annotators in a photograph**, never anyone's identity. Do not use
@@ -40,14 +42,12 @@ RUN = "{{ ti.xcom_pull(task_ids='choose')['run'] }}"
 
 
 @task(inlets=[CANDIDATE])
-def choose(
-    params: dict[str, Any], run_id: str, triggering_asset_events: Any, inlet_events: Any, ti: Any
-) -> dict[str, Any]:
+def choose(params: dict[str, Any], run_id: str, triggering_asset_events: Any, inlet_events: Any) -> dict[str, Any]:
     """Choose and register the candidate, and write the run folder."""
     from ml.promotion.run import NothingToDecideError, open_promotion
 
     if params["move_back"]:
-        raise AirflowSkipException("This run only moves the champion back.")
+        raise skip("This run only moves the champion back.")
     triggered = triggering_asset_events.get(CANDIDATE, [])
     # Airflow passes only the first of the events that arrived while the previous run waited for its answer.
     events = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
@@ -58,15 +58,14 @@ def choose(
             roots = deployment.allowed()
             promotion = open_promotion(deployment.storage, run_id, dict(params), deployment, extras, roots)
         except NothingToDecideError as nothing:
-            ti.xcom_push("reason", str(nothing))
-            raise AirflowSkipException(str(nothing)) from nothing
+            raise skip(str(nothing)) from nothing
     return promotion.model_dump(mode="json")
 
 
 def skip_without_comparison(context: Context) -> None:
     """Skip the comparison before it starts a job if there is nothing to compare with."""
     if not context["ti"].xcom_pull(task_ids="choose")["compares"]:
-        raise AirflowSkipException("There is no champion yet, or the run turned the comparison off.")
+        raise skip("There is no champion yet, or the run turned the comparison off.")
 
 
 @task(trigger_rule="none_failed_min_one_success")
@@ -79,24 +78,44 @@ def gate(ti: Any) -> dict[str, Any]:
     return {**verdict.model_dump(mode="json"), "reasons": verdict.reasons, "markdown": verdict.markdown()}
 
 
+def is_rejected(answer: dict[str, Any] | None) -> bool:
+    """Return whether a person, or the end of the time allowed, rejected the candidate."""
+    return bool(answer) and answer["chosen_options"] != [APPROVE]
+
+
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
 def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) -> dict[str, Any]:
-    """Make the candidate champion, or record why it is not."""
+    """Make the candidate champion, unless it was refused."""
     from ml.promotion import run as promotion_run
 
     chosen, verdict, answer = (ti.xcom_pull(task_ids=name) for name in ("choose", "gate", "approve"))
-    if not verdict["passed"]:
-        raise AirflowSkipException(f"The gate refuses the candidate: {verdict['reasons']}")
-    if not answer and params["mode"] != "automatic":
-        raise AirflowFailException("There is no answer: the task `approve` was marked by hand. Clear it and answer.")
-    who = (answer["responded_by_user"] or {}).get("name") if answer else f"mode automatic, run {run_id}"
+    if not verdict["passed"] or is_rejected(answer):
+        raise skip("The candidate is not promoted: see the task `refuse`.")
     with airflow_errors():
-        if answer and answer["chosen_options"] != [APPROVE]:
-            raise AirflowSkipException(promotion_run.reject(chosen["run"], who))
+        if not answer and params["mode"] != "automatic":
+            raise ConfigurationError(
+                "There is no answer: the task `approve` was marked by hand.", "Clear that task and answer."
+            )
+        who = (answer["responded_by_user"] or {}).get("name") if answer else f"mode automatic, run {run_id}"
         version = promotion_run.promote(chosen["run"], f"by {who}")
     extra = {"champion": version.model_dump(mode="json"), "previous": chosen["champion"], "by": who}
     outlet_events[CHAMPION].extra = extra
     return extra
+
+
+@task(trigger_rule="none_failed_min_one_success")
+def refuse(ti: Any) -> dict[str, str]:
+    """Record why the candidate is not promoted, unless it was approved."""
+    from ml.promotion import run as promotion_run
+
+    chosen, verdict, answer = (ti.xcom_pull(task_ids=name) for name in ("choose", "gate", "approve"))
+    if not verdict["passed"]:
+        return {"decision": "refused", "reason": verdict["reasons"]}
+    if not is_rejected(answer):
+        raise skip("The candidate was not refused.")
+    with airflow_errors():
+        who = (answer["responded_by_user"] or {}).get("name")
+        return {"decision": "rejected", "reason": promotion_run.reject(chosen["run"], who)}
 
 
 @task(outlets=[CHAMPION])
@@ -105,7 +124,7 @@ def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[
     from ml.promotion import run as promotion_run
 
     if not params["move_back"]:
-        raise AirflowSkipException("The parameter `move_back` is off.")
+        raise skip("The parameter `move_back` is off.")
     deployment, who = load_deployment(), dag_run.triggering_user_name or f"run {dag_run.run_id}"
     with airflow_errors():
         champion, previous = promotion_run.move_back(
@@ -139,7 +158,8 @@ with DAG(
         hours="{{ params.approval_hours }}",
         execution_timeout=None,  # `approval_hours` limits the wait
     )
-    chosen, judged, promoted = choose(), gate(), promote()  # Airflow passes the arguments from its context
-    chosen >> compare >> judged >> approve >> promoted
-    chosen >> judged >> promoted
+    # Airflow passes the arguments from its context.
+    chosen, judged, promoted, refused = choose(), gate(), promote(), refuse()
+    chosen >> compare >> judged >> approve >> [promoted, refused]
+    chosen >> judged >> [promoted, refused]
     move_back()

@@ -56,7 +56,7 @@ def _schedule_tags(deployment: Deployment) -> list[str]:
     return [schedule_name(deployment.training_schedule)] if deployment.training_schedule else []
 
 
-@task(task_display_name="open run")
+@task
 def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
     """Validate the parameters, pin the deliveries and the reference that the run uses, and write its folder."""
     from ml.promotion.reference import find_reference

@@ -233,7 +233,7 @@ def promote(
     if promotion.compares:
         _run_stage(promotion.run, STAGES["compare"])
     verdict = promotion_run.gate(promotion.run)
-    typer.echo(verdict.markdown())
+    typer.echo("\n".join([verdict.markdown(), *(f"{name}: {uri}" for name, uri in verdict.reports.items())]))
     if not verdict.passed:
         raise ConfigurationError(
             f"The gate refuses {promotion.candidate.title}: {verdict.reasons}",

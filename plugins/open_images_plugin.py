@@ -1,4 +1,4 @@
-"""The plugin that adds the project's pages to Airflow: the tab 'Report' of a run, and 'Models' in the navigation."""
+"""The plugin that adds the project's pages to Airflow: the tab 'Report' of runs, the pages 'Models' and 'Try it'."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from open_images.web import LazyApp
 
 # No leading slash, so that the URLs also work if Airflow is served under a path.
 STATIC = f"{URL_PREFIX.removeprefix('/')}/static"
+
+
+def icons(name: str) -> dict[str, str]:
+    """Return the icons of a page for the light and the dark theme."""
+    return {"icon": f"{STATIC}/{name}.svg", "icon_dark_mode": f"{STATIC}/{name}-dark.svg"}
 
 
 class OpenImagesPlugin(AirflowPlugin):
@@ -26,6 +31,7 @@ class OpenImagesPlugin(AirflowPlugin):
             "bundle_url": f"{STATIC}/report.js",
             "destination": "dag_run",
             "url_route": "report",
+            **icons("report"),
         },
         {
             "name": "Models",
@@ -33,5 +39,14 @@ class OpenImagesPlugin(AirflowPlugin):
             "destination": "nav",
             "url_route": "models",
             "nav_top_level": True,
+            **icons("models"),
+        },
+        {
+            "name": "Try it",
+            "bundle_url": f"{STATIC}/try-it.js",
+            "destination": "nav",
+            "url_route": "try-it",
+            "nav_top_level": True,
+            **icons("try-it"),
         },
     ]

@@ -146,6 +146,7 @@ def ensure_deployment(root: Path) -> Path:
             "storage": str(root / "var" / "storage"),
             "release": str(release),
             "roots": [str(Path.home())],  # only the person of this machine can start runs
+            "prediction": {"photographs": str(release / "test")},  # so that the form's default exists
             "spark_conf": spark_conf,
         }
         deployment.write_text(LOCAL_NOTE + yaml.safe_dump(content))

@@ -7,9 +7,7 @@ are stored; only paths and predictions move through Spark.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -29,7 +27,7 @@ from ml.photographs.opening import open_photographs
 from ml.photographs.source import SUFFIX, Columns, Key, Photographs, Shard, photograph_name
 from ml.prediction.listing import unescaped
 from ml.prediction.predictor import Answer, Predictor, annotate, load_predictor, worker_predictor
-from ml.prediction.record import PredictionsRecord
+from ml.prediction.record import SAMPLE, PredictionsRecord, sample_name
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces
 from ml.workflow import layout
@@ -262,12 +260,6 @@ def _annotator(read: Callable[[str], bytes], target: str, labels: list[str]) -> 
     return annotate_photographs
 
 
-def sample_name(photo: str) -> str:
-    """Return the name of a photograph's annotated copy, unique across the folders of photographs."""
-    stem = posixpath.splitext(posixpath.basename(photo))[0]
-    return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
-
-
 def _check_readable(total: int, ledger: dict[str, int], examples: dict[str, str], config: PredictionConfig) -> None:
     """Check that the share of unreadable photographs is at most `max_fault_share`.
 
@@ -309,7 +301,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         write_table(faces, context, "faces")
         answers = {row["label"]: row["count"] for row in faces.groupBy("label").count().collect()}
         read = _reader(config.photographs, photographs)
-        annotator = _annotator(read, context.path("sample"), description.labels)
+        annotator = _annotator(read, context.path(SAMPLE), description.labels)
         sample = choose_sample(classified, config.sample)
         sample.repartition(spark.sparkContext.defaultParallelism).foreachPartition(annotator)
     finally:
@@ -322,7 +314,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         meaning=description.meaning,
         threshold=description.threshold,
         model=config.model,
-        sample=context.path("sample"),
+        sample=context.path(SAMPLE),
     )
     return Result(record, ledger)
 

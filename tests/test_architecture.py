@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOW_NAMES = ("training", "prediction", "landing", "ingest", "promotion", "maintenance", "sweep")
+FLOW_NAMES = ("training", "prediction", "landing", "ingest", "promotion", "comparison", "maintenance", "sweep")
 DAGS = {f"open_images_{name}" for name in FLOW_NAMES}
 FLOORS = {
     "ml": {"spark_jobs", "open_images", *DAGS, "pyspark", "airflow"},

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from ml.config.clean_up import CleanUpConfig
+from ml.config.comparison import ModelsConfig
 from ml.config.download import DownloadConfig
 from ml.config.forms import markdown_table
 from ml.config.prediction import PredictionConfig
@@ -54,6 +55,7 @@ def anchor(heading):
         ("docs/parameters.md", "maintenance parameters", CleanUpConfig),
         ("docs/parameters.md", "download parameters", DownloadConfig),
         ("docs/promotion.md", "promotion parameters", PromotionConfig),
+        ("docs/evaluation.md", "comparison parameters", ModelsConfig),
     ],
 )
 def test_the_parameters_tables_are_the_configurations(page, name, config):

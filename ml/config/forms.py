@@ -12,6 +12,7 @@ import typer
 from ml.config.parameter import FlowConfig, schema_options
 
 MANY_VALUES = 10  # a table abbreviates longer lists
+EMPTY_CHOICE = {"null": "(none)"}  # how the form shows an empty choice, instead of as `null`
 _KEPT = (
     "minimum",
     "maximum",
@@ -28,7 +29,8 @@ _KEPT = (
 def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
     """Return the arguments of an Airflow `Param` for each field: default, and a flat JSON schema with its section.
 
-    Airflow's form needs `type: [x, "null"]` where pydantic writes `anyOf`, and does not support `$ref`.
+    Airflow's form needs `type: [x, "null"]` where pydantic writes `anyOf`, and does not support `$ref`. It silently
+    moves a number to the nearest bound, so the descriptions state the bounds.
     """
     values = defaults.model_dump(mode="json")
     fields = {}
@@ -39,13 +41,15 @@ def form_fields(defaults: FlowConfig) -> dict[str, dict[str, Any]]:
         flat: dict[str, Any] = {k: v for level in (schema, *options) for k, v in level.items() if k in _KEPT}
         if "enum" in flat and "null" in types:
             flat["enum"] = [*flat["enum"], None]
+        shown_type = types if len(types) > 1 else types[0]
         fields[name] = {
             "default": values[name],
-            "type": types if len(types) > 1 else types[0],
+            "type": shown_type,
             "title": schema["title"],
-            "description": schema["description"],
+            "description": f"{schema['description']}{_bounds({'type': shown_type, **flat})}",
             "section": schema["section"],
             **flat,
+            **({"values_display": EMPTY_CHOICE} if None in flat.get("enum", ()) else {}),
             **({"pattern": schema["pattern"]} if "place" in schema else {}),
         }
     return fields
@@ -109,8 +113,14 @@ def markdown_table(defaults: FlowConfig) -> str:
     lines = ["| parameter | default | allowed | what it does |", "|---|---|---|---|"]
     for name, field in form_fields(defaults).items():
         default = "" if field["default"] is None else f"`{json.dumps(field['default'])}`"
-        lines.append(f"| `{name}` | {default} | {_allowed(field)} | {field['description']} |")
+        text = field["description"].removesuffix(_bounds(field))
+        lines.append(f"| `{name}` | {default} | {_allowed(field)} | {text} |")
     return "\n".join(lines)
+
+
+def _bounds(field: dict[str, Any]) -> str:
+    """Return the bounds of a number as a sentence, with a space before it; empty for other fields."""
+    return f" Allowed: {_allowed(field)}." if {"minimum", "exclusiveMinimum"} & field.keys() else ""
 
 
 def _allowed(field: dict[str, Any]) -> str:

@@ -87,6 +87,22 @@ class Predictor:
             self._classifier.predict(pixels), self.description.labels, self.description.threshold, self.min_confidence
         )
 
+    def explain(self, chips: Sequence[images.Pixels], answers: Sequence[Answer]) -> NDArray[np.float32]:
+        """Compute where on each chip the network looked for the label that the threshold selects (Grad-CAM).
+
+        Args:
+            chips: At least one chip.
+            answers: The predictions of these chips.
+
+        Returns:
+            0 to 1, shape (n, h, w) of the network's last feature map.
+        """
+        from ml.model.grad_cam import grad_cam
+
+        probabilities = np.array([answer.probabilities for answer in answers], np.float32)
+        selected = decide(probabilities, self.description.threshold)
+        return grad_cam(self._classifier.network, np.stack(chips), selected)
+
 
 def answers_of(
     probabilities: NDArray[np.floating], labels: Sequence[str], threshold: float, min_confidence: float

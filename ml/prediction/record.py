@@ -1,8 +1,19 @@
-"""The record of stage predict."""
+"""The record of stage predict, and the names of the photographs that it annotates."""
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
+
 from ml.flow.record import Record
+
+SAMPLE = "sample"  # the folder of annotated photographs in the attempt
+
+
+def sample_name(photo: str) -> str:
+    """Return the name of a photograph's annotated copy, unique across the folders of photographs."""
+    stem = posixpath.splitext(posixpath.basename(photo))[0]
+    return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
 
 
 class PredictionsRecord(Record):

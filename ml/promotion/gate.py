@@ -7,7 +7,7 @@ that the interval exclude zero, because some of twenty slices of fifty faces are
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, computed_field
@@ -76,6 +76,27 @@ class Row(BaseModel):
     faces: int
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of metrics: its title, and the text for a row, empty if the row has no such value."""
+
+    title: str
+    text: Callable[[Row], str]
+
+
+def _interval(row: Row) -> str:
+    return "" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
+
+
+COLUMNS = (
+    Column("candidate", lambda row: fixed(row.candidate)),
+    Column("champion", lambda row: "" if row.champion is None else fixed(row.champion)),
+    Column("difference", lambda row: "" if row.difference is None else signed(row.difference)),
+    Column("95% interval", _interval),
+    Column("faces", lambda row: number(row.faces)),
+)
+
+
 class Verdict(BaseModel):
     """The gate's verdict on a candidate.
 
@@ -109,8 +130,12 @@ class Verdict(BaseModel):
         return " ".join(rule.told for rule in self.rules if not rule.passed)
 
     def markdown(self) -> str:
-        """Return the verdict as Markdown: candidate and champion, the rules, and a table of the metrics."""
+        """Return the verdict as Markdown: candidate and champion, the rules, and a table of the metrics.
+
+        The table has only columns in which a row has a value: without a champion, those of the candidate.
+        """
         champion = _named(self.champion) if self.champion else "none yet"
+        columns = [column for column in COLUMNS if any(column.text(row) for row in self.rows)]
         lines = [
             f"**Candidate:** {_named(self.candidate)}",
             "",
@@ -123,11 +148,9 @@ class Verdict(BaseModel):
                 for rule in self.rules
             ),
             "",
-            "| metric | candidate | champion | difference | 95% interval | faces |",
-            "|---|---:|---:|---:|---:|---:|",
-            *(_line(row) for row in self.rows),
-            "",
-            *(f"{name}: `{uri}`  " for name, uri in self.reports.items()),
+            f"| metric | {' | '.join(column.title for column in columns)} |",
+            f"|---|{'---:|' * len(columns)}",
+            *(f"| {_cell(row.metric)} | {' | '.join(column.text(row) for column in columns)} |" for row in self.rows),
             "",
             self.about,
         ]
@@ -268,12 +291,6 @@ def _rows(evaluation: EvaluationRecord) -> Iterator[Row]:
         yield Row(metric=name, candidate=found.value, faces=evaluation.faces)
     if worst := evaluation.worst_slice:
         yield Row(metric=f"accuracy, {worst.title}: {worst.name}", candidate=worst.accuracy.value, faces=worst.faces)
-
-
-def _line(row: Row) -> str:
-    interval = "" if row.low is None or row.high is None else f"{signed(row.low)} to {signed(row.high)}"
-    values = [fixed(row.candidate), fixed(row.champion), signed(row.difference), interval, number(row.faces)]
-    return f"| {_cell(row.metric)} | {' | '.join(values)} |"
 
 
 def _cell(text: str) -> str:

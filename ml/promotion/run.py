@@ -8,6 +8,7 @@ that stage compare can run in it. Beside `run.json` it holds `promotion.json` (c
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,12 +23,11 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.metrics.records import ComparisonMetrics, ComparisonRecord, EvaluationRecord
 from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
+from ml.promotion.comparison import copy_run
 from ml.promotion.gate import Evidence, Verdict, as_of_rule, judge
 from ml.report.subject import subject
 from ml.tracking.registry import Decision, Registry, Version
 from ml.workflow import layout
-from ml.workflow.attempt import is_committed
-from ml.workflow.manifest import load_manifest
 from ml.workflow.run import load_run, slug
 
 log = logging.getLogger(__name__)
@@ -86,24 +86,11 @@ def open_promotion(
     root = storage.normalize(root)
     candidate, version, champion = _choose(root, config, deployment.defaults, events)
     compares = champion is not None and config.compare
-    # A copy of the candidate's own run, so that stage compare gets the same key as it would in that run.
-    run = dataclasses.replace(
-        candidate.run,
-        slug=slug(run_id, "promotion"),
-        run_id=run_id,
-        config=ComparisonConfig(
-            **candidate.run.config.model_copy(
-                update={"baseline": champion.train if champion and compares else None, "force": None}
-            ).model_dump()
-        ),
-    )
-    for uri in (layout.verdict_uri(run.uri), layout.decision_uri(run.uri)):  # of a run of the same id before
+    folder = layout.run_uri(root, slug(run_id, "promotion"))
+    for uri in (layout.verdict_uri(folder), layout.decision_uri(folder)):  # of a run of the same id before
         storage.remove(uri)
-    run.write()
-    for manifest in (load_manifest(candidate.evaluated.inputs["featurize"]), candidate.trained, candidate.evaluated):
-        run.pin(manifest)
-        if not is_committed(manifest.uri):  # maintenance had begun to remove it before it was pinned
-            raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a candidate that still exists.")
+    baseline = champion.train if champion and compares else None
+    run = copy_run(candidate, run_id, "promotion", baseline, ComparisonConfig)
     promotion = Promotion(run=run.uri, config=config, candidate=version, champion=champion, compares=compares)
     storage.write_json(layout.promotion_uri(run.uri), promotion.model_dump(mode="json"))
     return promotion
@@ -280,7 +267,8 @@ def _check_worth_deciding(
 
 def _record(promotion: Promotion, decision: Decision, how: str) -> None:
     _registry(promotion).decide(promotion.candidate.number, decision, how)
-    storage.write_json(layout.decision_uri(promotion.run), {"decision": decision, "how": how})
+    at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    storage.write_json(layout.decision_uri(promotion.run), {"decision": decision, "how": how, "at": at})
 
 
 def _registry(promotion: Promotion) -> Registry:

@@ -208,20 +208,11 @@ def removal_uri(attempt: str) -> str:
     return storage.join(attempt, REMOVAL)
 
 
-def list_errors(root: str, stage: str) -> dict[str, str]:
-    """Return the URI of `error.json` for every failed attempt of a stage, by the attempt's name."""
-    return {attempt_name(attempt): error_uri(attempt) for attempt in _attempts_with(ERROR, root, stage)}
-
-
 def list_committed(root: str, stage: str) -> list[str]:
     """Return the folder of every attempt of a stage that has a manifest."""
-    return _attempts_with(MANIFEST, root, stage)
-
-
-def _attempts_with(file: str, root: str, stage: str) -> list[str]:
     fs, path = storage.filesystem(stage_uri(root, stage))
-    found = fs.glob(f"{path}/*/attempts/*/{file}")
-    return [str(fs.unstrip_protocol(each)).removesuffix(f"/{file}") for each in found]
+    found = fs.glob(f"{path}/*/attempts/*/{MANIFEST}")
+    return [str(fs.unstrip_protocol(each)).removesuffix(f"/{MANIFEST}") for each in found]
 
 
 class StagePath(NamedTuple):

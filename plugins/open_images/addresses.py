@@ -15,9 +15,18 @@ URL_PREFIX = "/open-images"  # of the project's routes in Airflow's API server
 
 def report_page(dag_id: str, run_id: str, stage: str) -> str:
     """Return the address of a stage's report in a run."""
-    run = "/".join(quote(part, safe="") for part in (dag_id, run_id))
-    base = conf.get("api", "base_url", fallback="").rstrip("/")
-    return f"{base}{URL_PREFIX}/runs/{run}/files/{stage}/{find_stage(stage).pages[0].file}"
+    dag, run = (quote(part, safe="") for part in (dag_id, run_id))
+    return f"{_base()}{URL_PREFIX}/runs/{dag}/{run}/files/{stage}/{find_stage(stage).pages[0].file}"
+
+
+def report_tab(dag_id: str, run_id: str) -> str:
+    """Return the address of the tab 'Report' of a run, which exists as soon as the run does."""
+    dag, run = (quote(part, safe="") for part in (dag_id, run_id))
+    return f"{_base()}/dags/{dag}/runs/{run}/plugin/report"
+
+
+def _base() -> str:
+    return conf.get("api", "base_url", fallback="").rstrip("/")
 
 
 def mlflow_page(metrics: Mapping[str, Any]) -> str | None:

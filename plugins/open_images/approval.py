@@ -7,10 +7,10 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import HITLOperator
-from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.flow.table import find_page
-from open_images.addresses import report_page
+from open_images.addresses import report_page, report_tab
+from open_images.errors import skip
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,12 +48,13 @@ class VerdictApprovalOperator(HITLOperator):
         """Ask the question, or skip the task if no answer is needed."""
         verdict = context["ti"].xcom_pull(task_ids=self.verdict)
         if not verdict["passed"]:
-            raise AirflowSkipException("The gate refused the candidate, so no approval is needed.")
+            raise skip("The gate refused the candidate, so no approval is needed.")
         if self.mode == "automatic":
-            raise AirflowSkipException("Mode automatic: no approval is needed.")
+            raise skip("Mode automatic: no approval is needed.")
         self.response_timeout = datetime.timedelta(hours=float(self.hours))
         run = context["dag_run"]
-        pages = (
+        pages = [f"[Verdict, models and curves]({report_tab(run.dag_id, run.run_id)})"]
+        pages += (
             f"[{title}]({report_page(run.dag_id, run.run_id, find_page(name)[0].name)})"
             for name, title in PAGES.items()
             if name in verdict["reports"]

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from ml import storage
 from ml.errors import NothingNewError, StageError, TransientError
+from ml.redaction import without_secrets
 from ml.store_faults import explain
 from ml.workflow import layout
 from open_images.object_store import use_object_store
+
+log = logging.getLogger(__name__)
+# Keys of the XComs in which a task says why it failed or was skipped, for the pages. A retry removes them.
+FAILURE, REASON = "failure", "reason"
 
 
 @contextmanager
@@ -29,12 +37,12 @@ def airflow_errors() -> Iterator[None]:
         use_object_store()
         yield
     except NothingNewError as nothing:
-        raise AirflowSkipException(str(nothing)) from nothing
+        raise skip(str(nothing)) from nothing
     except StageError as error:
-        raise _exception(error.kind, str(error)) from error
+        raise _failure(error.kind, error.message, error.advice) from error
     except (OSError, RuntimeError) as error:  # of a disk or a store
         if explained := explain(error):
-            raise _exception(explained.kind, str(explained)) from error
+            raise _failure(explained.kind, explained.message, explained.advice) from error
         raise
 
 
@@ -42,11 +50,26 @@ def failure_of(attempt: str, otherwise: str) -> AirflowException:
     """Return Airflow's exception for a failed job, from its `error.json`; without one a retry may help."""
     uri = layout.error_uri(attempt)
     if not storage.exists(uri):
-        return AirflowException(f"{otherwise} The job left no error.json; see the log above.")
+        return _failure(TransientError.kind, otherwise, "The job left no error.json; see the task's log.")
     error = storage.read_json(uri)
-    return _exception(error["kind"], f"{error['message']} {error['advice']}".strip())
+    return _failure(error["kind"], error["message"], error["advice"])
 
 
-def _exception(kind: str, message: str) -> AirflowException:
+def skip(reason: str) -> AirflowSkipException:
+    """Record for the pages why the task is skipped, and return Airflow's exception for it."""
+    _record(REASON, without_secrets(reason))
+    return AirflowSkipException(reason)
+
+
+def _record(key: str, value: Any) -> None:
+    try:
+        get_current_context()["ti"].xcom_push(key, value)
+    except Exception as error:  # outside of a task, or Airflow's server is gone: the outcome itself matters more
+        log.debug("%s was not recorded for the pages: %s", key, error)
+
+
+def _failure(kind: str, message: str, advice: str) -> AirflowException:
+    """Record the failure for the pages, and return Airflow's exception for it."""
+    _record(FAILURE, {"kind": kind, "message": without_secrets(message), "advice": without_secrets(advice)})
     exception = AirflowException if kind == TransientError.kind else AirflowFailException
-    return exception(f"{kind}: {message}")
+    return exception(f"{kind}: {message} {advice}".strip())

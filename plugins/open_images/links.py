@@ -1,7 +1,8 @@
 """Links on the tasks' pages: the report, the MLflow run, Spark's history of the job.
 
 Airflow makes the links when a task's process ends and keeps them in XCom, from which its pages read them. They depend
-on what the task pushed; a task that pushed nothing has no links.
+on what the task pushed. Airflow shows a heading for the links of a task even if all of them are empty, so a task has
+only the links that it can have in this deployment.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperatorLink
 from airflow.sdk.execution_time.xcom import XCom
 
-from ml.config.deployment import load_deployment
-from ml.flow.table import find_stage
-from open_images.addresses import mlflow_page, report_page
+from ml.config.deployment import Deployment, load_deployment
+from ml.flow.stage import Stage
+from ml.flow.table import PREDICT, find_stage
+from open_images.addresses import mlflow_page, report_page, report_tab
 
 if TYPE_CHECKING:
     from airflow.sdk.types import TaskInstanceKey
@@ -23,14 +25,14 @@ HISTORY_SERVER = "spark.yarn.historyServer.address"  # Spark uses this name with
 
 
 class ReportLink(BaseOperatorLink):
-    """The link to the page that the stage wrote."""
+    """The link to the page that the stage wrote, or else to the run's tab 'Report', which says why there is none."""
 
     name = "Report"
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
-        """Return the address of the page, or an empty string."""
+        """Return the address of the page."""
         if not find_stage(operator.stage).pages or not pushed(ti_key):
-            return ""
+            return report_tab(ti_key.dag_id, ti_key.run_id)
         return report_page(ti_key.dag_id, ti_key.run_id, operator.stage)
 
 
@@ -51,12 +53,27 @@ class SparkHistoryLink(BaseOperatorLink):
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:
         """Return the address of the page, or an empty string."""
-        settings = load_deployment().spark_conf
-        server = settings.get(HISTORY_SERVER, "").rstrip("/")
+        server = history_server(load_deployment())
         application = pushed(ti_key).get("spark_application")
-        if not server or not application or settings.get("spark.eventLog.enabled") != "true":
+        if not server or not application:
             return ""
         return f"{server if '://' in server else f'http://{server}'}/history/{application}/"
+
+
+def history_server(deployment: Deployment) -> str:
+    """Return the address of Spark's history server; empty if the deployment names none or logs no events."""
+    settings = deployment.spark_conf
+    return settings.get(HISTORY_SERVER, "").rstrip("/") if settings.get("spark.eventLog.enabled") == "true" else ""
+
+
+def links_of(stage: Stage, deployment: Deployment) -> tuple[BaseOperatorLink, ...]:
+    """Return the links that a stage's task can have in a deployment."""
+    links: list[tuple[bool, BaseOperatorLink]] = [
+        (bool(stage.pages) or stage is PREDICT, ReportLink()),
+        (stage.name == "train" and deployment.mlflow is not None, MlflowLink()),
+        (stage.engine == "spark" and bool(history_server(deployment)), SparkHistoryLink()),
+    ]
+    return tuple(link for possible, link in links if possible)
 
 
 def pushed(ti_key: TaskInstanceKey) -> Mapping[str, Any]:

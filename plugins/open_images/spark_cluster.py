@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from airflow.sdk.bases.hook import BaseHook
-from airflow.sdk.exceptions import AirflowFailException, AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowNotFoundException
+
+from ml.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ def find_cluster(conn_id: str) -> SparkCluster:
     """Return the cluster of a connection.
 
     Raises:
-        AirflowFailException: The connection does not exist. The hook would fall back to `yarn` without a word.
+        ConfigurationError: The connection does not exist. The hook would fall back to `yarn` without a word.
     """
     try:
         connection = BaseHook.get_connection(conn_id)
     except AirflowNotFoundException as error:
-        raise AirflowFailException(
-            f"configuration: The connection {conn_id!r} does not exist. Create it with type Spark and your "
-            "master as host, or set AIRFLOW_CONN_SPARK_DEFAULT."
+        raise ConfigurationError(
+            f"The connection {conn_id!r} does not exist.",
+            "Create it with type Spark and your master as host, or set AIRFLOW_CONN_SPARK_DEFAULT.",
         ) from error
     extra = connection.extra_dejson
     return SparkCluster(

@@ -3,6 +3,7 @@
 import jsonschema
 import pytest
 
+from ml.config.comparison import ModelsConfig
 from ml.config.deployment import Deployment, load_deployment
 from ml.config.download import DownloadConfig
 from ml.config.forms import form_fields
@@ -14,10 +15,11 @@ from ml.config.training import TrainingConfig
 from ml.download.delivery import open_target
 from ml.errors import ConfigurationError
 from ml.prediction.run import open_prediction
+from ml.promotion.comparison import open_comparison
 from ml.promotion.run import open_promotion
 from ml.workflow.opening import open_run
 
-FLOWS = (TrainingConfig, PredictionConfig, PromotionConfig, DownloadConfig)
+FLOWS = (TrainingConfig, PredictionConfig, PromotionConfig, DownloadConfig, ModelsConfig)
 PARAMETERS = [
     (TrainingConfig, "release"),
     (TrainingConfig, "photographs"),
@@ -31,6 +33,8 @@ PARAMETERS = [
     (DownloadConfig, "cache"),
     (DownloadConfig, "annotations_url"),
     (DownloadConfig, "photographs_url"),
+    (ModelsConfig, "model"),
+    (ModelsConfig, "baseline"),
 ]
 ROOTS = ("/data", "s3://bucket/images", "https://photos.example/open", "hdfs://namenode:9000/data")
 INSIDE = (
@@ -166,6 +170,7 @@ def test_every_opening_checks_before_it_reads(tmp_path):
         "release": lambda: open_run(root, "r", {"release": secret}, roots=roots),
         "model": lambda: open_prediction(root, "r", {"model": secret}, deployment, roots),
         "candidate": lambda: open_promotion(root, "r", {"candidate": secret}, deployment, roots=roots),
+        "baseline": lambda: open_comparison(root, "r", {"baseline": secret}, deployment, roots),
         "landing": lambda: open_target(root, {"landing": secret}, deployment, roots=roots),
     }
     for name, call in calls.items():

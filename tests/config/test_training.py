@@ -84,6 +84,18 @@ def test_the_form_is_flat_and_has_each_fields_bounds():
 
 
 @pytest.mark.parametrize("kind", [TrainingConfig, PredictionConfig, PromotionConfig])
+def test_the_form_states_bounds_and_names_an_empty_choice(kind):
+    for name, field in form_fields(kind()).items():
+        low = field.get("minimum", field.get("exclusiveMinimum"))
+        assert (low is not None) == ("Allowed:" in field["description"]), name
+        if low is not None:
+            assert str(low) in field["description"].partition("Allowed:")[2], name
+        empty = None in field.get("enum", ())
+        assert (field.get("values_display", {}).get("null") == "(none)") == empty, name
+    assert form_fields(TrainingConfig())["epochs"]["description"].endswith(" Allowed: 1 to 1000.")
+
+
+@pytest.mark.parametrize("kind", [TrainingConfig, PredictionConfig, PromotionConfig])
 def test_the_form_gives_examples_of_what_is_typed_freely(kind):
     texts = {
         name: field.get("examples")

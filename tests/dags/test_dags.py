@@ -21,7 +21,7 @@ from support.records import Stated
 
 DAGS = tuple(
     f"open_images_{name}"
-    for name in ("training", "prediction", "landing", "ingest", "promotion", "maintenance", "sweep")
+    for name in ("training", "prediction", "landing", "ingest", "promotion", "comparison", "maintenance", "sweep")
 )
 HEAVY = {"tensorflow", "keras", "pyspark", "cv2", "mlflow", "pandas", "pyarrow", "matplotlib", "sklearn"}
 
@@ -370,9 +370,10 @@ def test_what_a_promotion_does_after_what(promotion):
     assert {task.task_id: sorted(task.downstream_task_ids) for task in promotion.tasks} == {
         "choose": ["compare", "gate"],
         "compare": ["gate"],
-        "gate": ["approve", "promote"],
-        "approve": ["promote"],
+        "gate": ["approve", "promote", "refuse"],
+        "approve": ["promote", "refuse"],
         "promote": [],
+        "refuse": [],
         "move_back": [],
     }
     assert promotion.max_active_runs == 1
@@ -495,6 +496,38 @@ def test_an_approval_that_was_only_marked_promotes_nothing(promotion, monkeypatc
         assert moved == []
 
 
+@pytest.mark.parametrize(
+    ("passed", "chosen", "ends"),
+    [(False, None, "refused"), (True, "Reject", "rejected"), (True, "Approve", None), (True, None, None)],
+)
+def test_either_promote_or_refuse_does_something(promotion, monkeypatch, passed, chosen, ends):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ml.promotion import run as promotion_run
+
+    monkeypatch.setattr(promotion_run, "promote", lambda run, how: SimpleNamespace(model_dump=lambda mode: {}))
+    monkeypatch.setattr(promotion_run, "reject", lambda run, who: f"rejected by {who}")
+    answer = {"chosen_options": [chosen], "responded_by_user": {"name": "ada"}} if chosen else None
+    pushed = {
+        "choose": {"run": "file:///run", "champion": None},
+        "gate": {"passed": passed, "reasons": "Worse."},
+        "approve": answer,
+    }
+    ti = SimpleNamespace(xcom_pull=lambda task_ids: pushed[task_ids])
+    promote = promotion.get_task("promote").python_callable
+    refuse = promotion.get_task("refuse").python_callable
+    arguments = {"params": {"mode": "automatic"}, "run_id": "run", "outlet_events": defaultdict(SimpleNamespace)}
+    if ends:
+        reason = "Worse." if ends == "refused" else "rejected by ada"
+        assert refuse(ti=ti) == {"decision": ends, "reason": reason}
+        with pytest.raises(AirflowSkipException, match="see the task `refuse`"):
+            promote(**arguments, ti=ti)
+    else:
+        assert promote(**arguments, ti=ti)
+        with pytest.raises(AirflowSkipException, match="not refused"):
+            refuse(ti=ti)
+
+
 def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(promotion, monkeypatch):
     """While a run waits for its answer, candidates accumulate; Airflow passes only the first to the next run."""
     from ml.promotion import run as promotion_run
@@ -515,7 +548,7 @@ def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(p
     task = promotion.get_task("choose")
     every = Events([event("decided", 1), event("b", 2), event("c", 3)])
     assert task.inlets == [CANDIDATE]
-    arguments = {"params": {"move_back": False}, "run_id": "run", "inlet_events": {CANDIDATE: every}, "ti": None}
+    arguments = {"params": {"move_back": False}, "run_id": "run", "inlet_events": {CANDIDATE: every}}
     task.python_callable(**arguments, triggering_asset_events={CANDIDATE: [event("b", 2)]})
     assert asked == ["b", "c"]
     task.python_callable(**arguments, triggering_asset_events={})
@@ -559,6 +592,75 @@ def test_the_event_of_an_evaluation_found_done_tells_all_that_a_promotion_asks(t
     assert extra["inputs"]["train"] == made.trained.uri
     assert extra["keys"] == {"evaluate": "evaluate-run", "train": "train-run", "featurize": "0f"}
     assert candidate_of(extra["run"], extra["attempt"]) == made
+
+
+# --- the comparison DAG
+
+
+def test_a_comparison_opens_a_run_and_compares(airflow_home):
+    from open_images_comparison import dag
+
+    assert {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks} == {
+        "open_comparison": ["compare"],
+        "compare": [],
+    }
+    assert dag.is_paused_upon_creation is False, "the page 'Models' starts it"
+    assert set(dag.params) == {"model", "baseline"}
+    assert "perceived by annotators" in dag.doc_md
+
+
+# --- what a task says of its failure
+
+
+@pytest.fixture
+def pushed(monkeypatch):
+    """What the current task pushes to XCom, by key."""
+    from open_images import errors
+
+    found = {}
+    monkeypatch.setattr(errors, "get_current_context", lambda: {"ti": SimpleNamespace(xcom_push=found.__setitem__)})
+    return found
+
+
+def test_a_task_that_fails_says_why_for_the_pages(pushed):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from open_images.errors import airflow_errors
+
+    with pytest.raises(AirflowFailException, match=r"^data: Half of it is missing\. Download it\.$"), airflow_errors():
+        raise DataError("Half of it is missing.", "Download it.")
+    assert pushed == {"failure": {"kind": "data", "message": "Half of it is missing.", "advice": "Download it."}}
+
+
+def test_what_a_task_says_of_its_failure_holds_no_secret(pushed, monkeypatch):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    from open_images.errors import airflow_errors
+
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")
+    with pytest.raises(AirflowFailException), airflow_errors():
+        raise DataError("PUT https://key:word@store/x with hunter2hunter2 was refused.")
+    assert pushed["failure"]["message"] == "PUT https://***@store/x with *** was refused."
+
+
+def test_a_task_that_is_skipped_says_why_for_the_pages(pushed):
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    from ml.errors import NothingNewError
+    from open_images.errors import airflow_errors
+
+    with pytest.raises(AirflowSkipException, match="No delivery is dated in it"), airflow_errors():
+        raise NothingNewError("No delivery is dated in it.")
+    assert pushed == {"reason": "No delivery is dated in it."}
+
+
+def test_a_job_that_fails_says_why_for_the_pages(operator, submitted, pushed):
+    from airflow.sdk.exceptions import AirflowFailException
+
+    submitted(break_with(operator, DataError("what is wrong", "what to do")))
+    with pytest.raises(AirflowFailException):
+        operator.task.execute({})
+    assert pushed["failure"] == {"kind": "data", "message": "what is wrong", "advice": "what to do"}
 
 
 # --- the operators around a job

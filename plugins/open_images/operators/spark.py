@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException
 
 import spark_jobs
 from ml.class_data import submit_environment
 from ml.config.deployment import load_deployment
 from ml.environment import SPARK_HOME, check_environment, job_environment
+from ml.errors import ConfigurationError
 from ml.java import java_home
 from ml.object_store import spark_settings
 from ml.workflow.supervision import end_process_tree
-from open_images.links import SparkHistoryLink
 from open_images.operators.stage import JobFailedError, StageOperator
 from open_images.spark_cluster import SparkCluster, find_cluster
 from spark_jobs.package import code_archive
@@ -41,7 +41,6 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
     """
 
     template_fields: Sequence[str] = ("run", *SparkSubmitOperator.template_fields)
-    operator_extra_links = (SparkHistoryLink(),)
 
     def __init__(self, *, stage: str, run: str, conn_id: str = "spark_default", **kwargs: Any) -> None:
         # A job belongs to one attempt: a retry starts a new job instead of reconnecting.
@@ -81,11 +80,11 @@ class SparkStageOperator(StageOperator, SparkSubmitOperator):
                 self.py_files = archive and str(archive)
                 SparkSubmitOperator.execute(self, context)
         except FileNotFoundError as error:
-            raise AirflowFailException(
-                f"configuration: {error.filename} was not found. Put spark-submit, which pyspark installs, on PATH."
+            raise ConfigurationError(
+                f"{error.filename} was not found.", "Put spark-submit, which pyspark installs, on PATH."
             ) from error
         except ValueError as error:  # the provider's checks of the connection
-            raise AirflowFailException(f"configuration: {error}") from error
+            raise ConfigurationError(str(error), f"Correct the connection {self._conn_id}.") from error
         except AirflowException as error:
             raise JobFailedError(f"spark-submit of stage {self.stage} failed.") from error
 

@@ -28,6 +28,7 @@ from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import FlowRun, load_run
 from ml.workflow.supervision import SUPERVISOR_VARIABLE, identity
 from open_images.errors import airflow_errors, failure_of
+from open_images.links import links_of
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,9 +65,10 @@ class StageOperator(BaseOperator):
         event_metrics: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        hours = (deployment or load_deployment()).timeout(stage)
-        kwargs.setdefault("execution_timeout", datetime.timedelta(hours=hours))
+        deployment = deployment or load_deployment()
+        kwargs.setdefault("execution_timeout", datetime.timedelta(hours=deployment.timeout(stage)))
         super().__init__(**kwargs)
+        self.operator_extra_links = links_of(find_stage(stage), deployment)
         self.stage = stage
         self.run = run
         self.event_metrics = event_metrics

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from airflow.sdk import Context, TaskGroup
-from airflow.sdk.exceptions import AirflowSkipException
 
 from ml.config.deployment import Deployment
 from ml.flow.stage import Engine, Stage
 from ml.flow.table import STAGES, arrows
+from open_images.errors import skip
 from open_images.operators.process import ProcessStageOperator
 from open_images.operators.spark import SparkStageOperator
 from open_images.operators.stage import StageOperator
@@ -65,11 +65,11 @@ def pod_arguments(stage: str, deployment: Deployment) -> dict[str, Any]:
 def skip_without(field: str) -> Any:
     """Return a function that skips a task before it starts a job if a parameter of the run is empty."""
 
-    def skip(context: Context) -> None:
+    def check(context: Context) -> None:
         if not context["params"][field]:
-            raise AirflowSkipException(f"The parameter `{field}` is empty.")
+            raise skip(f"The parameter `{field}` is empty.")
 
-    return skip
+    return check
 
 
 def describe_stages() -> str:

@@ -12,6 +12,7 @@ from ml.workflow.manifest import Manifest
 # What a browser may show. Everything else is a download.
 MEDIA_TYPES = {
     "html": "text/html; charset=utf-8",
+    "jpg": "image/jpeg",
     "json": "application/json",
     "md": "text/plain; charset=utf-8",
     "png": "image/png",

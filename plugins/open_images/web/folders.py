@@ -15,6 +15,7 @@ from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import slug
 
 log = logging.getLogger(__name__)
+PREDICTION = "prediction"  # the flow that trains nothing
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,17 @@ class RunFolder:
         uri = layout.pin_uri(layout.run_uri(self.root, self.slug), stage)
         try:
             pin = read_pin(uri)
-            # Follow a pin only to the stage's own attempts.
-            if (
-                pin is None
-                or ".." in pin.attempt
-                or not pin.attempt.startswith(layout.stage_uri(self.root, stage) + "/")
-            ):
-                return None
-            return _manifest(pin.attempt)
+        except DataError as error:
+            log.warning("%s: %s", uri, error)
+            return None
+        return self.attempt(stage, pin.attempt) if pin else None
+
+    def attempt(self, stage: str, uri: str) -> Manifest | None:
+        """Return the manifest of an attempt of a stage; None if it is missing or not one of the stage's own."""
+        if ".." in uri or not uri.startswith(layout.stage_uri(self.root, stage) + "/"):
+            return None
+        try:
+            return _manifest(uri)
         except DataError as error:
             log.warning("%s: %s", uri, error)
             return None
@@ -92,7 +96,7 @@ def read_run(root: str, name: str, flow: str = TRAINING) -> RunFolder | None:
     record = read_run_record(uri)
     if record is None or record.flow != flow:
         return None
-    if not all(isinstance(record.config.get(name), str) for name in ("network", "chip_class")):
+    if flow != PREDICTION and not all(isinstance(record.config.get(name), str) for name in ("network", "chip_class")):
         raise DataError(f"{layout.run_file_uri(uri)} lacks the network or the class.", "Start the run again.")
     return RunFolder(root, name, record)
 

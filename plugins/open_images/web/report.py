@@ -1,27 +1,24 @@
-"""The data of the tab 'Report' of a run."""
+"""The data of the tab 'Report' of a training run, and what all runs' tabs have in common."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from typing import Any
 
-from ml import storage
 from ml.flow.record import Record
 from ml.flow.table import ALL_STAGES
 from ml.metrics.records import ComparisonSummary, EvaluationSummary
 from ml.report.captions import CAPTIONS, caption
 from ml.report.ledger import ledgers, left_out, parameters
 from ml.report.subject import subject_of
-from ml.workflow import layout
 from ml.workflow.layout import attempt_name
 from ml.workflow.manifest import Manifest
 from open_images.addresses import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder
 
-log = logging.getLogger(__name__)
+FAILED = ("failed", "up_for_retry")  # states of a task whose latest try failed
 
 
 def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
@@ -31,11 +28,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
         run: The run in Airflow's database.
         folder: Its folder; None if the run has not opened it yet or was skipped.
     """
-    known: dict[str, Any] = {
-        "run": {"run_id": run.run_id, "state": run.state, "run_type": run.run_type, "run_after": run.run_after},
-        "tasks": run.tasks,
-        "opened": folder is not None,
-    }
+    known = run_state(run, folder)
     if folder is None:
         return known
     manifests, config = folder.manifests(), folder.record.config
@@ -46,8 +39,8 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
         "deliveries": [delivery["name"] for delivery in folder.record.deliveries or []],
         "parameters": [dataclasses.asdict(row) for row in parameters(config)],
         "about": about(config["chip_class"], config["labels"]),
-        "evaluation": _part(manifests.get("evaluate"), EvaluationSummary),
-        "comparison": _comparison(manifests.get("compare")),
+        "evaluation": part(manifests.get("evaluate"), EvaluationSummary),
+        "comparison": comparison(manifests.get("compare")),
         "model": attempt_name(manifests["train"].uri) if "train" in manifests else None,
         "network": config["network"],
         "ledgers": [
@@ -56,15 +49,21 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
         ],
         "splits": splits,
         "left_out": left_out(manifests["featurize"].ledger, splits or ()) if "featurize" in manifests else {},
-        "figures": _figures(manifests),
-        "pages": {
-            page.name: [name, page.file, page.title]
-            for name, stage in ALL_STAGES.items()
-            for page in stage.pages
-            if _holds(manifests, name, page.file)
-        },
+        "figures": figures(manifests),
+        "pages": pages(manifests),
         "mlflow": mlflow_page(manifests["train"].metrics) if "train" in manifests else None,
-        "failure": _failure(run, folder),
+    }
+
+
+def run_state(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
+    """Return the run, its tasks, whether its folder exists, and what its first failed task says about the failure."""
+    failed = (task for task in run.tasks if task["state"] in FAILED and task["failure"])
+    failure = next(({"task": task["task"], **task["failure"]} for task in failed), None)
+    return {
+        "run": {"run_id": run.run_id, "state": run.state, "run_type": run.run_type, "run_after": run.run_after},
+        "tasks": run.tasks,
+        "opened": folder is not None,
+        "failure": failure,
     }
 
 
@@ -76,14 +75,24 @@ def about(chip_class: str, labels: Mapping[str, list[str]]) -> dict[str, Any] | 
     return {"title": found.title, "text": f"{found.statement} {found.limits}", "must_not": list(found.must_not)}
 
 
-def _part(manifest: Manifest | None, kind: type[Record]) -> dict[str, Any] | None:
+def part(manifest: Manifest | None, kind: type[Record]) -> dict[str, Any] | None:
     """Return the metrics of a stage that a record names; manifests of older versions may lack some."""
     if manifest is None:
         return None
     return {name: manifest.metrics[name] for name in kind.model_fields if name in manifest.metrics}
 
 
-def _figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
+def pages(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
+    """Return the pages that the stages of a run wrote: stage, file and title by the page's name."""
+    return {
+        page.name: [name, page.file, page.title]
+        for name, stage in ALL_STAGES.items()
+        for page in stage.pages
+        if _holds(manifests, name, page.file)
+    }
+
+
+def figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
     """Return the figures of all stages with their captions, in the order of the report."""
     order = list(CAPTIONS)
     found = []
@@ -100,8 +109,9 @@ def _figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
     return [row for _, row in sorted(found, key=lambda each: each[0])]
 
 
-def _comparison(manifest: Manifest | None) -> dict[str, Any] | None:
-    found = _part(manifest, ComparisonSummary)
+def comparison(manifest: Manifest | None) -> dict[str, Any] | None:
+    """Return the numbers of stage compare, with the names of the attempts; None without that stage."""
+    found = part(manifest, ComparisonSummary)
     if found:
         found["models"] = {
             role: {**model, "attempt": attempt_name(model["attempt"])} for role, model in found["models"].items()
@@ -111,28 +121,3 @@ def _comparison(manifest: Manifest | None) -> dict[str, Any] | None:
 
 def _holds(manifests: Mapping[str, Manifest], stage: str, path: str) -> bool:
     return stage in manifests and any(file.path == path for file in manifests[stage].files)
-
-
-def _failure(run: AirflowRun, folder: RunFolder) -> dict[str, Any] | None:
-    """Return kind, message and advice from the failed task's job. The log has the traceback."""
-    for task in run.tasks:
-        if task["state"] == "failed" and task["started"]:
-            error = _error(folder, task["task"].rpartition(".")[2], task["started"])
-            if error:
-                return {"task": task["task"], **{name: error.get(name, "") for name in ("kind", "message", "advice")}}
-    return None
-
-
-def _error(folder: RunFolder, stage: str, started: str) -> dict[str, Any] | None:
-    """Return the run's first `error.json` of a stage since a task started; runs do not pin failed attempts."""
-    since = started[:19].replace("-", "").replace(":", "")  # the format of attempt names
-    for attempt, uri in sorted(layout.list_errors(folder.root, stage).items()):
-        if attempt >= since:
-            try:
-                error = dict(storage.read_json(uri))
-            except (TypeError, ValueError) as damage:  # for example after a full disk
-                log.warning("%s: %s", uri, damage)
-                continue
-            if error.get("run") == folder.slug:
-                return error
-    return None

@@ -1,4 +1,4 @@
-// The page 'Models': the history of all training runs, the candidates and the champion.
+// The page 'Models': one row for each trained model, the champion, the decisions, and the comparison of any two.
 
 import {
   Inside,
@@ -6,24 +6,22 @@ import {
   Loaded,
   Measured,
   Notice,
-  Outside,
-  PROMOTION,
   RunName,
   Section,
   Table,
   TRAINING,
   UNDER_WAY,
   day,
-  fileUrl,
   h,
   minute,
-  number,
   newestOf,
+  number,
   runPath,
   urlOf,
   useData,
 } from "./parts.js";
 import { FacesChart, ShareChart } from "./charts.js";
+import { ModelsTable } from "./models_table.js";
 
 const { Fragment } = globalThis.React;
 const SPLITS = ["train", "validation", "test"];
@@ -34,13 +32,41 @@ globalThis.Models = function Models() {
   return h(Loaded, { answer, show: ({ runs }) => h(History, { runs, registry }) });
 };
 
+/**
+ * Return one row for each model, oldest first. Its fields are those of the newest run that has them; `runs` are all runs
+ * that use it, `version` is its registered version, `role` is champion, previous or empty.
+ */
+function modelsOf(runs, registry) {
+  const byModel = new Map();
+  for (const run of runs.filter(({ model }) => model)) {
+    byModel.set(run.model, [...(byModel.get(run.model) ?? []), run]);
+  }
+  const rows = [...byModel.values()].map((users) => {
+    const { model } = users[0];
+    const shown = newestOf(users.filter((run) => run.accuracy)) ?? newestOf(users);
+    const version = registry?.versions.find((each) => each.model === model);
+    const role = { [registry?.previous]: "previous", [registry?.champion]: "champion" }[model] ?? "";
+    return { ...shown, runs: users, version, role };
+  });
+  return labelled(rows);
+}
+
+/** Add to each row a `label` for the charts that no other has: its version, or else the day, or the minute, or the run. */
+function labelled(rows) {
+  const candidates = (row) => [
+    row.version && `version ${row.version.number}`,
+    day(row.as_of ?? row.finished),
+    row.finished && row.finished.slice(5, 16).replace("T", " "),
+    row.run_id,
+  ];
+  const common = (name) => rows.filter((row) => candidates(row).includes(name)).length > 1;
+  return rows.map((row) => ({ ...row, label: candidates(row).find((name) => name && !common(name)) ?? row.model }));
+}
+
 function History({ runs, registry: { data: registry, error } }) {
-  const rows = runs.map((row) => ({ ...row, when: day(row.as_of ?? row.run_after ?? row.finished) }));
-  const role = (row) => {
-    if (row.model && row.model === registry?.champion) return "champion";
-    return row.model && row.model === registry?.previous ? "previous" : "";
-  };
-  if (!rows.length) {
+  const rows = modelsOf(runs, registry);
+  const others = runs.filter(({ model }) => !model).reverse();
+  if (!runs.length) {
     return h(
       Notice,
       { title: "No model has been trained yet." },
@@ -52,21 +78,47 @@ function History({ runs, registry: { data: registry, error } }) {
     null,
     h("h1", null, "Models"),
     registry && h(Limits, registry),
-    h(Champion, { rows, registry, error, role }),
+    h(Champion, { rows, registry, error }),
+    rows.length > 0 && h(ModelsTable, { rows: [...rows].reverse() }),
+    rows.length > 0 && h(Charts, { rows }),
+    others.length > 0 && h(Section, { title: "Runs without a model" }, h(Others, { rows: others })),
+  );
+}
+
+function Champion({ rows, registry, error }) {
+  const row = rows.find(({ role }) => role === "champion");
+  if (error) return h(Notice, { kind: "warning", title: "The registry cannot be read." }, h("p", null, error));
+  if (!registry) return null;
+  if (!registry.champion) return h("p", null, "No model has been promoted to champion yet.");
+  const version = registry.versions.find(({ model }) => model === registry.champion);
+  return h(
+    "p",
+    { className: "headline" },
+    `The champion is version ${version?.number ?? "?"}`,
+    row && [" from ", h(RunName, { key: "run", row })],
+    row?.accuracy && [": accuracy ", h(Measured, { key: "accuracy", of: row.accuracy })],
+    ".",
+  );
+}
+
+const Charts = ({ rows }) =>
+  h(
+    Fragment,
+    null,
     h(
       Section,
       { title: "Accuracy" },
       h(
         "p",
         { className: "soft" },
-        "On each run's test split, with 95% intervals. The dashed line is the majority baseline. A ring marks the champion.",
+        "On the test split of each model's run, with 95% intervals. The dashed line is the majority baseline. A ring marks the champion.",
       ),
       h(ShareChart, {
-        label: "Accuracy of each run, oldest first",
+        label: "Accuracy of each model, oldest first",
         rows,
         of: (row) => row.accuracy,
         baseline: (row) => row.majority?.value,
-        mark: role,
+        mark: (row) => row.role,
       }),
     ),
     rows.some((row) => row.worst_slice) &&
@@ -79,10 +131,10 @@ function History({ runs, registry: { data: registry, error } }) {
           "Lowest accuracy of each model on a slice with enough faces. The table names the slice.",
         ),
         h(ShareChart, {
-          label: "Accuracy on the worst slice of each run, oldest first",
+          label: "Accuracy on the worst slice of each model, oldest first",
           rows,
           of: (row) => row.worst_slice?.accuracy,
-          mark: role,
+          mark: (row) => row.role,
         }),
       ),
     h(
@@ -91,124 +143,29 @@ function History({ runs, registry: { data: registry, error } }) {
       h(
         "p",
         { className: "soft legend" },
-        "Faces kept by each run: ",
+        "Faces kept for each model: ",
         SPLITS.map((split) => h("span", { key: split }, h("i", { className: `split ${split}` }), split)),
       ),
-      h(FacesChart, { label: "Kept faces of each run by split, oldest first", rows, splits: SPLITS }),
+      h(FacesChart, { label: "Kept faces of each model by split, oldest first", rows, splits: SPLITS }),
     ),
-    h(Section, { title: "Runs" }, h(Runs, { rows: [...rows].reverse(), role })),
-    registry?.versions.length > 0 && h(Section, { title: "Candidates" }, h(Candidates, { registry, rows })),
   );
+
+/** What became of a run that trained no model. */
+function outcome({ state, why }) {
+  if (!state) return "not in Airflow, no model";
+  if (state === "success") return why ? `skipped: ${why}` : "no model";
+  return why ? `${state}: ${why}` : state;
 }
 
-function Champion({ rows, registry, error, role }) {
-  const row = newestOf(rows.filter((each) => role(each) === "champion" && each.accuracy));
-  if (error) return h(Notice, { kind: "warning", title: "The registry cannot be read." }, h("p", null, error));
-  if (!registry) return null;
-  if (!registry.champion) return h("p", null, "No model has been promoted to champion yet.");
-  return h(
-    "p",
-    { className: "headline" },
-    "The champion is the model ",
-    h("code", null, registry.champion),
-    row
-      ? [
-          " from ",
-          h(RunName, { key: "run", row }),
-          ": accuracy ",
-          h(Measured, { key: "accuracy", of: row.accuracy }),
-          ".",
-        ]
-      : ".",
-  );
-}
-
-const Runs = ({ rows, role }) =>
+const Others = ({ rows }) =>
   h(Table, {
-    caption: `All ${number(rows.length)} runs, newest first`,
+    caption: `${number(rows.length)} runs that were skipped, failed or have not trained yet, newest first`,
     columns: [
-      {
-        name: "run",
-        cell: (row) =>
-          h("span", null, h(RunName, { row }), !row.state && h("span", { className: "soft" }, " (not in Airflow)")),
-      },
-      { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, row.when) },
-      {
-        name: "state",
-        cell: (row) => [
-          h("span", { key: "state" }, row.state ?? "–"),
-          role(row) && h("span", { key: "role", className: "badge" }, role(row)),
-        ],
-      },
-      { name: "network", cell: (row) => row.network ?? "–" },
-      { name: "training faces", number: true, cell: (row) => number(row.faces?.train) },
-      { name: "accuracy", cell: (row) => h(Measured, { of: row.accuracy }) },
-      {
-        name: "majority",
-        number: true,
-        cell: (row) => h(Measured, { of: row.majority && { value: row.majority.value } }),
-      },
-      {
-        name: "worst slice",
-        cell: (row) =>
-          row.worst_slice
-            ? [
-                `${row.worst_slice.title}, ${row.worst_slice.name}: `,
-                h(Measured, { key: "value", of: row.worst_slice.accuracy }),
-              ]
-            : "–",
-      },
-      {
-        name: "links",
-        cell: (row) =>
-          h(
-            "span",
-            { className: "nowrap" },
-            row.state &&
-              row.evaluation && [
-                h(Outside, { key: "report", href: fileUrl(row.run_id, "evaluate", "report.html") }, "report"),
-                " ",
-              ],
-            row.state && [h(Inside, { key: "tasks", to: runPath(row.run_id) }, "tasks"), " "],
-            row.mlflow && h(Outside, { key: "mlflow", href: row.mlflow }, "MLflow"),
-          ),
-      },
+      { name: "run", cell: (row) => h(RunName, { row }) },
+      { name: "due", cell: (row) => h("span", { className: "nowrap" }, minute(row.run_after)) },
+      { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, minute(row.as_of)) },
+      { name: "outcome", cell: (row) => h("span", { className: "sentence" }, outcome(row)) },
+      { name: "links", cell: (row) => row.state && h(Inside, { to: runPath(row.run_id) }, "tasks") },
     ],
     rows,
-    mark: (row) => (role(row) === "champion" ? "kept" : null),
-  });
-
-const Candidates = ({ registry, rows }) =>
-  h(Table, {
-    caption: "Registered versions, newest first",
-    columns: [
-      { name: "version", cell: (row) => row.number },
-      {
-        name: "run",
-        cell: (row) => {
-          const run = newestOf(rows.filter((each) => each.model === row.model));
-          return run ? h(RunName, { row: run }) : h("code", null, row.model);
-        },
-      },
-      { name: "data as of", cell: (row) => h("span", { className: "nowrap" }, minute(row.as_of)) },
-      { name: "accuracy", number: true, cell: (row) => h(Measured, { of: { value: row.accuracy } }) },
-      {
-        name: "role",
-        cell: (row) =>
-          row.model === registry.champion ? "champion" : row.model === registry.previous ? "previous" : "candidate",
-      },
-      { name: "last decision", cell: (row) => (row.decision ? `${row.decision}, ${row.decided}` : "–") },
-      {
-        name: "links",
-        cell: (row) =>
-          row.compared &&
-          h(
-            "span",
-            { className: "nowrap" },
-            h(Outside, { href: fileUrl(row.compared, "compare", "compare.html", PROMOTION) }, "comparison"),
-          ),
-      },
-    ],
-    rows: registry.versions,
-    mark: (row) => (row.model === registry.champion ? "kept" : null),
   });

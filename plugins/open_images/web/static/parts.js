@@ -1,4 +1,4 @@
-// Shared parts of both pages: data fetching, number formats, links and tables. Airflow offers its own React and router
+// Shared parts of all pages: data fetching, number formats, links and tables. Airflow offers its own React and router
 // to plugins as globals, so there is nothing to build or ship.
 
 const { createElement, useEffect, useRef, useState } = globalThis.React;
@@ -6,7 +6,10 @@ const { Link } = globalThis.ReactRouterDOM;
 
 export const TRAINING = "open_images_training";
 export const PROMOTION = "open_images_promotion";
+export const PREDICTION = "open_images_prediction";
+export const COMPARISON = "open_images_comparison";
 const ROOT = new URL("../", import.meta.url);
+const AIRFLOW = new URL("../api/v2/", ROOT); // Airflow's own REST API
 const STYLE = new URL("style.css", import.meta.url).href;
 const POLL = 10_000; // milliseconds
 export const UNDER_WAY = ["queued", "running"];
@@ -15,6 +18,24 @@ export const h = createElement;
 export const urlOf = (...parts) => new URL(parts.map(encodeURIComponent).join("/"), ROOT).href;
 export const fileUrl = (runId, stage, path, dagId = TRAINING) =>
   `${urlOf("runs", dagId, runId, "files", stage)}/${path.split("/").map(encodeURIComponent).join("/")}`;
+
+/** Return the JSON of a response, or throw an error with its detail and status. */
+export async function contentOf(response) {
+  const content = await response.json().catch(() => ({})); // a proxy may respond in HTML
+  if (response.ok) return content;
+  const detail = typeof content.detail === "string" ? content.detail : response.statusText;
+  throw Object.assign(new Error(`${detail} (${response.status})`), { status: response.status });
+}
+
+/** Trigger a run of a DAG by Airflow's REST API, with the rights of who is logged in; one that exists is left alone. */
+export async function trigger(dagId, runId, conf) {
+  const response = await fetch(new URL(`dags/${dagId}/dagRuns`, AIRFLOW), {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ dag_run_id: runId, logical_date: null, conf }),
+  });
+  if (response.status !== 409) await contentOf(response);
+}
 
 /**
  * Return {data, error} of a route, and fetch it again every ten seconds while `again(data)` holds. After an error, keep
@@ -31,9 +52,7 @@ export function useData(url, again = () => false) {
       try {
         const response = await fetch(url, { signal: stop.signal });
         refused = response.status >= 400 && response.status < 500;
-        const content = await response.json().catch(() => ({})); // a proxy may respond in HTML
-        if (!response.ok) throw new Error(`${content.detail ?? response.statusText} (${response.status})`);
-        data = content;
+        data = await contentOf(response);
         setAnswer({ data });
       } catch (error) {
         if (!stop.signal.aborted) setAnswer({ data, error: String(error.message ?? error) });
@@ -86,8 +105,8 @@ export const Inside = ({ to, children }) => h(Link, { to }, children);
 export const Outside = ({ href, children }) =>
   h("a", { href, target: "_blank", rel: "noopener noreferrer" }, children, h("span", { "aria-hidden": true }, " ↗"));
 
-export const runPath = (runId) => `/dags/${TRAINING}/runs/${encodeURIComponent(runId)}`;
-export const reportPath = (runId) => `${runPath(runId)}/plugin/report`;
+export const runPath = (runId, dagId = TRAINING) => `/dags/${dagId}/runs/${encodeURIComponent(runId)}`;
+export const reportPath = (runId, dagId = TRAINING) => `${runPath(runId, dagId)}/plugin/report`;
 
 /** A run's name; a link to its report if Airflow knows the run. */
 export const RunName = ({ row, children }) =>
@@ -96,8 +115,13 @@ export const RunName = ({ row, children }) =>
 /** Return the newest of the history's rows (oldest first), preferably one that Airflow knows. */
 export const newestOf = (rows) => rows.filter(({ state }) => state).pop() ?? rows[rows.length - 1];
 
-/** A table. Columns: {name, cell: row => content, number: whether right-aligned}; the first one is the row header. */
-export const Table = ({ caption, columns, rows, mark = () => null }) =>
+/**
+ * A table. Columns: {name, cell: row => content, number: whether right-aligned, key: if the name is not unique}; the
+ * first one is the row header.
+ *
+ * sort: {name, down} of the column that the rows are sorted by; setSort(name): called if a reader chooses a column.
+ */
+export const Table = ({ caption, columns, rows, mark = () => null, sort, setSort }) =>
   h(
     "div",
     { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
@@ -112,7 +136,16 @@ export const Table = ({ caption, columns, rows, mark = () => null }) =>
           "tr",
           null,
           columns.map((column) =>
-            h("th", { key: column.name, scope: "col", className: column.number && "number" }, column.name),
+            h(
+              "th",
+              {
+                key: column.key ?? column.name,
+                scope: "col",
+                className: column.number && "number",
+                "aria-sort": sort?.name === column.name ? (sort.down ? "descending" : "ascending") : undefined,
+              },
+              setSort ? h(Sorter, { name: column.name, sort, setSort }) : column.name,
+            ),
           ),
         ),
       ),
@@ -126,7 +159,7 @@ export const Table = ({ caption, columns, rows, mark = () => null }) =>
             columns.map((column, place) =>
               h(
                 place ? "td" : "th",
-                { key: column.name, scope: place ? undefined : "row", className: column.number && "number" },
+                { key: column.key ?? column.name, scope: place ? undefined : "row", className: column.number && "number" },
                 column.cell(row),
               ),
             ),
@@ -136,9 +169,17 @@ export const Table = ({ caption, columns, rows, mark = () => null }) =>
     ),
   );
 
+const Sorter = ({ name, sort, setSort }) =>
+  h(
+    "button",
+    { type: "button", className: "sorter", onClick: () => setSort(name) },
+    name,
+    h("span", { "aria-hidden": true }, sort.name === name ? (sort.down ? " ↓" : " ↑") : ""),
+  );
+
 export const Section = ({ title, children }) => h("section", { "aria-label": title }, h("h2", null, title), children);
 
-/** A notice: kind is `info`, `warning` or `error`. */
+/** A notice: kind is `info`, `success`, `warning` or `error`. */
 export const Notice = ({ kind = "info", title, children }) =>
   h(
     "div",

@@ -1,12 +1,14 @@
-// The tab 'Report' of a run.
+// The tab 'Report' of a run: of a training run here; those of other runs are in modules of their own.
 
 import {
+  COMPARISON,
   Inside,
   Limits,
   Loaded,
   Measured,
   Notice,
   Outside,
+  PREDICTION,
   PROMOTION,
   RunName,
   Section,
@@ -21,96 +23,53 @@ import {
   number,
   percent,
   points,
-  reportPath,
-  runPath,
   urlOf,
   useData,
 } from "./parts.js";
+import { Comparison, Figures, Links, RunState } from "./run.js";
+import { ComparisonReport, PromotionReport } from "./promotion.js";
 import { Gauge } from "./charts.js";
+import { PredictionReport } from "./predictions.js";
 
 const { Fragment } = globalThis.React;
 
-globalThis.Report = function Report({ dagId, runId }) {
-  if (dagId !== TRAINING) {
-    const note = h("p", null, "Only runs of ", h(Inside, { to: `/dags/${TRAINING}` }, TRAINING), " have reports.");
-    return h(Loaded, { answer: { data: {} }, show: () => note });
-  }
-  return h(RunReport, { key: runId, runId });
+const REPORTS = {
+  [TRAINING]: TrainingReport,
+  [PROMOTION]: PromotionReport,
+  [PREDICTION]: PredictionReport,
+  [COMPARISON]: ComparisonReport,
 };
 
-function RunReport({ runId }) {
-  const answer = useData(urlOf("runs", TRAINING, runId), (data) => UNDER_WAY.includes(data.run.state));
-  return h(Loaded, {
-    answer,
-    show: (data) =>
-      h(
-        Fragment,
-        null,
-        h(State, { data }),
-        data.evaluation && h(Headline, data),
-        data.evaluation?.drift && h(Drift, data.evaluation.drift),
-        data.opened && h(Links, { data, runId }),
-        data.opened && h(Limits, data),
-        data.evaluation && h(Metrics, data),
-        (data.evaluation || data.comparison) && h(Champion, data),
-        data.ledgers?.length > 0 && h(Ledger, data),
-        data.figures?.length > 0 && h(Figures, { figures: data.figures, runId }),
-        data.parameters && h(Parameters, data),
-      ),
-  });
+globalThis.Report = function Report({ dagId, runId }) {
+  if (!(dagId in REPORTS)) {
+    const note = h("p", null, "Runs of this DAG have no report. Those of ", h(Inside, { to: `/dags/${TRAINING}` }, TRAINING), " do.");
+    return h(Loaded, { answer: { data: {} }, show: () => note });
+  }
+  return h(RunReport, { key: runId, dagId, runId });
+};
+
+function RunReport({ dagId, runId }) {
+  const answer = useData(urlOf("runs", dagId, runId), (data) => UNDER_WAY.includes(data.run.state));
+  return h(Loaded, { answer, show: (data) => h(REPORTS[dagId], { data, runId }) });
 }
 
-const stageOf = (task) => task.split(".").pop().replaceAll("_", " ");
-
-/** The progress of a run; nothing for a run that succeeded with an evaluation. */
-function State({ data: { run, tasks, opened, failure, evaluation } }) {
-  const ended = tasks.filter(({ state }) => ["success", "skipped"].includes(state)).length;
-  const running = tasks.filter(({ state }) => state === "running").map(({ task }) => stageOf(task));
-  const progress = h(Progress, { tasks });
-  if (UNDER_WAY.includes(run.state)) {
-    const now = running.length ? `, working on ${running.join(" and ")}` : "";
-    return h(
-      Notice,
-      { title: `This run is ${run.state}${now}: ${ended} of ${tasks.length} tasks are done.` },
-      progress,
-      !opened && h("p", null, "Nothing to show yet: the run has not read the release."),
-    );
-  }
-  const failed = tasks.filter(({ state }) => state === "failed");
-  if (failed.length) {
-    return h(
-      Notice,
-      { kind: "error", title: `Failed at ${failed.map(({ task }) => stageOf(task)).join(" and ")}.` },
-      failure && h("p", null, `${failure.message} ${failure.advice}`),
-      h(
-        "ul",
-        null,
-        failed.map(({ task }) =>
-          h("li", { key: task }, h(Inside, { to: `${runPath(run.run_id)}/tasks/${task}` }, `Log of ${task}`)),
-        ),
-      ),
-      progress,
-    );
-  }
-  if (!opened && tasks.length && tasks.every(({ state }) => state === "skipped")) {
-    return h(
-      Notice,
-      { title: "This run was skipped." },
-      h("p", null, "No delivery is dated within its interval, so there was nothing new to train on."),
-    );
-  }
-  if (!opened) return h(Notice, { kind: "warning", title: "This run has no folder in the storage." }, progress);
-  return evaluation ? null : h(Notice, { kind: "warning", title: "This run has no evaluation." }, progress);
-}
-
-const Progress = ({ tasks }) =>
-  h(
-    "ol",
-    { className: "progress", "aria-label": "Tasks" },
-    tasks.map(({ task, state }) =>
-      h("li", { key: task, className: state ?? "none" }, stageOf(task), h("span", null, ` ${state ?? "not started"}`)),
-    ),
+function TrainingReport({ data, runId }) {
+  const nothing = "Nothing to show yet: the run has not read the release.";
+  return h(
+    Fragment,
+    null,
+    h(RunState, { data, dagId: TRAINING, nothing, done: data.evaluation, missing: "This run has no evaluation." }),
+    data.evaluation && h(Headline, data),
+    data.evaluation?.drift && h(Drift, data.evaluation.drift),
+    data.opened && h(Links, { data, dagId: TRAINING, runId }),
+    data.opened && h(Limits, data),
+    data.evaluation && h(Metrics, data),
+    (data.evaluation || data.comparison) && h(Champion, data),
+    data.ledgers?.length > 0 && h(Ledger, data),
+    data.figures?.length > 0 && h(Figures, { figures: data.figures, dagId: TRAINING, runId }),
+    data.parameters && h(Parameters, data),
   );
+}
 
 const Headline = ({ evaluation: { accuracy, majority, beats_majority, faces, images } }) =>
   h(
@@ -136,20 +95,6 @@ const Headline = ({ evaluation: { accuracy, majority, beats_majority, faces, ima
 /** Whether the data have drifted since the run that they were compared with. */
 const Drift = ({ level, line }) =>
   level === "none" ? h("p", { className: "soft" }, line) : h(Notice, { kind: "warning", title: line });
-
-const Links = ({ data, runId }) => {
-  const pages = Object.entries(data.pages).map(([page, [stage, file, title]]) =>
-    h("li", { key: page }, h(Outside, { href: fileUrl(runId, stage, file) }, title)),
-  );
-  return h(
-    "ul",
-    { className: "links", "aria-label": "Links" },
-    pages,
-    data.mlflow && h("li", null, h(Outside, { href: data.mlflow }, "MLflow run")),
-    h("li", null, h(Inside, { to: runPath(runId) }, "Tasks")),
-    h("li", null, h(Inside, { to: "/plugin/models" }, "All models")),
-  );
-};
 
 function Metrics({ evaluation }) {
   const rows = [
@@ -234,37 +179,13 @@ function Champion({ model, evaluation, comparison }) {
           },
         ],
       }),
-    comparison && h(Comparison, { comparison, champion }),
+    comparison &&
+      h(Comparison, {
+        comparison,
+        names: ["this model", comparison.models.baseline.attempt === champion ? "champion" : "baseline"],
+      }),
   );
 }
-
-const Comparison = ({ comparison, champion }) =>
-  h(
-    Fragment,
-    null,
-    h(Table, {
-      caption: `Both models on the same ${number(comparison.faces)} test faces in ${number(comparison.images)} images, each with its own threshold`,
-      columns: [
-        { name: "metric", cell: ([name]) => name },
-        { name: "this model", cell: ([, key, say]) => h(Measured, { of: comparison[key].model, say }) },
-        {
-          name: comparison.models.baseline.attempt === champion ? "champion" : "baseline",
-          cell: ([, key, say]) => h(Measured, { of: comparison[key].baseline, say }),
-        },
-        { name: "difference", cell: ([, key, , say]) => h(Measured, { of: comparison[`${key}_difference`], say }) },
-      ],
-      rows: [
-        ["accuracy (difference in points)", "accuracy", percent, points],
-        ["log loss", "log_loss", fixed, fixed],
-      ],
-    }),
-    h(
-      "p",
-      { className: "soft" },
-      `Only this model is right on ${number(comparison.table.only_model)} faces; only the other is on ${number(comparison.table.only_baseline)}. `,
-      `McNemar's exact test of equal accuracy: p = ${comparison.mcnemar.p_value.toPrecision(2)}.`,
-    ),
-  );
 
 function Ledger({ ledgers, splits, left_out: leftOut }) {
   const kept =
@@ -318,38 +239,6 @@ function Ledger({ ledgers, splits, left_out: leftOut }) {
 }
 
 const sum = (values) => values.reduce((total, value) => total + value, 0);
-
-function Figures({ figures, runId }) {
-  const shown = (title) => {
-    const wanted = figures.filter(({ group }) => group === title);
-    return (
-      wanted.length > 0 &&
-      h(
-        Section,
-        { title },
-        h(
-          "div",
-          { className: "figures" },
-          wanted.map(({ stage, path, text, wide }) => {
-            const href = fileUrl(runId, stage, path);
-            const label = `${text} Opens in a new tab.`;
-            return h(
-              "figure",
-              { key: href, className: wide ? "wide" : null },
-              h(
-                "a",
-                { href, target: "_blank", rel: "noopener noreferrer", "aria-label": label },
-                h("img", { src: href, alt: text, loading: "lazy" }),
-              ),
-              h("figcaption", null, text),
-            );
-          }),
-        ),
-      )
-    );
-  };
-  return h(Fragment, null, shown("Plots"), shown("Examples"), shown("The release explored"));
-}
 
 function Parameters({ parameters, as_of, deliveries }) {
   const seen = as_of ? `, as of ${minute(as_of)}` : "";
