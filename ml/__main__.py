@@ -111,11 +111,17 @@ def open_run(
     """Validate the parameters and the release, write a run folder and print its URI."""
     from ml.config.deployment import load_deployment
     from ml.promotion.reference import find_reference
+    from ml.tracking.models import find_baseline
     from ml.workflow import opening
 
     deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
     run = opening.open_run(
-        storage or deployment.storage, name, values, defaults=deployment.defaults, find_reference=find_reference
+        storage or deployment.storage,
+        name,
+        values,
+        defaults=deployment.defaults,
+        find_reference=find_reference,
+        find_baseline=find_baseline,
     )
     typer.echo(run.uri)
 

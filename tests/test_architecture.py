@@ -118,7 +118,7 @@ ARROWS = {
     "__main__": {
         *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
         *("promotion", "release", "retention"),
-        *("sample", "workflow"),
+        *("sample", "tracking", "workflow"),
     },
 }
 SINGLE_MODULES = {

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 from ml.errors import DataError
 from ml.flow.record import Record
@@ -152,6 +151,8 @@ def classification_metrics(
         threshold: Decision threshold, see `decide`.
         bootstrap: Resamples the faces' images.
     """
+    from sklearn.metrics import confusion_matrix
+
     count = len(truth)
     predicted = decide(probabilities, threshold)
     counts = confusion_matrix(truth, predicted, labels=[0, 1])

@@ -85,7 +85,7 @@ def candidate_of_training(root: str, train: str) -> Candidate:
     if found is None:
         raise ConfigurationError(
             f"No run in {root} has evaluated the training {train}.",
-            "Name an attempt folder of stage train that a run has evaluated, or the number of a registered version.",
+            "Name a model that a run has evaluated.",
         )
     return found
 

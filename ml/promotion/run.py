@@ -24,6 +24,7 @@ from ml.metrics.records import ComparisonMetrics, ComparisonRecord, EvaluationRe
 from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
 from ml.promotion.gate import Evidence, Verdict, as_of_rule, judge
 from ml.report.subject import subject
+from ml.tracking.models import find_model
 from ml.tracking.registry import Decision, Registry, Version
 from ml.workflow import layout
 from ml.workflow.attempt import is_committed
@@ -232,11 +233,8 @@ def _candidates(
     root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
 ) -> list[Candidate]:
     """Return the possible candidates, at least one, latest `as_of` first."""
-    if config.candidate and config.candidate.isdecimal():
-        version = Registry(root, defaults).version(int(config.candidate))
-        return [candidate_of(version.run, version.evaluate)]
     if config.candidate:
-        return [candidate_of_training(root, config.candidate)]
+        return [_named(root, config.candidate, defaults)]
     events = [event for event in events if "run" in event and "attempt" in event]  # events made by hand lack these
     if not events:
         return [newest_candidate(root)]
@@ -255,6 +253,13 @@ def _candidates(
     if not found:
         raise gone[0]
     return sorted(found.values(), key=age, reverse=True)
+
+
+def _named(root: str, name: str, defaults: TrainingConfig) -> Candidate:
+    found = find_model(root, name, defaults, "candidate")
+    if found.version:
+        return candidate_of(found.version.run, found.version.evaluate)
+    return candidate_of(found.run) if found.run else candidate_of_training(root, found.train.uri)
 
 
 def _check_worth_deciding(
