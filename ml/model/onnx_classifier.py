@@ -15,7 +15,7 @@ from ml import storage
 from ml.errors import PreprocessingError
 from ml.guards import check_pixels, check_probabilities
 from ml.model.description import Description
-from ml.model.loading import check_model, read_description, refusal
+from ml.model.loading import ChipClassifier, check_model, read_description, refusal
 from ml.workflow.manifest import Manifest, load_manifest
 
 if TYPE_CHECKING:
@@ -95,9 +95,21 @@ class OnnxClassifier:
         return probabilities
 
 
-def has_onnx(manifest: Manifest) -> bool:
-    """Return whether an attempt of stage train holds an ONNX file; those of old versions do not."""
-    return any(file.path == ONNX for file in manifest.files)
+def load_quickly(source: Manifest | str) -> ChipClassifier:
+    """Load a trained model with ONNX Runtime, or with Keras if an old version of the program wrote no ONNX file.
+
+    Args:
+        source: The manifest or URI of the attempt of stage train.
+
+    Raises:
+        DataError: There is no such model, or it is damaged.
+    """
+    manifest = load_manifest(source) if isinstance(source, str) else source
+    if any(file.path == ONNX for file in manifest.files):
+        return OnnxClassifier.load(manifest)
+    from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
+
+    return Classifier.load(manifest)
 
 
 def _open(content: bytes) -> InferenceSession:

@@ -19,7 +19,6 @@ from ml.config.training import FACE
 from ml.errors import ConfigurationError
 from ml.metrics.decision import UNKNOWN, decide, given_confidence, is_sure
 from ml.vision import drawing, images
-from ml.workflow.manifest import load_manifest
 
 if TYPE_CHECKING:
     from ml.model.loading import ChipClassifier
@@ -146,12 +145,9 @@ def load_quick_predictor(attempt: str, min_confidence: float) -> Predictor:
         DataError: There is no such model, or it is damaged.
         ConfigurationError: The model was not trained on faces.
     """
-    from ml.model.onnx_classifier import OnnxClassifier, has_onnx
+    from ml.model.onnx_classifier import load_quickly
 
-    manifest = load_manifest(attempt)
-    if not has_onnx(manifest):
-        return load_predictor(attempt, min_confidence)
-    return Predictor(OnnxClassifier.load(manifest), min_confidence)
+    return Predictor(load_quickly(attempt), min_confidence)
 
 
 @cache

@@ -21,10 +21,9 @@ from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.metrics.records import ComparisonMetrics, ComparisonRecord, EvaluationRecord
-from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
+from ml.promotion.candidates import Candidate, age, candidate_of, named_candidate, newest_candidate
 from ml.promotion.gate import Evidence, Verdict, as_of_rule, judge
 from ml.report.subject import subject
-from ml.tracking.models import find_model
 from ml.tracking.registry import Decision, Registry, Version
 from ml.workflow import layout
 from ml.workflow.attempt import is_committed
@@ -234,7 +233,7 @@ def _candidates(
 ) -> list[Candidate]:
     """Return the possible candidates, at least one, latest `as_of` first."""
     if config.candidate:
-        return [_named(root, config.candidate, defaults)]
+        return [named_candidate(root, config.candidate, defaults)]
     events = [event for event in events if "run" in event and "attempt" in event]  # events made by hand lack these
     if not events:
         return [newest_candidate(root)]
@@ -253,13 +252,6 @@ def _candidates(
     if not found:
         raise gone[0]
     return sorted(found.values(), key=age, reverse=True)
-
-
-def _named(root: str, name: str, defaults: TrainingConfig) -> Candidate:
-    found = find_model(root, name, defaults, "candidate")
-    if found.version:
-        return candidate_of(found.version.run, found.version.evaluate)
-    return candidate_of(found.run) if found.run else candidate_of_training(root, found.train.uri)
 
 
 def _check_worth_deciding(

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from ml import storage
+from ml.config.comparison import PairConfig
 from ml.config.parameter import FlowConfig, describe
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import ComparisonConfig
@@ -34,6 +35,7 @@ FLOWS: dict[str, type[FlowConfig]] = {
     "training": TrainingConfig,
     "prediction": PredictionConfig,
     "promotion": ComparisonConfig,
+    "comparison": PairConfig,
 }
 
 
