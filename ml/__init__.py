@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Must be set before TensorFlow is loaded. Its default is to use oneDNN's kernels only on processors with AVX-512, but
 # with AVX2 alone they also train the compact network two to three times as fast as TensorFlow's own kernels.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers would hide our log
 
 __all__ = ["open_storage"]
 

@@ -115,10 +115,16 @@ ARROWS = {
         *("config", "errors", "flow", "java", "photographs", "release", "storage", "store_faults", "tracking"),
         "workflow",
     },
+    "public": {
+        *("config", "errors", "flow", "metrics", "model", "prediction", "storage", "tracking", "vision", "workflow"),
+    },
+    "commands": {
+        *("class_data", "config", "errors", "flow", "java", "metrics", "object_store", "prediction", "promotion"),
+        *("public", "report", "storage", "tracking", "workflow"),
+    },
     "__main__": {
-        *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
-        *("promotion", "release", "retention"),
-        *("sample", "tracking", "workflow"),
+        *("commands", "config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
+        *("promotion", "release", "retention", "sample", "tracking", "workflow"),
     },
 }
 SINGLE_MODULES = {

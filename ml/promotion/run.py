@@ -221,9 +221,10 @@ def _choose(
         try:
             _check_worth_deciding(version, champion, registry.versions(), config)
         except NothingToDecideError as nothing:
-            log.info("skipped: %s", nothing)
             reasons.append(str(nothing))
         else:
+            for reason in reasons:
+                log.info("passed over: %s", reason)
             return candidate, version, champion
     raise NothingToDecideError("\n".join(reasons))
 

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from ml import storage
 from ml.config.deployment import Deployment, load_deployment
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError
+from ml.errors import ConfigurationError, DataError
+from ml.flow.table import STAGES, downstream_of
 from ml.public.model import Model
 from ml.public.run import Run
 from ml.tracking.models import find_model
-from ml.tracking.registry import Registry, Version
+from ml.tracking.registry import CHAMPION, PREVIOUS, Registry, Version
 from ml.workflow.find import find_run, newest_runs
+from ml.workflow.folder import TRAINING
 from ml.workflow.manifest import load_manifest
 
-__all__ = ["Storage", "open_storage"]
+__all__ = ["Storage", "Trained", "open_storage"]
+
+# The parameters on which a trained model depends.
+TRAINING_PARAMETERS = tuple(
+    name
+    for name in TrainingConfig.model_fields
+    if any(name in stage.fields for stage in STAGES.values() if "train" in downstream_of(stage.name))
+)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model in a list of all.
+
+    Attributes:
+        model: The model, with its registered version if it has one.
+        runs: The ids of the training runs that use it, the one that changed last first.
+        aliases: `champion`, `previous`, both or none.
+        finished: When the training finished, in ISO format.
+        accuracy: Accuracy on the test split; None if no run has evaluated it.
+        parameters: The parameters of its training, those of the stages before it included, as JSON values.
+    """
+
+    model: Model
+    runs: tuple[str, ...]
+    aliases: tuple[str, ...]
+    finished: str
+    accuracy: float | None
+    parameters: dict[str, Any]
 
 
 class Storage:
@@ -64,6 +97,33 @@ class Storage:
         """
         found = find_model(self.root, name, self._config)
         return Model(found.train, found.version or self._version_of(found.train.uri))
+
+    def models(self) -> list[Trained]:
+        """Return every model that a training run uses, the one that was trained last first."""
+        registry = Registry(self.root, self._config)
+        versions = {version.train: version for version in registry.versions()}
+        named = {CHAMPION: registry.champion(), PREVIOUS: registry.previous()}
+        runs: dict[str, list[Run]] = {}
+        for run in self.runs(TRAINING, done="train"):
+            runs.setdefault(run.stages["train"], []).append(run)
+        found = []
+        for train, users in runs.items():
+            try:
+                manifest = load_manifest(train)
+            except DataError:  # removed since
+                continue
+            evaluated = [run for run in users if "evaluate" in run.stages]
+            found.append(
+                Trained(
+                    model=Model(manifest, versions.get(train)),
+                    runs=tuple(run.id for run in users),
+                    aliases=tuple(alias for alias, version in named.items() if version and version.train == train),
+                    finished=manifest.finished,
+                    accuracy=evaluated[0].summary.accuracy.value if evaluated else None,
+                    parameters={name: users[0].parameters.get(name) for name in TRAINING_PARAMETERS},
+                )
+            )
+        return sorted(found, key=lambda trained: trained.finished, reverse=True)
 
     @property
     def champion(self) -> Model | None:
