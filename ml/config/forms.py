@@ -7,8 +7,6 @@ import json
 from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
-import typer
-
 from ml.config.parameter import NAME, FlowConfig, schema_options
 
 MANY_VALUES = 10  # a table abbreviates longer lists
@@ -83,6 +81,8 @@ def with_options(
 
 
 def _option(kind: type[FlowConfig], name: str) -> inspect.Parameter:
+    import typer  # imported late, because DAG files import this module for their forms
+
     field = kind.model_fields[name]
     schema = kind.model_json_schema()["properties"][name]
     flag = f"--{name.replace('_', '-')}"
