@@ -44,10 +44,10 @@ def choose(
     params: dict[str, Any], run_id: str, triggering_asset_events: Any, inlet_events: Any, ti: Any
 ) -> dict[str, Any]:
     """Choose and register the candidate, and write the run folder."""
+    from ml.promotion.run import NothingToDecideError, open_promotion
+
     if params["move_back"]:
         raise AirflowSkipException("This run only moves the champion back.")
-    from ml.promotion.run import NothingToDecideError, open_promotion  # only now, because it takes seconds
-
     triggered = triggering_asset_events.get(CANDIDATE, [])
     # Airflow passes only the first of the events that arrived while the previous run waited for its answer.
     events = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
@@ -82,11 +82,11 @@ def gate(ti: Any) -> dict[str, Any]:
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
 def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) -> dict[str, Any]:
     """Make the candidate champion, or record why it is not."""
+    from ml.promotion import run as promotion_run
+
     chosen, verdict, answer = (ti.xcom_pull(task_ids=name) for name in ("choose", "gate", "approve"))
     if not verdict["passed"]:
         raise AirflowSkipException(f"The gate refuses the candidate: {verdict['reasons']}")
-    from ml.promotion import run as promotion_run  # only now, because it takes seconds
-
     if not answer and params["mode"] != "automatic":
         raise AirflowFailException("There is no answer: the task `approve` was marked by hand. Clear it and answer.")
     who = (answer["responded_by_user"] or {}).get("name") if answer else f"mode automatic, run {run_id}"
@@ -102,10 +102,10 @@ def promote(params: dict[str, Any], run_id: str, ti: Any, outlet_events: Any) ->
 @task(outlets=[CHAMPION])
 def move_back(params: dict[str, Any], dag_run: Any, outlet_events: Any) -> dict[str, Any]:
     """Make the previous champion champion again."""
+    from ml.promotion import run as promotion_run
+
     if not params["move_back"]:
         raise AirflowSkipException("The parameter `move_back` is off.")
-    from ml.promotion import run as promotion_run  # only now, because it takes seconds
-
     deployment, who = load_deployment(), dag_run.triggering_user_name or f"run {dag_run.run_id}"
     with airflow_errors():
         champion, previous = promotion_run.move_back(
