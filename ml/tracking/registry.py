@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError
+from ml.metrics.records import EvaluationRecord
 from ml.model.record import TrainingRecord
 from ml.tracking import experiments
 from ml.tracking.local_registry import Registered, read_registered
@@ -94,9 +95,8 @@ class Registry:
         self._folder = layout.registered_model_uri(storage.normalize(root), self.name)
 
     def versions(self) -> list[Version]:
-        """List all versions in the order of their numbers."""
+        """List all versions in the order of their numbers, without those registered by hand under the same name."""
         if local := self._read_local():
-            # Skip versions that were registered by hand under the same name.
             return [_version(self.name, number, tags) for number, tags in local.tags.items() if "train" in tags]
         with self._reach() as client:
             return self._versions(client) if client else []
@@ -134,21 +134,23 @@ class Registry:
         Raises:
             ConfigurationError: The tracking server did not record the model and cannot read it from a local folder.
         """
-        from ml.metrics.records import EvaluationRecord  # loads statistics, which readers do not need
-
+        values = {
+            "train": trained.uri,
+            "evaluate": evaluated.uri,
+            "run": run,
+            "as_of": as_of,
+            "accuracy": repr(evaluated.record(EvaluationRecord).accuracy.value),
+            **(tags or {}),
+        }
+        local = self._read_local()
+        for number, had in local.tags.items() if local else ():
+            if had.get("train") == trained.uri and (had["as_of"] > as_of or values.items() <= had.items()):
+                return _version(self.name, number, had)  # there is nothing to change
         with self._alone(), self._reach(make=True) as client:
             assert client
             found = [version for version in self._versions(client) if version.train == trained.uri]
             if found and found[0].as_of > as_of:
                 return found[0]
-            values = {
-                "train": trained.uri,
-                "evaluate": evaluated.uri,
-                "run": run,
-                "as_of": as_of,
-                "accuracy": repr(evaluated.record(EvaluationRecord).accuracy.value),
-                **(tags or {}),
-            }
             if found:
                 for key, value in values.items():
                     client.set_model_version_tag(self.name, str(found[0].number), key, value)

@@ -279,6 +279,21 @@ def test_a_database_with_other_tables_is_left_to_mlflow(registry, register):
     assert read_registered(database, registry.name) is None
 
 
+def test_a_version_that_is_registered_already_needs_no_mlflow(register, registry, monkeypatch):
+    first = register("a")
+
+    def refuse(*_, **__):
+        raise AssertionError("MLflow is asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "reach", refuse)
+        assert register("a") == first
+        assert register("a", as_of="2025-12-01T00:00:00+00:00") == first
+        with pytest.raises(AssertionError, match="MLflow is asked"):
+            register("a", as_of="2026-02-01T00:00:00+00:00")
+    assert register("a", as_of="2026-02-01T00:00:00+00:00").as_of == "2026-02-01T00:00:00+00:00"
+
+
 def test_reading_the_champion_of_a_local_database_loads_no_mlflow(registry, register, tmp_path):
     register("a")
     registry.promote(1, instead_of=None)
