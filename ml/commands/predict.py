@@ -29,13 +29,13 @@ def predict(
     storage: StorageOption = None,
     min_confidence: Annotated[
         float | None,
-        typer.Option(metavar="<number, 0.5 to 1.0>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
+        typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
     ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Then wait for photographs that appear in the folders, until Ctrl-C.")
     ] = False,
     every: Annotated[
-        float, typer.Option(metavar="<seconds, 0.1 or more>", help="With --watch: time between two looks.", min=0.1)
+        float, typer.Option(metavar="<seconds>", help="With --watch: time between two looks.", min=0.1)
     ] = 2.0,
 ) -> None:
     """Find faces, predict the gender presentation that annotators would perceive, and draw both on the photographs."""

@@ -19,7 +19,7 @@ def run(
     storage: StorageOption = None,
     run_id: RunIdOption = None,
     cores: Annotated[
-        int | None, typer.Option(metavar="<integer, 1 or more>", help="Cores for Spark; by default all.", min=1)
+        int | None, typer.Option(metavar="<integer>", help="Cores for Spark; by default all.", min=1)
     ] = None,
 ) -> None:
     """Train and evaluate: open a run, do all of its stages in order on this machine, and show the result.
@@ -56,7 +56,7 @@ def runs(
     flow: Annotated[
         str | None, typer.Option(metavar="training|prediction|promotion|comparison", help="Only runs of this flow.")
     ] = None,
-    limit: Annotated[int, typer.Option(metavar="<integer, 1 or more>", help="Runs to show at most.", min=1)] = 20,
+    limit: Annotated[int, typer.Option(metavar="<integer>", help="Runs to show at most.", min=1)] = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs, the one that changed last first, with what they have done."""

@@ -25,7 +25,7 @@ class CommandInForce(TyperCommand):
         """Write the help, with the values of the deployment's file in the descriptions of the options."""
         values, source = values_in_force(self.flow)
         plain, self.params = self.params, [_with_value(param, values) for param in self.params]
-        self.epilog = source
+        self.epilog = source if self.params != plain else None
         try:
             super().format_help(ctx, formatter)
         finally:

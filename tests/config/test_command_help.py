@@ -82,3 +82,7 @@ def test_values_that_are_empty_are_not_shown():
     values, _ = values_in_force(TrainingConfig)
     assert values["baseline"] is None
     assert "[default: null]" not in CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "400"}).output
+
+
+def test_a_command_without_any_such_value_does_not_say_where_values_are_from(help_of):
+    assert "deployment file" not in help_of("doctor")
