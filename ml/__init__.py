@@ -19,10 +19,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors
 __all__ = ["open_storage"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is public when it is asked for, so that `import ml` in a Spark worker or a DAG stays light."""
-    if name == "open_storage":
-        from ml.public.storage import open_storage
+if not TYPE_CHECKING:  # a type checker would believe in every name
 
-        return open_storage
-    raise AttributeError(f"module 'ml' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        """Import what is public when it is asked for, so that `import ml` in a Spark worker or a DAG stays light."""
+        if name == "open_storage":
+            from ml.public.storage import open_storage
+
+            return open_storage
+        raise AttributeError(f"module 'ml' has no attribute {name!r}")

@@ -34,7 +34,12 @@ class CommandInForce(TyperCommand):
 
 def in_force(flow: type[FlowConfig] | None = None) -> type[CommandInForce]:
     """Return the class of a command whose options are parameters of a flow, of the deployment, or both."""
-    return type("CommandInForce", (CommandInForce,), {"flow": flow})
+
+    class Command(CommandInForce):
+        pass
+
+    Command.flow = flow
+    return Command
 
 
 def values_in_force(flow: type[FlowConfig] | None) -> tuple[dict[str, Any], str]:
