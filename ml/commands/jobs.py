@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -21,6 +22,7 @@ from ml.object_store import spark_settings
 from ml.workflow import layout
 from ml.workflow.supervision import SUPERVISOR_VARIABLE, end_process_tree, identity
 
+MESSAGE = re.compile(r"\d\d:\d\d:\d\d INFO (.*)")  # see `ml.logs`
 KINDS: dict[str, type[StageError]] = {
     kind.kind: kind for kind in (DataError, ConfigurationError, ResourceError, TransientError)
 }
@@ -68,13 +70,35 @@ def job_environment(stage: Stage, environment: Mapping[str, str] = os.environ) -
     }
 
 
-def run_job(command: list[str], environment: Mapping[str, str], log: TextIO) -> int:
-    """Run a job to its end, with its output in a log; return its exit code.
+def run_job(command: list[str], environment: Mapping[str, str], log: TextIO, on_message: Callable[[str], None]) -> int:
+    """Run a job to its end, with its output in a log.
 
     If this process is interrupted, the job and everything that it started end too.
+
+    Args:
+        command: The job's command.
+        environment: Its environment.
+        log: Where its output goes.
+        on_message: Is called with each message that this project's code logs.
+
+    Returns:
+        The job's exit code.
     """
-    with subprocess.Popen(command, env=dict(environment), stdout=log, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
         try:
+            for line in process.stdout:
+                log.write(line)
+                log.flush()
+                if message := MESSAGE.match(line):
+                    on_message(message[1])
             return process.wait()
         except BaseException:
             end_process_tree(process.pid)

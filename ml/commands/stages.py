@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ml import storage
@@ -48,14 +49,24 @@ def do_stages(run: Run, deployment: Deployment, master: str, console: Console) -
     console.print(f"The log of the jobs: {path}", soft_wrap=True)
     with path.open("w", encoding="utf-8") as log:
         for number, stage in enumerate(STAGES.values(), start=1):
-            with _progress(f"{stage.name} ({number} of {len(STAGES)}): {stage.purpose}", console):
-                outcome = do_stage(run, stage, deployment, master, log)
+            with _progress(f"{stage.name} ({number} of {len(STAGES)})", stage.purpose, console) as show:
+                outcome = do_stage(run, stage, deployment, master, log, show)
             time_taken = f"{outcome.seconds:8.1f} s" if outcome.state == "done" else f"{outcome.state:>10}"
             console.print(f"{outcome.stage:<12}{time_taken}", highlight=False)
 
 
-def do_stage(run: Run, stage: Stage, deployment: Deployment, master: str, log: TextIO) -> Outcome:
+def do_stage(
+    run: Run, stage: Stage, deployment: Deployment, master: str, log: TextIO, on_message: Callable[[str], None]
+) -> Outcome:
     """Do a stage in a job of its own, unless it is already done or the run does not ask for it.
+
+    Args:
+        run: The run.
+        stage: The stage.
+        deployment: The deployment's settings.
+        master: Spark's master, on this machine.
+        log: Where the output of the job goes.
+        on_message: Is called with each message of the job about its work.
 
     Raises:
         StageError: The stage failed.
@@ -69,8 +80,7 @@ def do_stage(run: Run, stage: Stage, deployment: Deployment, master: str, log: T
     uri = attempt_uri(run, stage, attempt)
     command = job_command(stage, run.uri, attempt, deployment, master)
     log.write(f"--- {stage.name}\n")
-    log.flush()
-    code = run_job(command, job_environment(stage), log)
+    code = run_job(command, job_environment(stage), log, on_message)
     # Another run's job may have been quicker.
     if code or not (storage.exists(layout.manifest_uri(uri)) or run.find_or_adopt(stage)):
         raise failure_of(uri, f"Stage {stage.name} ended with exit code {code}.", Path(log.name))
@@ -83,12 +93,12 @@ def local_master(cores: int | None) -> str:
 
 
 @contextmanager
-def _progress(text: str, console: Console) -> Iterator[None]:
-    """Show what is under way and for how long, while it is, on a terminal."""
+def _progress(title: str, purpose: str, console: Console) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal what is under way and for how long; yield the function that replaces the text after it."""
     if not console.is_terminal:
-        yield
+        yield lambda _: None
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        progress.add_task(text, total=None)
-        yield
+        task = progress.add_task(f"{title}: {purpose}", total=None)
+        yield lambda message: progress.update(task, description=f"{title}: {escape(message)}")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -62,23 +60,30 @@ def test_cores_are_all_by_default():
     assert local_master(None) == f"local[{len(os.sched_getaffinity(0))}]"
 
 
-def test_an_interrupted_command_ends_its_job_and_what_the_job_started(tmp_path, monkeypatch):
-    pids = tmp_path / "pids"
-    code = (
-        f"import os, subprocess; open({str(pids)!r}, 'w').write(str(subprocess.Popen(['sleep', '60']).pid)); os.wait()"
-    )
+def test_a_jobs_output_is_logged_and_its_messages_are_shown(tmp_path):
+    code = "print('noise'); print('12:00:01 INFO epoch 1/3: loss 0.5'); print('\xe4'); raise SystemExit(3)"
+    messages = []
+    with (tmp_path / "log").open("w") as log:
+        assert run_job([sys.executable, "-c", code], os.environ, log, messages.append) == 3
+    assert messages == ["epoch 1/3: loss 0.5"]
+    assert (tmp_path / "log").read_text().splitlines()[0] == "noise"
 
-    def interrupt(self, timeout=None):
-        while not pids.exists() or not pids.read_text():
-            time.sleep(0.01)
+
+def test_an_interrupted_command_ends_its_job_and_what_the_job_started(tmp_path):
+    code = (
+        "import subprocess; child = subprocess.Popen(['sleep', '60']); "
+        "print(f'12:00:01 INFO {child.pid}', flush=True); child.wait()"
+    )
+    pids = []
+
+    def interrupt(message):
+        pids.append(int(message))
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(subprocess.Popen, "wait", interrupt)
-        patch.setattr(subprocess.Popen, "__exit__", lambda *_: None)
-        with (tmp_path / "log").open("w") as log, pytest.raises(KeyboardInterrupt):
-            run_job([sys.executable, "-c", code], os.environ, log)
-    assert not psutil.pid_exists(int(pids.read_text())) or psutil.Process(int(pids.read_text())).status() == "zombie"
+    with (tmp_path / "log").open("w") as log, pytest.raises(KeyboardInterrupt):
+        run_job([sys.executable, "-c", code], os.environ, log, interrupt)
+    (pid,) = pids
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 def test_a_failed_jobs_own_error_is_raised_with_the_place_of_the_log(tmp_path):
@@ -93,16 +98,16 @@ def test_a_failed_jobs_own_error_is_raised_with_the_place_of_the_log(tmp_path):
 def test_a_stage_is_found_done_skipped_or_done_by_a_job(run, tmp_path, monkeypatch):
     started = []
 
-    def job(command, environment, log):
+    def job(command, environment, log, on_message):
         started.append(command)
         return 1
 
     monkeypatch.setattr(stages, "run_job", job)
     with (tmp_path / "log").open("w") as log:
-        assert do_stage(run, STAGES["compare"], SPARK, "local[1]", log).state == "skipped"
+        assert do_stage(run, STAGES["compare"], SPARK, "local[1]", log, print).state == "skipped"
         assert started == []
         with pytest.raises(TransientError, match=r"Stage train ended with exit code 1\. See .*log"):
-            do_stage(run, STAGES["train"], SPARK, "local[1]", log)
+            do_stage(run, STAGES["train"], SPARK, "local[1]", log, print)
         assert len(started) == 1
     assert "--- train" in (tmp_path / "log").read_text()
 
@@ -117,3 +122,14 @@ def test_each_stage_has_its_line_in_order(run, monkeypatch):
     assert lines[1].split()[1:] == ["found"]
     assert lines[2].split()[1:] == ["1.2", "s"]
     assert run.slug in lines[0]
+
+
+def test_a_terminal_shows_the_messages_of_the_job_under_way(run, monkeypatch):
+    def job(run, stage, deployment, master, log, on_message):
+        on_message(f"epoch 1/3 of [{stage.name}]")
+        return stages.Outcome(stage.name, "done", 1.0)
+
+    printed = io.StringIO()
+    monkeypatch.setattr(stages, "do_stage", job)
+    do_stages(run, SPARK, "local[1]", Console(file=printed, width=200, force_terminal=True))
+    assert f"train (6 of {len(STAGES)}): epoch 1/3 of [train]" in printed.getvalue()
