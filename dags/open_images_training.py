@@ -60,6 +60,7 @@ def _schedule_tags(deployment: Deployment) -> list[str]:
 def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> str:
     """Validate the parameters, pin the deliveries and the reference that the run uses, and write its folder."""
     from ml.promotion.reference import find_reference
+    from ml.tracking.models import find_baseline
     from ml.workflow.opening import open_run as open_
 
     as_of, since = None if params["as_of"] else dag_run.run_after, None
@@ -68,7 +69,8 @@ def open_run(params: dict[str, Any], run_id: str, dag_run: DagRunProtocol) -> st
     with airflow_errors():
         now = load_deployment()
         defaults, roots = now.defaults, now.allowed()
-        return open_(now.storage, run_id, dict(params), as_of, since, defaults, find_reference, roots).uri
+        run = open_(now.storage, run_id, dict(params), as_of, since, defaults, find_reference, roots, find_baseline)
+        return run.uri
 
 
 deployment = load_deployment()

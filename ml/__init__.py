@@ -1,6 +1,15 @@
-"""Train and evaluate a classifier of perceived gender presentation on a release of Open Images."""
+"""Train and evaluate a classifier of perceived gender presentation on a release of Open Images.
+
+`open_storage` is the way in for notebooks and scripts: docs/python.md.
+"""
+
+from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml.public.storage import open_storage
 
 # Must be set before TensorFlow is loaded. Its default is to use oneDNN's kernels only on processors with AVX-512, but
 # with AVX2 alone they also train the compact network two to three times as fast as TensorFlow's own kernels.
@@ -10,3 +19,17 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 USERS_KERAS_BACKEND = os.environ.get("KERAS_BACKEND")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.pop("TF_USE_LEGACY_KERAS", None)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers would hide our log
+
+__all__ = ["open_storage"]
+
+
+if not TYPE_CHECKING:  # a type checker would believe in every name
+
+    def __getattr__(name: str) -> Any:
+        """Import what is public when it is asked for, so that `import ml` in a Spark worker or a DAG stays light."""
+        if name == "open_storage":
+            from ml.public.storage import open_storage
+
+            return open_storage
+        raise AttributeError(f"module 'ml' has no attribute {name!r}")

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import enum
-import importlib
-import os
 import sys
-import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ml.commands.models import compare, models, move_back, promote
+from ml.commands.options import RUN_HELP, AttemptOption, RunIdOption, StorageOption, new_run_id, run_uri
+from ml.commands.predict import predict
+from ml.commands.runs import report, run, runs
 from ml.config.clean_up import CleanUpConfig
+from ml.config.command_help import in_force
 from ml.config.download import DownloadConfig
 from ml.config.forms import with_options
+from ml.config.parameter import FlowConfig
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError, StageError
+from ml.errors import StageError
 from ml.export.formats import Format
 from ml.flow.stage import Stage
 from ml.flow.table import ALL_STAGES, STAGES
@@ -32,13 +36,25 @@ class PackFormat(enum.StrEnum):
     tar = "tar"
 
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+HELP = """Train a classifier of perceived gender presentation on Open Images, look at what it learned, and use it.
 
-RunUri = Annotated[str, typer.Option("--run", help="The run folder that open-run printed.")]
-Attempt = Annotated[str | None, typer.Option(help="Name of the attempt; by default a new one.", hidden=True)]
+`run` does everything on this machine; `runs`, `models` and `report` show the results; `predict` classifies photographs.
+"""
+DATA, RUNS, MODELS, STAGE = "Data", "Runs", "Models and predictions", "One stage of a run"
+UPKEEP = "Upkeep"
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
+
+RunName = Annotated[str, typer.Option("--run", metavar="<name, path or URI>", help=RUN_HELP)]
 
 
-@app.command("sample-release")
+def command(
+    name: str, panel: str, flow: type[FlowConfig] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose help shows the values in force."""
+    return app.command(name, cls=in_force(flow), rich_help_panel=panel)
+
+
+@command("sample-release", DATA)
 def sample_release(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; it must be new or empty.")],
     scenes: Annotated[int, typer.Option(help="Number of scenes to draw.", min=10)] = 240,
@@ -50,12 +66,9 @@ def sample_release(
     typer.echo(write_sample_release(directory, scenes, seed))
 
 
-@app.command()
+@command("download", DATA, DownloadConfig)
 @with_options(DownloadConfig)
-def download(
-    values: dict[str, object],
-    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-) -> None:
+def download(values: dict[str, object], storage: StorageOption = None) -> None:
     """Download annotations and photographs of Open Images as a delivery of a landing."""
     from ml.config.deployment import load_deployment
     from ml.download.delivery import download as fetch
@@ -67,7 +80,7 @@ def download(
     typer.echo(estimate(target) if target.config.dry_run else fetch(target))
 
 
-@app.command("seal-delivery")
+@command("seal-delivery", DATA)
 def seal_delivery(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Folder <YYYY-MM-DD> of a landing, or its URI.")],
 ) -> None:
@@ -80,7 +93,7 @@ def seal_delivery(
     typer.echo(f"{note.date}: {sum(note.rows.values()):,} rows, {note.photographs:,} photographs")
 
 
-@app.command()
+@command("pack", DATA)
 def pack(
     folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder that holds train, validation and test.")],
     out: Annotated[str, typer.Argument(metavar="OUT", help="Folder or bucket to write.")],
@@ -101,78 +114,9 @@ def pack(
     typer.echo(f"{note.photographs:,} photographs, {size}, in {note.shards} files; {note.absent} were gone")
 
 
-@app.command("open-run")
-@with_options(TrainingConfig)
-def open_run(
-    values: dict[str, object],
-    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-    run_id: Annotated[str | None, typer.Option(help="Name of the run; by default a new one.")] = None,
-) -> None:
-    """Validate the parameters and the release, write a run folder and print its URI."""
-    from ml.config.deployment import load_deployment
-    from ml.promotion.reference import find_reference
-    from ml.workflow import opening
-
-    deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
-    run = opening.open_run(
-        storage or deployment.storage, name, values, defaults=deployment.defaults, find_reference=find_reference
-    )
-    typer.echo(run.uri)
-
-
-def _run_stage(run: str, stage: Stage, attempt: str | None = None) -> None:
-    from ml.workflow.execution import Context, Result, run_stage
-    from ml.workflow.run import load_run
-
-    def body(context: Context) -> Result:  # imports TensorFlow only if there is work to do
-        module, _, name = stage.body.partition(":")
-        result: Result = getattr(importlib.import_module(module), name)(context)
-        return result
-
-    typer.echo(run_stage(load_run(run), stage, body, attempt).uri)
-
-
-def _add_command(stage: Stage) -> None:
-    @app.command(stage.name, help=stage.purpose)
-    def command(run: RunUri, attempt: Attempt = None) -> None:
-        _run_stage(run, stage, attempt)
-
-
-for _stage in ALL_STAGES.values():
-    if _stage.body:
-        _add_command(_stage)
-
-
-@app.command()
-def predict(
-    photos: Annotated[
-        list[Path],
-        typer.Argument(metavar="PHOTO_OR_FOLDER...", help="JPEG or PNG photographs, or folders of them."),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder for the annotated photographs, predictions.csv and .json.")],
-    model: Annotated[
-        str | None, typer.Option(help="Attempt folder of stage train; by default the champion, else the newest model.")
-    ] = None,
-    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            help="Predict 'unknown' below this probability; by default the deployment's setting.", min=0.5, max=1
-        ),
-    ] = None,
-) -> None:
-    """Find faces, predict the gender presentation that annotators would perceive, and draw both on the photographs."""
-    from ml.config.deployment import load_deployment
-    from ml.prediction.photos import predict_photos
-
-    deployment = load_deployment()
-    confidence = deployment.prediction.min_confidence if min_confidence is None else min_confidence
-    predict_photos(photos, out, model, storage or deployment.storage, confidence, deployment.defaults)
-
-
-@app.command()
+@command("export", DATA)
 def export(
-    run: RunUri,
+    run: RunName,
     out: Annotated[str, typer.Option(metavar="DIR", help="Local folder to write; it must be new or empty.")],
     form: Annotated[
         Format,
@@ -184,9 +128,10 @@ def export(
     ],
 ) -> None:
     """Write the labeled faces of a run for other programs, with the license and author of each photograph."""
+    uri = run_uri(run)  # before anything slow is imported
     from ml.export.run import export_run
 
-    record = export_run(run, out, form)
+    record = export_run(uri, out, form)
     for part, faces in record.faces.items():
         if any(faces.values()):
             typer.echo(f"{part}: {', '.join(f'{count:,} {label}' for label, count in faces.items())}")
@@ -196,76 +141,72 @@ def export(
     typer.echo(f"{out}: README.md, croissant.json, attribution.csv and export.json describe the data")
 
 
-@app.command("open-prediction")
+command("run", RUNS, TrainingConfig)(with_options(TrainingConfig)(run))
+command("runs", RUNS)(runs)
+command("report", RUNS)(report)
+
+
+@command("open-run", RUNS, TrainingConfig)
+@with_options(TrainingConfig)
+def open_run(values: dict[str, object], storage: StorageOption = None, run_id: RunIdOption = None) -> None:
+    """Validate the parameters and the release, write a run folder and print its URI."""
+    from ml.config.deployment import load_deployment
+    from ml.promotion.reference import find_reference
+    from ml.tracking.models import find_baseline
+    from ml.workflow import opening
+
+    deployment = load_deployment()
+    opened = opening.open_run(
+        storage or deployment.storage,
+        run_id or new_run_id(),
+        values,
+        defaults=deployment.defaults,
+        find_reference=find_reference,
+        find_baseline=find_baseline,
+    )
+    typer.echo(opened.uri)
+
+
+def _add_command(stage: Stage) -> None:
+    def do(run: RunName, attempt: AttemptOption = None) -> None:
+        from ml.commands.stage import run_stage
+        from ml.workflow.run import load_run
+
+        typer.echo(run_stage(load_run(run_uri(run)), stage, attempt).uri)
+
+    do.__doc__ = stage.purpose
+    command(stage.name, STAGE)(do)
+
+
+command("models", MODELS)(models)
+command("compare", MODELS)(compare)
+command("promote", MODELS, PromotionConfig)(
+    with_options(PromotionConfig, leave_out=("include_backfills", "mode", "approval_hours", "move_back"))(promote)
+)
+command("move-back", MODELS)(move_back)
+command("predict", MODELS, PredictionConfig)(predict)
+
+
+@command("open-prediction", MODELS, PredictionConfig)
 @with_options(PredictionConfig)
-def open_prediction(
-    values: dict[str, object],
-    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-    run_id: Annotated[str | None, typer.Option(help="Name of the run; by default a new one.")] = None,
-) -> None:
+def open_prediction(values: dict[str, object], storage: StorageOption = None, run_id: RunIdOption = None) -> None:
     """List photographs for the Spark job `predict`, write a run folder and print its URI."""
     from ml.config.deployment import load_deployment
     from ml.prediction import run as prediction_run
 
-    deployment, name = load_deployment(), run_id or f"shell-{uuid.uuid4().hex[:8]}"
-    run = prediction_run.open_prediction(storage or deployment.storage, name, values, deployment)
-    typer.echo(run.uri)
-
-
-@app.command()
-@with_options(PromotionConfig, leave_out=("include_backfills", "mode", "approval_hours", "move_back"))
-def promote(
-    values: dict[str, object],
-    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Make the candidate champion if it passes the gate.")] = False,
-) -> None:
-    """Compare a candidate with the champion, print the gate's verdict, and with --yes make it champion."""
-    from ml.config.deployment import load_deployment
-    from ml.promotion import run as promotion_run
-    from ml.workflow import layout
-
-    deployment, name = load_deployment(), f"shell-{uuid.uuid4().hex[:8]}"
-    try:
-        promotion = promotion_run.open_promotion(storage or deployment.storage, name, values, deployment)
-    except promotion_run.NothingToDecideError as nothing:
-        typer.echo(nothing)
-        return
-    if promotion.compares:
-        _run_stage(promotion.run, STAGES["compare"])
-    verdict = promotion_run.gate(promotion.run)
-    typer.echo("\n".join([verdict.markdown(), *(f"{name}: {uri}" for name, uri in verdict.reports.items())]))
-    if not verdict.passed:
-        raise ConfigurationError(
-            f"The gate refuses {promotion.candidate.title}: {verdict.reasons}",
-            f"The verdict is in {layout.verdict_uri(promotion.run)}; the gate's margins are options of this command.",
-        )
-    if yes:
-        typer.echo(f"{promotion_run.promote(promotion.run, 'at the command line').title} is champion.")
-    else:
-        typer.echo("The candidate passes the gate. Nothing was changed; --yes makes it champion.")
-
-
-@app.command("move-back")
-def move_back(
-    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-) -> None:
-    """Make the previous champion the champion again."""
-    from ml.config.deployment import load_deployment
-    from ml.promotion import run as promotion_run
-    from ml.workflow.attempt import new_attempt
-
     deployment = load_deployment()
-    root, run_id = storage or deployment.storage, f"shell-{new_attempt()}"
-    restored, replaced = promotion_run.move_back(root, deployment.defaults, "at the command line", run_id)
-    typer.echo(f"{restored.title} is champion again and replaces version {replaced.number}.")
+    opened = prediction_run.open_prediction(storage or deployment.storage, run_id or new_run_id(), values, deployment)
+    typer.echo(opened.uri)
 
 
-@app.command("clean-up")
+for _stage in ALL_STAGES.values():
+    if _stage.body and _stage.name != "compare":  # which also compares two models without a run
+        _add_command(_stage)
+
+
+@command("clean-up", UPKEEP, CleanUpConfig)
 @with_options(CleanUpConfig)
-def clean_up(
-    values: dict[str, object],
-    storage: Annotated[str | None, typer.Option(help="Storage root; by default the deployment's.")] = None,
-) -> None:
+def clean_up(values: dict[str, object], storage: StorageOption = None) -> None:
     """List what can be removed from the storage root and why; with --remove, remove it.
 
     A shell cannot see which runs Airflow has queued or running. If you use Airflow, run open_images_maintenance there.
@@ -285,23 +226,24 @@ def clean_up(
             typer.echo(f"Kept after all: {summarize(outcome.stayed)}.")
 
 
-@app.command("compare-content")
+@command("compare-content", UPKEEP)
 def compare_content(
     left: Annotated[str, typer.Argument(metavar="ATTEMPT", help="Attempt folder of any stage.")],
     right: Annotated[str, typer.Argument(metavar="ATTEMPT", help="Another attempt folder of the same stage.")],
 ) -> None:
     """Compare the files, rows and values of two attempts, and print the first difference; exit 1 if there is one."""
-    from ml.workflow.content import attempt_digest, first_difference
     from ml.workflow.manifest import load_manifest
 
     manifests = [load_manifest(uri) for uri in (left, right)]
+    from ml.workflow.content import attempt_digest, first_difference
+
     if difference := first_difference(*manifests):
         typer.echo(difference)
         raise typer.Exit(1)
     typer.echo(f"The same content: {attempt_digest(manifests[0])}")
 
 
-@app.command()
+@command("doctor", UPKEEP)
 def doctor(
     full: Annotated[bool, typer.Option("--full", help="Import TensorFlow and compare repeated attempts too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
@@ -318,7 +260,6 @@ def doctor(
 
 def main() -> None:
     """Run a command. A `StageError` prints one line, not a traceback."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers would hide our log
     log_to_stderr()
     try:
         app()

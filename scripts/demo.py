@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from airflow_environment import ROOT, ensure_deployment, environment, migrate
-from ml.config.deployment import load_deployment
+from ml.config.command_help import in_force
+from ml.config.deployment import DEPLOYMENT_VARIABLE, load_deployment
 from ml.config.forms import with_options
 from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
@@ -122,8 +123,13 @@ def show(run: Run, seconds: float) -> None:
 
 def main() -> None:
     """Run the command; print an expected error as one line without a traceback."""
+    deployment = ROOT / "var" / "deployment.yaml"
+    if deployment.exists():
+        os.environ.setdefault(DEPLOYMENT_VARIABLE, str(deployment))  # for the help, which shows the values in force
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(cls=in_force(TrainingConfig))(demo)
     try:
-        typer.run(demo)
+        app()
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -117,10 +117,16 @@ ARROWS = {
         *("config", "environment", "errors", "flow", "java", "photographs", "release", "storage", "store_faults"),
         *("tracking", "workflow"),
     },
+    "public": {
+        *("config", "errors", "flow", "metrics", "model", "prediction", "storage", "tracking", "vision", "workflow"),
+    },
+    "commands": {
+        *("class_data", "config", "errors", "flow", "java", "metrics", "object_store", "prediction", "promotion"),
+        *("public", "report", "storage", "tracking", "workflow"),
+    },
     "__main__": {
-        *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
-        *("promotion", "release", "retention"),
-        *("sample", "workflow"),
+        *("commands", "config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
+        *("promotion", "release", "retention", "sample", "tracking", "workflow"),
     },
 }
 SINGLE_MODULES = {
@@ -306,3 +312,12 @@ def test_the_packages_that_share_files_are_pinned_as_they_must_be():
     assert versions["pyspark"] == versions["pyspark-client"]
     assert "opencv-python-headless" in versions
     assert not {"opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"} & set(versions)
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["ml.promotion.run", "ml.promotion.reference", "ml.prediction.run", "ml.tracking.models", "ml.retention.plan"],
+)
+def test_what_only_decides_loads_nothing_slow(module):
+    slow = {"tensorflow", "keras", "mlflow", "sklearn", "scipy", "pandas", "polars", "matplotlib", "cv2"}
+    assert not slow & modules_after(f"import {module}")

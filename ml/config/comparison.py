@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from ml.config.parameter import FlowConfig, place_field
+from ml.config.parameter import FlowConfig, model_field
 from ml.config.training import TrainingConfig
-
-_MODEL = "Number of a registered version, or attempt folder of stage train."
-_EXAMPLES = ["3", "/data/storage/stages/train/<key>/attempts/<attempt>"]
 
 
 class PairConfig(TrainingConfig):
@@ -16,21 +13,13 @@ class PairConfig(TrainingConfig):
 class ModelsConfig(FlowConfig):
     """The parameters of one run of the comparison flow."""
 
-    model: str | None = place_field(
-        None,
+    model: str | None = model_field(
         "Models",
         "Model",
-        f"{_MODEL} Empty: the newest of all evaluated models.",
-        names=r"\d+",
-        min_length=1,
-        examples=_EXAMPLES,
+        "The first model, on whose run's test faces both predict. Empty: the newest of all evaluated models.",
     )
-    baseline: str | None = place_field(
-        None,
+    baseline: str | None = model_field(
         "Models",
         "Baseline",
-        f"{_MODEL} Both models predict the test faces of the first one's run. Empty: the champion.",
-        names=r"\d+",
-        min_length=1,
-        examples=_EXAMPLES,
+        "The second model. Empty: the champion.",
     )

@@ -82,6 +82,11 @@ class Deployment(BaseModel):
         """Return the hours that Airflow allows a stage's task."""
         return self.timeouts.get(stage, ALL_STAGES[stage].timeout)
 
+    def of(self, flow: type[FlowConfig]) -> FlowConfig:
+        """Return the defaults of a flow, given the class of its parameters."""
+        sections = (self.defaults, self.prediction, self.promotion, self.maintenance, self.download)
+        return next(section for section in sections if type(section) is flow)
+
     def allowed(self) -> Roots:
         """Return the roots of parameters from Airflow: the storage root, `roots`, and the places in the defaults."""
         flows = (self.defaults, self.prediction, self.promotion, self.download)

@@ -7,12 +7,12 @@ import json
 from collections.abc import Callable, Collection
 from typing import Annotated, Any
 
-import typer
-
-from ml.config.parameter import FlowConfig, schema_options
+from ml.config.parameter import NAME, FlowConfig, schema_options
 
 MANY_VALUES = 10  # a table abbreviates longer lists
 EMPTY_CHOICE = {"null": "(none)"}  # how the form shows an empty choice, instead of as `null`
+# What an option takes, by the type or format in the JSON schema.
+OPTION_TYPES = {"date": "YYYY-MM-DD", "object": "JSON object", "array": "names, with commas between them"}
 _KEPT = (
     "minimum",
     "maximum",
@@ -85,23 +85,43 @@ def with_options(
 
 
 def _option(kind: type[FlowConfig], name: str) -> inspect.Parameter:
+    import typer  # imported late, because DAG files import this module for their forms
+
     field = kind.model_fields[name]
     schema = kind.model_json_schema()["properties"][name]
-    default = schema.get("default")
-    shown = json.dumps(default) if isinstance(default, dict) else default
-    choices = [value for option in schema_options(schema) for value in option.get("enum", [])]
     flag = f"--{name.replace('_', '-')}"
     option = typer.Option(
         *([f"{flag}/--no-{flag[2:]}"] if _is_bool(field.annotation) else [flag]),
-        help=schema["description"] + (f" \\[default: {shown}]" if shown is not None else ""),
+        help=schema["description"],
         rich_help_panel=schema["section"],
-        metavar="|".join(choices) if choices else None,
+        metavar=_metavar(schema),
+        autocompletion=_completion(_choices(schema)),
         show_default=False,
     )
     given = bool if _is_bool(field.annotation) else str
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[given | None, option]
     )
+
+
+def _metavar(schema: dict[str, Any]) -> str:
+    """Return what an option takes, for its help: its type and bounds."""
+    if choices := _choices(schema):
+        return "|".join([*choices[:2], "..."] if len(choices) > MANY_VALUES else choices)
+    (option,) = (option for option in schema_options(schema) if option["type"] != "null")
+    if "minimum" in option or "exclusiveMinimum" in option:
+        return f"<{option['type']}, {_range(option)}>"
+    kind = "path or URI" if "place" in schema else OPTION_TYPES.get(option.get("format", option["type"]), "text")
+    return f"<{'name, path or URI' if schema.get('place') == NAME else kind}>"
+
+
+def _choices(schema: dict[str, Any]) -> list[str]:
+    return [str(value) for option in schema_options(schema) for value in option.get("enum", [])]
+
+
+def _completion(choices: list[str]) -> Callable[[str], list[str]]:
+    """Return the function that completes a value in a shell."""
+    return lambda incomplete: [choice for choice in choices if choice.startswith(incomplete)]
 
 
 def _is_bool(annotation: Any) -> bool:
@@ -130,8 +150,12 @@ def _allowed(field: dict[str, Any]) -> str:
         if len(values) > MANY_VALUES:
             return f"{', '.join(values[:3])}, … ({len(values)} in all, which the form lists)" + empty
         return ", ".join(values) + empty
-    low = field.get("minimum", field.get("exclusiveMinimum"))
-    if low is None:
+    if field.get("minimum", field.get("exclusiveMinimum")) is None:
         return field["type"] if isinstance(field["type"], str) else field["type"][0] + empty
+    return _range(field) + empty
+
+
+def _range(field: dict[str, Any]) -> str:
+    low = field.get("minimum", field.get("exclusiveMinimum"))
     above = "more than " if "exclusiveMinimum" in field else ""
-    return f"{above}{low} to {field['maximum']}{empty}" if "maximum" in field else f"{low} or more{empty}"
+    return f"{above}{low} to {field['maximum']}" if "maximum" in field else f"{low} or more"

@@ -15,6 +15,8 @@ from ml.errors import ConfigurationError
 from ml.flow.stage import Stage
 from ml.redaction import NO_CREDENTIALS, has_credentials, redacted
 
+NAME = r"[^/]+"  # of a model or a run, in parameters that may also hold a path or URI
+
 
 def field(default: Any, section: str, title: str, description: str, **bounds: Any) -> Any:
     """Declare a parameter: its default, and what the form, the command line and the documentation show."""
@@ -35,6 +37,27 @@ def place_field(default: Any, section: str, title: str, description: str, names:
     # Airflow's form and API refuse credentials by the pattern before they store the parameter.
     extra: JsonDict = {"section": section, "place": names, "pattern": NO_CREDENTIALS}
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
+
+
+def model_field(section: str, title: str, description: str) -> Any:
+    """Declare a parameter that names a trained model; `ml.tracking.models` finds the model.
+
+    Args:
+        section: The form's section.
+        title: The form's title.
+        description: What the model is for, and what an empty value means.
+    """
+    ways = (
+        "Name it as champion, previous, the number of a registered version, the id of a run, or by a path: its attempt "
+        "folder of stage train, or its run folder."
+    )
+    examples = ["champion", "previous", "3", "/data/storage/stages/train/<key>/attempts/<attempt>"]
+    return place_field(None, section, title, f"{description} {ways}", names=NAME, min_length=1, examples=examples)
+
+
+def is_name(place: str) -> bool:
+    """Return whether a value that may be a name or a place is a name: a place has a slash."""
+    return re.fullmatch(NAME, place) is not None
 
 
 def columns_field(section: str) -> Any:

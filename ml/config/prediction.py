@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, place_field
+from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, model_field, place_field
 from ml.flow.table import PREDICT
 
 
@@ -29,14 +29,10 @@ class PredictionConfig(FlowConfig):
         ge=0.0,
         le=1.0,
     )
-    model: str | None = place_field(
-        None,
+    model: str | None = model_field(
         "Predictions",
         "Model",
-        "Attempt folder of stage train. Empty: the champion, or the most recently trained model if there is no "
-        "champion.",
-        min_length=1,
-        examples=["/data/storage/stages/train/<key>/attempts/<attempt>"],
+        "Model that predicts. Empty: the champion, or the most recently trained model if there is no champion.",
     )
     min_confidence: float = field(
         0.75,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ml.config.parameter import FlowConfig, field, place_field
+from ml.config.parameter import FlowConfig, field, model_field
 from ml.config.training import TrainingConfig
 
 
@@ -15,15 +15,11 @@ class ComparisonConfig(TrainingConfig):
 class PromotionConfig(FlowConfig):
     """The parameters of one run of the promotion flow."""
 
-    candidate: str | None = place_field(
-        None,
+    candidate: str | None = model_field(
         "Candidate",
         "Candidate",
-        "Number of a registered version, or attempt folder of stage train. Empty: the newest of the candidates that "
-        "triggered the run, or of all evaluated models.",
-        names=r"\d+",
-        min_length=1,
-        examples=["3", "/data/storage/stages/train/<key>/attempts/<attempt>"],
+        "Model that may become champion. Empty: the newest of the candidates that triggered the run, or of all "
+        "evaluated models.",
     )
     include_backfills: bool = field(
         False, "Candidate", "Candidates of backfills", "Also consider models that a backfill trained."

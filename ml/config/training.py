@@ -8,7 +8,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, labels_in_order, place_field
+from ml.config.parameter import (
+    FlowConfig,
+    OneOf,
+    check_fields,
+    columns_field,
+    field,
+    labels_in_order,
+    model_field,
+    place_field,
+)
 from ml.flow.table import STAGES
 
 FACE = "Human face"  # for this class, the labels are perceived gender presentation
@@ -284,14 +293,10 @@ class TrainingConfig(FlowConfig):
         ge=0.5,
         le=0.999,
     )
-    baseline: str | None = place_field(
-        None,
+    baseline: str | None = model_field(
         "Evaluation",
         "Compare with",
-        "Attempt folder of stage train whose model is compared with this run's model on the same test faces. Empty: no "
-        "comparison.",
-        min_length=1,
-        examples=["/data/storage/stages/train/<key>/attempts/<attempt>"],
+        "Model to compare this run's model with, on the same test faces. Empty: no comparison.",
     )
     force: Annotated[str, OneOf(tuple(STAGES))] | None = field(
         None, "Run", "Redo from stage", "Redo this stage and all stages downstream even if their work is already done."

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import expit, logit, softmax
 
 from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
@@ -103,6 +101,8 @@ def apply_temperature(probabilities: Probabilities, temperature: float) -> NDArr
     Returns:
         Shape (n, 2), rows that sum to 1.
     """
+    from scipy.special import softmax
+
     logits = np.log(np.clip(np.asarray(probabilities, np.float64), SMALLEST_PROBABILITY, 1.0))
     scaled: NDArray[np.float64] = softmax(logits / temperature, axis=1)
     return scaled
@@ -120,6 +120,8 @@ def fit_temperature(probabilities: Probabilities, truth: Truth) -> float:
         faces. Also 1 if the network is right about all faces: the loss then keeps falling as T approaches 0, so the
         faces do not show how sure the network should be.
     """
+    from scipy.optimize import minimize_scalar
+
     wrong = np.asarray(probabilities).argmax(axis=1) != truth
     if not wrong.any():  # no faces, or no mistakes
         return 1.0
@@ -148,6 +150,9 @@ def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
     Returns:
         The threshold at which both smoothed recalls are equal, clipped to `THRESHOLDS`; 0.5 if a label has no faces.
     """
+    from scipy.optimize import brentq
+    from scipy.special import expit, logit
+
     log_odds = logit(
         np.clip(np.asarray(probabilities, np.float64)[:, 1], SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
 
 from ml.errors import DataError
 from ml.flow.record import Record
@@ -154,7 +153,7 @@ def classification_metrics(
     """
     count = len(truth)
     predicted = decide(probabilities, threshold)
-    counts = confusion_matrix(truth, predicted, labels=[0, 1])
+    counts = _count(truth, predicted)
     support = counts.sum(axis=1)
     commonest = int(support.argmax())
     everyone, right = np.ones(count, bool), predicted == truth
@@ -195,6 +194,14 @@ def classification_metrics(
         log_loss=_log_loss(face_log_losses(probabilities, truth), bootstrap),
         confusion=Confusion(labels=list(labels), counts=counts.tolist()),
     )
+
+
+def _count(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the number of faces by annotated (rows) and predicted label."""
+    from sklearn.metrics import confusion_matrix
+
+    counts: NDArray[np.int64] = confusion_matrix(truth, predicted, labels=[0, 1])
+    return counts
 
 
 def _log_loss(losses: NDArray[np.float64], bootstrap: ImageBootstrap) -> Estimate:

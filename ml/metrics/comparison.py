@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy.stats import binomtest
 
 from ml.features.columns import SLICINGS
 from ml.flow.record import Record
@@ -106,6 +105,8 @@ def measure(model: TestPredictions, baseline: TestPredictions) -> Comparison:
     gained = right["model"].astype(np.int64) - right["baseline"]
     columns = {name: values for name, values in model.columns.items() if name in SLICINGS}
     overall, slices = slice_differences(columns, right, bootstrap)
+    from scipy.stats import binomtest
+
     won, lost = int((gained == 1).sum()), int((gained == -1).sum())
     return Comparison(
         faces=count,

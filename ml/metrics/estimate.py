@@ -16,7 +16,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from ml.flow.record import Record
 
@@ -88,6 +87,8 @@ def proportion(successes: int, count: int) -> Proportion:
     """Return a share of independent trials with its 95% interval by the score method (Wilson, 1927)."""
     if count == 0:
         return Proportion(value=None, low=None, high=None, count=0)
+    from scipy.stats import binomtest
+
     interval = binomtest(successes, count).proportion_ci(CONFIDENCE, method="wilson")
     return Proportion(value=successes / count, low=float(interval.low), high=float(interval.high), count=count)
 

@@ -18,7 +18,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from ml.flow.profile import Histogram
 from ml.flow.record import Record
@@ -64,6 +63,8 @@ class Shift(Record):
 
 def compare_categories(name: str, reference: Mapping[str, int], current: Mapping[str, int]) -> Shift:
     """Compare the shares of categories: stability index, and the chi-square test with Cramér's V."""
+    from scipy import stats
+
     names = [each for each in dict.fromkeys([*reference, *current]) if reference.get(each, 0) + current.get(each, 0)]
     counts = np.array([[side.get(each, 0) for each in names] for side in (reference, current)], dtype=float)
     counts = counts.reshape(2, -1)
@@ -81,6 +82,8 @@ def compare_histograms(name: str, reference: Histogram, current: Histogram) -> S
 
     The distance D of the binned values is at most that of the values themselves.
     """
+    from scipy import stats
+
     counts = np.array([reference.counts, current.counts], dtype=float)
     totals = counts.sum(axis=1)
     cuts = _tenths(counts[0])

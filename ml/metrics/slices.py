@@ -9,10 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
-from fairlearn.metrics import MetricFrame, count
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score
 
 from ml.features.columns import SLICINGS
 from ml.features.slicing import Slicing
@@ -133,6 +130,8 @@ class SlicingDifferences(Record):
 
 def slice_names(part: Slicing, values: NDArray[Any]) -> NDArray[np.object_]:
     """Return the name of each face's slice, shape (n,), None where the value is NULL."""
+    import pandas as pd
+
     return np.array([None if pd.isna(value) else part.name(value) for value in values], dtype=object)
 
 
@@ -188,7 +187,7 @@ def slice_metrics(
             SlicingMetrics(
                 column=column,
                 title=SLICINGS[column].title,
-                without_value=int(pd.isna(names).sum()),
+                without_value=sum(name is None for name in names),
                 accuracy_gap=_accuracy_gap(truth, predicted, names, slices, accuracy_draws),
                 slices=slices,
             )
@@ -226,6 +225,10 @@ def _accuracy_gap(
     slices: Sequence[MeasuredSlice],
     draws: Mapping[str, NDArray[np.float64]],
 ) -> AccuracyGap | None:
+    import pandas as pd
+    from fairlearn.metrics import MetricFrame, count
+    from sklearn.metrics import accuracy_score
+
     named = ~pd.isna(names)
     frame = MetricFrame(
         metrics={"faces": count, "accuracy": accuracy_score},

@@ -1,14 +1,14 @@
-"""A trained model: what its attempt holds, and the only way to load it and predict with it.
+"""A trained model: what its attempt holds, and how it is loaded to predict with it.
 
 An attempt of stage train holds `model.keras` (the network, which scales its input), `model.json` (`Description`) and
 `reference.json`: a few validation chips with the probabilities that the model predicted after training. Loading a model
 predicts these chips again, which detects swapped channels, double scaling or another model's file before anything else
-is predicted. `saved_model` and `model.onnx` hold the same network for other servers.
+is predicted. `saved_model` and `model.onnx` hold the same network for other servers, and the latter for
+`ml.model.onnx_classifier`.
 """
 
 from __future__ import annotations
 
-import textwrap
 import zipfile
 from collections.abc import Sequence
 from typing import Self
@@ -18,20 +18,18 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ml import storage
-from ml.errors import DataError, LabelOrderError, PreprocessingError
-from ml.guards import check_label_order, check_pixels, check_probabilities, check_reference
-from ml.model.description import DESCRIPTION, Description
+from ml.errors import LabelOrderError, PreprocessingError
+from ml.guards import check_pixels, check_probabilities
+from ml.model.description import Description
 from ml.model.keras_file import MODEL, load_network
-from ml.model.record import ModelLabels
-from ml.model.reference import read_reference
+from ml.model.loading import check_model, read_description, refusal
 from ml.workflow.manifest import Manifest, load_manifest
 
 BATCH_SIZE = 64
 
 
 class Classifier:
-    """Predicts the label probabilities of chips; all predictions use this class.
+    """Predicts the label probabilities of chips with Keras.
 
     Args:
         network: A trained network of `ml.networks.table`.
@@ -76,27 +74,14 @@ class Classifier:
             PreprocessingError: The probabilities of the reference chips have changed.
         """
         manifest = load_manifest(source) if isinstance(source, str) else source
+        description = read_description(manifest, labels)
         try:
-            description = Description.model_validate_json(storage.read_bytes(manifest.file(DESCRIPTION)))
             network = load_network(manifest.file(MODEL))
         except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"The model in {manifest.uri} cannot be loaded: {_reason(error)}",
-                f"Name a committed attempt of stage train whose layers Keras {keras.__version__} knows.",
-            ) from error
-        check_label_order(manifest.record(ModelLabels).labels, description.labels, manifest.file(DESCRIPTION))
-        if labels is not None:
-            check_label_order(labels, description.labels, f"The model {manifest.uri}")
+            advice = f"Name a committed attempt of stage train whose layers Keras {keras.__version__} knows."
+            raise refusal(manifest, error, advice) from error
         classifier = cls(network, description)
-        try:
-            reference = read_reference(manifest)
-            chips = reference.pixels
-        except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-            raise DataError(
-                f"The reference chips in {manifest.uri} cannot be read: {_reason(error)}",
-                "Without them the model cannot be verified: train again.",
-            ) from error
-        check_reference(reference.probabilities, classifier.predict(chips))
+        check_model(manifest, classifier.predict)
         return classifier
 
     @property
@@ -129,8 +114,3 @@ class Classifier:
         probabilities = np.concatenate(parts or [np.zeros((0, len(self.labels)), np.float32)])
         check_probabilities(probabilities)
         return probabilities
-
-
-def _reason(error: Exception) -> str:
-    """Return an error's message as one line, without the configuration of all layers that Keras puts before it."""
-    return textwrap.shorten(str(error).rpartition("Exception encountered: ")[2], 500, placeholder=" ...")

@@ -12,11 +12,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from ml.model.onnx_classifier import INPUT, OUTPUT
+
 if TYPE_CHECKING:
     from ml.model.description import Description
-
-ONNX = "model.onnx"
-OUTPUT = "probabilities"
 
 
 def export_onnx(network: keras.Model, description: Description, file: Path) -> None:
@@ -32,7 +31,7 @@ def export_onnx(network: keras.Model, description: Description, file: Path) -> N
     import onnx
 
     side = description.chip_size
-    signature = [tf.TensorSpec((None, side, side, 3), tf.uint8, name="pixels")]
+    signature = [tf.TensorSpec((None, side, side, 3), tf.uint8, name=INPUT)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras uses a numpy name whose meaning will change
         network.export(file, format="onnx", verbose=False, input_signature=signature)
@@ -54,4 +53,4 @@ def ask_onnx(file: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run([OUTPUT], {"pixels": pixels})[0], np.float32)
+    return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0], np.float32)

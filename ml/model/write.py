@@ -15,7 +15,8 @@ from ml.guards import check_reference
 from ml.model.classifier import Classifier
 from ml.model.description import DESCRIPTION, Description
 from ml.model.keras_file import MODEL, network_bytes
-from ml.model.onnx import ONNX, ask_onnx, export_onnx
+from ml.model.onnx import ask_onnx, export_onnx
+from ml.model.onnx_classifier import ONNX
 from ml.model.reference import REFERENCE, Reference, choose_reference
 from ml.model.saved_model import SAVED_MODEL, ask_saved_model, export_saved_model
 

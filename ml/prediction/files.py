@@ -67,7 +67,7 @@ class PhotographEntry(Record):
 
 
 class PredictionFiles:
-    """Writes `predictions.csv` and `predictions.json` photograph by photograph, in a temporary folder until kept.
+    """Writes `predictions.csv` and `predictions.json` photograph by photograph, in a temporary folder until published.
 
     Args:
         predictor: Makes the predictions.
@@ -130,17 +130,22 @@ class PredictionFiles:
         self._json_file.write(self._separator + json.dumps(entry.json_values()))
         self._separator = ",\n"
 
-    def keep(self) -> None:
-        """Finish both files and copy them to the output folder.
+    def publish(self) -> None:
+        """Copy both files, with all that was added so far, to the output folder, each whole or not at all.
 
         Raises:
             ResourceError: The output folder cannot be written.
         """
-        self._json_file.write("\n]}\n")
-        for file in (self._csv_file, self._json_file):
-            file.close()
+        for file, end in ((self._csv_file, ""), (self._json_file, "\n]}\n")):
+            file.flush()
+            target = self._out / Path(file.name).name
+            partial = target.with_name(f".{target.name}.partial")
             try:
-                shutil.copyfile(file.name, self._out / Path(file.name).name)
+                self._out.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.name, partial)
+                with partial.open("a", encoding="utf-8") as rest:
+                    rest.write(end)
+                partial.replace(target)
             except OSError as error:
                 raise ResourceError(
                     f"{self._out} cannot be written: {error.strerror}.", "Name another folder."

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.errors import DataError, ResourceError
 from ml.metrics.decision import UNKNOWN
 from ml.prediction.files import Outcome, PredictionFiles
-from ml.prediction.listing import SUFFIXES, escaped
-from ml.prediction.predictor import Predictor, annotate, describe, load_predictor
-from ml.prediction.run import default_model, train_attempt
+from ml.prediction.given import Given, arrivals, check_given, check_watched, find_photographs
+from ml.prediction.listing import escaped
+from ml.prediction.predictor import Predictor, annotate, describe, load_quick_predictor
+from ml.prediction.run import choose_model
 from ml.storage import write_bytes
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces
@@ -33,8 +33,9 @@ def predict_photos(
         given: Photographs, and folders that are searched recursively for JPEG and PNG files.
         out: Folder for the output, created if needed. Copies keep their path below the given folder. A copy never
             overwrites a photograph: if names clash, a number is added.
-        model: Attempt folder of stage `train`; None for the champion, or the newest model if none was promoted.
-        storage: Storage root that is searched for the champion or the newest model.
+        model: The model's name, see `ml.tracking.models.find_model`; None for the champion, or the newest model if none
+            was promoted.
+        storage: Storage root that is searched for the model.
         min_confidence: Predictions with a lower confidence become `unknown`.
         defaults: The deployment's defaults, whose `chip_class` names the champion's registered model.
 
@@ -43,63 +44,139 @@ def predict_photos(
         DataError: A photograph is missing or unreadable, or the detector finds no face on any photograph.
         ResourceError: `out` cannot be written.
     """
-    _check_out(given, out)
-    attempt = train_attempt(model or default_model(storage, defaults))
-    predictor = load_predictor(attempt, min_confidence)
-    faults: list[str] = []
-    seen: Counter[str] = Counter()
-    taken = {str(path.resolve()) for path in given}
+    check_given(given, out)
+    attempt = choose_model(storage, model, defaults)
+    predictor = load_quick_predictor(attempt, min_confidence)
     with PredictionFiles(predictor, attempt, out) as files:
-        for path, below in find_photographs(given, out):
-            try:
-                photo = read_photo(path)
-            except DataError as error:
-                outcome = Outcome(escaped(path), "unreadable")
-                if len(faults) < LISTED_FAULTS:
-                    faults.append(error.message)
-            else:
-                outcome = _predict_one(predictor, photo, path, out / escaped(below), taken)
-            seen[outcome.status] += 1
-            seen.update(f"label {answer.label}" for answer in outcome.answers)
-            files.add(outcome)
-            _print(outcome)
-        _finish(predictor, seen, faults, files, out)
+        work = _Work(predictor, files, given, out)
+        for each in find_photographs(given, out):
+            work.classify(each)
+        work.finish()
 
 
-def find_photographs(given: list[Path], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each photograph to read, and the folder below `out` for its copy.
+def watch_photos(
+    given: list[Path],
+    out: Path,
+    model: str | None,
+    storage: str,
+    min_confidence: float,
+    defaults: TrainingConfig,
+    seconds: float,
+) -> None:
+    """Classify the photographs in folders, and then those that appear, until the process is interrupted.
 
-    Hidden files and files in `out` are skipped when a folder is searched. A folder without photographs is yielded
-    itself, so that it is reported as unreadable.
+    After each look into the folders, `predictions.csv` and `.json` are complete. A photograph that changes is
+    classified again.
+
+    Args:
+        given: The folders, searched recursively for JPEG and PNG files.
+        out: As for `predict_photos`.
+        model: As for `predict_photos`; the same model predicts until the end.
+        storage: As for `predict_photos`.
+        min_confidence: As for `predict_photos`.
+        defaults: As for `predict_photos`.
+        seconds: Time between two looks.
+
+    Raises:
+        ConfigurationError: There is no such folder or model, or `out` is not usable.
+        DataError: The model is damaged.
+        ResourceError: `out` cannot be written.
     """
-    for path in given:
-        if not path.is_dir():
-            yield path, Path()
-            continue
-        found = False
-        for folder, folders, files in os.walk(path):
-            folders[:] = sorted(
-                name for name in folders if name[0] != "." and Path(folder, name).resolve() != out.resolve()
-            )
-            for name in sorted(files):
-                if name[0] != "." and name.lower().endswith(SUFFIXES):
-                    found = True
-                    yield Path(folder, name), Path(folder).relative_to(path)
-        if not found:
-            yield path, Path()
+    check_watched(given, out)
+    attempt = choose_model(storage, model, defaults)
+    predictor = load_quick_predictor(attempt, min_confidence)
+    print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
+    with PredictionFiles(predictor, attempt, out) as files:
+        work = _Work(predictor, files, given, out)
+        try:
+            for ready in arrivals(given, out, lambda: time.sleep(seconds)):
+                for each in ready:
+                    if fault := work.classify(each):
+                        print(fault, flush=True)
+                if ready:
+                    files.publish()
+        except KeyboardInterrupt:
+            files.publish()
+            work.summarize()
 
 
-def _check_out(given: list[Path], out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise ConfigurationError(
-            f"{out} is a file, not a folder.", "Name another folder for the annotated photographs."
-        )
-    for path in given:
-        if path.is_dir() and path.resolve().is_relative_to(out.resolve()):
-            raise ConfigurationError(
-                f"{out} is or holds the folder {path}, whose photographs the copies could overwrite.",
-                "Name another folder for the annotated photographs.",
+class _Work:
+    """Classifies photographs one by one and counts what becomes of them.
+
+    Args:
+        predictor: The model.
+        files: The files that hold every outcome.
+        given: The photographs and folders of the command, whose files no copy may overwrite.
+        out: Folder for the annotated copies.
+    """
+
+    def __init__(self, predictor: Predictor, files: PredictionFiles, given: list[Path], out: Path) -> None:
+        self._predictor, self._files, self._out = predictor, files, out
+        self._taken = {str(path.resolve()) for path in given}
+        self._seen: Counter[str] = Counter()
+        self._faults: list[str] = []
+
+    def classify(self, given: Given) -> str | None:
+        """Classify the faces of a photograph, write its annotated copy, and print the outcome.
+
+        Returns:
+            Why the photograph is unreadable, which is not printed; None if it was read.
+        """
+        fault = None
+        try:
+            photo = read_photo(given.path)
+        except DataError as error:
+            fault, outcome = error.message, Outcome(escaped(given.path), "unreadable")
+            if len(self._faults) < LISTED_FAULTS:
+                self._faults.append(fault)
+        else:
+            outcome = self._outcome(photo, given)
+            _print(outcome)
+        self._seen[outcome.status] += 1
+        self._seen.update(f"label {answer.label}" for answer in outcome.answers)
+        self._files.add(outcome)
+        return fault
+
+    def _outcome(self, photo: images.Pixels, given: Given) -> Outcome:
+        faces = find_faces(photo)
+        if not faces:
+            return Outcome(escaped(given.path), "no face")
+        answers = self._predictor.answer([self._predictor.cut_chip(photo, face) for face in faces])
+        drawn = annotate(photo, faces, answers, self._predictor.description.labels)
+        # A PNG may be a drawing or a screenshot, which JPEG would blur.
+        suffix = ".png" if given.path.suffix.lower() == ".png" else ".jpg"
+        target = _free_name(self._out / escaped(given.below), escaped(given.path.stem), suffix, self._taken)
+        try:
+            write_bytes(str(target), images.encode_png(drawn) if suffix == ".png" else images.encode_jpeg(drawn))
+        except OSError as error:
+            raise ResourceError(f"{target} cannot be written: {error.strerror}.", "Name another folder.") from error
+        return Outcome(escaped(given.path), "classified", tuple(faces), tuple(answers), target)
+
+    def summarize(self) -> None:
+        """Print how many faces have each label."""
+        labels = [*self._predictor.description.labels, UNKNOWN]
+        faces = ", ".join(f"{self._seen['label ' + label]} {label}" for label in labels)
+        print(f"faces: {faces}; labels are {self._predictor.description.meaning}")
+        print(f"{UNKNOWN}: the model's confidence is below {self._predictor.min_confidence:.0%}")
+        print(f"annotated photographs, predictions.csv and predictions.json are in {escaped(self._out)}")
+
+    def finish(self) -> None:
+        """Keep the files and print a summary, or raise the error that says what failed."""
+        seen, faults = self._seen, self._faults
+        total = sum(seen[status] for status in ("classified", "no face", "unreadable"))
+        if seen["classified"]:
+            self._files.publish()
+            self.summarize()
+        if seen["unreadable"]:
+            which = f"{seen['unreadable']} of {total} photographs" if total > 1 else "The photograph"
+            more = seen["unreadable"] - len(faults)
+            listed = "; ".join(faults) + (f"; and {more} more" if more else "")
+            raise DataError(
+                f"{which} could not be used: {listed}.", "" if seen["classified"] else "Nothing was written."
             )
+        if not seen["classified"]:
+            which = f"any of {total} photographs" if total > 1 else "the photograph"
+            raise DataError(f"No face was found on {which}.", "Nothing was written. The detector misses small faces.")
 
 
 def read_photo(path: Path) -> images.Pixels:
@@ -109,8 +186,6 @@ def read_photo(path: Path) -> images.Pixels:
         DataError: There is no such file, it is too large, or it cannot be decoded completely.
     """
     name = escaped(path)
-    if path.is_dir():
-        raise DataError(f"{name}: holds no JPEG or PNG file")
     try:
         return decode_upright(path.read_bytes())
     except FileNotFoundError as error:
@@ -121,23 +196,6 @@ def read_photo(path: Path) -> images.Pixels:
         raise DataError(f"{name}: {error}") from error
     except images.UnreadableImageError as error:
         raise DataError(f"{name}: is not a readable photograph (a complete JPEG or PNG is needed)") from error
-
-
-def _predict_one(predictor: Predictor, photo: images.Pixels, path: Path, folder: Path, taken: set[str]) -> Outcome:
-    """Classify the faces of a photograph, and write its annotated copy into the folder."""
-    faces = find_faces(photo)
-    if not faces:
-        return Outcome(escaped(path), "no face")
-    answers = predictor.answer([predictor.cut_chip(photo, face) for face in faces])
-    drawn = annotate(photo, faces, answers, predictor.description.labels)
-    # A PNG may be a drawing or a screenshot, which JPEG would blur.
-    suffix = ".png" if path.suffix.lower() == ".png" else ".jpg"
-    target = _free_name(folder, escaped(path.stem), suffix, taken)
-    try:
-        write_bytes(str(target), images.encode_png(drawn) if suffix == ".png" else images.encode_jpeg(drawn))
-    except OSError as error:
-        raise ResourceError(f"{target} cannot be written: {error.strerror}.", "Name another folder.") from error
-    return Outcome(escaped(path), "classified", tuple(faces), tuple(answers), target)
 
 
 def _free_name(folder: Path, stem: str, suffix: str, taken: set[str]) -> Path:
@@ -151,28 +209,8 @@ def _free_name(folder: Path, stem: str, suffix: str, taken: set[str]) -> Path:
 
 
 def _print(outcome: Outcome) -> None:
-    if outcome.status != "unreadable":
-        found = ", ".join(
-            f"{describe(answer)} at {face[0]},{face[1]} - {face[2]},{face[3]}"
-            for face, answer in zip(outcome.faces, outcome.answers, strict=True)
-        )
-        print(f"{outcome.photo}: {found or 'no face was found'}")
-
-
-def _finish(predictor: Predictor, seen: Counter[str], faults: list[str], files: PredictionFiles, out: Path) -> None:
-    """Keep the files and print a summary, or raise the error that says what failed."""
-    total = sum(seen[status] for status in ("classified", "no face", "unreadable"))
-    if seen["classified"]:
-        files.keep()
-        faces = ", ".join(f"{seen['label ' + label]} {label}" for label in [*predictor.description.labels, UNKNOWN])
-        print(f"faces: {faces}; labels are {predictor.description.meaning}")
-        print(f"{UNKNOWN}: the model's confidence is below {predictor.min_confidence:.0%}")
-        print(f"annotated photographs, predictions.csv and predictions.json are in {escaped(out)}")
-    if seen["unreadable"]:
-        which = f"{seen['unreadable']} of {total} photographs" if total > 1 else "The photograph"
-        more = seen["unreadable"] - len(faults)
-        listed = "; ".join(faults) + (f"; and {more} more" if more else "")
-        raise DataError(f"{which} could not be used: {listed}.", "" if seen["classified"] else "Nothing was written.")
-    if not seen["classified"]:
-        which = f"any of {total} photographs" if total > 1 else "the photograph"
-        raise DataError(f"No face was found on {which}.", "Nothing was written. The detector misses small faces.")
+    found = ", ".join(
+        f"{describe(answer)} at {face[0]},{face[1]} - {face[2]},{face[3]}"
+        for face, answer in zip(outcome.faces, outcome.answers, strict=True)
+    )
+    print(f"{outcome.photo}: {found or 'no face was found'}", flush=True)

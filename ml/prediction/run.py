@@ -14,6 +14,7 @@ from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import Columns
 from ml.prediction.listing import list_photographs, write_listing
+from ml.tracking.models import find_model
 from ml.tracking.registry import Registry
 from ml.workflow import layout
 from ml.workflow.attempt import is_committed
@@ -39,7 +40,7 @@ def newest_model(root: str) -> str:
             log.warning("skipped: %s", error)
     if not found:
         raise ConfigurationError(
-            f"No run in {root} has trained a model yet.", "Run `make demo` first, or name a --model."
+            f"No run in {root} has trained a model yet.", "Run `make demo` first, or name a model."
         )
     return max(found, key=lambda manifest: manifest.finished).uri
 
@@ -59,17 +60,14 @@ def default_model(root: str, defaults: TrainingConfig) -> str:
     return attempt
 
 
-def train_attempt(model: str) -> str:
-    """Return the URI of a committed attempt of stage train.
+def choose_model(root: str, name: str | None, defaults: TrainingConfig) -> str:
+    """Return the URI of the train attempt that predicts: the named model, or `default_model` without a name.
 
     Raises:
-        DataError: The attempt was never committed.
-        ConfigurationError: The attempt belongs to another stage.
+        ConfigurationError: There is no such model.
+        DataError: The model was removed.
     """
-    manifest = load_manifest(storage.normalize(model))
-    if manifest.stage != "train":
-        raise ConfigurationError(f"{model} is an attempt of stage {manifest.stage}.", "Name one of stage train.")
-    return manifest.uri
+    return find_model(root, name, defaults).train.uri if name else default_model(root, defaults)
 
 
 def find_evaluation(root: str, model: str) -> str:
@@ -126,7 +124,7 @@ def open_prediction(
         raise DataError(f"There is no folder {photographs}.", "Correct the parameter `photographs`.")
     root = storage.normalize(root)
     storage.check_root(root)
-    model = train_attempt(config.model or default_model(root, deployment.defaults))
+    model = choose_model(root, config.model, deployment.defaults)
     # Fix both now: the job may start later and in another folder, and must not see newer photographs or models.
     config = config.model_copy(update={"photographs": photographs, "model": model})
     name = slug(run_id, "prediction")

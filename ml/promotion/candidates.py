@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ml import storage
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
+from ml.tracking.models import find_model
 from ml.workflow.folder import TRAINING, read_run_record, runs_with
 from ml.workflow.manifest import Manifest, load_manifest
 from ml.workflow.run import Run, load_run
@@ -85,9 +87,28 @@ def candidate_of_training(root: str, train: str) -> Candidate:
     if found is None:
         raise ConfigurationError(
             f"No run in {root} has evaluated the training {train}.",
-            "Name an attempt folder of stage train that a run has evaluated, or the number of a registered version.",
+            "Name a model that a run has evaluated.",
         )
     return found
+
+
+def named_candidate(root: str, name: str, defaults: TrainingConfig, parameter: str = "candidate") -> Candidate:
+    """Return the candidate of a model that a parameter names, see `ml.tracking.models.find_model`.
+
+    Args:
+        root: The storage root.
+        name: The model's name.
+        defaults: The deployment's defaults, whose `chip_class` names the registered model.
+        parameter: The parameter, for messages.
+
+    Raises:
+        ConfigurationError: There is no such model, or no run has evaluated it.
+        DataError: The model's run has no evaluation, or its attempts were removed.
+    """
+    found = find_model(root, name, defaults, parameter)
+    if found.version:
+        return candidate_of(found.version.run, found.version.evaluate)
+    return candidate_of(found.run) if found.run else candidate_of_training(root, found.train.uri)
 
 
 def age(candidate: Candidate) -> tuple[str, str]:

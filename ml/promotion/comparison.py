@@ -16,8 +16,9 @@ from ml.config.deployment import Deployment
 from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
-from ml.promotion.candidates import Candidate, candidate_of_training, newest_candidate
-from ml.tracking.registry import Registry
+from ml.promotion.candidates import Candidate, named_candidate, newest_candidate
+from ml.tracking.models import find_model
+from ml.tracking.registry import CHAMPION
 from ml.workflow.attempt import is_committed
 from ml.workflow.manifest import load_manifest
 from ml.workflow.run import Run, slug
@@ -41,12 +42,9 @@ def open_comparison(
     """
     config = validate_below(dict(values), ModelsConfig(), roots)
     root = storage.normalize(root)
-    registry = Registry(root, deployment.defaults)
-    if config.model:
-        candidate = candidate_of_training(root, _attempt(registry, config.model))
-    else:
-        candidate = newest_candidate(root)
-    baseline = _attempt(registry, config.baseline) if config.baseline else _champion(registry)
+    defaults = deployment.defaults
+    candidate = named_candidate(root, config.model, defaults, "model") if config.model else newest_candidate(root)
+    baseline = find_model(root, config.baseline or CHAMPION, defaults, "baseline").train.uri
     if candidate.trained.uri == baseline:
         raise ConfigurationError("Both models are the same.", "Name two different models.")
     return copy_run(candidate, run_id, "comparison", baseline, PairConfig)
@@ -75,14 +73,3 @@ def copy_run(candidate: Candidate, run_id: str, flow: str, baseline: str | None,
         if not is_committed(manifest.uri):  # maintenance had begun to remove it before it was pinned
             raise DataError(f"{manifest.uri} was removed meanwhile.", "Name a model that still exists.")
     return run
-
-
-def _attempt(registry: Registry, model: str) -> str:
-    """Return the attempt of a registered version, or the attempt itself."""
-    return registry.version(int(model)).train if model.isdecimal() else storage.normalize(model)
-
-
-def _champion(registry: Registry) -> str:
-    if champion := registry.champion():
-        return champion.train
-    raise ConfigurationError(f"{registry.name} has no champion to compare with.", "Name a model as `baseline`.")

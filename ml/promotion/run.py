@@ -22,7 +22,7 @@ from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.metrics.records import ComparisonMetrics, ComparisonRecord, EvaluationRecord
-from ml.promotion.candidates import Candidate, age, candidate_of, candidate_of_training, newest_candidate
+from ml.promotion.candidates import Candidate, age, candidate_of, named_candidate, newest_candidate
 from ml.promotion.comparison import copy_run
 from ml.promotion.gate import Evidence, Verdict, as_of_rule, judge
 from ml.report.subject import subject
@@ -208,9 +208,10 @@ def _choose(
         try:
             _check_worth_deciding(version, champion, registry.versions(), config)
         except NothingToDecideError as nothing:
-            log.info("skipped: %s", nothing)
             reasons.append(str(nothing))
         else:
+            for reason in reasons:
+                log.info("passed over: %s", reason)
             return candidate, version, champion
     raise NothingToDecideError("\n".join(reasons))
 
@@ -219,11 +220,8 @@ def _candidates(
     root: str, config: PromotionConfig, defaults: TrainingConfig, events: Sequence[Mapping[str, Any]]
 ) -> list[Candidate]:
     """Return the possible candidates, at least one, latest `as_of` first."""
-    if config.candidate and config.candidate.isdecimal():
-        version = Registry(root, defaults).version(int(config.candidate))
-        return [candidate_of(version.run, version.evaluate)]
     if config.candidate:
-        return [candidate_of_training(root, config.candidate)]
+        return [named_candidate(root, config.candidate, defaults)]
     events = [event for event in events if "run" in event and "attempt" in event]  # events made by hand lack these
     if not events:
         return [newest_candidate(root)]

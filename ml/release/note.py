@@ -75,9 +75,12 @@ def seal(folder: str, columns: Columns = NOTEBOOK) -> Note:
         columns: The columns of photographs in Parquet tables.
 
     Raises:
-        DataError: The folder's name is not a date, it holds no release, or a file of the release is damaged.
+        DataError: There is no such folder, its name is not a date, it holds no release, or a file of the release is
+            damaged.
     """
     uri = storage.normalize(folder)
+    if not storage.exists(uri):
+        raise DataError(f"There is no folder {uri}.", "Name the folder of a delivery.")
     name = uri.rpartition("/")[2]
     if not is_date(name):
         raise DataError(f"{uri} is not a delivery: its name is not a date.", "Name the folder <YYYY-MM-DD>.")

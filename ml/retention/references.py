@@ -67,7 +67,7 @@ class References:
 
     def __init__(self, root: str, deployment: Deployment) -> None:
         self.root = storage.normalize(root)
-        self._named = layout.attempt_ids([deployment.defaults.baseline, deployment.prediction.model])
+        self._named = {name for name in (deployment.defaults.baseline, deployment.prediction.model) if name}
         self.runs: dict[str, HoldingRun] = {}
         self.experiments: set[str] = set()
         self.registered: set[str] = set()
@@ -101,7 +101,7 @@ class References:
             "a run": {attempt for run in runs.values() for attempt in run.attempts | run.named},
             "a registered model": self.registered,
             "an experiment": self.experiments,
-            "the deployment's file": self._named,
+            "the deployment's file": self._named_attempts(),
         }
         self._held = {}
         for holder, attempts in sources.items():
@@ -112,6 +112,11 @@ class References:
                     self._held[attempt] = holder
                     waiting += self._parts_of(attempt)
         self._keys = {key for run in runs.values() for key in run.keys}
+
+    def _named_attempts(self) -> set[str]:
+        """Return the attempts that the deployment's file names by path or by a run; the registry holds its versions."""
+        runs = [run for slug, run in self.runs.items() if self._named & {slug, run.run_id}]
+        return layout.attempt_ids(self._named).union(*(run.attempts for run in runs))
 
     def holder(self, attempt: str) -> str | None:
         """Return what refers to an attempt, given by its id, or None."""

@@ -19,8 +19,8 @@ from ml.report.html import render_comparison
 from ml.report.subject import subject
 from ml.stages.predictions import Collector, ask, load_classifier
 from ml.workflow.execution import Context, Result
+from ml.workflow.find import find_training
 from ml.workflow.manifest import Manifest
-from ml.workflow.opening import find_baseline
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def compare(context: Context) -> Result:
     config, features = context.config, context.inputs["featurize"]
     if not config.baseline:
         raise ConfigurationError("No baseline is set.", "Name an attempt of stage train as baseline.")
-    attempts = dict(zip(ROLES, (context.inputs["train"], find_baseline(config.baseline)), strict=True))
+    attempts = dict(zip(ROLES, (context.inputs["train"], find_training(config.baseline, "baseline")), strict=True))
     classifiers = {role: load_classifier(attempt, features, config.label_order) for role, attempt in attempts.items()}
     collectors = {
         role: Collector(config.label_order, classifier.description.threshold)

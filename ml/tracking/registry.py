@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -22,11 +22,11 @@ from ml.errors import ConfigurationError
 from ml.metrics.records import EvaluationRecord
 from ml.model.record import TrainingRecord
 from ml.tracking import experiments
+from ml.tracking.local_registry import Registered, read_registered
 from ml.workflow import layout, lease
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
     from ml.workflow.manifest import Manifest
 
@@ -95,7 +95,9 @@ class Registry:
         self._folder = layout.registered_model_uri(storage.normalize(root), self.name)
 
     def versions(self) -> list[Version]:
-        """List all versions in the order of their numbers."""
+        """List all versions in the order of their numbers, without those registered by hand under the same name."""
+        if local := self._read_local():
+            return [_version(self.name, number, tags) for number, tags in local.tags.items() if "train" in tags]
         with self._reach() as client:
             return self._versions(client) if client else []
 
@@ -132,19 +134,23 @@ class Registry:
         Raises:
             ConfigurationError: The tracking server did not record the model and cannot read it from a local folder.
         """
+        values = {
+            "train": trained.uri,
+            "evaluate": evaluated.uri,
+            "run": run,
+            "as_of": as_of,
+            "accuracy": repr(evaluated.record(EvaluationRecord).accuracy.value),
+            **(tags or {}),
+        }
+        local = self._read_local()
+        for number, had in local.tags.items() if local else ():
+            if had.get("train") == trained.uri and (had["as_of"] > as_of or values.items() <= had.items()):
+                return _version(self.name, number, had)  # there is nothing to change
         with self._alone(), self._reach(make=True) as client:
             assert client
             found = [version for version in self._versions(client) if version.train == trained.uri]
             if found and found[0].as_of > as_of:
                 return found[0]
-            values = {
-                "train": trained.uri,
-                "evaluate": evaluated.uri,
-                "run": run,
-                "as_of": as_of,
-                "accuracy": repr(evaluated.record(EvaluationRecord).accuracy.value),
-                **(tags or {}),
-            }
             if found:
                 for key, value in values.items():
                     client.set_model_version_tag(self.name, str(found[0].number), key, value)
@@ -230,6 +236,11 @@ class Registry:
                 raise self._unknown(number)
             client.set_model_version_tag(self.name, str(number), "compared", run_id)
 
+    def _read_local(self) -> Registered | None:
+        """Read a local database, if there is one and MLflow's client is not needed for it."""
+        database = Path(self.uri.removeprefix(experiments.SQLITE))
+        return read_registered(database, self.name) if self.uri != str(database) and database.exists() else None
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Let one process at a time read the registered model and then change it, which no server does in one step.
@@ -267,14 +278,14 @@ class Registry:
         found, token = [], None
         while True:
             page = client.search_model_versions(f"name = '{self.name}'", page_token=token)
-            # Skip versions that were registered by hand under the same name.
-            found += [_version(each) for each in page if "train" in each.tags]
+            found += [_version(each.name, int(each.version), each.tags) for each in page if "train" in each.tags]
             token = page.token
             if not token:
                 return sorted(found, key=lambda version: version.number)
 
     def _get(self, client: MlflowClient, number: int) -> Version:
-        return _version(client.get_model_version(self.name, str(number)))
+        found = client.get_model_version(self.name, str(number))
+        return _version(found.name, int(found.version), found.tags)
 
     def _numbered(self, versions: list[Version], number: int) -> Version:
         for version in versions:
@@ -292,6 +303,9 @@ class Registry:
         return None if number is None else int(number)
 
     def _aliased(self, alias: str) -> Version | None:
+        if local := self._read_local():
+            number = local.aliases.get(alias)
+            return None if number is None else _version(self.name, number, local.tags.get(number, {}))
         with self._reach() as client:
             number = self._alias(client, alias) if client else None
             return self._get(client, number) if client and number is not None else None
@@ -326,11 +340,11 @@ class _Source(NamedTuple):
     run_id: str | None = None
 
 
-def _version(version: ModelVersion) -> Version:
-    if "train" not in version.tags:
+def _version(model: str, number: int, tags: Mapping[str, str]) -> Version:
+    if "train" not in tags:
         raise ConfigurationError(
-            f"Version {version.version} of {version.name} names no training: this workflow did not register it.",
+            f"Version {number} of {model} names no training: this workflow did not register it.",
             f"Remove the aliases {CHAMPION} and {PREVIOUS} from it.",
         )
-    values = {name: version.tags[name] for name in TAGS if name in version.tags}
-    return Version.model_validate({"model": version.name, "number": int(version.version), **values})
+    values = {name: tags[name] for name in TAGS if name in tags}
+    return Version.model_validate({"model": model, "number": number, **values})

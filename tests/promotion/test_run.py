@@ -101,9 +101,9 @@ def test_a_candidate_is_named_by_its_folder_or_its_number(open_, make, tmp_path)
     assert open_(candidate="1").candidate == first.candidate
     path = storage.local_path(first.candidate.train)
     assert candidate_of_training(str(tmp_path), str(path)).trained.uri == first.candidate.train
-    with pytest.raises(ConfigurationError, match="has no version 7"):
+    with pytest.raises(ConfigurationError, match="there is no model '7'"):
         open_(candidate="7")
-    with pytest.raises(ConfigurationError, match="has evaluated the training /nowhere"):
+    with pytest.raises(ConfigurationError, match="/nowhere is no run and no finished attempt"):
         open_(candidate="/nowhere")
 
 

@@ -154,7 +154,8 @@ def test_the_photographs_digest_knows_an_added_a_removed_and_a_changed_photograp
             r"backbone_weights: there is no file file://.*/nowhere\.weights\.h5\.",
         ),
         ({"exclude_faces": "nowhere.csv"}, r"exclude_faces: there is no file file://.*/nowhere\.csv\."),
-        ({"baseline": "nowhere"}, r"baseline: file://.*/nowhere is not a committed attempt\."),
+        ({"baseline": "./nowhere"}, r"baseline: file://.*/nowhere is no run and no finished attempt\."),
+        ({"baseline": "nowhere"}, r"baseline: nowhere is no path\."),
     ],
 )
 def test_a_place_that_is_not_there_is_refused_before_any_work(sample_release, tmp_path, values, message):

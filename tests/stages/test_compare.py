@@ -108,7 +108,7 @@ def test_without_a_baseline_there_is_nothing_to_compare(compared):
 
 
 def test_a_baseline_that_was_never_committed_is_refused(compared, tmp_path):
-    with pytest.raises(ConfigurationError, match=r"baseline: .*/nowhere is not a committed attempt"):
+    with pytest.raises(ConfigurationError, match=r"baseline: .*/nowhere is no run and no finished attempt"):
         compared(baseline=str(tmp_path / "nowhere"))
 
 

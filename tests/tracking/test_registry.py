@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from ml import storage
@@ -9,6 +14,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, ResourceError, TransientError
 from ml.model.record import MlflowRun
 from ml.tracking import experiments
+from ml.tracking.local_registry import read_registered
 from ml.tracking.registry import Registry
 from support.promotions import make_candidate
 
@@ -223,3 +229,77 @@ def test_a_database_that_is_none_is_named(registry, tmp_path):
     (tmp_path / "mlflow" / "mlflow.db").write_text("no database, but long enough to look like a damaged one" * 20)
     with pytest.raises(ResourceError, match=r"mlflow\.db"):
         registry.champion()
+
+
+# --- read without MLflow
+
+
+@pytest.fixture
+def without_local(monkeypatch):
+    """Read as from a tracking server: through MLflow's client only."""
+
+    def read(registry):
+        with monkeypatch.context() as patch:
+            patch.setattr(Registry, "_read_local", lambda self: None)
+            return registry.champion(), registry.previous(), registry.versions()
+
+    return read
+
+
+def test_a_local_database_is_read_as_mlflows_client_reads_it(registry, register, without_local):
+    def compare():
+        assert (registry.champion(), registry.previous(), registry.versions()) == without_local(registry)
+
+    compare()
+    for name in "abcd":
+        register(name)
+    compare()
+    registry.promote(1, instead_of=None)
+    registry.decide(1, "promoted", "by ada")
+    registry.promote(3, instead_of=1)
+    compare()
+    client = client_of(registry)
+    client.delete_model_version(registry.name, "3")
+    client.delete_model_version(registry.name, "2")
+    compare()
+    assert (registry.champion(), [version.number for version in registry.versions()]) == (None, [1, 4])
+    client.create_registered_model("another")
+    client.create_model_version("another", "file:///elsewhere", tags={"train": "file:///x/stages/train/a/attempts/b"})
+    client.set_registered_model_alias("another", "champion", "1")
+    compare()
+
+
+def test_a_database_with_other_tables_is_left_to_mlflow(registry, register):
+    register("a")
+    registry.promote(1, instead_of=None)
+    database = Path(registry.uri.removeprefix("sqlite:///"))
+    assert read_registered(database, registry.name).aliases == {"champion": 1}
+    with sqlite3.connect(database) as connection:
+        connection.execute("ALTER TABLE registered_model_aliases RENAME COLUMN workspace TO place")
+    assert read_registered(database, registry.name) is None
+
+
+def test_a_version_that_is_registered_already_needs_no_mlflow(register, registry, monkeypatch):
+    first = register("a")
+
+    def refuse(*_, **__):
+        raise AssertionError("MLflow is asked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiments, "reach", refuse)
+        assert register("a") == first
+        assert register("a", as_of="2025-12-01T00:00:00+00:00") == first
+        with pytest.raises(AssertionError, match="MLflow is asked"):
+            register("a", as_of="2026-02-01T00:00:00+00:00")
+    assert register("a", as_of="2026-02-01T00:00:00+00:00").as_of == "2026-02-01T00:00:00+00:00"
+
+
+def test_reading_the_champion_of_a_local_database_loads_no_mlflow(registry, register, tmp_path):
+    register("a")
+    registry.promote(1, instead_of=None)
+    code = (
+        "import sys; from ml.config.training import TrainingConfig; from ml.tracking.registry import Registry; "
+        f"print(Registry({str(tmp_path)!r}, TrainingConfig()).champion().number, 'mlflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "False"]

@@ -1,0 +1,54 @@
+"""The command `predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml.commands.options import MODEL_HELP, StorageOption
+
+
+def predict(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(metavar="PHOTO_OR_FOLDER...", help="JPEG or PNG photographs, or folders of them."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="<path>", help="Folder for the annotated photographs, predictions.csv and .json."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<name, path or URI>",
+            help=f"{MODEL_HELP} By default the champion, or the newest model if there is no champion.",
+        ),
+    ] = None,
+    storage: StorageOption = None,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Then wait for photographs that appear in the folders, until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="<seconds>", help="With --watch: time between two looks.", min=0.1)
+    ] = 2.0,
+) -> None:
+    """Find faces, predict the gender presentation that annotators would perceive, and draw both on the photographs."""
+    from ml.prediction.given import check_given, check_watched
+
+    (check_watched if watch else check_given)(photos, out)  # before anything slow is imported
+    from ml.config.deployment import load_deployment
+    from ml.prediction.photos import predict_photos, watch_photos
+
+    deployment = load_deployment()
+    confidence = deployment.prediction.min_confidence if min_confidence is None else min_confidence
+    root, defaults = storage or deployment.storage, deployment.defaults
+    if watch:
+        watch_photos(photos, out, model, root, confidence, defaults, every)
+    else:
+        predict_photos(photos, out, model, root, confidence, defaults)

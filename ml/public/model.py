@@ -1,0 +1,128 @@
+"""A trained model: what it is, what it predicts, and its version in the registry."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ml import storage
+from ml.model.description import Description
+from ml.model.loading import read_description
+from ml.model.record import EpochRow, TrainingRecord
+from ml.tracking.registry import Version
+from ml.workflow.manifest import Manifest
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml.model.loading import ChipClassifier
+
+__all__ = ["Face", "Model"]
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face on a photograph.
+
+    Attributes:
+        box: Left, top, right and bottom in pixels of the upright photograph; right and bottom are exclusive.
+        label: The predicted label, or `unknown` if the confidence is too low.
+        confidence: Probability of the label that the model's threshold selects, in [0, 1].
+        probabilities: Probability of each label by name.
+    """
+
+    box: tuple[int, int, int, int]
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class Model:
+    """A trained model.
+
+    Args:
+        manifest: The manifest of its attempt of stage train.
+        version: Its version in the registry, if it has one.
+
+    Attributes:
+        uri: The attempt folder, which names the model everywhere.
+        version: Its version in the registry: number, accuracy and the last decision about it. None if it has none.
+    """
+
+    def __init__(self, manifest: Manifest, version: Version | None = None) -> None:
+        self.uri = manifest.uri
+        self.version = version
+        self._manifest = manifest
+
+    def __repr__(self) -> str:
+        return f"<Model {self.version.title if self.version else self.uri}>"
+
+    @functools.cached_property
+    def description(self) -> Description:
+        """Its labels, chip size, margin, network, temperature and threshold."""
+        return read_description(self._manifest)
+
+    @property
+    def training(self) -> TrainingRecord:
+        """What the training recorded: best epoch, validation scores, duration."""
+        return self._manifest.record(TrainingRecord)
+
+    @property
+    def history(self) -> list[EpochRow]:
+        """The training's epochs, with losses and accuracies."""
+        return [EpochRow.model_validate(row) for row in storage.read_json(self._manifest.file("history.json"))]
+
+    def predict(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict the probability of each label for each chip.
+
+        Args:
+            chips: uint8 RGB, shape (n, chip_size, chip_size, 3), as the column `pixels` of the table `features` holds
+                them.
+
+        Returns:
+            float32, shape (n, labels), in the order of `description.labels`.
+
+        Raises:
+            PreprocessingError: The chips have another type or size, or were scaled.
+        """
+        return self._classifier.predict(chips)
+
+    def predict_photograph(self, path: str | Path, min_confidence: float = 0.75) -> list[Face]:
+        """Find the faces on a photograph and predict each one's label, as perceived by annotators.
+
+        Args:
+            path: A JPEG or PNG file.
+            min_confidence: Predictions with a lower confidence become `unknown`; 0.5 to 1.
+
+        Raises:
+            DataError: There is no such file, or it is no photograph.
+            ConfigurationError: The model was not trained on faces.
+        """
+        from ml.prediction.photos import read_photo
+        from ml.prediction.predictor import Predictor
+        from ml.vision.detection import find_faces
+
+        predictor, photo = Predictor(self._classifier, min_confidence), read_photo(Path(path))
+        boxes = find_faces(photo)
+        answers = predictor.answer([predictor.cut_chip(photo, box) for box in boxes])
+        labels = self.description.labels
+        return [
+            Face(box, answer.label, answer.confidence, dict(zip(labels, answer.probabilities, strict=True)))
+            for box, answer in zip(boxes, answers, strict=True)
+        ]
+
+    def keras(self) -> keras.Model:
+        """Load the Keras network, which takes the chips that `predict` takes; this imports TensorFlow."""
+        from ml.model.classifier import Classifier
+
+        return Classifier.load(self._manifest).network
+
+    @functools.cached_property
+    def _classifier(self) -> ChipClassifier:
+        from ml.model.onnx_classifier import load_quickly
+
+        return load_quickly(self._manifest)
