@@ -47,6 +47,28 @@ class ValidationScores(Record):
     majority: float
 
 
+class FittedValue(Record):
+    """A temperature or threshold that was fitted on the validation split; `ml.metrics.choice` has the rules.
+
+    Attributes:
+        fitted: The fitted value.
+        chosen: The value that the model uses: the fitted one only if `gain` is more than `noise`.
+        gain: Of a temperature, how much lower the log loss of held-out validation faces is, in nats per face; of a
+            threshold, by how much the recalls of the labels differ at 0.5.
+        noise: How large `gain` may be by chance.
+    """
+
+    fitted: float
+    chosen: float
+    gain: float
+    noise: float
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the model uses the fitted value."""
+        return self.chosen == self.fitted
+
+
 class MlflowRun(Record):
     """Where MLflow recorded a training.
 
@@ -113,6 +135,8 @@ class TrainingRecord(ModelLabels):
         model: URI of the `.keras` file.
         mlflow: Where MLflow recorded the training.
         exclusion: What the parameter `exclude_faces` left out; None without it.
+        temperature_choice: How the temperature was chosen; None in attempts of older versions.
+        threshold_choice: How the threshold was chosen; likewise.
     """
 
     network: str
@@ -129,3 +153,5 @@ class TrainingRecord(ModelLabels):
     model: str
     mlflow: MlflowRun
     exclusion: Exclusion | None = None
+    temperature_choice: FittedValue | None = None
+    threshold_choice: FittedValue | None = None

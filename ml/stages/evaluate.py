@@ -85,7 +85,7 @@ def measure(
     labels, truth, predicted = answers.labels, answers.truth, answers.predicted
     bootstrap = ImageBootstrap(answers.columns["image_id"])
     classification = classification_metrics(labels, truth, answers.probabilities, answers.threshold, bootstrap)
-    calibration = calibration_metrics(truth, answers.probabilities, predicted, temperature, bootstrap)
+    calibration = calibration_metrics(truth, answers.probabilities, temperature, bootstrap)
     return EvaluationMetrics(
         **dict(classification),
         ece=calibration.after.ece,

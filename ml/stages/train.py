@@ -20,13 +20,13 @@ from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import Description
 from ml.model.keras_file import MODEL
-from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingRecord, ValidationScores
+from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingRecord
 from ml.model.write import write_model
 from ml.networks.table import build_network, find_network
 from ml.report.figures import training as training_figures
 from ml.report.subject import subject_of
 from ml.tracking import training_run
-from ml.training.calibrate import REFERENCE_CANDIDATES, calibrate
+from ml.training.calibrate import REFERENCE_CANDIDATES, Calibrated, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
 from ml.training.exclusion import count_exclusion
 from ml.training.fit import Fit
@@ -173,8 +173,9 @@ def _write(
     exclusion: Exclusion | None,
 ) -> Result:
     """Calibrate the network, write the attempt's files, and return the record."""
-    temperature, threshold, scores = calibrate(network, validation)
-    description = _describe(context, network, best_epoch(history), validation, temperature, threshold, scores)
+    found = calibrate(network, validation)
+    scores, temperature, threshold = found.scores, found.temperature.chosen, found.threshold.chosen
+    description = _describe(context, network, best_epoch(history), validation, found)
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
     storage.write_json(context.path("history.json"), [row.json_values() for row in history])
     curves = training_figures.training_curves(history, description.best_epoch)
@@ -182,15 +183,17 @@ def _write(
     tracked.log_file("curves.png", curves)
     tracked.log_model(network, description)
     log.info(
-        "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces "
-        "(always predicting the larger label: %.4f)",
-        *(description.best_epoch, len(history), temperature, threshold, scores.loss, scores.accuracy),
+        "kept epoch %d of %d; temperature %.3f (fitted %.3f), threshold %.3f (fitted %.3f); validation loss %.4f, "
+        "accuracy %.4f on %d faces (always predicting the larger label: %.4f)",
+        *(description.best_epoch, len(history), temperature, found.temperature.fitted, threshold),
+        *(found.threshold.fitted, scores.loss, scores.accuracy),
         *(validation.rows, scores.majority),
     )
     mlflow = tracked.finish(
         {"best_epoch": description.best_epoch, "temperature": temperature, "validation": scores.json_values()}
     )
-    record = _record(context, description, history, mlflow).model_copy(update={"exclusion": exclusion})
+    choices = {"temperature_choice": found.temperature, "threshold_choice": found.threshold}
+    record = _record(context, description, history, mlflow).model_copy(update={"exclusion": exclusion, **choices})
     faces = sum(context.inputs["featurize"].record(FeaturesRecord).faces["train"].values())
     left_out = exclusion.faces if exclusion else 0
     ledger = {"trained on": faces - left_out, "excluded by exclude_faces": left_out}
@@ -202,9 +205,7 @@ def _describe(
     network: keras.Model,
     epoch: int,
     validation: FeatureReader,
-    temperature: float,
-    threshold: float,
-    scores: ValidationScores,
+    found: Calibrated,
 ) -> Description:
     spec = validation.stated.spec
     return Description(
@@ -216,10 +217,10 @@ def _describe(
         network=context.config.network,
         parameters=network.count_params(),
         best_epoch=epoch,
-        validation=scores,
+        validation=found.scores,
         features=context.inputs["featurize"].uri,
-        temperature=temperature,
-        threshold=threshold,
+        temperature=found.temperature.chosen,
+        threshold=found.threshold.chosen,
     )
 
 

@@ -35,7 +35,7 @@ ROWS = [("48 to 64 px", SHARE), ("64 to 96 px", WITHOUT_INTERVAL), ("90°", Esti
 
 
 def calibration(rows=slice(None), images=BOOTSTRAP):
-    return calibration_metrics(TRUTH[rows], PROBABILITIES[rows], PREDICTED[rows], 1.3, images)
+    return calibration_metrics(TRUTH[rows], PROBABILITIES[rows], 1.3, images)
 
 
 def abstention(limit):
