@@ -172,9 +172,9 @@ def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
 def calibration_bins(confidence: NDArray[np.floating], bins: int = BINS) -> NDArray[np.int64]:
     """Return the bin of each face's confidence.
 
-    The bins hold equally many faces (Nguyen and O'Connor, 2015), at least `FACES_PER_BIN`. Bins of equal width would put
-    most of a good classifier's faces into the last bin and leave the others few and noisy. Faces of equal confidence
-    share a bin.
+    The bins hold equally many faces (Nguyen and O'Connor, 2015), at least `FACES_PER_BIN`. Bins of equal width would
+    put most of a good classifier's faces into the last bin and leave the others few and noisy. Faces of equal
+    confidence share a bin.
 
     Args:
         confidence: Confidence of each face, shape (n,).

@@ -1,8 +1,8 @@
 """Choose temperature and threshold on the validation split so that a small split does no harm.
 
-Both are fitted to the validation faces, and on few faces a fit follows chance. The network therefore keeps a temperature
-of 1 and a threshold of 0.5 unless the fitted value is better by more than noise. Faces of one photograph are alike, so
-photographs count, not faces.
+Both are fitted to the validation faces, and on few faces a fit follows chance. The network therefore keeps a
+temperature of 1 and a threshold of 0.5 unless the fitted value is better by more than noise. Faces of one photograph
+are alike, so photographs count, not faces.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def choose_temperature(probabilities: Probabilities, truth: Truth, images: NDArr
     """Fit the temperature, and keep 1 unless the fit lowers the log loss of photographs that it has not seen.
 
     The gain is cross-fitted: the photographs are dealt into `FOLDS` folds, and the faces of each are scored with the
-    temperature fitted on the others. Its standard error is that of a mean over clusters, the photographs (Liang and
-    Zeger, 1986, 'Longitudinal data analysis using generalized linear models'; with the paired differences of Dietterich,
-    1998). The fit is used if the one-sided 95% bound of Student's t is above zero.
+    temperature fitted on the others. Gains are paired by face, and their standard error is that of a mean over
+    clusters, the photographs (Liang and Zeger, 1986, 'Longitudinal data analysis using generalized linear models').
+    The fit is used if the one-sided 95% bound of Student's t is above zero.
 
     Args:
         probabilities: Probabilities of the network as trained, shape (n, 2), n at least 1.

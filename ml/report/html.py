@@ -7,9 +7,12 @@ import datetime
 import jinja2
 
 from ml.flow.reasons import explain
+from ml.metrics.calibration import FACES_PER_BIN
 from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
+from ml.report.calibration import temperature_line, threshold_line
 from ml.report.captions import caption, part_of
+from ml.report.credits import are_drawn
 from ml.report.data import ComparisonData, ExplorationData, ReportData, SuspectsData
 from ml.report.drift import drift_line, reference_name, shift_rows, table_rows
 from ml.report.formats import (
@@ -51,6 +54,8 @@ def templates() -> jinja2.Environment:
         "duration": duration,
     }
     environment.globals |= {"caption": caption, "part_of": part_of, "drift_line": drift_line}
+    environment.globals |= {"temperature_line": temperature_line, "threshold_line": threshold_line}
+    environment.globals |= {"drawn": are_drawn}
     environment.globals |= {"reference_name": reference_name, "shift_rows": shift_rows, "table_rows": table_rows}
     return environment
 
@@ -70,6 +75,7 @@ def render_report(data: ReportData) -> str:
             scale=_scale(data.metrics),
             total_faces=sum(sum(faces.values()) for faces in data.splits.values()) + sum(data.left_out.values()),
             parameters=parameters(data.config.model_dump(mode="json")),
+            faces_per_bin=FACES_PER_BIN,
             limits={"psi": (MODERATE_PSI, LARGE_PSI), "p": SIGNIFICANCE},
         )
     )

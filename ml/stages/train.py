@@ -42,7 +42,7 @@ COPIES = 8
 def train(context: Context) -> Result:
     """Train the run's network on its features and write the model into the attempt.
 
-    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.png` and, if the run excludes
+    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.svg` and, if the run excludes
     faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes from its last
     checkpoint when the same run tries again.
 
@@ -179,8 +179,8 @@ def _write(
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
     storage.write_json(context.path("history.json"), [row.json_values() for row in history])
     curves = training_figures.training_curves(history, description.best_epoch)
-    storage.write_bytes(context.path("curves.png"), curves)
-    tracked.log_file("curves.png", curves)
+    storage.write_bytes(context.path("curves.svg"), curves)
+    tracked.log_file("curves.svg", curves)
     tracked.log_model(network, description)
     log.info(
         "kept epoch %d of %d; temperature %.3f (fitted %.3f), threshold %.3f (fitted %.3f); validation loss %.4f, "
@@ -237,7 +237,7 @@ def _record(context: Context, description: Description, history: list[EpochRow],
         images_per_second=statistics.median(row.images_per_second for row in history),
         seconds=round(sum(row.seconds for row in history), 2),
         history=context.path("history.json"),
-        curves=context.path("curves.png"),
+        curves=context.path("curves.svg"),
         model=context.path(MODEL),
         mlflow=mlflow,
     )

@@ -12,7 +12,7 @@ FACES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1), st.integers(0, 9)
 
 
 def deal(count: int, seed: int, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels drawn from known probabilities, those probabilities with their logits times `sharpness`, and photographs."""
+    """Deal labels from known probabilities; return those with their logits times `sharpness`, labels, photographs."""
     random = np.random.default_rng(seed)
     second = random.beta(0.7, 0.7, count).clip(0.01, 0.99)
     truth = (random.random(count) < second).astype(np.int64)

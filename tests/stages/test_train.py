@@ -128,7 +128,7 @@ def test_metrics_say_what_was_done(trained: Manifest) -> None:
     assert (metrics["validation"]["faces"], metrics["validation"]["majority"]) == (24, 0.5)
     assert metrics["images_per_second"] > 0
     assert {file.path for file in trained.files} == {
-        *("model.keras", "model.json", "reference.json", "history.json", "curves.png", "model.onnx"),
+        *("model.keras", "model.json", "reference.json", "history.json", "curves.svg", "model.onnx"),
         *(f"saved_model/1/{name}" for name in ("saved_model.pb", "fingerprint.pb")),
         *(f"saved_model/1/variables/variables.{name}" for name in ("index", "data-00000-of-00001")),
     }
@@ -645,7 +645,8 @@ def test_the_temperature_lies_in_the_network(tmp_path: Path) -> None:
     network = tiny(32, 2)
     network.layers[-1].bias.assign([3.0, -3.0])  # sure, and wrong for half of the faces
     before = network.predict_on_batch(next(reader.batches(64)).pixels)
-    temperature, threshold, scores = calibrate.calibrate(network, reader)
+    found = calibrate.calibrate(network, reader)
+    temperature, threshold, scores = found.temperature.chosen, found.threshold.chosen, found.scores
     batch = next(reader.batches(64))
     after = network.predict_on_batch(batch.pixels)
     assert temperature > 2

@@ -90,7 +90,7 @@ def read_file(
             "read it from the storage.",
         )
     headers["Content-Length"] = str(artifact.bytes)
-    if artifact.media_type.startswith("text/html"):
+    if artifact.media_type.startswith(("text/html", "image/svg")):  # both hold styles, and could hold scripts
         headers["Content-Security-Policy"] = REPORT
     if not artifact.shown:
         headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2])}"

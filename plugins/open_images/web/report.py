@@ -12,6 +12,7 @@ from ml.flow.record import Record
 from ml.flow.table import STAGES
 from ml.metrics.records import ComparisonSummary, EvaluationSummary
 from ml.report.captions import CAPTIONS, caption
+from ml.report.formats import figure_name
 from ml.report.ledger import ledgers, left_out, parameters
 from ml.report.subject import subject_of
 from ml.workflow import layout
@@ -88,8 +89,9 @@ def _figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
     order = list(CAPTIONS)
     found = []
     for stage, manifest in manifests.items():
-        for path in (file.path for file in manifest.files if file.path.endswith(".png")):
-            name = path.removesuffix(".png")
+        for path in (file.path for file in manifest.files):
+            if not (name := figure_name(path)):
+                continue
             # The evaluation holds a copy of the training curves.
             if stage == "train" and _holds(manifests, "evaluate", path):
                 continue
