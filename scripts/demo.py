@@ -96,20 +96,24 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
     return state, run_id, failure
 
 
-def show(run: Run, seconds: float) -> None:
-    """Print the run's metrics with intervals, and the paths of the report and the model."""
-    metrics = run.pinned("evaluate").metrics
-    table = Table(title=f"{subject(run.config).heading}, test split", title_justify="left")
-    for column in ("metric", "value", "95% interval", "faces"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
+def figures(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and value with interval of each number that the demo prints, from the metrics of stage evaluate."""
     majority = metrics["majority"]
     rows = [("accuracy", metrics["accuracy"]), (f"always {majority['label']} (baseline)", majority)]
     for label, of_label in metrics["by_label"].items():
         rows += [(f"{name} {label}", of_label[name]) for name in ("precision", "recall", "f1")]
     rows.append(("area under the ROC curve", metrics["auc"]))
+    return [(name, figure) for name, figure in rows if figure["value"] is not None]
+
+
+def show(run: Run, seconds: float) -> None:
+    """Print the run's metrics with intervals, and the paths of the report and the model."""
+    metrics = run.pinned("evaluate").metrics
+    rows = figures(metrics)
+    table = Table(title=f"{subject(run.config).heading}, test split", title_justify="left")
+    for column in ("metric", "value", "95% interval", "faces"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
     for name, figure in rows:
-        if figure["value"] is None:
-            continue
         interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if "low" in figure else ""
         table.add_row(name, f"{figure['value']:.3f}", interval, f"{figure['count']:,}")
     Console().print(table)

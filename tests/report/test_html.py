@@ -285,7 +285,7 @@ CHOICES = {
     "kept": ((1.4, 1.0, 0.001, 0.02), "The temperature is 1, as trained: the fitted one, 1.400, changes the log loss"),
     "fitted": (
         (1.4, 1.4, 0.05, 0.02),
-        "The temperature is 1.400: it changes the log loss of validation photographs held",
+        "The temperature is 1.400: it changes the log loss of validation photographs",
     ),
     "at the limit": ((19.999, 19.999, 0.5, 0.1), "This is the limit of the fit, 20: the network hardly tells"),
     "no mistake": ((1.0, 1.0, 0.0, 0.0), "no other one lowers the log loss, or the network makes no mistake there"),
