@@ -32,6 +32,8 @@ from ml.workflow.run import Run, load_run, slug
 
 LOG = ROOT / "var" / "demo.log"
 TASK = re.compile(r"\[DAG TEST\] (starting|end task) task_id=(\S+)")
+EPOCH = re.compile(r"epoch (\d+)/(\d+): (?:loss .*?; )?(.*)")  # of the training's log, see `ml.training`
+TOLD_SECONDS = 10.0
 FAILURE = re.compile(r"^airflow\.sdk\.exceptions\.\w+: (.*)")
 
 
@@ -65,7 +67,7 @@ def run_dag(values: dict[str, Any]) -> tuple[str, str]:
 
 
 def watch(values: dict[str, Any]) -> tuple[str, str, str]:
-    """Run the DAG in another process; write its long log to a file, and print one line per task.
+    """Run the DAG in another process; write its long log to a file, and print one line per task and the training.
 
     Returns:
         The run's state, its id, and the message of the last failure.
@@ -73,7 +75,9 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
     code = f"import json, sys; from demo import run_dag; print(json.dumps(run_dag(json.loads({json.dumps(values)!r}))))"
     command = [sys.executable, "-c", code]
     begun, last, failure = time.monotonic(), "", ""
+    training = TrainingLine()
     with (
+        training,
         LOG.open("w") as log,
         subprocess.Popen(
             command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -88,12 +92,43 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
                 print(f"  {failure}", flush=True)
             elif (event := TASK.search(line)) and event[1] == "starting":
                 begun = time.monotonic()
+            elif epoch := EPOCH.search(line):
+                training.tell(f"  epoch {epoch[1]} of {epoch[2]}: {epoch[3]}")
             elif event:
+                training.clear()
                 print(f"{event[2]:<18} {time.monotonic() - begun:6.1f} s", flush=True)
     if child.returncode:
         return "crashed", "", failure or last.strip()
     state, run_id = json.loads(last)
     return state, run_id, failure
+
+
+class TrainingLine:
+    """Shows how far the training has come: one line that changes on a terminal, else a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._status = self._console.status("")
+        self._told = 0.0
+
+    def __enter__(self) -> TrainingLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
+
+    def tell(self, text: str) -> None:
+        """Show a line; without a terminal, skip it if one was printed just before."""
+        if self._console.is_terminal:
+            self._status.update(text)
+            self._status.start()
+        elif time.monotonic() - self._told >= TOLD_SECONDS:
+            self._told = time.monotonic()
+            print(text, flush=True)
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
+        self._status.stop()
 
 
 def figures(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

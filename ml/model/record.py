@@ -31,6 +31,50 @@ class EpochRow(Record):
     images_per_second: float
 
 
+class TrainingProgress(Record):
+    """How far a training has come.
+
+    Attributes:
+        epochs: Number of epochs of the whole training; it may stop before.
+        history: One row for each complete epoch.
+        step: Completed steps of the current epoch.
+        steps: Number of steps of an epoch.
+        images_per_second: Training faces per second at present; 0 before the first step.
+        seconds_left: Estimate of the time to the last epoch; None before there is one.
+        written: The present moment, ISO format in UTC.
+    """
+
+    epochs: int
+    history: list[EpochRow] = []
+    step: int = 0
+    steps: int = 0
+    images_per_second: float = 0.0
+    seconds_left: float | None = None
+    written: str = ""
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 1."""
+        return min(len(self.history) + 1, self.epochs)
+
+    @property
+    def summary(self) -> str:
+        """Speed, time left and the newest validation scores, for one line of text."""
+        parts = [f"{self.images_per_second:,.0f} images/s"] if self.images_per_second else []
+        if self.seconds_left is not None:
+            parts.append(time_left(self.seconds_left))
+        if self.history:
+            parts.append(f"validation accuracy {self.history[-1].val_accuracy:.3f}")
+        return ", ".join(parts) or "preparing the first step"
+
+
+def time_left(seconds: float) -> str:
+    """Format the time that is left in its largest unit."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h left"
+
+
 class ValidationScores(Record):
     """Scores of the calibrated model on the validation split.
 

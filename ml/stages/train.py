@@ -20,7 +20,7 @@ from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import Description
 from ml.model.keras_file import MODEL
-from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingRecord
+from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingProgress, TrainingRecord
 from ml.model.write import write_model
 from ml.networks.table import build_network, find_network
 from ml.report.figures import training as training_figures
@@ -30,6 +30,8 @@ from ml.training.calibrate import REFERENCE_CANDIDATES, Calibrated, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
 from ml.training.exclusion import count_exclusion
 from ml.training.fit import Fit
+from ml.training.progress import ProgressFile, Report, terminal_progress
+from ml.workflow import layout
 from ml.workflow.exclusions import EXCLUDED, read_excluded, write_excluded
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
@@ -44,7 +46,7 @@ def train(context: Context) -> Result:
 
     The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.svg` and, if the run excludes
     faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes from its last
-    checkpoint when the same run tries again.
+    checkpoint when the same run tries again. While it trains, `progress.json` in the run's folder says how far it is.
 
     Raises:
         DataError: There are too few faces, or the features do not match their manifest.
@@ -65,11 +67,16 @@ def train(context: Context) -> Result:
     exclusion = _exclude(context, training.reader, excluded) if config.exclude_faces else None
     gpus = tf.config.list_physical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+    progress = layout.progress_uri(layout.run_uri(context.run.root, context.run.slug))
     with training_run.track(context) as tracked, strategy.scope():
         for _ in validation.reader.checked_batches(config.batch_size):
             pass  # check the whole split before spending time on training
-        network, history = _fit(context, training, validation, tracked.log_history, _devices(gpus))
-        return _write(context, network, history, validation.reader, tracked, exclusion)
+        with terminal_progress() as shown:
+            reports = (ProgressFile(progress), shown)
+            network, history = _fit(context, training, validation, tracked.log_history, reports, _devices(gpus))
+        result = _write(context, network, history, validation.reader, tracked, exclusion)
+    storage.remove(progress)  # a training that fails leaves it, so that one sees how far it came
+    return result
 
 
 def make_feeds(
@@ -114,6 +121,7 @@ def _fit(
     training: Feed,
     validation: Feed,
     on_epoch: Callable[[list[EpochRow]], None],
+    reports: Sequence[Report],
     devices: str,
 ) -> tuple[keras.Model, list[EpochRow]]:
     """Build the run's network and train it; return it with the best epoch's weights, and the history."""
@@ -129,7 +137,12 @@ def _fit(
         *(dict(zip(reader.labels, reader.faces, strict=True)), f"{validation.reader.rows:,}"),
     )
     checkpoints = Checkpoints(context.checkpoints)
-    history = Fit(config, network, training, validation, checkpoints, grows, on_epoch).run()
+
+    def report(progress: TrainingProgress) -> None:
+        for each in reports:
+            each(progress)
+
+    history = Fit(config, network, training, validation, checkpoints, grows, on_epoch, report).run()
     if grows:
         fixed = build_network(config.network, reader.chip_size, len(reader.labels))
         fixed.set_weights(network.get_weights())

@@ -27,7 +27,7 @@ from ml.flow.table import STAGES
 from ml.model import classifier as classifier_module
 from ml.model.classifier import Classifier
 from ml.model.keras_file import network_bytes
-from ml.model.record import EpochRow, TrainingRecord
+from ml.model.record import EpochRow, TrainingProgress, TrainingRecord
 from ml.networks.table import NETWORKS, Network
 from ml.networks.transfer import BACKBONE
 from ml.stages import train as train_stage
@@ -35,6 +35,7 @@ from ml.training import calibrate, callbacks
 from ml.training import fit as fit_module
 from ml.training.checkpoints import Checkpoints, Position, best_epoch
 from ml.vision import images
+from ml.workflow import layout
 from ml.workflow.execution import Context, run_stage
 from ml.workflow.manifest import Manifest
 from support.features import make_context, make_features, make_run
@@ -561,8 +562,8 @@ def test_the_log_says_how_fast_it_goes_and_how_long_it_takes(
         for callback in each:
             callback.on_train_batch_end(batch, {"loss": 0.5, "accuracy": 0.75})
     assert [record.getMessage() for record in caplog.records if record.name == callbacks.__name__] == [
-        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left in this epoch, about 3 min in total",
-        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left in this epoch, about 10 min in total",
+        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, about 3 min left",
+        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, about 10 min left",
     ]
 
 
@@ -638,6 +639,25 @@ def test_the_same_seed_gives_the_same_training(tmp_path: Path) -> None:
     one, two = map(history, contexts)
     assert one == two
     np.testing.assert_array_equal(*map(reference, contexts))
+
+
+@pytest.mark.usefixtures("tiny_network")
+def test_the_progress_of_a_training_is_in_its_runs_folder_until_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, make_features(tmp_path), epochs=2)
+    context, uri = make_context(run), layout.progress_uri(run.uri)
+    write = train_stage._write
+    seen = []
+
+    def look(*arguments: Any) -> Any:
+        seen.append(TrainingProgress.model_validate(storage.read_json(uri)))
+        return write(*arguments)
+
+    monkeypatch.setattr(train_stage, "_write", look)
+    train_stage.train(context)
+    assert [(row.epochs, len(row.history), row.seconds_left) for row in seen] == [(2, 2, 0.0)]
+    assert not storage.exists(uri)
 
 
 def test_the_temperature_lies_in_the_network(tmp_path: Path) -> None:

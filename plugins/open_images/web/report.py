@@ -21,6 +21,7 @@ from ml.workflow.manifest import Manifest
 from open_images.addresses import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder
+from open_images.web.training import training_progress
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
         "about": about(config["chip_class"], config["labels"]),
         "evaluation": _part(manifests.get("evaluate"), EvaluationSummary),
         "comparison": _comparison(manifests.get("compare")),
+        "training": None if "train" in manifests else training_progress(folder),
         "model": attempt_name(manifests["train"].uri) if "train" in manifests else None,
         "network": config["network"],
         "ledgers": [

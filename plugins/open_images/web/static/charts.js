@@ -161,3 +161,59 @@ export function Gauge({ accuracy, majority }) {
       ),
   );
 }
+
+/**
+ * Lines over the epochs of a training, as far as it has come.
+ *
+ * epochs: how many there will be; rows: one for each complete epoch, with `epoch`; lines: the field of each line by its
+ * name; most: the upper end of the vertical axis, by default the largest value.
+ */
+export function Curves({ label, epochs, rows, lines, most }) {
+  const [ref, width] = useWidth();
+  const height = 200;
+  const fields = Object.entries(lines);
+  const top = most ?? Math.max(...rows.flatMap((row) => fields.map(([, field]) => row[field])));
+  const x = scale(1, Math.max(epochs, 2), LEFT, Math.max(width, 240) - RIGHT);
+  const y = scale(0, top, height - BOTTOM, TOP);
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => share * top);
+  const shown = [1, Math.round((1 + epochs) / 2), epochs].filter((epoch, place, all) => all.indexOf(epoch) === place);
+  return h(
+    "figure",
+    null,
+    h(
+      "div",
+      { ref, className: "chart" },
+      width > 0 &&
+        h(
+          "svg",
+          { width: Math.max(width, 240), height, role: "img", "aria-label": `${label}, ${rows.length} of ${epochs} epochs` },
+          ticks.map((tick) =>
+            h(
+              "g",
+              { key: tick },
+              h("line", { x1: x(1), x2: x(Math.max(epochs, 2)), y1: y(tick), y2: y(tick), className: "grid" }),
+              h("text", { x: LEFT - 8, y: y(tick) + 4, textAnchor: "end" }, tick.toFixed(2)),
+            ),
+          ),
+          shown.map((epoch) => h("text", { key: epoch, x: x(epoch), y: height - 8, textAnchor: "middle" }, epoch)),
+          fields.map(([name, field]) =>
+            h("polyline", {
+              key: name,
+              className: `curve ${name}`,
+              points: rows.map((row) => `${x(row.epoch)},${y(row[field])}`).join(" "),
+            }),
+          ),
+          fields.map(([name, field]) => {
+            const last = rows[rows.length - 1];
+            return h("circle", { key: name, cx: x(last.epoch), cy: y(last[field]), r: 3.5, className: `curve ${name}` });
+          }),
+        ),
+    ),
+    h(
+      "figcaption",
+      { className: "legend" },
+      `${label}. `,
+      fields.map(([name]) => h("span", { key: name }, h("i", { className: `curve ${name}` }), name)),
+    ),
+  );
+}

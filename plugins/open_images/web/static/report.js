@@ -27,6 +27,7 @@ import {
   useData,
 } from "./parts.js";
 import { Gauge } from "./charts.js";
+import { Training } from "./training.js";
 
 const { Fragment } = globalThis.React;
 
@@ -47,6 +48,7 @@ function RunReport({ runId }) {
         Fragment,
         null,
         h(State, { data }),
+        data.training && h(Training, { training: data.training, running: UNDER_WAY.includes(data.run.state) }),
         data.evaluation && h(Headline, data),
         data.evaluation?.drift && h(Drift, data.evaluation.drift),
         data.opened && h(Links, { data, runId }),
