@@ -114,6 +114,7 @@ STAGES = check_rows(
             *("patience", "balance", "min_faces", "exclude_faces", "seed"),
         ),
         files=("backbone_weights", "exclude_faces"),
+        code=("network",),
         inputs=("featurize",),
         # The interval between checkpoints does not affect the model. The class only names the MLflow experiment.
         unkeyed=("checkpoint_minutes", "chip_class"),

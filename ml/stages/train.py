@@ -31,6 +31,7 @@ from ml.training.checkpoints import Checkpoints, best_epoch
 from ml.training.exclusion import count_exclusion
 from ml.training.fit import Fit
 from ml.training.progress import ProgressFile, Report, terminal_progress
+from ml.training.tensorboard import event_files
 from ml.workflow import layout
 from ml.workflow.exclusions import EXCLUDED, read_excluded, write_excluded
 from ml.workflow.execution import Context, Result
@@ -44,9 +45,10 @@ COPIES = 8
 def train(context: Context) -> Result:
     """Train the run's network on its features and write the model into the attempt.
 
-    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.svg` and, if the run excludes
-    faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes from its last
-    checkpoint when the same run tries again. While it trains, `progress.json` in the run's folder says how far it is.
+    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.svg`, `tensorboard/` and, if the
+    run excludes faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes
+    from its last checkpoint when the same run tries again. While it trains, `progress.json` in the run's folder says
+    how far it is.
 
     Raises:
         DataError: There are too few faces, or the features do not match their manifest.
@@ -191,6 +193,8 @@ def _write(
     description = _describe(context, network, best_epoch(history), validation, found)
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
     storage.write_json(context.path("history.json"), [row.json_values() for row in history])
+    for path, events in event_files(history).items():
+        storage.write_bytes(context.path("tensorboard", *path.split("/")), events)
     curves = training_figures.training_curves(history, description.best_epoch)
     storage.write_bytes(context.path("curves.svg"), curves)
     tracked.log_file("curves.svg", curves)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ml.features.reader import FeatureReader
 from ml.metrics.calibration import apply_temperature, face_log_losses
-from ml.metrics.choice import choose_cut, choose_temperature
+from ml.metrics.choice import Choice, choose_cut, choose_temperature
 from ml.metrics.decision import decide
 from ml.model.record import FittedValue, ValidationScores
 
@@ -58,5 +58,8 @@ def calibrate(network: keras.Model, validation: FeatureReader) -> Calibrated:
         faces=validation.rows,
         majority=max(validation.faces) / validation.rows,
     )
-    fitted = [FittedValue(**dataclasses.asdict(choice)) for choice in (temperature, threshold)]
-    return Calibrated(*fitted, scores)
+    return Calibrated(_record(temperature), _record(threshold), scores)
+
+
+def _record(choice: Choice) -> FittedValue:
+    return FittedValue(**dataclasses.asdict(choice))
