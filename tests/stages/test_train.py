@@ -660,6 +660,40 @@ def test_the_progress_of_a_training_is_in_its_runs_folder_until_it_is_done(
     assert not storage.exists(uri)
 
 
+OWN = """
+import keras
+from keras import layers
+
+def build(chip_size, labels_count):
+    pixels = keras.Input((chip_size, chip_size, 3), dtype="uint8")
+    x = layers.Conv2D(WIDTH, 3, strides=4, activation="relu")(layers.Rescaling(1 / 255)(pixels))
+    return keras.Model(pixels, layers.Dense(labels_count, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+"""
+
+
+def test_a_network_of_ones_own_is_trained_and_trains_anew_when_its_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "path" / "own_test_network" / "small.py"
+    source.parent.mkdir(parents=True)
+    (source.parent / "__init__.py").write_text("")
+    source.write_text("WIDTH = 4\n" + OWN)
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    run = make_run(tmp_path, make_features(tmp_path), epochs=1, network="own_test_network.small:build")
+    first = run_stage(run, STAGES["train"], train_stage.train)
+    assert run.find_or_adopt(STAGES["train"]) == first
+    (source.parent / "helper.py").write_text("# a change anywhere in the package\n")
+    assert run.find_or_adopt(STAGES["train"]) is None
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path / "path")])
+    monkeypatch.delitem(sys.modules, "own_test_network.small")
+    classifier = Classifier.load(first)  # without the package
+    assert classifier.description.network == "own_test_network.small:build"
+    assert {path.split("/")[1] for path in (file.path for file in first.files) if path.startswith("tensorboard/")} == {
+        "train",
+        "validation",
+    }
+
+
 def test_the_temperature_lies_in_the_network(tmp_path: Path) -> None:
     reader = FeatureReader(make_features(tmp_path), "validation")
     network = tiny(32, 2)
