@@ -80,7 +80,7 @@ with DAG(
     doc_md=DOC,
     schedule=_schedule(deployment),
     start_date=datetime.datetime(2016, 1, 1, tzinfo=datetime.UTC),  # the first release: no backfill starts earlier
-    params=form(deployment.defaults),
+    params=form(deployment.defaults, deployment.networks),
     tags=["open-images", "training", "spark", "tensorflow", *_schedule_tags(deployment)],
     owner_links={"machine-learning": "https://storage.googleapis.com/openimages/web/index.html"},
     **dag_defaults(deployment),

@@ -33,6 +33,8 @@ from ml.workflow.run import Run, load_run, slug
 
 LOG = ROOT / "var" / "demo.log"
 TASK = re.compile(r"\[DAG TEST\] (starting|end task) task_id=(\S+)")
+EPOCH = re.compile(r"epoch (\d+)/(\d+): (?:loss .*?; )?(.*)")  # of the training's log, see `ml.training`
+TOLD_SECONDS = 10.0
 FAILURE = re.compile(r"^airflow\.sdk\.exceptions\.\w+: (.*)")
 
 
@@ -66,7 +68,7 @@ def run_dag(values: dict[str, Any]) -> tuple[str, str]:
 
 
 def watch(values: dict[str, Any]) -> tuple[str, str, str]:
-    """Run the DAG in another process; write its long log to a file, and print one line per task.
+    """Run the DAG in another process; write its long log to a file, and print one line per task and the training.
 
     Returns:
         The run's state, its id, and the message of the last failure.
@@ -74,7 +76,9 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
     code = f"import json, sys; from demo import run_dag; print(json.dumps(run_dag(json.loads({json.dumps(values)!r}))))"
     command = [sys.executable, "-c", code]
     begun, last, failure = time.monotonic(), "", ""
+    training = TrainingLine()
     with (
+        training,
         LOG.open("w") as log,
         subprocess.Popen(
             command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -89,7 +93,10 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
                 print(f"  {failure}", flush=True)
             elif (event := TASK.search(line)) and event[1] == "starting":
                 begun = time.monotonic()
+            elif epoch := EPOCH.search(line):
+                training.tell(f"  epoch {epoch[1]} of {epoch[2]}: {epoch[3]}")
             elif event:
+                training.clear()
                 print(f"{event[2]:<18} {time.monotonic() - begun:6.1f} s", flush=True)
     if child.returncode:
         return "crashed", "", failure or last.strip()
@@ -97,20 +104,52 @@ def watch(values: dict[str, Any]) -> tuple[str, str, str]:
     return state, run_id, failure
 
 
-def show(run: Run, seconds: float) -> None:
-    """Print the run's metrics with intervals, and the paths of the report and the model."""
-    metrics = run.pinned("evaluate").metrics
-    table = Table(title=f"{subject(run.config).heading}, test split", title_justify="left")
-    for column in ("metric", "value", "95% interval", "faces"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
+class TrainingLine:
+    """Shows how far the training has come: one line that changes on a terminal, else a line every few seconds."""
+
+    def __init__(self) -> None:
+        self._console = Console()
+        self._status = self._console.status("")
+        self._told = 0.0
+
+    def __enter__(self) -> TrainingLine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
+
+    def tell(self, text: str) -> None:
+        """Show a line; without a terminal, skip it if one was printed just before."""
+        if self._console.is_terminal:
+            self._status.update(text)
+            self._status.start()
+        elif time.monotonic() - self._told >= TOLD_SECONDS:
+            self._told = time.monotonic()
+            print(text, flush=True)
+
+    def clear(self) -> None:
+        """Remove the line from the terminal."""
+        self._status.stop()
+
+
+def figures(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return name and value with interval of each number that the demo prints, from the metrics of stage evaluate."""
     majority = metrics["majority"]
     rows = [("accuracy", metrics["accuracy"]), (f"always {majority['label']} (baseline)", majority)]
     for label, of_label in metrics["by_label"].items():
         rows += [(f"{name} {label}", of_label[name]) for name in ("precision", "recall", "f1")]
     rows.append(("area under the ROC curve", metrics["auc"]))
+    return [(name, figure) for name, figure in rows if figure["value"] is not None]
+
+
+def show(run: Run, seconds: float) -> None:
+    """Print the run's metrics with intervals, and the paths of the report and the model."""
+    metrics = run.pinned("evaluate").metrics
+    rows = figures(metrics)
+    table = Table(title=f"{subject(run.config).heading}, test split", title_justify="left")
+    for column in ("metric", "value", "95% interval", "faces"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
     for name, figure in rows:
-        if figure["value"] is None:
-            continue
         interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if "low" in figure else ""
         table.add_row(name, f"{figure['value']:.3f}", interval, f"{figure['count']:,}")
     Console().print(table)

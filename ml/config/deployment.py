@@ -17,6 +17,7 @@ from ml.config.promotion import PromotionConfig
 from ml.config.roots import Roots
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError
+from ml.flow.code import NAME
 from ml.flow.table import ALL_STAGES
 from ml.redaction import is_secret
 
@@ -33,6 +34,8 @@ class Deployment(BaseModel):
         storage: The storage root.
         roots: Paths, URIs and http(s) addresses below which the places in parameters from Airflow must be, besides
             those that this file names anyway (see `allowed`).
+        networks: Functions, as `package.module:function`, that runs from Airflow may name as their `network`, besides
+            the one in the defaults. They are code that this deployment trusts.
         spark_conf: Spark properties, without secrets.
         object_store_connection: The Airflow connection (type aws) with the keys and the endpoint of the object store.
             None: botocore looks for keys where it always does.
@@ -58,6 +61,7 @@ class Deployment(BaseModel):
 
     storage: Annotated[str, Field(min_length=1)] = "/data/storage"
     roots: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    networks: tuple[Annotated[str, Field(pattern=f"^{NAME}$")], ...] = ()
     spark_conf: dict[str, str] = {}
     object_store_connection: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
     mlflow: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
@@ -88,10 +92,14 @@ class Deployment(BaseModel):
         return next(section for section in sections if type(section) is flow)
 
     def allowed(self) -> Roots:
-        """Return the roots of parameters from Airflow: the storage root, `roots`, and the places in the defaults."""
+        """Return what parameters from Airflow may name.
+
+        Places are allowed below the storage root, below `roots` and as in the defaults; code as in `networks` and in
+        the defaults.
+        """
         flows = (self.defaults, self.prediction, self.promotion, self.download)
         named = [place for flow in flows for place in places(flow).values()]
-        return Roots([self.storage, *self.roots, *named])
+        return Roots([self.storage, *self.roots, *named], [*self.networks, self.defaults.network])
 
     @field_validator("storage", "mlflow", "notify")
     @classmethod

@@ -1,7 +1,7 @@
-"""The places that parameters from Airflow's form and API may name: those below the deployment's roots.
+"""What parameters from Airflow's form and API may name: places below the deployment's roots, and code that it trusts.
 
-People who may trigger a run are not necessarily people who may read every file and reach every host that Airflow's
-workers can. Commands in a shell are not confined: they run with the rights of the person who types them.
+People who may trigger a run are not necessarily people who may read every file, reach every host or run any code that
+Airflow's workers can. Commands in a shell are not confined: they run with the rights of the person who types them.
 """
 
 from __future__ import annotations
@@ -15,27 +15,37 @@ from typing import Any
 from ml import storage
 from ml.config.parameter import F, FlowConfig, places, validate
 from ml.errors import ConfigurationError
+from ml.flow.code import is_code
 
 SAME_SCHEME = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "az": "abfss", "abfs": "abfss", "local": "file"}
 PORTS = {"http": 80, "https": 443}
 
 
 class Roots:
-    """Paths, URIs and http(s) addresses below which the places in parameters must be.
+    """Paths, URIs and http(s) addresses below which the places in parameters must be, and the code that may be named.
 
     Args:
         uris: The roots.
+        networks: The functions of users' own that the parameter `network` may name.
     """
 
-    def __init__(self, uris: Iterable[str]) -> None:
+    def __init__(self, uris: Iterable[str], networks: Iterable[str] = ()) -> None:
+        self.networks = frozenset(networks)
         self.uris = tuple(dict.fromkeys(storage.normalize(uri) for uri in uris))
 
     def check(self, config: FlowConfig) -> None:
-        """Check the parameters that name a place.
+        """Check the parameters that name a place or code.
 
         Raises:
-            ConfigurationError: A place is not below a root. The message has the parameter, its value and the roots.
+            ConfigurationError: A place is not below a root, or code is not trusted. The message has the parameter, its
+                value and what is allowed.
         """
+        network = getattr(config, "network", "")
+        if is_code(network) and network not in self.networks:
+            raise ConfigurationError(
+                f"network = {network!r}: code that this deployment does not trust.",
+                "Add it to `networks` in the deployment file, or choose another network.",
+            )
         for name, value in places(config).items():
             if not self.holds(value):
                 raise ConfigurationError(

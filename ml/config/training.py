@@ -18,6 +18,7 @@ from ml.config.parameter import (
     model_field,
     place_field,
 )
+from ml.flow.code import is_code
 from ml.flow.table import STAGES
 
 FACE = "Human face"  # for this class, the labels are perceived gender presentation
@@ -160,7 +161,8 @@ class TrainingConfig(FlowConfig):
         "compact",
         title="Network",
         description="compact: a small residual network for CPUs. notebook: the network of the original notebook. "
-        "transfer:<name>: a backbone of keras.applications; its head is trained first, then the whole network.",
+        "transfer:<name>: a backbone of keras.applications; its head is trained first, then the whole network. "
+        "package.module:function: your own, if the deployment allows it (docs/own-network.md).",
         json_schema_extra={"section": "Training", "enum": list(NETWORK_NAMES)},
     )
     backbone_weights: str = place_field(
@@ -322,8 +324,8 @@ class TrainingConfig(FlowConfig):
     @field_validator("network")
     @classmethod
     def _check_network(cls, value: str) -> str:
-        if value not in NETWORK_NAMES:
-            raise ValueError("unknown network")
+        if value not in NETWORK_NAMES and not is_code(value):
+            raise ValueError("unknown network, and not of the form package.module:function")
         return value
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from ml import storage
+from ml.flow.code import code_digest, is_code
 from ml.storage import file_digest, modified
 
 Engine = Literal["spark", "process"]
@@ -72,6 +73,8 @@ class Stage:
             and may include the `faces` that join_labels found.
         by_delivery: The work is done, kept and found again separately for each delivery.
         files: The fields among `fields` that may name a file. The file's content is part of the key.
+        code: The fields among `fields` that may name a function of the user's own. The digest of its source is part of
+            the key.
         unkeyed: Fields that it reads but that do not affect the output; the row says why.
         only_with: The field that the stage requires; its task is skipped if the field is empty.
         pages: The pages it writes. The first one is its report, which the task links to.
@@ -92,6 +95,7 @@ class Stage:
     sources: tuple[str, ...] = ()
     by_delivery: bool = False
     files: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
     unkeyed: tuple[str, ...] = ()
     only_with: str | None = None
     pages: tuple[Page, ...] = ()
@@ -100,7 +104,7 @@ class Stage:
     @property
     def declared_fields(self) -> set[str]:
         """Every field of the configuration that the row names."""
-        return {*self.fields, *self.files, *self.unkeyed, *([self.only_with] if self.only_with else [])}
+        return {*self.fields, *self.files, *self.code, *self.unkeyed, *([self.only_with] if self.only_with else [])}
 
     def key(self, config: Config, inputs: Mapping[str, str], sources: Mapping[str, str]) -> str:
         """Return the digest under which the stage's output is stored.
@@ -112,11 +116,13 @@ class Stage:
         """
         uris = {name: uri for name, uri in config.part(self.files).items() if uri}
         files = {name: digest for name, uri in uris.items() if (digest := _content_digest(uri))}
+        code = {name: code_digest(value) for name, value in config.part(self.code).items() if is_code(value)}
         return self._digest(
             config=config.part(self.fields),
             inputs={name: inputs[name] for name in self.inputs},
             sources={name: sources[name] for name in self.sources},
             **({"files": files} if files else {}),
+            **({"code": code} if code else {}),
         )
 
     def part_key(self, config: Config, sources: Mapping[str, str]) -> str:

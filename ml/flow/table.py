@@ -87,7 +87,7 @@ STAGES = check_rows(
     # A process, because it needs seconds and no JVM. It runs beside train.
     Stage(
         name="explore",
-        version=4,
+        version=5,
         engine="process",
         timeout=6.0,
         body="ml.stages.explore:explore",
@@ -101,7 +101,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="train",
-        version=5,
+        version=6,
         engine="process",
         timeout=48.0,
         body="ml.stages.train:train",
@@ -114,6 +114,7 @@ STAGES = check_rows(
             *("patience", "balance", "min_faces", "exclude_faces", "seed"),
         ),
         files=("backbone_weights", "exclude_faces"),
+        code=("network",),
         inputs=("featurize",),
         # The interval between checkpoints does not affect the model. The class only names the MLflow experiment.
         unkeyed=("checkpoint_minutes", "chip_class"),
@@ -123,7 +124,7 @@ STAGES = check_rows(
     # The report shows the plots of explore.
     Stage(
         name="evaluate",
-        version=7,
+        version=8,
         engine="process",
         timeout=6.0,
         body="ml.stages.evaluate:evaluate",
@@ -141,7 +142,7 @@ STAGES = check_rows(
     # Separate from evaluate, so that the report neither waits for it nor depends on it.
     Stage(
         name="suspects",
-        version=2,
+        version=3,
         engine="process",
         timeout=6.0,
         body="ml.stages.suspects:suspects",
@@ -160,7 +161,7 @@ STAGES = check_rows(
     # `baseline` names an attempt, which never changes, so that its name is enough for the key.
     Stage(
         name="compare",
-        version=3,
+        version=4,
         engine="process",
         timeout=6.0,
         body="ml.stages.compare:compare",

@@ -19,6 +19,7 @@ TEMPERATURES = (0.05, 20.0)  # every trained network falls inside; perfectly sep
 THRESHOLDS = (0.05, 0.95)
 SMOOTHING = 2.0  # in log-odds: about the standard deviation among the faces of one label
 BINS = 15
+FACES_PER_BIN = 20  # at least; the accuracy of fewer faces varies too much to draw or to measure a distance from it
 
 Probabilities = NDArray[np.floating]
 Truth = NDArray[np.integer]
@@ -173,17 +174,21 @@ def choose_threshold(probabilities: Probabilities, truth: Truth) -> float:
     return float(expit(brentq(lead_of_second, low, high)))
 
 
-def calibration_bins(probabilities: Probabilities, predicted: Truth, bins: int = BINS) -> NDArray[np.int64]:
-    """Return the bin of each face's confidence, the probability of its predicted label.
+def calibration_bins(confidence: NDArray[np.floating], bins: int = BINS) -> NDArray[np.int64]:
+    """Return the bin of each face's confidence.
 
-    The bins hold equally many faces (Nguyen and O'Connor, 2015). Bins of equal width would put most of a good
-    classifier's faces into the last bin and leave the others few and noisy. Faces of equal confidence share a bin.
+    The bins hold equally many faces (Nguyen and O'Connor, 2015), at least `FACES_PER_BIN`. Bins of equal width would
+    put most of a good classifier's faces into the last bin and leave the others few and noisy. Faces of equal
+    confidence share a bin.
+
+    Args:
+        confidence: Confidence of each face, shape (n,).
+        bins: Maximum number of bins.
 
     Returns:
         Bin numbers from 0 by ascending confidence, shape (n,).
     """
-    confidence = given_confidence(probabilities, predicted)
-    count = max(1, min(bins, len(confidence)))
+    count = max(1, min(bins, len(confidence) // FACES_PER_BIN))
     if not len(confidence):
         return np.zeros(0, np.int64)
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, count + 1)[1:-1]))
@@ -191,31 +196,36 @@ def calibration_bins(probabilities: Probabilities, predicted: Truth, bins: int =
     return np.unique(np.searchsorted(edges, confidence, side="left"), return_inverse=True)[1].astype(np.int64)
 
 
-def expected_calibration_error(
-    probabilities: Probabilities, truth: Truth, bins: int = BINS, predicted: Truth | None = None
-) -> float:
+def expected_calibration_error(probabilities: Probabilities, truth: Truth, bins: int = BINS) -> float:
     """Return the mean distance between confidence and accuracy (Naeini et al., 2015) over `calibration_bins`.
+
+    Confidence is the probability of the more probable label, and accuracy the share of faces that have it. Whether
+    probabilities mean what they say does not depend on the decision threshold.
 
     Args:
         probabilities: Shape (n, 2), n at least 1.
         truth: Annotated label index of each face, shape (n,).
         bins: Maximum number of bins.
-        predicted: Predicted label index of each face, shape (n,); by default the more probable one.
 
     Returns:
         0 to 1. Chance alone makes it positive: about 0.4 / sqrt(faces per bin) for a perfectly calibrated model of
         accuracy 0.9.
     """
-    predicted = np.asarray(probabilities).argmax(axis=1) if predicted is None else predicted
-    place = calibration_bins(probabilities, predicted, bins)
-    gap = given_confidence(probabilities, predicted) - (predicted == truth)
+    confidence, right = _judged(probabilities, truth)
+    place = calibration_bins(confidence, bins)
+    gap = confidence - right
     return float(np.abs(np.bincount(place, gap)).sum() / len(truth))
+
+
+def _judged(probabilities: Probabilities, truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the probability of each face's more probable label, and whether that is the annotated one."""
+    likely = np.asarray(probabilities).argmax(axis=1)
+    return given_confidence(probabilities, likely), likely == truth
 
 
 def calibration_metrics(
     truth: NDArray[np.integer],
     probabilities: NDArray[np.floating],
-    predicted: NDArray[np.integer],
     temperature: float,
     bootstrap: ImageBootstrap,
 ) -> CalibrationMetrics:
@@ -226,7 +236,6 @@ def calibration_metrics(
     Args:
         truth: Annotated label index of each face, shape (n,).
         probabilities: The model's probabilities, shape (n, 2).
-        predicted: Predicted label index of each face, shape (n,); the same before and after.
         temperature: The model's temperature.
         bootstrap: Resamples the faces' images.
     """
@@ -234,20 +243,17 @@ def calibration_metrics(
     return CalibrationMetrics(
         temperature=temperature,
         bins=BINS,
-        before=_calibration(truth, raw, predicted, bootstrap),
-        after=_calibration(truth, probabilities, predicted, bootstrap),
+        before=_calibration(truth, raw, bootstrap),
+        after=_calibration(truth, probabilities, bootstrap),
     )
 
 
 def _calibration(
-    truth: NDArray[np.integer],
-    probabilities: NDArray[np.floating],
-    predicted: NDArray[np.integer],
-    bootstrap: ImageBootstrap,
+    truth: NDArray[np.integer], probabilities: NDArray[np.floating], bootstrap: ImageBootstrap
 ) -> Calibration:
     count = len(truth)
-    place = calibration_bins(probabilities, predicted)
-    confidence, right = given_confidence(probabilities, predicted), predicted == truth
+    confidence, right = _judged(probabilities, truth)
+    place = calibration_bins(confidence)
     bins = [place == number for number in range(place.max() + 1)]
     losses = face_log_losses(probabilities, truth)
     everyone = np.ones(count, bool)
@@ -260,7 +266,7 @@ def _calibration(
     def estimated(value: float, draws: NDArray[np.float64]) -> Estimate:
         return estimate(value, draws, count, bootstrap.images)
 
-    error = expected_calibration_error(probabilities, truth, predicted=predicted)
+    error = expected_calibration_error(probabilities, truth)
     return Calibration(
         ece=_mirrored(estimated(error, np.abs(means[:, 2:]).sum(axis=1))),
         brier=estimated(brier(probabilities, truth), means[:, 1]),

@@ -31,6 +31,50 @@ class EpochRow(Record):
     images_per_second: float
 
 
+class TrainingProgress(Record):
+    """How far a training has come.
+
+    Attributes:
+        epochs: Number of epochs of the whole training; it may stop before.
+        history: One row for each complete epoch.
+        step: Completed steps of the current epoch.
+        steps: Number of steps of an epoch.
+        images_per_second: Training faces per second at present; 0 before the first step.
+        seconds_left: Estimate of the time to the last epoch; None before there is one.
+        written: The present moment, ISO format in UTC.
+    """
+
+    epochs: int
+    history: list[EpochRow] = []
+    step: int = 0
+    steps: int = 0
+    images_per_second: float = 0.0
+    seconds_left: float | None = None
+    written: str = ""
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 1."""
+        return min(len(self.history) + 1, self.epochs)
+
+    @property
+    def summary(self) -> str:
+        """Speed, time left and the newest validation scores, for one line of text."""
+        parts = [f"{self.images_per_second:,.0f} images/s"] if self.images_per_second else []
+        if self.seconds_left is not None:
+            parts.append(time_left(self.seconds_left))
+        if self.history:
+            parts.append(f"validation accuracy {self.history[-1].val_accuracy:.3f}")
+        return ", ".join(parts) or "preparing the first step"
+
+
+def time_left(seconds: float) -> str:
+    """Format the time that is left in its largest unit."""
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 90 * 60 else f"about {seconds / 3600:.1f} h left"
+
+
 class ValidationScores(Record):
     """Scores of the calibrated model on the validation split.
 
@@ -45,6 +89,28 @@ class ValidationScores(Record):
     accuracy: float | None = None
     faces: int
     majority: float
+
+
+class FittedValue(Record):
+    """A temperature or threshold that was fitted on the validation split; `ml.metrics.choice` has the rules.
+
+    Attributes:
+        fitted: The fitted value.
+        chosen: The value that the model uses: the fitted one only if `gain` is more than `noise`.
+        gain: Of a temperature, how much lower the log loss of held-out validation faces is, in nats per face; of a
+            threshold, by how much the recalls of the labels differ at 0.5.
+        noise: How large `gain` may be by chance.
+    """
+
+    fitted: float
+    chosen: float
+    gain: float
+    noise: float
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the model uses the fitted value."""
+        return self.chosen == self.fitted
 
 
 class MlflowRun(Record):
@@ -113,6 +179,8 @@ class TrainingRecord(ModelLabels):
         model: URI of the `.keras` file.
         mlflow: Where MLflow recorded the training.
         exclusion: What the parameter `exclude_faces` left out; None without it.
+        temperature_choice: How the temperature was chosen; None in attempts of older versions.
+        threshold_choice: How the threshold was chosen; likewise.
     """
 
     network: str
@@ -129,3 +197,5 @@ class TrainingRecord(ModelLabels):
     model: str
     mlflow: MlflowRun
     exclusion: Exclusion | None = None
+    temperature_choice: FittedValue | None = None
+    threshold_choice: FittedValue | None = None

@@ -12,6 +12,7 @@ import keras
 
 from ml.networks.compact import compact
 from ml.networks.notebook import notebook
+from ml.networks.own import own_network
 from ml.networks.transfer import transfer
 
 
@@ -39,8 +40,13 @@ NETWORKS: dict[str, Network] = {
 
 
 def find_network(name: str) -> Network:
-    """Return the row of a network: of `NETWORKS` by its name, or of a family as `transfer:<backbone>`."""
-    return NETWORKS[name.partition(":")[0]]
+    """Return the row of a network: of `NETWORKS` by its name, of a family as `transfer:<backbone>`, or of a user's own.
+
+    Raises:
+        ConfigurationError: A network of the user's own, `package.module:function`, cannot be imported.
+    """
+    family, _, function = name.partition(":")
+    return NETWORKS[family] if family in NETWORKS or not function else Network(own_network(name))
 
 
 def build_network(name: str, chip_size: int | None, labels_count: int, weights: str = "imagenet") -> keras.Model:
@@ -52,6 +58,7 @@ def build_network(name: str, chip_size: int | None, labels_count: int, weights: 
         labels_count: Number of labels.
         weights: What a backbone starts from.
     """
-    backbone = name.partition(":")[2]
-    build = find_network(name).build
-    return build(backbone, chip_size, labels_count, weights) if backbone else build(chip_size, labels_count)
+    network = find_network(name)
+    if network.pretrained:
+        return network.build(name.partition(":")[2], chip_size, labels_count, weights)
+    return network.build(chip_size, labels_count)

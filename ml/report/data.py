@@ -16,6 +16,7 @@ from ml.metrics.estimate import Proportion
 from ml.metrics.monitoring import MonitoringMetrics
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics, SuspectCount
 from ml.metrics.sweep import SweepResult
+from ml.model.record import FittedValue
 from ml.report.ledger import LedgerTable
 from ml.report.subject import Subject
 
@@ -47,6 +48,8 @@ class TrainingSummary:
         best_epoch: The epoch, from 1, whose weights were kept.
         epochs: Number of epochs trained.
         validation: The accuracy on the validation split; None if an older attempt did not measure it.
+        temperature: How the temperature was chosen; None if an older attempt did not record it.
+        threshold: How the threshold was chosen; likewise.
         versions: Versions of Python and the packages.
     """
 
@@ -55,6 +58,8 @@ class TrainingSummary:
     best_epoch: int
     epochs: int
     validation: Proportion | None
+    temperature: FittedValue | None
+    threshold: FittedValue | None
     versions: Mapping[str, str]
 
 
@@ -121,8 +126,8 @@ class ReportData(CardData):
         written: The present moment.
         version: The published version of the release, such as `V5`; empty if the run does not tell.
         deliveries: Names of the dated deliveries that the run used, oldest first; empty for a plain release.
-        figures: PNG files of stage evaluate, by name.
-        explored: PNG files of stage explore, by name.
+        figures: SVG and PNG files of stage evaluate, by name.
+        explored: SVG and PNG files of stage explore, by name.
         ledgers: What became of the faces in the earlier stages.
         left_out: Number of chips that stage featurize left out of the splits, by reason.
         stages: When the run's stages finished, in the flow's order.
@@ -149,7 +154,7 @@ class ComparisonData:
         subject: What the run's labels are about.
         written: The present moment.
         comparison: The results of stage compare.
-        plot: PNG file of the differences by slice.
+        plot: SVG file of the differences by slice.
     """
 
     run_id: str
@@ -237,7 +242,7 @@ class ExplorationData:
         analyses: The analyses of the release.
         balance: The labels of the faces over the values of several columns.
         agreement: Agreement of the label strategies with MIAP; empty without MIAP.
-        figures: PNG files by name.
+        figures: SVG and PNG files by name.
         ledgers: What became of the faces.
         sheets: The sheets of sample photographs, by stage; those of no ledger under an empty name.
         colors: What the colors of the boxes mean: the name and the color in CSS.
@@ -276,7 +281,7 @@ class SuspectsData:
         unjudged: Training faces without an estimate.
         folds: Number of folds.
         suspect_list: URI of the CSV file.
-        figures: PNG files of contact sheets, by name.
+        figures: SVG and PNG files of contact sheets, by name.
         credits: Credits of the photographs from which the page shows parts.
     """
 

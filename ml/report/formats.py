@@ -86,9 +86,24 @@ def with_interval(value: Proportion, text: Callable[[float | None], str], withou
 
 
 def data_uri(picture: bytes) -> str:
-    """Return a PNG or JPEG file as a data URI."""
-    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "png"
+    """Return an SVG, PNG or JPEG file as a data URI."""
+    kind = "jpeg" if picture.startswith(b"\xff\xd8") else "svg+xml" if _is_svg(picture) else "png"
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def file_of(name: str, picture: bytes) -> str:
+    """Return the name of the file of a figure: plots are SVG, sheets of photographs or chips PNG."""
+    return f"{name}.{'svg' if _is_svg(picture) else 'png'}"
+
+
+def figure_name(path: str) -> str | None:
+    """Return the name of the figure in a file of an attempt, None for any other file."""
+    name, _, suffix = path.rpartition(".")
+    return name if suffix in ("svg", "png") else None
+
+
+def _is_svg(picture: bytes) -> bool:
+    return picture.lstrip().startswith((b"<?xml", b"<svg"))
 
 
 def _minus(text: str) -> str:

@@ -7,9 +7,12 @@ import datetime
 import jinja2
 
 from ml.flow.reasons import explain
+from ml.metrics.calibration import FACES_PER_BIN
 from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
+from ml.report.calibration import temperature_line, threshold_line
 from ml.report.captions import caption, part_of
+from ml.report.credits import are_drawn
 from ml.report.data import ComparisonData, ExplorationData, MonitoringData, ReportData, SuspectsData, SweepData
 from ml.report.drift import drift_line, reference_name, shift_rows, table_rows, title_of
 from ml.report.formats import (
@@ -54,6 +57,8 @@ def templates() -> jinja2.Environment:
         "drift_title": title_of,
     }
     environment.globals |= {"caption": caption, "part_of": part_of, "drift_line": drift_line}
+    environment.globals |= {"temperature_line": temperature_line, "threshold_line": threshold_line}
+    environment.globals |= {"drawn": are_drawn}
     environment.globals |= {"reference_name": reference_name, "shift_rows": shift_rows, "table_rows": table_rows}
     return environment
 
@@ -73,6 +78,7 @@ def render_report(data: ReportData) -> str:
             scale=_scale(data.metrics),
             total_faces=sum(sum(faces.values()) for faces in data.splits.values()) + sum(data.left_out.values()),
             parameters=parameters(data.config.model_dump(mode="json")),
+            faces_per_bin=FACES_PER_BIN,
             limits=LIMITS,
         )
     )

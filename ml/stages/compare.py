@@ -1,6 +1,6 @@
 """Stage compare: compares the run's model with another model, the baseline, on the same test faces.
 
-It writes the files `compare.json`, `differences.png` and `compare.html`.
+It writes the files `compare.json`, `differences.svg` and `compare.html`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _write(context: Context, comparison: ComparisonMetrics) -> Result:
         comparison=comparison,
         plot=plot,
     )
-    storage.write_bytes(context.path("differences.png"), plot)
+    storage.write_bytes(context.path("differences.svg"), plot)
     storage.write_json(context.path("compare.json"), comparison.json_values())
     storage.write_bytes(context.path("compare.html"), render_comparison(page).encode())
     overall = comparison.accuracy_difference
@@ -81,6 +81,6 @@ def _write(context: Context, comparison: ComparisonMetrics) -> Result:
             **{name: getattr(comparison, name) for name in ComparisonSummary.model_fields},
             report=context.path("compare.html"),
             metrics=context.path("compare.json"),
-            plots={"differences": context.path("differences.png")},
+            plots={"differences": context.path("differences.svg")},
         )
     )

@@ -3,8 +3,9 @@
 Files written: `metrics.json`; `predictions.parquet` (face_id, image_id, label, predicted, and probability: that of the
 second label); plots `confusion_matrix`, `roc`, `precision_recall`, `reliability`, `risk_coverage`, `curves` and, if the
 features have columns to slice by, `slices`; contact sheets `correct`, `wrong`, `grad_cam_correct` and `grad_cam_wrong`
-if there are such faces (all PNG); `report.html`; `model_card.md`; `profile.json` (a description of the data, for
-comparisons); with an earlier run to compare with, `drift.json` and the plots `drift_distributions` and `drift_shares`.
+if there are such faces (sheets are PNG, plots SVG); `report.html`; `model_card.md`; `profile.json` (a description of
+the data, for comparisons); with an earlier run to compare with, `drift.json` and the plots `drift_distributions` and
+`drift_shares`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ml.metrics.slices import slice_metrics
 from ml.model.record import TrainingRecord
 from ml.report.card import render_card
 from ml.report.figures.evaluation import draw_plots
+from ml.report.formats import file_of
 from ml.report.html import render_report
 from ml.report.subject import subject
 from ml.stages.drift import drift_summary, look_for_drift
@@ -61,7 +63,7 @@ def evaluate(context: Context) -> Result:
     metrics = measure(answers, classifier.description.temperature, config.min_confidence, miap_counts)
     figures = {
         **draw_plots(metrics, answers, subject(config)),
-        "curves": storage.read_bytes(trained.file("curves.png")),
+        "curves": storage.read_bytes(trained.file("curves.svg")),
         **examples.sheets(classifier.network),
     }
     drift, drawn = look_for_drift(context)
@@ -85,7 +87,7 @@ def measure(
     labels, truth, predicted = answers.labels, answers.truth, answers.predicted
     bootstrap = ImageBootstrap(answers.columns["image_id"])
     classification = classification_metrics(labels, truth, answers.probabilities, answers.threshold, bootstrap)
-    calibration = calibration_metrics(truth, answers.probabilities, predicted, temperature, bootstrap)
+    calibration = calibration_metrics(truth, answers.probabilities, temperature, bootstrap)
     return EvaluationMetrics(
         **dict(classification),
         ece=calibration.after.ece,
@@ -109,7 +111,7 @@ def _write(
     trained = context.inputs["train"]
     data = report_data(context, metrics, figures, shown, drift)
     pages = {"report.html": render_report(data).encode(), "model_card.md": render_card(data).encode()}
-    pictures = {f"{name}.png": png for name, png in figures.items()}
+    pictures = {file_of(name, picture): picture for name, picture in figures.items()}
     for path, content in (pictures | pages).items():
         storage.write_bytes(context.path(path), content)
     storage.write_json(context.path("metrics.json"), metrics.json_values())
@@ -135,6 +137,6 @@ def _write(
             metrics=context.path("metrics.json"),
             predictions=context.path("predictions.parquet"),
             model=trained.uri,
-            plots={name: context.path(f"{name}.png") for name in figures},
+            plots={name: context.path(file_of(name, picture)) for name, picture in figures.items()},
         )
     )

@@ -22,6 +22,7 @@ from ml.release.contract import QUARANTINE
 from ml.release.delivery import versions
 from ml.report.data import ExplorationData, ReleaseTable, Sheet
 from ml.report.figures import exploration as plots
+from ml.report.formats import file_of
 from ml.report.html import render_exploration
 from ml.report.ledger import ledgers
 from ml.report.subject import subject
@@ -57,8 +58,8 @@ def explore(context: Context) -> Result:
     )
     if contact_sheet is not None:
         charts["contact_sheet"] = images.encode_png(contact_sheet)
-    for name, png in charts.items():
-        storage.write_bytes(context.path(f"{name}.png"), png)
+    for name, picture in charts.items():
+        storage.write_bytes(context.path(file_of(name, picture)), picture)
     storage.write_json(context.path("explore.json"), exploration.json_values())
     storage.write_bytes(context.path("explore.html"), render_exploration(data).encode())
     log.info("drew %d photographs on %d sheets", sum(len(sheet.tiles) for _, sheet in sheets), len(sheets))
@@ -66,14 +67,14 @@ def explore(context: Context) -> Result:
         ExploreRecord(
             **dict(found),
             balance=balanced,
-            plots={name: context.path(f"{name}.png") for name in charts},
+            plots={name: context.path(file_of(name, picture)) for name, picture in charts.items()},
             report=context.path("explore.html"),
         )
     )
 
 
 def draw_charts(found: Analyses, balanced: Iterable[Balance], config: TrainingConfig) -> dict[str, bytes]:
-    """Draw a chart of each analysis and of each part of the class balance; return the PNGs by name."""
+    """Draw a chart of each analysis and of each part of the class balance; return the SVG files by name."""
     about = subject(config)
     return {
         "top_classes": plots.top_classes([(row.name, row.positive, row.negative) for row in found.top_classes]),

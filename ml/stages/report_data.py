@@ -15,6 +15,7 @@ from ml.metrics.records import EvaluationMetrics
 from ml.model.record import TrainingRecord, ValidationScores
 from ml.release.delivery import versions
 from ml.report.data import ReportData, StageTime, TrainingSummary
+from ml.report.formats import figure_name
 from ml.report.ledger import ledgers, left_out
 from ml.report.subject import subject
 from ml.stages.attribution import attribution
@@ -37,7 +38,7 @@ def report_data(
     Args:
         context: Context of stage `evaluate`.
         metrics: The metrics of stage `evaluate`.
-        figures: PNG files of stage `evaluate` by name.
+        figures: SVG and PNG files of stage `evaluate` by name.
         shown: Image ids of the faces in the contact sheets.
         drift: The drift of the data; None if there is no earlier run to compare with.
     """
@@ -76,6 +77,8 @@ def _training(trained: Manifest) -> TrainingSummary:
         best_epoch=stated.best_epoch,
         epochs=stated.epochs,
         validation=_share(stated.validation),
+        temperature=stated.temperature_choice,
+        threshold=stated.threshold_choice,
         versions=trained.versions,
     )
 
@@ -88,8 +91,8 @@ def _share(measured: ValidationScores) -> Proportion | None:
 
 
 def _explored(explore: Manifest) -> dict[str, bytes]:
-    names = [file.path for file in explore.files if file.path.endswith(".png")]
-    return {name.removesuffix(".png"): storage.read_bytes(explore.file(name)) for name in names}
+    named = [(figure_name(file.path), file.path) for file in explore.files]
+    return {name: storage.read_bytes(explore.file(path)) for name, path in named if name}
 
 
 def _credits(inputs: Mapping[str, Manifest], shown: Iterable[str]) -> list[Credit]:

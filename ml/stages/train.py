@@ -20,16 +20,19 @@ from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import Description
 from ml.model.keras_file import MODEL
-from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingRecord, ValidationScores
+from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingProgress, TrainingRecord
 from ml.model.write import write_model
 from ml.networks.table import build_network, find_network
 from ml.report.figures import training as training_figures
 from ml.report.subject import subject_of
 from ml.tracking import training_run
-from ml.training.calibrate import REFERENCE_CANDIDATES, calibrate
+from ml.training.calibrate import REFERENCE_CANDIDATES, Calibrated, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
 from ml.training.exclusion import count_exclusion
 from ml.training.fit import Fit
+from ml.training.progress import ProgressFile, Report, terminal_progress
+from ml.training.tensorboard import event_files
+from ml.workflow import layout
 from ml.workflow.exclusions import EXCLUDED, read_excluded, write_excluded
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
@@ -42,9 +45,10 @@ COPIES = 8
 def train(context: Context) -> Result:
     """Train the run's network on its features and write the model into the attempt.
 
-    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.png` and, if the run excludes
-    faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes from its last
-    checkpoint when the same run tries again.
+    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.svg`, `tensorboard/` and, if the
+    run excludes faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes
+    from its last checkpoint when the same run tries again. While it trains, `progress.json` in the run's folder says
+    how far it is.
 
     Raises:
         DataError: There are too few faces, or the features do not match their manifest.
@@ -65,11 +69,16 @@ def train(context: Context) -> Result:
     exclusion = _exclude(context, training.reader, excluded) if config.exclude_faces else None
     gpus = tf.config.list_physical_devices("GPU")
     strategy = tf.distribute.MirroredStrategy() if len(gpus) > 1 else tf.distribute.get_strategy()
+    progress = layout.progress_uri(layout.run_uri(context.run.root, context.run.slug))
     with training_run.track(context) as tracked, strategy.scope():
         for _ in validation.reader.checked_batches(config.batch_size):
             pass  # check the whole split before spending time on training
-        network, history = _fit(context, training, validation, tracked.log_history, _devices(gpus))
-        return _write(context, network, history, validation.reader, tracked, exclusion)
+        with terminal_progress() as shown:
+            reports = (ProgressFile(progress), shown)
+            network, history = _fit(context, training, validation, tracked.log_history, reports, _devices(gpus))
+        result = _write(context, network, history, validation.reader, tracked, exclusion)
+    storage.remove(progress)  # a training that fails leaves it, so that one sees how far it came
+    return result
 
 
 def make_feeds(
@@ -114,6 +123,7 @@ def _fit(
     training: Feed,
     validation: Feed,
     on_epoch: Callable[[list[EpochRow]], None],
+    reports: Sequence[Report],
     devices: str,
 ) -> tuple[keras.Model, list[EpochRow]]:
     """Build the run's network and train it; return it with the best epoch's weights, and the history."""
@@ -129,7 +139,12 @@ def _fit(
         *(dict(zip(reader.labels, reader.faces, strict=True)), f"{validation.reader.rows:,}"),
     )
     checkpoints = Checkpoints(context.checkpoints)
-    history = Fit(config, network, training, validation, checkpoints, grows, on_epoch).run()
+
+    def report(progress: TrainingProgress) -> None:
+        for each in reports:
+            each(progress)
+
+    history = Fit(config, network, training, validation, checkpoints, grows, on_epoch, report).run()
     if grows:
         fixed = build_network(config.network, reader.chip_size, len(reader.labels))
         fixed.set_weights(network.get_weights())
@@ -173,24 +188,29 @@ def _write(
     exclusion: Exclusion | None,
 ) -> Result:
     """Calibrate the network, write the attempt's files, and return the record."""
-    temperature, threshold, scores = calibrate(network, validation)
-    description = _describe(context, network, best_epoch(history), validation, temperature, threshold, scores)
+    found = calibrate(network, validation)
+    scores, temperature, threshold = found.scores, found.temperature.chosen, found.threshold.chosen
+    description = _describe(context, network, best_epoch(history), validation, found)
     write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
     storage.write_json(context.path("history.json"), [row.json_values() for row in history])
+    for path, events in event_files(history).items():
+        storage.write_bytes(context.path("tensorboard", *path.split("/")), events)
     curves = training_figures.training_curves(history, description.best_epoch)
-    storage.write_bytes(context.path("curves.png"), curves)
-    tracked.log_file("curves.png", curves)
+    storage.write_bytes(context.path("curves.svg"), curves)
+    tracked.log_file("curves.svg", curves)
     tracked.log_model(network, description)
     log.info(
-        "kept epoch %d of %d; temperature %.3f, threshold %.3f; validation loss %.4f, accuracy %.4f on %d faces "
-        "(always predicting the larger label: %.4f)",
-        *(description.best_epoch, len(history), temperature, threshold, scores.loss, scores.accuracy),
+        "kept epoch %d of %d; temperature %.3f (fitted %.3f), threshold %.3f (fitted %.3f); validation loss %.4f, "
+        "accuracy %.4f on %d faces (always predicting the larger label: %.4f)",
+        *(description.best_epoch, len(history), temperature, found.temperature.fitted, threshold),
+        *(found.threshold.fitted, scores.loss, scores.accuracy),
         *(validation.rows, scores.majority),
     )
     mlflow = tracked.finish(
         {"best_epoch": description.best_epoch, "temperature": temperature, "validation": scores.json_values()}
     )
-    record = _record(context, description, history, mlflow).model_copy(update={"exclusion": exclusion})
+    choices = {"temperature_choice": found.temperature, "threshold_choice": found.threshold}
+    record = _record(context, description, history, mlflow).model_copy(update={"exclusion": exclusion, **choices})
     faces = sum(context.inputs["featurize"].record(FeaturesRecord).faces["train"].values())
     left_out = exclusion.faces if exclusion else 0
     ledger = {"trained on": faces - left_out, "excluded by exclude_faces": left_out}
@@ -202,9 +222,7 @@ def _describe(
     network: keras.Model,
     epoch: int,
     validation: FeatureReader,
-    temperature: float,
-    threshold: float,
-    scores: ValidationScores,
+    found: Calibrated,
 ) -> Description:
     spec = validation.stated.spec
     return Description(
@@ -216,10 +234,10 @@ def _describe(
         network=context.config.network,
         parameters=network.count_params(),
         best_epoch=epoch,
-        validation=scores,
+        validation=found.scores,
         features=context.inputs["featurize"].uri,
-        temperature=temperature,
-        threshold=threshold,
+        temperature=found.temperature.chosen,
+        threshold=found.threshold.chosen,
     )
 
 
@@ -236,7 +254,7 @@ def _record(context: Context, description: Description, history: list[EpochRow],
         images_per_second=statistics.median(row.images_per_second for row in history),
         seconds=round(sum(row.seconds for row in history), 2),
         history=context.path("history.json"),
-        curves=context.path("curves.png"),
+        curves=context.path("curves.svg"),
         model=context.path(MODEL),
         mlflow=mlflow,
     )

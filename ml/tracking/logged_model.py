@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -53,7 +54,7 @@ def log_model(
     values = description.model_dump(mode="json")
     model = client.create_logged_model(
         experiment,
-        name=description.network.replace(":", "-"),
+        name=re.sub(r"[.:]", "-", description.network),  # which MLflow's names may not hold
         source_run_id=run_id,
         params={name: as_text(value) for name, value in values.items() if name != "validation"},
         tags={"attempt": attempt},

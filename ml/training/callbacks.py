@@ -5,6 +5,7 @@ They run in the order of `epoch_callbacks`, because a checkpoint must hold the a
 
 from __future__ import annotations
 
+import datetime
 import logging
 import math
 import time
@@ -14,11 +15,13 @@ import keras
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError
 from ml.features.feed import Feed
+from ml.model.record import TrainingProgress, time_left
 from ml.training.averaging import WeightAverage
 from ml.training.checkpoints import Checkpoints, Position
+from ml.training.progress import Report, report_nothing
 
 log = logging.getLogger(__name__)
-LOG_SECONDS = 10.0
+LOG_SECONDS, REPORT_SECONDS = 10.0, 1.0
 Logs = dict[str, float] | None  # the running means that Keras passes to callbacks
 
 
@@ -78,6 +81,23 @@ class EpochProgress:
         """
         return batch > 0 and self.step < self.training.steps
 
+    def state(self) -> TrainingProgress:
+        """Return how far the training has come, with the time left at the present speed."""
+        faces, history = self.training.faces, self.before.history
+        done, steps, speed = len(history), self.training.steps, self.images_per_second
+        if not speed and history:  # the epoch has just begun
+            speed = history[-1].images_per_second
+        left = max(0, faces(steps) * (self.epochs - done) - faces(self.step))
+        return TrainingProgress(
+            epochs=self.epochs,
+            history=history,
+            step=self.step,
+            steps=steps,
+            images_per_second=round(speed, 1),
+            seconds_left=round(left / speed, 1) if speed else None,
+            written=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+
     def position(self) -> Position:
         """Return the position in the epoch, with means over all its steps, including those before a kill."""
         faces = self.training.faces
@@ -117,12 +137,12 @@ class AverageWeights(keras.callbacks.Callback):
 
 
 class LogProgress(keras.callbacks.Callback):
-    """Measures the speed, and logs the progress every `LOG_SECONDS`."""
+    """Measures the speed, logs the progress every `LOG_SECONDS`, and reports it every `REPORT_SECONDS`."""
 
-    def __init__(self, progress: EpochProgress) -> None:
+    def __init__(self, progress: EpochProgress, report: Report) -> None:
         super().__init__()
-        self._progress = progress
-        self._first = self._logged = progress.started
+        self._progress, self._report = progress, report
+        self._first = self._logged = self._reported = progress.started
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         """Measure the speed after a step, and log the progress when it is due."""
@@ -133,15 +153,16 @@ class LogProgress(keras.callbacks.Callback):
             return
         done = faces(progress.step) - faces(progress.before.step + 1)
         progress.images_per_second = speed = done / max(now - self._first, 1e-9)
-        if not progress.is_due(batch) or now - self._logged < LOG_SECONDS:
+        if not progress.is_due(batch) or now - self._reported < REPORT_SECONDS:
+            return
+        self._reported, state = now, progress.state()
+        self._report(state)
+        if now - self._logged < LOG_SECONDS:
             return
         self._logged = now
-        steps = progress.training.steps
-        left = faces(steps) - faces(progress.step)
-        total = left + faces(steps) * (progress.epochs - len(progress.before.history) - 1)
         log.info(
-            "%s: step %d of %d, loss %.4f, %.0f images/s, %.0f s left in this epoch, about %.0f min in total",
-            *(progress.name, progress.step, steps, progress.loss, speed, left / speed, total / speed / 60),
+            "%s: step %d of %d, loss %.4f, %.0f images/s, %s",
+            *(progress.name, progress.step, state.steps, progress.loss, speed, time_left(state.seconds_left or 0.0)),
         )
 
 
@@ -165,12 +186,16 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
 
 def epoch_callbacks(
-    progress: EpochProgress, config: TrainingConfig, average: WeightAverage | None, checkpoints: Checkpoints
+    progress: EpochProgress,
+    config: TrainingConfig,
+    average: WeightAverage | None,
+    checkpoints: Checkpoints,
+    report: Report = report_nothing,
 ) -> list[keras.callbacks.Callback]:
     """Make the callbacks of one epoch, in the order in which they must run."""
     return [
         StopOnBadLoss(progress),
         *([AverageWeights(progress, average)] if average else []),
-        LogProgress(progress),
+        LogProgress(progress, report),
         SaveCheckpoints(progress, checkpoints, average, config.checkpoint_minutes),
     ]

@@ -13,13 +13,14 @@ import tensorflow as tf
 from ml.config.training import TrainingConfig
 from ml.errors import ResourceError
 from ml.features.feed import Feed
-from ml.model.record import EpochRow
+from ml.model.record import EpochRow, time_left
 from ml.networks.table import find_network
 from ml.networks.transfer import BACKBONE
 from ml.training.averaging import WeightAverage
 from ml.training.callbacks import EpochProgress, check_loss, epoch_callbacks
 from ml.training.checkpoints import Checkpoints, Position, best_epoch, restore
 from ml.training.muon import Muon
+from ml.training.progress import Report, report_nothing
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Fit:
         checkpoints: Where the state is saved.
         grows: Whether to train on smaller chips first; the network must accept any size.
         on_epoch: Function to call with the history after each epoch.
+        report: Function to call with the progress, at the beginning and then about every second.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class Fit:
         checkpoints: Checkpoints,
         grows: bool,
         on_epoch: Callable[[list[EpochRow]], None],
+        report: Report = report_nothing,
     ) -> None:
         self.config, self.network, self.checkpoints = config, network, checkpoints
-        self.training, self.validation, self.on_epoch = training, validation, on_epoch
+        self.training, self.validation, self.on_epoch, self.report = training, validation, on_epoch, report
         self.average = WeightAverage(config.averaging) if config.averaging else None
         # Only a pretrained backbone is worth freezing while the head learns.
         pretrained = find_network(config.network).pretrained and config.backbone_weights != "none"
@@ -74,6 +77,7 @@ class Fit:
             self._compile(len(self.position.history) - (0 if self.position.step else 1))
             restore(self.network, self.average, saved)
             log.info("resuming after epoch %d, step %d", len(self.position.history), self.position.step)
+        self.report(EpochProgress(self.training, self.config.epochs, self.position, time.monotonic()).state())
         while len(self.position.history) < self.config.epochs and not self._patience_ended():
             # Compile again when the backbone is unfrozen, even if the training was killed exactly there.
             if (epoch := len(self.position.history)) in (0, self.frozen_epochs) and not self.position.step:
@@ -127,7 +131,7 @@ class Fit:
         epoch, started = len(position.history), time.monotonic()
         _seed_dropout(self.network, self.training.reader.seed, epoch, position.step)
         progress = EpochProgress(self.training, epochs, position, started)
-        callbacks = epoch_callbacks(progress, self.config, self.average, self.checkpoints)
+        callbacks = epoch_callbacks(progress, self.config, self.average, self.checkpoints, self.report)
         try:
             with self.training.errors(), self.validation.errors():
                 dataset = self.training.dataset(epoch, position.step, self._side(epoch))
@@ -151,9 +155,9 @@ class Fit:
         )
         check_loss(row.val_loss, f"epoch {epoch + 1}, validation")
         log.info(
-            "epoch %d/%d: loss %.4f, accuracy %.4f; validation loss %.4f, accuracy %.4f; %.1f s, %.0f images/s",
+            "epoch %d/%d: loss %.4f, accuracy %.4f; validation loss %.4f, accuracy %.4f; %.1f s, %.0f images/s, %s",
             *(epoch + 1, epochs, row.loss, row.accuracy, row.val_loss, row.val_accuracy),
-            *(row.seconds, row.images_per_second),
+            *(row.seconds, row.images_per_second, time_left(row.seconds * (epochs - epoch - 1))),
         )
         history = [*position.history, row]
         if best_epoch(history) == epoch + 1:
@@ -162,6 +166,7 @@ class Fit:
         self.position = Position(history=history)
         self.checkpoints.save(self.position, self.network, self.average)
         self.on_epoch(history)
+        self.report(EpochProgress(self.training, epochs, self.position, started).state())
 
     def _side(self, epoch: int) -> int:
         """Return the width and height of the chips in an epoch."""

@@ -4,6 +4,7 @@ runs/<slug>/
     run.json                                       the run as it was opened
     pins/<stage>[.<delivery>].json                 the attempts that the run uses
     reference.json                                 the earlier run that a training run's data are compared with
+    progress.json                                  how far the run's training has come, while it trains
     promotion.json, verdict.json, decision.json    of a promotion
     photographs.parquet                            of a prediction
 stages/<stage>/<key>/
@@ -87,6 +88,11 @@ def pin_name(path: str) -> str | None:
 def reference_uri(run: str) -> str:
     """Return the file with the reference that a training run's data are compared with."""
     return storage.join(run, "reference.json")
+
+
+def progress_uri(run: str) -> str:
+    """Return the file that says how far a run's training has come."""
+    return storage.join(run, "progress.json")
 
 
 def promotion_uri(run: str) -> str:

@@ -12,7 +12,8 @@ from ml import storage
 from ml.config.parameter import is_name
 from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError
+from ml.errors import ConfigurationError, DataError
+from ml.flow.code import is_code, missing
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import Columns
 from ml.release.delivery import Delivery, combined, identify, versions
@@ -136,8 +137,8 @@ def resolved(root: str, config: TrainingConfig, find_baseline: FindBaseline = ba
     """Return the configuration with absolute URIs, because jobs may run in another folder.
 
     Raises:
-        ConfigurationError: The photographs, the weights or the baseline that it names do not exist, or its list of
-            excluded faces cannot be read.
+        ConfigurationError: The photographs, the weights, the baseline or the code of the network that it names do not
+            exist, or its list of excluded faces cannot be read.
     """
     values: dict[str, Any] = {"release": storage.normalize(config.release)}
     if config.photographs:
@@ -153,6 +154,11 @@ def resolved(root: str, config: TrainingConfig, find_baseline: FindBaseline = ba
             raise ConfigurationError(
                 f"backbone_weights: there is no file {values['backbone_weights']}.", "Correct the parameter."
             )
+    if is_code(config.network) and (what := missing(config.network)):
+        raise ConfigurationError(
+            f"network = {config.network!r}: {what}.",
+            "Put its package onto the PYTHONPATH of every Airflow component and shell; see docs/own-network.md.",
+        )
     if config.exclude_faces:
         values["exclude_faces"] = storage.normalize(config.exclude_faces)
         read_excluded(values["exclude_faces"])

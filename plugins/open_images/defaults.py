@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Collection
 from typing import Any
 
 from airflow.sdk import Param
@@ -39,6 +40,15 @@ def dag_defaults(deployment: Deployment, notify_success: bool = True) -> dict[st
     }
 
 
-def form(defaults: FlowConfig) -> dict[str, Param]:
-    """Return the trigger form of a flow: a field for each parameter, with the deployment's default."""
-    return {name: Param(field.pop("default"), **field) for name, field in form_fields(defaults).items()}
+def form(defaults: FlowConfig, networks: Collection[str] = ()) -> dict[str, Param]:
+    """Return the trigger form of a flow: a field for each parameter, with the deployment's default.
+
+    Args:
+        defaults: The defaults of the flow.
+        networks: Networks of users' own that the deployment allows, besides those that the field lists.
+    """
+    fields = form_fields(defaults)
+    if "network" in fields:
+        field = fields["network"]
+        field["enum"] = list(dict.fromkeys([*field["enum"], *networks, field["default"]]))
+    return {name: Param(field.pop("default"), **field) for name, field in fields.items()}

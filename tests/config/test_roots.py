@@ -179,6 +179,35 @@ def test_every_opening_checks_before_it_reads(tmp_path):
     assert not (tmp_path / "storage").exists()
 
 
+@pytest.mark.parametrize("name", ["os:abort", "ours.small:build", "keras.applications:VGG16"])
+def test_code_that_the_deployment_does_not_list_is_refused(name):
+    for deployment in (Deployment(), Deployment(networks=("ours.large:build",))):
+        with pytest.raises(ConfigurationError, match=f"network = '{name}': code that this deployment does not trust"):
+            validate_below({"network": name}, TrainingConfig(), deployment.allowed())
+    listed = Deployment(networks=(name,))
+    preset = Deployment(defaults=TrainingConfig(network=name))
+    for deployment in (listed, preset):
+        assert validate_below({"network": name}, TrainingConfig(), deployment.allowed()).network == name
+    for built_in in ("notebook", "transfer:MobileNetV2"):
+        assert validate_below({"network": built_in}, TrainingConfig(), Deployment().allowed()).network == built_in
+    assert validate_below({"network": name}, TrainingConfig(), None).network == name, "in a shell"
+
+
+def test_a_run_with_unlisted_code_is_refused_before_it_is_imported(tmp_path, monkeypatch):
+    (tmp_path / "unlisted_network.py").write_text("raise SystemExit('imported')\ndef build(a, b): pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    deployment = Deployment(storage=str(tmp_path / "storage"))
+    values = {"release": deployment.storage, "network": "unlisted_network:build"}
+    with pytest.raises(ConfigurationError, match="does not trust"):
+        open_run(deployment.storage, "r", values, roots=deployment.allowed())
+
+
+@pytest.mark.parametrize("name", ["ours.small", "ours/small.py:build", "transfer:Nothing", "ours.small:build()", ":f"])
+def test_a_network_that_is_neither_known_nor_a_function_is_refused(name):
+    with pytest.raises(ConfigurationError, match="unknown network"):
+        validate_below({"network": name}, TrainingConfig(), None)
+
+
 @pytest.mark.parametrize("value", CREDENTIALS)
 def test_credentials_in_a_place_are_refused_and_not_repeated(value):
     for flow, name in PARAMETERS:

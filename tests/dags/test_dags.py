@@ -149,6 +149,19 @@ def test_a_wrong_value_does_not_pass_the_form(dag, name, value, told):
         dag.params.get_param(name).resolve(value)
 
 
+def test_the_form_offers_the_networks_that_the_deployment_lists_and_no_other_code(dag):
+    from airflow.sdk.exceptions import ParamValidationError
+
+    from ml.config.training import TrainingConfig
+    from open_images.defaults import form
+
+    own = "our_networks.small:build"
+    with pytest.raises(ParamValidationError, match="one of"):
+        dag.params.get_param("network").resolve(own)
+    assert form(TrainingConfig(), (own,))["network"].resolve(own) == own
+    assert form(TrainingConfig(network=own))["network"].resolve() == own
+
+
 def test_a_run_without_a_baseline_skips_the_comparison_before_it_starts(dag):
     from airflow.sdk.exceptions import AirflowSkipException
 

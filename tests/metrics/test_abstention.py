@@ -28,9 +28,7 @@ def calibrated(count=3000):
 
 def test_before_is_what_the_network_would_say_without_its_temperature():
     truth, probabilities = calibrated()
-    found = calibration_metrics(
-        truth, probabilities, probabilities.argmax(axis=1), 2.0, ImageBootstrap(range(3000), resamples=400)
-    )
+    found = calibration_metrics(truth, probabilities, 2.0, ImageBootstrap(range(3000), resamples=400))
     overconfident = apply_temperature(probabilities, 0.5)
     assert found.before.ece.value == pytest.approx(expected_calibration_error(overconfident, truth))
     assert found.after.ece.value < 0.03 < 0.1 < found.before.ece.value
@@ -43,9 +41,7 @@ def test_before_is_what_the_network_would_say_without_its_temperature():
 
 def test_the_interval_of_the_calibration_error_reaches_below_it():
     truth, probabilities = calibrated()
-    found = calibration_metrics(
-        truth, probabilities, probabilities.argmax(axis=1), 1.0, ImageBootstrap(range(3000), resamples=400)
-    )
+    found = calibration_metrics(truth, probabilities, 1.0, ImageBootstrap(range(3000), resamples=400))
     ece = found.after.ece
     # Of a calibrated model all of it is chance, and so is what a resample adds.
     assert 0 <= ece.low < 0.7 * ece.value < ece.value < ece.high
@@ -53,7 +49,7 @@ def test_the_interval_of_the_calibration_error_reaches_below_it():
 
 def test_a_temperature_of_one_changes_nothing():
     truth, probabilities = calibrated(200)
-    found = calibration_metrics(truth, probabilities, probabilities.argmax(axis=1), 1.0, ImageBootstrap(range(200)))
+    found = calibration_metrics(truth, probabilities, 1.0, ImageBootstrap(range(200)))
     assert found.before.ece.value == pytest.approx(found.after.ece.value)
 
 

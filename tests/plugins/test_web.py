@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ml import storage
+from ml.model.record import TrainingProgress
 from ml.workflow.manifest import File
 from ml.workflow.run import slug
 from support.airflow_web import (
@@ -26,6 +27,7 @@ from support.airflow_web import (
     whole_run,
     write_run,
 )
+from support.training import make_epoch
 
 FILES = f"/open-images/runs/{TRAINING}/{RUN}/files"
 
@@ -118,6 +120,22 @@ def test_a_run_is_told_whole(web):
     assert captions["contact_sheet.png"][1] == "The release explored"
     assert run["about"]["title"] == "perceived gender presentation"
     assert run["comparison"] is None
+
+
+def test_an_unfinished_training_is_told_with_its_curves(web):
+    add_run("training", state="running")
+    uri = write_run(web.root, "training", [])
+    page = f"/open-images/runs/{TRAINING}/training"
+    assert told(web.get(page))["training"] is None
+    progress = TrainingProgress(epochs=30, history=[make_epoch(1), make_epoch(2)], step=4, steps=10, seconds_left=100.0)
+    storage.write_json(storage.join(uri, "progress.json"), progress.json_values())
+    found = told(web.get(page))["training"]
+    assert (found["epoch"], found["epochs"], found["step"]) == (3, 30, 4)
+    assert [row["epoch"] for row in found["history"]] == [1, 2]
+    assert found["summary"].startswith("about 2 min left")
+    storage.write_bytes(storage.join(uri, "progress.json"), b"{not json")
+    assert told(web.get(page))["training"] is None
+    assert told(web.get(f"/open-images/runs/{TRAINING}/{RUN}"))["training"] is None, "it is done"
 
 
 def test_a_file_is_streamed_with_its_type_and_size(web):

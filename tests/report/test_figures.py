@@ -1,6 +1,10 @@
-"""Plots and drawings: what can be seen in the pixels."""
+"""Plots and drawings: what can be seen in them."""
 
+import base64
+import functools
 import io
+import re
+from xml.etree import ElementTree
 
 import matplotlib.pyplot
 import numpy as np
@@ -16,6 +20,7 @@ from ml.metrics.estimate import Estimate
 from ml.report.figures import evaluation as evaluation_figures
 from ml.report.figures import exploration as exploration_figures
 from ml.report.figures import training as training_figures
+from ml.report.figures.base import BLUE, ON_DARK
 from ml.report.subject import subject
 from ml.vision.drawing import PALETTE, Mark, contact_sheet, draw_marks, heat_overlay, rectangle
 from support.training import make_epoch
@@ -35,7 +40,7 @@ ROWS = [("48 to 64 px", SHARE), ("64 to 96 px", WITHOUT_INTERVAL), ("90°", Esti
 
 
 def calibration(rows=slice(None), images=BOOTSTRAP):
-    return calibration_metrics(TRUTH[rows], PROBABILITIES[rows], PREDICTED[rows], 1.3, images)
+    return calibration_metrics(TRUTH[rows], PROBABILITIES[rows], 1.3, images)
 
 
 def abstention(limit):
@@ -89,17 +94,67 @@ CHARTS = {
 }
 
 
-def opened(png):
-    image = Image.open(io.BytesIO(png))
-    assert image.format == "PNG"
-    return np.asarray(image.convert("RGB"))
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@functools.cache
+def drawn(chart):
+    return CHARTS[chart]()
+
+
+def shapes(svg):
+    """Parse a chart; return the styles of what it draws, without those of the text."""
+    root = ElementTree.fromstring(svg)
+    assert root.tag == f"{SVG}svg"
+    return [path.get("style") or "" for path in root.iter(f"{SVG}path") if path.get("style")]
+
+
+def words(svg):
+    """Return the texts of a chart, which Matplotlib writes as comments beside their paths."""
+    return re.findall(r"<!-- (.*?) -->", svg.decode())
 
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_every_chart_is_a_picture_with_something_on_it(chart):
-    pixels = opened(CHARTS[chart]())
-    assert pixels.shape[1] >= 900
-    assert (pixels != 255).any()
+    svg = drawn(chart)
+    assert len(shapes(svg)) > 2
+    assert words(svg)
+    assert len(svg) < 200_000, "a report of a dozen stays a file that one can send"
+
+
+@pytest.mark.parametrize("chart", [chart for chart in CHARTS if chart != "no class"])  # whose legend is of no bars
+def test_a_chart_has_no_white_ground_and_its_colors_turn_with_the_page(chart):
+    svg = drawn(chart).decode()
+    assert "prefers-color-scheme:dark" in svg
+    assert not re.search(r'style="[^"]*fill: #ffffff', re.sub(r'<g id="text_.*?</g>\s*</g>', "", svg, flags=re.DOTALL))
+    found = set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", svg.partition("</style>")[2]))
+    constant = {evaluation_figures.ON_CELL, "#ffffff"}  # text in the cells of the confusion matrix
+    assert found <= set(ON_DARK) | constant
+
+
+def test_no_bin_of_a_few_faces_spans_the_whole_reliability_diagram():
+    random = np.random.default_rng(0)
+    second = random.uniform(0, 1, 61)
+    truth = (random.random(61) < second).astype(int)
+    measured = calibration_metrics(truth, np.stack([1 - second, second], axis=1), 1.0, ImageBootstrap(np.arange(61)))
+    assert all(row.accuracy.count >= 20 for row in measured.after.reliability)
+    assert all(row.confidence >= 0.5 for row in measured.after.reliability)
+    svg = evaluation_figures.reliability(measured, 61)
+    assert "Reliability, 61 test chips, 3 bins of about 20 chips" in words(svg)
+
+
+def test_a_bin_is_as_wide_as_what_it_spans():
+    svg = exploration_figures.face_sizes([0, 1, 2, 8], [10, 10, 20])
+    (outline,) = [
+        path.get("d") for path in ElementTree.fromstring(svg).iter(f"{SVG}path") if BLUE in (path.get("style") or "")
+    ]
+    points = np.array([[float(number) for number in pair] for pair in re.findall(r"[ML] (\S+) (\S+)", outline)])
+    places, heights = np.unique(points[:, 0].round(1)), points[:, 1].max() - np.unique(points[:, 1])
+    first, second, third = np.diff(places)
+    assert first == pytest.approx(second, rel=0.01)
+    assert third == pytest.approx(2 * first, rel=0.01), "two doublings"
+    assert heights.max() > 0
+    assert len(np.unique(heights.round(1))) == 2, "all bins are equally high: twice the boxes on twice the width"
 
 
 def test_charts_leave_nothing_behind_and_are_the_same_each_time():
@@ -109,9 +164,11 @@ def test_charts_leave_nothing_behind_and_are_the_same_each_time():
 
 def test_the_confusion_matrix_is_darkest_where_the_rows_share_is_largest():
     # Annotated female is the upper row, predicted female the left column.
-    pixels = opened(evaluation_figures.confusion_matrix(["female", "male"], [[90, 10], [80, 20]], ABOUT)).mean(axis=2)
+    svg = evaluation_figures.confusion_matrix(["female", "male"], [[90, 10], [80, 20]], ABOUT).decode()
+    picture = base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", svg)[1])
+    pixels = np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"))[::-1].mean(axis=2)
     height, width = pixels.shape
-    upper, lower, left, right = int(height * 0.15), int(height * 0.6), int(width * 0.2), int(width * 0.7)
+    upper, lower, left, right = int(height * 0.25), int(height * 0.75), int(width * 0.25), int(width * 0.75)
     assert pixels[upper, left] < pixels[upper, right]
     assert pixels[upper, left] < pixels[lower, left] < pixels[lower, right]
 

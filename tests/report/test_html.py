@@ -8,12 +8,17 @@ from html.parser import HTMLParser
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from ml.config.training import TrainingConfig
+from ml.flow.exploration import Credit
 from ml.flow.records import Agreement
 from ml.metrics.drift import measure_drift
 from ml.release.delivery import Delivery
+from ml.report.credits import are_drawn
 from ml.report.html import render_report
+from ml.sample.scenes import add_scene
+from ml.sample.tables import IMAGE_COLUMNS, Tables
 from ml.stages.report_data import report_data
 from support.models import png_of
 from support.profiles import make_profile, together
@@ -26,6 +31,7 @@ FIGURES = {
         *("correct", "wrong", "grad_cam_correct", "grad_cam_wrong"),
     )
 }
+DRAWN_PAGE = "https://example.invalid/photos/a"
 JOINED = {"labelled": 48, "no person box": 30, "two labels": 2}
 CHIPPED = {"chipped": 40, "too small": 7, "image absent": 1}
 
@@ -70,8 +76,10 @@ def test_the_page_is_whole_in_itself(context):
     page = render(context, measured())
     tags = Tags(page)
     assert tags.links
-    assert all(link.startswith("data:image/png;base64,") for link in tags.links)
-    assert len(tags.links) == len(FIGURES) + 1
+    pictures = [link for link in tags.links if link.startswith("data:image/png;base64,")]
+    assert len(pictures) == len(FIGURES) + 1
+    inside = {link[1:] for link in tags.links if link not in pictures}
+    assert inside <= set(re.findall(r'id="([^"]+)"', page)), "every other link leads to a place in the page"
     assert not {"script", "link", "iframe"} & tags.seen
     assert not re.search(r"@import|url\(", page)
     assert "prefers-color-scheme: dark" in page
@@ -203,7 +211,9 @@ def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_mark
     page = render(context, measured(), ["shown"])
     tags = Tags(page)
     assert "script" not in tags.seen
-    assert all(link.startswith("data:") for link in tags.links), "an address that is none of a page is not linked"
+    assert all(link.startswith(("data:", "#")) for link in tags.links), (
+        "an address that is none of a page is not linked"
+    )
     assert "<script>alert(1)</script>, by <b>A & B</b>" in text_of(page)
     assert "nobody" not in page
 
@@ -240,7 +250,7 @@ def test_drift_is_a_warning_on_top_and_a_table_with_its_figures(context):
     new = together(old, make_profile(faces=1000, seed=2, size=300.0, deliveries=("2024-02-01",)))
     drift = measure_drift(old, new, champion=3)
     page = render(context, measured(), drift=drift, figures={**FIGURES, "drift_shares": png_of((1, 2, 3))})
-    assert '<a href="#drift">' in page
+    assert '<a href="#drift">Details</a>' in page
     Tags(page)
     text = text_of(page)
     line = "Data drift (large) against run earlier (champion, version 3). Added data: face size in pixels (PSI "
@@ -255,6 +265,82 @@ def test_drift_is_a_warning_on_top_and_a_table_with_its_figures(context):
 def test_data_that_have_not_drifted_give_no_warning_and_other_settings_are_named(context):
     other = make_profile(seed=1, settings={"chip_class": "Human face", "min_face_size": 48})
     page = render(context, measured(), drift=measure_drift(make_profile(), other))
-    assert '<a href="#drift">' not in page
+    assert '<a href="#drift">Details</a>' not in page
     assert "No data drift against run earlier." in text_of(page)
     assert "min_face_size was 32, is 48." in text_of(page)
+
+
+def test_the_first_screen_is_the_result_and_contents_lead_to_the_rest(context):
+    page = render(context, measured(60, 20))
+    first, rest = page.split('<nav class="contents"')
+    assert first.count("<svg") == 1
+    assert "<table" not in first
+    assert "It is wrong about 20 of the 80 test faces, most often for" in text_of(first)
+    assert "must not decide about people" in text_of(first)
+    contents = rest.partition("</nav>")[0]
+    for title in ("Metrics", "Where the model fails", "Training", "Examples", "Drift of the data", "Licenses"):
+        assert f">{title}</a>" in contents
+    assert "MIAP" not in contents, "a section that is left out"
+
+
+CHOICES = {
+    "kept": ((1.4, 1.0, 0.001, 0.02), "The temperature is 1, as trained: the fitted one, 1.400, changes the log loss"),
+    "fitted": (
+        (1.4, 1.4, 0.05, 0.02),
+        "The temperature is 1.400: it changes the log loss of validation photographs",
+    ),
+    "at the limit": ((19.999, 19.999, 0.5, 0.1), "This is the limit of the fit, 20: the network hardly tells"),
+    "no mistake": ((1.0, 1.0, 0.0, 0.0), "no other one lowers the log loss, or the network makes no mistake there"),
+}
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_the_temperature_is_said_with_its_reason(context, choice):
+    values, sentence = CHOICES[choice]
+    names = ("fitted", "chosen", "gain", "noise")
+    context.inputs["train"].metrics["temperature_choice"] = dict(zip(names, values, strict=True))
+    page = text_of(render(context, measured()))
+    assert sentence in page
+    assert ("limit of the fit" in page) == (choice == "at the limit")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ((0.62, 0.5, 0.064, 0.111), "The threshold is 0.5 and not the fitted 0.62: at 0.5 the recalls of the labels"),
+        ((0.62, 0.62, 0.21, 0.11), "The threshold is 0.62, at which they are equal: at 0.5 the recalls"),
+        ((0.95, 0.95, 0.9, 0.1), "This is the limit of the fit, 0.95: the network nearly always prefers one label"),
+    ],
+)
+def test_the_threshold_is_said_with_its_reason(context, values, sentence):
+    names = ("fitted", "chosen", "gain", "noise")
+    context.inputs["train"].metrics["threshold_choice"] = dict(zip(names, values, strict=True))
+    assert sentence in text_of(render(context, measured()))
+
+
+def test_drawings_are_called_drawings_and_have_no_credits(context):
+    photo = {"image_id": "a", "author": "Cartoonist 7", "title": "t", "license": "CC BY 2.0"}
+    data = report_data(context, measured(), FIGURES, ())
+
+    def page_of(address):
+        return text_of(render_report(dataclasses.replace(data, credits=[Credit(**photo, landing_url=address)])))
+
+    page = page_of(DRAWN_PAGE)
+    assert "has a badge on its forehead, a ring for female or a cross for male, and the badge alone decides" in page
+    assert "Nothing here is a photograph" in page
+    assert "Cartoonist" not in page
+    assert "CC BY" not in page
+    page = page_of("https://flickr.com/a")
+    assert "badge" not in page
+    assert "Cartoonist 7" in page
+    assert "badge" not in text_of(render(context, measured())), "without pictures there is no telling"
+
+
+def test_the_drawn_release_names_pages_that_reports_know_as_drawn():
+    tables = Tables()
+    add_scene(tables, 0, 0)
+    (row,) = (row for rows in tables.images.values() for row in rows)
+    page = row[IMAGE_COLUMNS.index("OriginalLandingURL")]
+    assert are_drawn([Credit(image_id="a", landing_url=page)])
+    assert not are_drawn([Credit(image_id="a", landing_url=page), Credit(image_id="b", landing_url=None)])
+    assert not are_drawn([])

@@ -84,7 +84,7 @@ def test_a_model_that_is_right_is_measured_as_right(evaluated):
         assert storage.exists(uri)
     assert not storage.exists(context.path("wrong.png"))
     assert result.metrics["model"] == context.inputs["train"].uri
-    assert read(context, "curves.png") == storage.read_bytes(context.inputs["train"].file("curves.png"))
+    assert read(context, "curves.svg") == storage.read_bytes(context.inputs["train"].file("curves.svg"))
     assert "All test faces are predicted correctly" in read(context, "report.html").decode()
 
 

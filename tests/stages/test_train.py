@@ -27,7 +27,7 @@ from ml.flow.table import STAGES
 from ml.model import classifier as classifier_module
 from ml.model.classifier import Classifier
 from ml.model.keras_file import network_bytes
-from ml.model.record import EpochRow, TrainingRecord
+from ml.model.record import EpochRow, TrainingProgress, TrainingRecord
 from ml.networks.table import NETWORKS, Network
 from ml.networks.transfer import BACKBONE
 from ml.stages import train as train_stage
@@ -35,6 +35,7 @@ from ml.training import calibrate, callbacks
 from ml.training import fit as fit_module
 from ml.training.checkpoints import Checkpoints, Position, best_epoch
 from ml.vision import images
+from ml.workflow import layout
 from ml.workflow.execution import Context, run_stage
 from ml.workflow.manifest import Manifest
 from support.features import make_context, make_features, make_run
@@ -128,7 +129,7 @@ def test_metrics_say_what_was_done(trained: Manifest) -> None:
     assert (metrics["validation"]["faces"], metrics["validation"]["majority"]) == (24, 0.5)
     assert metrics["images_per_second"] > 0
     assert {file.path for file in trained.files} == {
-        *("model.keras", "model.json", "reference.json", "history.json", "curves.png", "model.onnx"),
+        *("model.keras", "model.json", "reference.json", "history.json", "curves.svg", "model.onnx"),
         *(f"saved_model/1/{name}" for name in ("saved_model.pb", "fingerprint.pb")),
         *(f"saved_model/1/variables/variables.{name}" for name in ("index", "data-00000-of-00001")),
     }
@@ -561,8 +562,8 @@ def test_the_log_says_how_fast_it_goes_and_how_long_it_takes(
         for callback in each:
             callback.on_train_batch_end(batch, {"loss": 0.5, "accuracy": 0.75})
     assert [record.getMessage() for record in caplog.records if record.name == callbacks.__name__] == [
-        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, 3 s left in this epoch, about 3 min in total",
-        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, 4 s left in this epoch, about 10 min in total",
+        "epoch 1/31: step 2 of 5, loss 0.5000, 16 images/s, about 3 min left",
+        "epoch 1/31: step 4 of 5, loss 0.5000, 4 images/s, about 10 min left",
     ]
 
 
@@ -640,12 +641,66 @@ def test_the_same_seed_gives_the_same_training(tmp_path: Path) -> None:
     np.testing.assert_array_equal(*map(reference, contexts))
 
 
+@pytest.mark.usefixtures("tiny_network")
+def test_the_progress_of_a_training_is_in_its_runs_folder_until_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tmp_path, make_features(tmp_path), epochs=2)
+    context, uri = make_context(run), layout.progress_uri(run.uri)
+    write = train_stage._write
+    seen = []
+
+    def look(*arguments: Any) -> Any:
+        seen.append(TrainingProgress.model_validate(storage.read_json(uri)))
+        return write(*arguments)
+
+    monkeypatch.setattr(train_stage, "_write", look)
+    train_stage.train(context)
+    assert [(row.epochs, len(row.history), row.seconds_left) for row in seen] == [(2, 2, 0.0)]
+    assert not storage.exists(uri)
+
+
+OWN = """
+import keras
+from keras import layers
+
+def build(chip_size, labels_count):
+    pixels = keras.Input((chip_size, chip_size, 3), dtype="uint8")
+    x = layers.Conv2D(WIDTH, 3, strides=4, activation="relu")(layers.Rescaling(1 / 255)(pixels))
+    return keras.Model(pixels, layers.Dense(labels_count, activation="softmax")(layers.GlobalAveragePooling2D()(x)))
+"""
+
+
+def test_a_network_of_ones_own_is_trained_and_trains_anew_when_its_code_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "path" / "own_test_network" / "small.py"
+    source.parent.mkdir(parents=True)
+    (source.parent / "__init__.py").write_text("")
+    source.write_text("WIDTH = 4\n" + OWN)
+    monkeypatch.syspath_prepend(str(tmp_path / "path"))
+    run = make_run(tmp_path, make_features(tmp_path), epochs=1, network="own_test_network.small:build")
+    first = run_stage(run, STAGES["train"], train_stage.train)
+    assert run.find_or_adopt(STAGES["train"]) == first
+    (source.parent / "helper.py").write_text("# a change anywhere in the package\n")
+    assert run.find_or_adopt(STAGES["train"]) is None
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path / "path")])
+    monkeypatch.delitem(sys.modules, "own_test_network.small")
+    classifier = Classifier.load(first)  # without the package
+    assert classifier.description.network == "own_test_network.small:build"
+    assert {path.split("/")[1] for path in (file.path for file in first.files) if path.startswith("tensorboard/")} == {
+        "train",
+        "validation",
+    }
+
+
 def test_the_temperature_lies_in_the_network(tmp_path: Path) -> None:
     reader = FeatureReader(make_features(tmp_path), "validation")
     network = tiny(32, 2)
     network.layers[-1].bias.assign([3.0, -3.0])  # sure, and wrong for half of the faces
     before = network.predict_on_batch(next(reader.batches(64)).pixels)
-    temperature, threshold, scores = calibrate.calibrate(network, reader)
+    found = calibrate.calibrate(network, reader)
+    temperature, threshold, scores = found.temperature.chosen, found.threshold.chosen, found.scores
     batch = next(reader.batches(64))
     after = network.predict_on_batch(batch.pixels)
     assert temperature > 2

@@ -55,7 +55,7 @@ def make_model(
     record = make_record(uri)
     history = [make_epoch(epoch) for epoch in (1, 2, 3)]
     storage.write_json(storage.join(uri, "history.json"), [row.json_values() for row in history])
-    storage.write_bytes(storage.join(uri, "curves.png"), training_figures.training_curves(history, 2))
+    storage.write_bytes(storage.join(uri, "curves.svg"), training_figures.training_curves(history, 2))
     manifest = Manifest(
         stage="train",
         version=1,

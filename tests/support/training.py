@@ -29,7 +29,7 @@ def make_record(uri: str, mlflow: MlflowRun = NOT_LOGGED) -> TrainingRecord:
         images_per_second=100.0,
         seconds=6.0,
         history=f"{uri}/history.json",
-        curves=f"{uri}/curves.png",
+        curves=f"{uri}/curves.svg",
         model=f"{uri}/model.keras",
         mlflow=mlflow,
     )

@@ -1,13 +1,19 @@
 """It learns what there is to learn, and nothing where there is nothing: on the drawn release the lower bound of the
-compact network's accuracy lies above the majority baseline, and with shuffled training labels it does not.
+compact network's accuracy lies above the majority baseline, and with shuffled training labels it does not. What README
+promises of the demo, which is the same training, holds.
 """
+
+import re
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from demo import figures
 from ml import storage
+from ml.config.training import TrainingConfig
 from ml.features.reader import channel_sums, chips, split_table
 from ml.flow.table import STAGES
 from ml.sample.release import write_sample_release
@@ -18,18 +24,17 @@ from ml.workflow.opening import open_run
 from support.spark_stages import BODIES, do
 
 pytestmark = pytest.mark.slow
-EPOCHS = 12
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")
 def prepared(spark, tmp_path_factory):
-    """Opens runs on a release almost as large as the demo's, all its data stages done."""
+    """Opens runs on a release as large as the demo's, all its data stages done."""
     folder = tmp_path_factory.mktemp("learning")
-    write_sample_release(folder / "release", scenes=200)
+    write_sample_release(folder / "release", scenes=240)
 
     def open_(run_id, **values):
-        small = {"epochs": EPOCHS, "chip_size": 32, "batch_size": 16, "augment": False}
-        values = {"release": str(folder / "release"), **small, **values}
+        values = {"release": str(folder / "release"), **values}
         return do(spark, open_run(str(folder / "storage"), run_id, values), *BODIES, "explore")
 
     return open_
@@ -40,14 +45,29 @@ def metrics(run):
     return run_stage(run, STAGES["evaluate"], evaluate).metrics
 
 
-def test_the_compact_network_learns_the_drawn_cue(prepared):
-    found = metrics(prepared("true"))
-    assert found["accuracy"]["low"] > found["majority"]["value"]
-    assert found["beats_majority"]
+@pytest.fixture(scope="module")
+def demo(prepared):
+    """The metrics of the demo: the default training on the default drawn release."""
+    return metrics(prepared("true"))
+
+
+def test_the_compact_network_learns_the_drawn_cue(demo):
+    assert demo["accuracy"]["low"] > demo["majority"]["value"]
+    assert demo["beats_majority"]
+
+
+def test_the_demo_gives_the_figures_of_the_readme_within_the_tolerance_that_it_states(demo):
+    text = README.read_text()
+    stated = {name.strip(): float(value) for name, value in re.findall(r"^│ ([\w() ]+?) +│ +(\d\.\d+) │", text, re.M)}
+    tolerance = re.search(r"\brepeat within (0\.\d+)", text)
+    assert tolerance, "README states how far the demo's figures repeat"
+    found = {name: figure["value"] for name, figure in figures(demo)}
+    assert list(found) == list(stated)
+    assert found == pytest.approx(stated, abs=float(tolerance[1]) + 0.0005)  # README rounds to three decimals
 
 
 def test_shuffled_training_labels_teach_nothing(prepared):
-    run = prepared("shuffled", epochs=EPOCHS // 2)
+    run = prepared("shuffled", epochs=TrainingConfig().epochs // 3)
     run.pin(with_shuffled_labels(run.pinned("featurize")))
     found = metrics(run)
     assert found["accuracy"]["low"] <= found["majority"]["value"]

@@ -1,4 +1,4 @@
-"""The figures of drift: the data of a run beside those of the reference, as PNG bytes."""
+"""The figures of drift: the data of a run beside those of the reference, as SVG files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from ml.flow.profile import DataProfile, Histogram
 from ml.report.drift import title_of
-from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, new_figure, plain_axes, to_png
+from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, new_figure, plain_axes, to_svg
 
 FEW = 5000  # values; a histogram of fewer is drawn with wider bins, which vary less
 WIDER = 2
@@ -61,7 +61,7 @@ def _distributions(columns: list[str], sides: list[Side]) -> bytes:
         axes.set_title(_heading(column), loc="left", fontsize=11)
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower right", ncols=len(sides), frameon=False)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def _steps(histogram: Histogram, first: int, last: int, width: int) -> tuple[list[float], list[float]]:
@@ -82,7 +82,7 @@ def _shares(categories: list[str], sides: list[Side]) -> bytes:
         _bars(axes, category, names, sides)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower right", ncols=len(sides), frameon=False)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def _bars(axes: Axes, category: str, names: list[str], sides: list[Side]) -> None:

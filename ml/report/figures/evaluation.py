@@ -1,4 +1,4 @@
-"""The figures of evaluation and comparison, as PNG bytes."""
+"""The figures of evaluation and comparison, as SVG files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from ml.metrics.estimate import Estimate
 from ml.metrics.predictions import TestPredictions
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
 from ml.metrics.slices import ENOUGH_FACES
-from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, new_figure, plain_axes, to_png
+from ml.report.figures.base import BLUE, DARK, GRAY, GRID, ORANGE, new_figure, plain_axes, to_svg
 from ml.report.formats import fixed, with_interval
 from ml.report.subject import Subject
 
+ON_CELL = "#2b3138"  # text in a pale cell, which is pale on a dark page too
 SQUARE_WIDTH = 6.4  # inches; text sizes suit pictures shown 640 pixels wide
 
 
@@ -40,7 +41,7 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], sub
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), number in np.ndenumerate(table):
         share = f"{shares[row, column]:.1%}" if totals[row, 0] else f"no {subject.plural}"
-        color = "white" if shares[row, column] > 0.55 else DARK
+        color = "#ffffff" if shares[row, column] > 0.55 else ON_CELL
         axes.text(column, row, f"{number:,}\n{share}", ha="center", va="center", color=color, fontsize=14)
     names = range(len(labels))
     axes.set_xticks(names, labels)
@@ -53,7 +54,7 @@ def confusion_matrix(labels: Sequence[str], counts: Sequence[Sequence[int]], sub
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, format=StrMethodFormatter("{x:.0%}"))
     bar.set_label(f"share of the annotated label's {subject.plural}")
     bar.outline.set_visible(False)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def roc_curve(
@@ -87,7 +88,7 @@ def roc_curve(
         axes.plot(*point, "o", color=ORANGE, markersize=8, label=f"threshold {threshold:.3g}", clip_on=False)
     first, second = labels
     plain_axes(axes)
-    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(-0.01, 1.01)
     axes.set_aspect("equal")
@@ -95,7 +96,7 @@ def roc_curve(
     axes.set_ylabel(f"share of {subject.plural} annotated {second} that are predicted {second}")
     axes.set_title(f"ROC, {subject.title}, {len(truth):,} test {subject.plural}", loc="left", fontsize=12)
     axes.legend(loc="lower right", frameon=False)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def precision_recall(
@@ -138,14 +139,14 @@ def precision_recall(
         axes.plot([], [], "o", color=GRAY, markersize=8, label="at the decision threshold")
         axes.legend(loc="lower left", frameon=False)
     plain_axes(axes)
-    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_xlim(-0.01, 1.01)
     axes.set_ylim(max(0.0, lowest - 0.3), 1.01)  # room for the legend below the curves
     axes.set_xlabel(f"recall: share of the label's {subject.plural} that are found")
     axes.set_ylabel("precision: share of the predictions that are right")
     title = f"Precision and recall, {subject.title}, {len(truth):,} test {subject.plural}"
     axes.set_title(title, loc="left", fontsize=11)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
@@ -155,35 +156,37 @@ def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
         calibration: Calibration before and after scaling.
         faces: Number of test faces.
     """
-    figure = new_figure(4.7)
+    figure = new_figure(5.0)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     sides = (
         (calibration.before, "Before scaling", GRAY),
         (calibration.after, f"After, temperature {calibration.temperature:.3f}", BLUE),
     )
     rows = [row for found, _, _ in sides for row in found.reliability]
-    lowest = min((min(row.confidence, row.accuracy.ends[0]) for row in rows), default=0.0)
-    lowest = max(0.0, lowest - 0.03)
+    # Confidence is at least one half. Accuracy may be lower, but a bin's whole interval need not be shown.
+    lowest = max(0.0, min([0.5, *(row.accuracy.value or 0.0 for row in rows)]) - 0.03)
     for axes, (found, title, color) in zip(panels, sides, strict=True):
         places = [row.confidence for row in found.reliability]
         axes.plot([lowest, 1], [lowest, 1], color=DARK, linestyle="--", linewidth=1, label="perfectly calibrated")
         values = [row.accuracy.value for row in found.reliability]
         axes.plot(places, values, color=color, marker="o", markersize=4, linewidth=1)
         for row in found.reliability:
-            axes.plot([row.confidence] * 2, row.accuracy.ends, color=color, linewidth=1.4)
+            axes.plot([row.confidence] * 2, row.accuracy.ends, color=color, linewidth=1.4, alpha=0.6)
         scores = (("ECE", found.ece), ("Brier", found.brier))
         text = "\n".join(f"{name} {with_interval(score, fixed, without='')}" for name, score in scores)
-        axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", color=DARK, fontsize=10)
         plain_axes(axes)
-        axes.grid(color="#e6e9ec", linewidth=0.8)
-        axes.set_xlim(lowest, 1.005)
+        axes.grid(color=GRID, linewidth=0.8)
+        axes.set_xlim(0.49, 1.005)
         axes.set_ylim(lowest, 1.005)
-        axes.set_title(title, loc="left", fontsize=12)
+        axes.set_title(f"{title}\n{text}", loc="left", fontsize=10.5, color=DARK)
         axes.set_xlabel("confidence: mean of the bin")
     panels[0].set_ylabel("accuracy of the bin, 95% interval")
-    panels[0].legend(loc="lower right", frameon=False)
-    figure.suptitle(f"Reliability, {faces:,} test chips", x=0.01, ha="left", fontsize=13)
-    return to_png(figure)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower right", frameon=False)
+    count = len(calibration.after.reliability)
+    bins = f"{count} bins of about {faces // count} chips" if count > 1 else "one bin, too few chips for more"
+    figure.suptitle(f"Reliability, {faces:,} test chips, {bins}", x=0.01, ha="left", fontsize=13)
+    return to_svg(figure)
 
 
 def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
@@ -213,7 +216,7 @@ def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
         label=f"'unknown' below {abstention.min_confidence:g}",
     )
     plain_axes(axes)
-    axes.grid(color="#e6e9ec", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_xlim(0, 1.01)
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
@@ -222,7 +225,7 @@ def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
     axes.set_ylabel("risk: share of these labels that are wrong")
     axes.set_title(f"Risk and coverage, {faces:,} test chips", loc="left", fontsize=12)
     figure.legend(loc="outside lower right", ncols=3, frameon=False)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def intervals(
@@ -263,13 +266,13 @@ def intervals(
     axes.set_xlim(max(low, -1.005), min(high, 1.005))
     plain_axes(axes)
     axes.set_axisbelow(True)
-    axes.grid(axis="x", color="#e6e9ec", linewidth=0.8)
+    axes.grid(axis="x", color=GRID, linewidth=0.8)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.0%}"))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8))
     axes.set_xlabel(value_name)
     axes.set_title(title, loc="left", fontsize=12)
     figure.legend(loc="outside lower right", frameon=False)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def accuracy_by_slice(metrics: EvaluationMetrics, subject: Subject) -> bytes | None:
@@ -318,6 +321,6 @@ PLOTS: dict[str, Callable[[EvaluationMetrics, TestPredictions, Subject], bytes |
 
 
 def draw_plots(metrics: EvaluationMetrics, answers: TestPredictions, subject: Subject) -> dict[str, bytes]:
-    """Draw all plots of stage evaluate, as PNG files by name."""
+    """Draw all plots of stage evaluate, as SVG files by name."""
     drawn = {name: draw(metrics, answers, subject) for name, draw in PLOTS.items()}
-    return {name: png for name, png in drawn.items() if png is not None}
+    return {name: svg for name, svg in drawn.items() if svg is not None}

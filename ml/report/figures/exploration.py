@@ -1,4 +1,4 @@
-"""The figures of stage explore, as PNG bytes."""
+"""The figures of stage explore, as SVG files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ml.config.training import FACE
 from ml.flow.exploration import Balance
-from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_png
+from ml.report.figures.base import BLUE, DARK, GRAY, ORANGE, finish, new_figure, paired_bars, plain_axes, to_svg
 from ml.report.subject import Subject
 
 MANY_FACES = 10
@@ -28,7 +28,7 @@ def top_classes(rows: Sequence[tuple[str, int, int]]) -> bytes:
     paired_bars(axes, shown, "verified present", "verified absent")
     axes.set_title(f"The {len(shown)} classes verified on most images", loc="left")
     axes.set_xlabel("images")
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def verified_images(rows: Sequence[tuple[str, int, int]], subject: Subject) -> bytes:
@@ -44,7 +44,7 @@ def verified_images(rows: Sequence[tuple[str, int, int]], subject: Subject) -> b
     paired_bars(axes, rows, "all labels verified present", "a label verified absent")
     axes.set_title(f"Images by label ({subject.title}) and verification", loc="left")
     axes.set_xlabel("images")
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def faces_per_image(counts: Mapping[int, int], chip_class: str = FACE) -> bytes:
@@ -67,14 +67,17 @@ def faces_per_image(counts: Mapping[int, int], chip_class: str = FACE) -> bytes:
     axes.set_title(f"{chip_class}: boxes per image", loc="left")
     axes.set_xlabel("boxes on the image")
     axes.set_ylabel("images")
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def face_sizes(edges: Sequence[float], counts: Sequence[int], chip_class: str = FACE) -> bytes:
-    """Draw a histogram of the faces' longer side, with bins of equal width whatever they span.
+    """Draw a histogram of the faces' longer side: each bin as wide as what it spans, its area the number of faces.
+
+    The axis is logarithmic, because most faces are small: a bin's width is a number of doublings of the side.
 
     Args:
-        edges: Limits of the bins in percent of the photograph's side, ascending, one more than `counts`.
+        edges: Limits of the bins in percent of the photograph's side, ascending, one more than `counts`; the first may
+            be 0, whose bin is drawn as half as wide as the next limit.
         counts: Number of faces in each bin.
         chip_class: The class whose boxes were counted.
 
@@ -83,18 +86,21 @@ def face_sizes(edges: Sequence[float], counts: Sequence[int], chip_class: str = 
     """
     if len(edges) != len(counts) + 1:
         raise ValueError(f"{len(counts)} bins need {len(counts) + 1} edges, found {len(edges)}")
+    limits = np.asarray(edges, float)
+    limits[0] = limits[0] or limits[1] / 2
     figure = new_figure(4.5)
     axes = figure.subplots()
-    axes.bar(np.arange(len(counts)) + 0.5, counts, width=0.96, color=BLUE)
-    step = math.ceil(len(edges) / TICKS)
-    shown = range(0, len(edges), step)
-    axes.set_xticks(list(shown), [f"{edges[i]:,.0f}" for i in shown])
-    axes.set_xlim(0, max(len(counts), 1))
+    axes.stairs(np.asarray(counts) / np.diff(np.log2(limits)), limits, fill=True, color=BLUE)
+    axes.set_xscale("log", base=2)
+    step = math.ceil(len(limits) / TICKS)
+    shown = [(limit, f"{edge:,.0f}" if edge else "0") for limit, edge in list(zip(limits, edges, strict=True))[::step]]
+    axes.set_xticks([place for place, _ in shown], [name for _, name in shown])
+    axes.set_xlim(limits[0], limits[-1])
     finish(axes, "y")
-    axes.set_title(f"{chip_class}: size of {sum(counts):,} boxes", loc="left")
+    axes.set_title(f"{chip_class}: size of {sum(counts):,} boxes, which the areas stand for", loc="left")
     axes.set_xlabel("longer side of the box (% of the photograph's side)")
-    axes.set_ylabel("boxes")
-    return to_png(figure)
+    axes.set_ylabel("boxes for each doubling of the side")
+    return to_svg(figure)
 
 
 def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: str = FACE) -> bytes:
@@ -125,7 +131,7 @@ def boxes_by_source(rows: Sequence[tuple[str, str, int, int, int]], chip_class: 
     if sources:
         handles, names = panels[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower right", ncols=3, frameon=False)
-    return to_png(figure)
+    return to_svg(figure)
 
 
 def balance(found: Balance, labels: tuple[str, str], plural: str) -> bytes:
@@ -142,4 +148,4 @@ def balance(found: Balance, labels: tuple[str, str], plural: str) -> bytes:
     paired_bars(axes, rows, *labels)
     axes.set_title(f"{found.title}: {plural} by label", loc="left")
     axes.set_xlabel(plural)
-    return to_png(figure)
+    return to_svg(figure)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.ticker import MaxNLocator
 
 from ml.model.record import EpochRow
-from ml.report.figures.base import BLUE, GRAY, ORANGE, new_figure, plain_axes, to_png
+from ml.report.figures.base import BLUE, GRAY, GRID, ORANGE, new_figure, plain_axes, to_svg
 
 
 def training_curves(history: Sequence[EpochRow], best_epoch: int) -> bytes:
@@ -29,10 +29,10 @@ def training_curves(history: Sequence[EpochRow], best_epoch: int) -> bytes:
         axes.plot(epochs, validation, color=BLUE, marker=marker, label="validation")
         axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label=f"epoch kept: {best_epoch}")
         plain_axes(axes)
-        axes.grid(color="#e6e9ec", linewidth=0.8)
+        axes.grid(color=GRID, linewidth=0.8)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(f"{name.capitalize()} by epoch", loc="left")
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{name} ({unit})")
         axes.legend(frameon=False)
-    return to_png(figure)
+    return to_svg(figure)

@@ -113,7 +113,7 @@ def read_file(
         return Response(status_code=304, headers=headers)
     _check_size(artifact.bytes)
     headers["Content-Length"] = str(artifact.bytes)
-    if artifact.media_type.startswith("text/html"):
+    if artifact.media_type.startswith(("text/html", "image/svg")):  # both hold styles, and could hold scripts
         headers["Content-Security-Policy"] = REPORT
     if not artifact.shown:
         headers |= _attachment(path.rpartition("/")[2])

@@ -16,6 +16,7 @@ MEDIA_TYPES = {
     "json": "application/json",
     "md": "text/plain; charset=utf-8",
     "png": "image/png",
+    "svg": "image/svg+xml",
 }
 LARGEST = 256 << 20  # bytes; larger files must be read from storage, not through Airflow's API server
 BLOCK = 256 << 10

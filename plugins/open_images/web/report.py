@@ -10,6 +10,7 @@ from ml.flow.record import Record
 from ml.flow.table import ALL_STAGES
 from ml.metrics.records import ComparisonSummary, EvaluationSummary
 from ml.report.captions import CAPTIONS, caption
+from ml.report.formats import figure_name
 from ml.report.ledger import ledgers, left_out, parameters
 from ml.report.subject import subject_of
 from ml.workflow.layout import attempt_name
@@ -17,6 +18,7 @@ from ml.workflow.manifest import Manifest
 from open_images.addresses import mlflow_page
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.folders import RunFolder
+from open_images.web.training import training_progress
 
 FAILED = ("failed", "up_for_retry")  # states of a task whose latest try failed
 
@@ -41,6 +43,7 @@ def report(run: AirflowRun, folder: RunFolder | None) -> dict[str, Any]:
         "about": about(config["chip_class"], config["labels"]),
         "evaluation": part(manifests.get("evaluate"), EvaluationSummary),
         "comparison": comparison(manifests.get("compare")),
+        "training": None if "train" in manifests else training_progress(folder),
         "model": attempt_name(manifests["train"].uri) if "train" in manifests else None,
         "network": config["network"],
         "ledgers": [
@@ -97,8 +100,9 @@ def figures(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
     order = list(CAPTIONS)
     found = []
     for stage, manifest in manifests.items():
-        for path in (file.path for file in manifest.files if file.path.endswith(".png")):
-            name = path.removesuffix(".png")
+        for path in (file.path for file in manifest.files):
+            if not (name := figure_name(path)):
+                continue
             # The evaluation holds a copy of the training curves.
             if stage == "train" and _holds(manifests, "evaluate", path):
                 continue

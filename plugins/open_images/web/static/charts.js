@@ -222,8 +222,10 @@ export function EpochsChart({ label, lines, say, marked = [], height = 220 }) {
           ),
         ),
         lines.map((line) => h("path", { key: line.name, d: path(line), className: `line ${line.className}` })),
-        epochs === 1 &&
-          lines.map((line) => h("circle", { key: `${line.name} only`, cx: x(1), cy: y(line.values[0]), r: 3, className: line.className })),
+        lines.map((line) => {
+          const last = line.values.findLastIndex((value) => value != null);
+          return h("circle", { key: `${line.name} last`, cx: x(last + 1), cy: y(line.values[last]), r: 3, className: `line ${line.className}` });
+        }),
       ),
   );
 }

@@ -30,6 +30,7 @@ import { Comparison, Figures, Links, RunState } from "./run.js";
 import { ComparisonReport, PromotionReport } from "./promotion.js";
 import { Gauge } from "./charts.js";
 import { PredictionReport } from "./predictions.js";
+import { Training } from "./training.js";
 
 const { Fragment } = globalThis.React;
 
@@ -59,6 +60,7 @@ function TrainingReport({ data, runId }) {
     Fragment,
     null,
     h(RunState, { data, dagId: TRAINING, nothing, done: data.evaluation, missing: "This run has no evaluation." }),
+    data.training && h(Training, { training: data.training, running: UNDER_WAY.includes(data.run.state) }),
     data.evaluation && h(Headline, data),
     data.evaluation?.drift && h(Drift, data.evaluation.drift),
     data.opened && h(Links, { data, dagId: TRAINING, runId }),
