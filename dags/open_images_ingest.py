@@ -60,11 +60,9 @@ def download(params: dict[str, Any], dag_run: DagRunProtocol) -> dict[str, Any]:
             date = date_of_interval(dag_run.data_interval_start, dag_run.data_interval_end)
         deployment = load_deployment()
         target = open_target(deployment.storage, dict(params), deployment, date, deployment.allowed())
-        if target.config.dry_run:
-            told = estimate(target)
-            log.info("%s", told)
-            return told.json_values()
-        return fetch(target).json_values()
+        told = estimate(target) if target.config.dry_run else fetch(target)
+        log.info("%s", told)
+        return told.json_values()
 
 
 deployment = load_deployment()

@@ -258,10 +258,24 @@ def doctor(
         raise typer.Exit(1)
 
 
+def _use_object_store() -> None:
+    """Reach the deployment's object store as Airflow's tasks do, where its connection is in the environment."""
+    from ml.config.deployment import load_deployment
+    from ml.object_store import use_connection
+
+    try:
+        name = load_deployment().object_store_connection
+    except ConfigurationError:
+        return  # the command reports it, if it needs the deployment file
+    if name:
+        use_connection(name)
+
+
 def main() -> None:
     """Run a command. A `StageError` prints one line, not a traceback."""
     log_to_stderr()
     try:
+        _use_object_store()
         app()
     except StageError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -59,7 +59,7 @@ def check_space(uri: str, needed: int, what: str) -> None:
     if free is not None and free < needed:
         raise ResourceError(
             f"{what} need about {_readable(needed)}, but the disk of {uri} has {_readable(free)} free.",
-            "Free some space, or set the deployment's storage to a larger disk.",
+            "Free some space, or choose a folder on a larger disk.",
         )
 
 

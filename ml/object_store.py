@@ -1,15 +1,19 @@
 """The object store that the AWS variables of the environment describe: whether it answers, and Spark's settings for it.
 
 Keys stay in the environment: botocore reads them there, Spark's driver hands them to s3a, and `WORKER_VARIABLES` go to
-Spark's executors. They never stand on a command line.
+Spark's executors. They never stand on a command line. Airflow's tasks set the variables from an Airflow connection;
+commands in a shell do the same if the connection is in their environment.
 """
 
 from __future__ import annotations
 
 import functools
 import http.client
+import json
+import os
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ml.errors import ConfigurationError, TransientError
 
@@ -67,6 +71,52 @@ def check_endpoint(endpoint: str) -> None:
         ) from error
     finally:
         connection.close()
+
+
+def variables_of(login: str | None, password: str | None, extra: Mapping[str, Any]) -> dict[str, str]:
+    """Return the variables for an Airflow connection of type Amazon Web Services; empty where it says nothing."""
+    values = dict(zip(KEYS, (login, password, extra.get("aws_session_token")), strict=True))
+    values |= {ENDPOINT: extra.get("endpoint_url"), REGION: extra.get("region_name")}
+    return {name: value or "" for name, value in values.items()}
+
+
+def use_connection(name: str) -> None:
+    """Set the variables from the Airflow connection in this process's environment, if it is there.
+
+    Keys that are set win: Airflow's tasks set them from the connection before they start a command.
+
+    Args:
+        name: The connection's name; the variable is `AIRFLOW_CONN_<NAME>`.
+
+    Raises:
+        ConfigurationError: The variable holds no connection.
+    """
+    variable = f"AIRFLOW_CONN_{name.upper()}"
+    text = os.environ.get(variable, "").strip()
+    if not text or any(map(os.environ.get, KEYS)):
+        return
+    try:
+        found = _of_json(text) if text.startswith("{") else _of_uri(text)
+    except (ValueError, AttributeError):  # whose message may hold a key
+        raise ConfigurationError(
+            f"{variable} holds no Airflow connection.", "Correct it: JSON, or aws://<key>:<secret>@?endpoint_url=..."
+        ) from None
+    os.environ |= {each: value for each, value in found.items() if value}
+
+
+def _of_json(text: str) -> dict[str, str]:
+    content = json.loads(text)
+    extra = content.get("extra") or {}
+    return variables_of(
+        content.get("login"), content.get("password"), json.loads(extra) if isinstance(extra, str) else extra
+    )
+
+
+def _of_uri(text: str) -> dict[str, str]:
+    uri = urlsplit(text)
+    query = dict(parse_qsl(uri.query))
+    extra = json.loads(query["__extra__"]) if "__extra__" in query else query
+    return variables_of(unquote(uri.username or ""), unquote(uri.password or ""), extra)
 
 
 def spark_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
 from ml.flow.table import ALL_STAGES
+from ml.object_store import spark_settings
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -110,6 +111,16 @@ def test_every_target_that_the_documentation_names_is_in_the_makefile():
         # In code only: "make it" is no target.
         code = "\n".join(re.findall(r"^```.*?^```|`[^`\n]+`", page.read_text(), re.MULTILINE | re.DOTALL))
         assert set(re.findall(r"\bmake ([a-z]+(?:-[a-z]+)*)\b", code)) <= targets, page.name
+
+
+def test_the_page_on_spark_has_the_packages_and_settings_of_a_store_that_a_task_adds():
+    text = (DOCS / "deploy" / "spark-standalone.md").read_text()
+    settings = spark_settings({"AWS_ENDPOINT_URL": "http://store:9000"})
+    assert f"--packages {settings['spark.jars.packages']} " in text
+    assert f"--exclude-packages {settings['spark.jars.excludes']} " in text
+    for name in ("endpoint", "endpoint.region", "path.style.access"):
+        assert f"spark.hadoop.fs.s3a.{name}=" in text
+        assert f"spark.hadoop.fs.s3a.{name}" in settings
 
 
 def test_the_architecture_page_has_every_package_of_ml():

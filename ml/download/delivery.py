@@ -152,7 +152,7 @@ def download(target: Target) -> DownloadRecord:
     write_tables(files, folder, _arrived(picked, outcome))
     os.sync()  # the photographs were written without waiting for the disk
     note = seal(folder)
-    record = DownloadRecord(
+    return DownloadRecord(
         delivery=folder,
         picked=picked.count,
         images=note.photographs or 0,
@@ -164,8 +164,6 @@ def download(target: Target) -> DownloadRecord:
         failures=outcome.reasons,
         labels=picked.labels,
     )
-    log.info("%s", record)
-    return record
 
 
 def choose(target: Target, files: Annotations) -> Pick:

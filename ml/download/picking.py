@@ -67,8 +67,8 @@ def pick(config: DownloadConfig, files: Annotations, held: Collection[str]) -> P
             counts = Counter(label for image in images[subset] for label in found[image])
             labels[subset] = {label: counts[label] for label in config.balance}
         if (short := number - len(images[subset])) > 0:
-            what = "that keep the labels balanced " if config.balance and candidates[subset] >= number else ""
-            log.warning("%s: %d images fewer than asked: no more %sare left", subset, short, what)
+            what = "that keep the labels balanced " if candidates[subset] > len(images[subset]) else ""
+            log.warning("%s: %s images fewer than asked: no more %sare left", subset, f"{short:,}", what)
     made = Pick(images=images, labels=labels, candidates=candidates)
     if not made.count:
         raise NothingNewError(

@@ -23,6 +23,8 @@ BLOCK = 1 << 20  # bytes read at a time from an annotation file behind HTTP
 S3_BLOCK = 16 << 20  # bytes of each request for a part of an annotation file in S3
 OFFICIAL_BUCKET = "open-images-dataset"  # readable only without a signature, unless one has an account
 AGENT = "open-images-faces (+https://storage.googleapis.com/openimages/web/index.html)"
+# A host that compresses on the way would state another size, and send other bytes than those that its digest is of.
+AS_STORED = {"Accept-Encoding": "identity"}
 CONNECTOR: dict[str, Any] = {"limit": 0, "ttl_dns_cache": 300}
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -100,7 +102,7 @@ class HttpHost:
         timeout = aiohttp.ClientTimeout(total=self.seconds)
         async with (
             _as_fetch_errors(),
-            self.session.head(self._url(path), timeout=timeout, allow_redirects=True) as answer,
+            self.session.head(self._url(path), headers=AS_STORED, timeout=timeout, allow_redirects=True) as answer,
         ):
             _check(answer)
             return _state(answer.headers, answer.content_length)
@@ -108,8 +110,7 @@ class HttpHost:
     @asynccontextmanager
     async def open(self, path: str, start: int, version: str | None) -> AsyncIterator[Opened]:
         """Open a file at an offset if its version is still this one, or else at its beginning."""
-        # A host that compresses on the way would send other bytes than those that its digest is of.
-        headers = {"Accept-Encoding": "identity"}
+        headers = dict(AS_STORED)
         if start and version:
             headers |= {"Range": f"bytes={start}-", "If-Range": version}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self.seconds, sock_read=self.seconds)

@@ -22,6 +22,7 @@ from ml.photographs.source import NOTEBOOK, Key, photograph_name
 
 log = logging.getLogger(__name__)
 
+ADVICE = "Name a folder that holds train, validation and test, each with its <ImageID>.jpg."
 SCHEMA = pa.schema([(NOTEBOOK.image_id, pa.string()), (NOTEBOOK.subset, pa.string()), (NOTEBOOK.data, pa.binary())])
 
 
@@ -139,11 +140,11 @@ def pack(folder: str, out: str, form: str, sizes: Sizes = PACKED) -> PackNote:
     """
     source, target = open_photographs(folder), storage.normalize(out)
     if not isinstance(source, FolderPhotographs):
-        raise DataError(f"{source.uri} is no folder of single photographs.", "Name the folder that holds train.")
+        raise DataError(f"{source.uri} is not a folder of single photographs.", ADVICE)
     _clear(target)
     listed = {Key(each.subset, each.image_id): int(each.state.split()[0]) for each in source.list()}
     if not listed:
-        raise DataError(f"{source.uri} holds no photographs.", "Name the folder that holds train.")
+        raise DataError(f"{source.uri} holds no photographs.", ADVICE)
     disk.check_space(target, sum(listed.values()), f"{len(listed):,} photographs")
     note_uri = storage.join(target, NOTE)
     storage.write_json(note_uri, PackNote(complete=False).json_values())

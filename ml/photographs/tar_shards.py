@@ -21,8 +21,8 @@ SUFFIXES = (".jpg", ".jpeg")
 class TarPhotographs(ShardedPhotographs):
     """Photographs in a tar archive, or in the tar archives of a folder.
 
-    A member `train/<ImageID>.jpg` or `train_0/<ImageID>.jpg` is in the subset train, and so is every photograph of an
-    archive whose name begins with `train`. Members that are no JPEG files are skipped.
+    A member `train/<ImageID>.jpg` or `train_0/<ImageID>.jpg` is in the subset train. If no folder tells the subset, the
+    archive's name does, such as `train-000000.tar`. Members other than JPEG files are skipped.
     """
 
     SUFFIXES = TAR
@@ -67,6 +67,6 @@ def _key(member: tarfile.TarInfo, uri: str) -> Key | None:
     name = posixpath.basename(member.name)
     if not member.isfile() or name.startswith(".") or not name.lower().endswith(SUFFIXES):
         return None
-    places = (*posixpath.dirname(member.name).split("/"), posixpath.basename(uri))
+    places = (*reversed(posixpath.dirname(member.name).split("/")), posixpath.basename(uri))
     subset = next((subset for place in places for subset in SUBSETS if place.startswith(subset)), "")
     return Key(subset, name.partition(".")[0])

@@ -9,7 +9,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 
 from ml.config.deployment import load_deployment
 from ml.errors import ConfigurationError
-from ml.object_store import ENDPOINT, KEYS, REGION
+from ml.object_store import variables_of
 
 
 def use_object_store() -> None:
@@ -32,15 +32,12 @@ def use_object_store() -> None:
             "Create it with type Amazon Web Services: the access key as login, the secret key as password, and "
             '{"endpoint_url": ..., "region_name": ...} as extra.',
         ) from error
-    extra = connection.extra_dejson
-    values = dict(zip(KEYS, (connection.login, connection.password, extra.get("aws_session_token")), strict=True))
-    values |= {ENDPOINT: extra.get("endpoint_url"), REGION: extra.get("region_name")}
-    found = {variable: value for variable, value in values.items() if value}
-    if all(os.environ.get(variable, "") == found.get(variable, "") for variable in values):
+    values = variables_of(connection.login, connection.password, connection.extra_dejson)
+    if all(os.environ.get(variable, "") == value for variable, value in values.items()):
         return
     for variable in values:
         os.environ.pop(variable, None)
-    os.environ.update(found)
+    os.environ.update({variable: value for variable, value in values.items() if value})
     _forget_old_keys()
 
 

@@ -42,6 +42,12 @@ def test_a_subset_without_a_share_is_not_fetched(server, fetch):
     assert not [path for path in server.whole() if "train" in path]
 
 
+def test_a_host_that_compresses_on_the_way_gives_the_same_files(server, fetch):
+    server.compresses, server.digests = True, False
+    file = fetch(retries=0).tables["boxes"]["train"]
+    assert file.read_bytes() == (server.root / "openimages" / BOXES).read_bytes()
+
+
 def test_a_cut_file_is_continued_where_it_ends(server, fetch):
     server.spoil(f"openimages/{BOXES}", cut)
     files = fetch()

@@ -76,6 +76,9 @@ def test_balance_ends_where_a_label_ends(tmp_path, caplog):
     found = pick(DownloadConfig(images=8, subsets={"train": 1}), files, set())
     assert found.labels == {"train": {"female": 3, "male": 2}}
     assert "3 images fewer than asked: no more that keep the labels balanced are left" in caplog.text
+    caplog.clear()
+    pick(DownloadConfig(images=100, subsets={"train": 1}), files, set())  # more than there are
+    assert "95 images fewer than asked: no more that keep the labels balanced are left" in caplog.text
 
 
 def test_held_images_are_not_picked_and_those_after_them_are(files):

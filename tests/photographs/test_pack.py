@@ -84,7 +84,7 @@ def test_a_folder_that_holds_photographs_is_not_written_to(folder, tmp_path):
 
 def test_what_cannot_be_packed_is_refused(folder, tmp_path):
     packing.pack(folder, str(tmp_path / "packed"), "tar", SIZES)
-    with pytest.raises(DataError, match="is no folder of single photographs"):
+    with pytest.raises(DataError, match="is not a folder of single photographs"):
         packing.pack(str(tmp_path / "packed"), str(tmp_path / "again"), "tar", SIZES)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no photographs"):

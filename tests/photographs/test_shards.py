@@ -148,6 +148,11 @@ def test_a_tar_archive_that_tells_no_subset_is_read_by_image_id_and_cannot_be_li
         list(source.list())
 
 
+def test_the_nearest_folder_tells_the_subset_of_a_member(tmp_path):
+    write_tar(tmp_path / "train.tar", name="training-data/{key.subset}/{key.image_id}.jpg")
+    assert {Key(each.subset, each.image_id) for each in open_photographs(str(tmp_path)).list()} == set(FILES)
+
+
 @pytest.mark.parametrize("name", ["all.tar", "all.tar.gz", "all.parquet"])
 def test_a_file_cut_short_is_an_error_that_names_it(tmp_path, name):
     path = tmp_path / name

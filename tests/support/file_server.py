@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import csv
+import gzip
 import hashlib
 import shutil
 import threading
@@ -42,6 +43,7 @@ class FileServer:
         log: All answers.
         delay: Seconds before each answer.
         digests: Whether to publish MD5 digests, as Google's store does.
+        compresses: Whether clients that accept it get files compressed on the way, as many web servers do.
     """
 
     root: Path
@@ -51,6 +53,7 @@ class FileServer:
     log: list[Sent] = field(default_factory=list)
     delay: float = 0.0
     digests: bool = True
+    compresses: bool = False
     most_at_once: int = 0
     _at_once: int = 0
 
@@ -96,6 +99,9 @@ class FileServer:
         status = 206 if start else 200
         if request.method != "HEAD":
             self.log.append(Sent(path, status, start, not start))
+        if self.compresses and "gzip" in request.headers.get("Accept-Encoding", ""):
+            packed = gzip.compress(data)
+            return web.Response(body=packed, headers={"ETag": headers["ETag"], "Content-Encoding": "gzip"})
         return web.Response(body=data[start:], status=status, headers=headers)
 
 
