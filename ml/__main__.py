@@ -22,10 +22,10 @@ from ml.config.parameter import FlowConfig
 from ml.config.prediction import PredictionConfig
 from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
-from ml.errors import StageError
+from ml.errors import ConfigurationError, StageError
 from ml.export.formats import Format
 from ml.flow.stage import Stage
-from ml.flow.table import ALL_STAGES, STAGES
+from ml.flow.table import ALL_STAGES
 from ml.logs import log_to_stderr
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rich.console import Console
 from rich.table import Table
 
@@ -10,7 +12,7 @@ from ml.metrics.records import EvaluationRecord
 from ml.public.run import Run, shown
 from ml.report.subject import subject_of
 
-RIGHT = "right"
+RIGHT: Final = "right"
 
 
 def print_run(run: Run, console: Console) -> None:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ml.errors import DataError, StageError
 from ml.flow.record import Record
-from ml.prediction.predictor import Answer, Predictor, load_predictor
+from ml.prediction.predictor import Answer, ExplainingPredictor, load_explaining_predictor
 from ml.vision import drawing, images
 from ml.vision.detection import decode_upright, find_faces
 
@@ -102,7 +102,7 @@ def main() -> None:
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer requests in turn; keep the latest model in memory."""
-    loaded: dict[tuple[str, float], Predictor] = {}
+    loaded: dict[tuple[str, float], ExplainingPredictor] = {}
     while message := read_message(requests):
         request = Request.model_validate_json(message)
         photograph = requests.read(request.bytes)
@@ -110,14 +110,14 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         try:
             if key not in loaded:
                 loaded.clear()
-                loaded[key] = load_predictor(*key)
+                loaded[key] = load_explaining_predictor(*key)
             reply = explain(loaded[key], photograph)
         except StageError as error:
             reply = Reply(fault=Fault(kind=error.kind, message=error.message, advice=error.advice))
         write_message(replies, reply.model_dump_json().encode())
 
 
-def explain(predictor: Predictor, photograph: bytes) -> Reply:
+def explain(predictor: ExplainingPredictor, photograph: bytes) -> Reply:
     """Find the faces of a photograph, classify them, and show where the network looked.
 
     Raises:
@@ -164,7 +164,7 @@ def _decode(photograph: bytes) -> images.Pixels:
 
 
 def _heats(
-    predictor: Predictor, boxes: list[drawing.Rectangle], chips: list[images.Pixels], answers: list[Answer]
+    predictor: ExplainingPredictor, boxes: list[drawing.Rectangle], chips: list[images.Pixels], answers: list[Answer]
 ) -> dict[int, str]:
     """Return the heat maps of the largest faces by their place in the list."""
     area = [(right - left) * (bottom - top) for left, top, right, bottom in boxes]

@@ -21,6 +21,7 @@ from ml.metrics.decision import UNKNOWN, decide, given_confidence, is_sure
 from ml.vision import drawing, images
 
 if TYPE_CHECKING:
+    from ml.model.classifier import Classifier
     from ml.model.loading import ChipClassifier
 
 
@@ -87,6 +88,19 @@ class Predictor:
             self._classifier.predict(pixels), self.description.labels, self.description.threshold, self.min_confidence
         )
 
+
+class ExplainingPredictor(Predictor):
+    """Predicts faces, and shows where the network looked, for which it needs the network itself.
+
+    Args:
+        classifier: The model, in Keras.
+        min_confidence: Predictions with a lower confidence become `unknown`.
+    """
+
+    def __init__(self, classifier: Classifier, min_confidence: float) -> None:
+        super().__init__(classifier, min_confidence)
+        self._network = classifier.network
+
     def explain(self, chips: Sequence[images.Pixels], answers: Sequence[Answer]) -> NDArray[np.float32]:
         """Compute where on each chip the network looked for the label that the threshold selects (Grad-CAM).
 
@@ -101,7 +115,7 @@ class Predictor:
 
         probabilities = np.array([answer.probabilities for answer in answers], np.float32)
         selected = decide(probabilities, self.description.threshold)
-        return grad_cam(self._classifier.network, np.stack(chips), selected)
+        return grad_cam(self._network, np.stack(chips), selected)
 
 
 def answers_of(
@@ -152,6 +166,18 @@ def load_predictor(attempt: str, min_confidence: float) -> Predictor:
     from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
 
     return Predictor(Classifier.load(attempt), min_confidence)
+
+
+def load_explaining_predictor(attempt: str, min_confidence: float) -> ExplainingPredictor:
+    """Load a trained model that also shows where it looked.
+
+    Raises:
+        DataError: There is no such model, or it is damaged.
+        ConfigurationError: The model was not trained on faces.
+    """
+    from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
+
+    return ExplainingPredictor(Classifier.load(attempt), min_confidence)
 
 
 def load_quick_predictor(attempt: str, min_confidence: float) -> Predictor:

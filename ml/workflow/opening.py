@@ -12,7 +12,7 @@ from ml import storage
 from ml.config.parameter import is_name
 from ml.config.roots import Roots, validate_below
 from ml.config.training import TrainingConfig
-from ml.errors import ConfigurationError, DataError
+from ml.errors import ConfigurationError
 from ml.flow.code import is_code, missing
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import Columns
