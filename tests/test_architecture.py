@@ -125,8 +125,9 @@ ARROWS = {
         *("public", "report", "storage", "tracking", "workflow"),
     },
     "__main__": {
-        *("commands", "config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
-        *("promotion", "release", "retention", "sample", "tracking", "workflow"),
+        *("commands", "config", "doctor", "download", "errors", "export", "flow", "logs", "object_store"),
+        "photographs",
+        *("prediction", "promotion", "release", "retention", "sample", "tracking", "workflow"),
     },
 }
 SINGLE_MODULES = {

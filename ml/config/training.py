@@ -42,9 +42,8 @@ class TrainingConfig(FlowConfig):
         "/data/open-images",
         "Release",
         "Release folder",
-        "Path or URI of a release in the official Open Images layout: annotation CSV files, and photographs as "
-        "{train,validation,test}/<ImageID>.jpg. Or path or URI of a landing: a folder of deliveries <YYYY-MM-DD>, each "
-        "in that layout with a delivery.json.",
+        "Path or URI of a release in the official Open Images layout: CSV files, and photographs as {train,validation,"
+        "test}/<ImageID>.jpg. Or of a landing: a folder of deliveries <YYYY-MM-DD> in that layout with delivery.json.",
         min_length=1,
         examples=["/data/open-images", "s3://bucket/landing"],
     )
