@@ -68,7 +68,7 @@ def running(root: Path, *dags: str) -> Iterator[tuple[httpx.Client, str]]:
         A client of its REST API that has logged in, and the password.
     """
     # Parsing six files every half minute takes a tenth of the machine, and they do not change.
-    with patch.dict(os.environ, {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600"}):
+    with patch.dict(os.environ, {"AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300"}):
         local_airflow.up(root)
     try:
         port = airflow_home.recorded(root).port

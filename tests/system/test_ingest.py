@@ -95,10 +95,12 @@ def backfill_by_form(airflow: Backfills, first: str, last: str, screenshot: Path
         page.get_by_test_id("trigger-dag-button").click()
         dialog = page.get_by_role("dialog")
         dialog.get_by_text("Backfill", exact=True).click()
-        for day, number in ((first, 0), (last, 1)):
-            place = dialog.locator("input[type=datetime-local]").nth(number)
-            place.fill(f"{day}T00:00")
-            place.blur()
+        opened = page.locator("[data-scope=popover][data-part=content][data-state=open]")
+        for number, day in enumerate((first, last)):
+            dialog.get_by_test_id("datetime-input").nth(number).click()
+            opened.get_by_placeholder("YYYY/MM/DD").fill(day.replace("-", "/"))
+            opened.get_by_placeholder("HH:mm").fill("00:00")
+            page.keyboard.press("Escape")
         dialog.get_by_text("3 runs will be triggered.").wait_for()
         shoot(page, screenshot)
         dialog.get_by_role("button", name="Run Backfill").click()
