@@ -28,12 +28,12 @@ seeds and every parameter of a training.
 | task | output | XCom |
 |---|---|---|
 | `open_sweep` | the run folder of the sweep, with the validated parameters | its URI |
-| `data.extract` to `data.featurize`, `model.explore` | as in `open_images_training` | as there |
+| `data.extract` to `data.featurize` | as in `open_images_training` | as there |
 | `open_members` | a run folder for each training | their URIs |
 | `train` | a network for each combination and seed | validation metrics, URIs |
 | `sweep` | `sweep.html` and `sweep.csv`: mean and spread over seeds by combination | the same, the best training |
 | `choose_best` | nothing | URI of the best training's run folder |
-| `evaluate` | the report of the best training | metrics with intervals, URIs |
+| `explore`, `evaluate` | the reports of the data and of the best training | as in `open_images_training` |
 
 The best training is the one with the lowest validation loss of the combination with the lowest mean. Only this one is
 evaluated on the test split, and offered to `open_images_promotion` as a candidate. A training that another run or sweep
@@ -44,7 +44,7 @@ the model to make decisions about people.
 """
 RUN = "{{ ti.xcom_pull(task_ids='open_sweep') }}"
 BEST = "{{ ti.xcom_pull(task_ids='choose_best') }}"
-SHARED = ("extract", "join_labels", "chip", "featurize", "explore")
+SHARED = ("extract", "join_labels", "chip", "featurize")
 WITHOUT_MEANING = ("force", "baseline", "retrain_without_news")
 
 
@@ -79,16 +79,10 @@ def open_members(sweep: str) -> list[str]:
 
 
 @task(task_display_name="choose best")
-def choose_best(ti: Any, run_id: str) -> str:
-    """Return the run of the best training, and let it use the sweep's exploration."""
-    from ml.workflow.run import load_run
-    from ml.workflow.sweep import adopt, member_uri
-
-    with airflow_errors():
-        number = ti.xcom_pull(task_ids="sweep")["best"]["number"]
-        best = load_run(member_uri(load_deployment().storage, run_id, number))
-        adopt(best, "explore")
-        return best.uri
+def choose_best(ti: Any) -> str:
+    """Return the run of the best training; this sweep's own, even if stage sweep was found done."""
+    members: list[str] = ti.xcom_pull(task_ids="open_members")
+    return members[ti.xcom_pull(task_ids="sweep")["best"]["number"]]
 
 
 deployment = load_deployment()
@@ -113,6 +107,7 @@ with DAG(
     ).expand(run=members)
     compared = ProcessStageOperator(task_id="sweep", stage="sweep", run=RUN, deployment=deployment)
     chosen = choose_best()
+    explored = ProcessStageOperator(task_id="explore", stage="explore", run=BEST, deployment=deployment)
     evaluated = ProcessStageOperator(
         task_id="evaluate",
         stage="evaluate",
@@ -123,5 +118,4 @@ with DAG(
         event_metrics=("faces", "accuracy", "majority"),
     )
     opened >> [each for each in shared.values() if not each.upstream_task_ids]
-    shared["featurize"] >> members >> trained >> compared >> chosen >> evaluated
-    shared["explore"] >> chosen
+    shared["featurize"] >> members >> trained >> compared >> chosen >> explored >> evaluated

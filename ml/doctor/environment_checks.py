@@ -6,7 +6,7 @@ import locale
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+from urllib.request import getproxies_environment, proxy_bypass
 
 import ml
 from ml import environment
@@ -55,7 +55,7 @@ def check_proxy() -> Answer:
         return "ok", "no proxy is set", ""
     named = {name: urlsplit(os.environ[name]).hostname or "" for name in API_VARIABLES if os.environ.get(name)}
     hosts = tuple(dict.fromkeys([LOOPBACK, *filter(None, named.values())]))
-    through = [host for host in hosts if not proxy_bypass_environment(host)]
+    through = [host for host in hosts if not proxy_bypass(host)]
     settings = ", ".join(f"{name}_proxy" for name in proxies)
     if not through:
         return "ok", f"{settings}; not for {' and '.join(hosts)}", ""

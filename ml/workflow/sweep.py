@@ -15,6 +15,7 @@ from ml.config.roots import Roots, validate_below
 from ml.config.sweep import Cell, SweepConfig, cells
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
+from ml.flow.stage import Stage
 from ml.flow.table import STAGES
 from ml.workflow import layout
 from ml.workflow.opening import FindReference, prepare_run, resolved, without_reference
@@ -90,7 +91,7 @@ def open_members(uri: str) -> list[str]:
         member.write()
         write_reference(member.uri, reference)
         for stage in DATA:
-            adopt(member, stage.name)
+            _adopt(member, stage)
         members.append(member.uri)
     return members
 
@@ -106,21 +107,18 @@ def member_uri(root: str, run_id: str, number: int) -> str:
     return layout.run_uri(root, slug(_member_id(run_id, number)))
 
 
-def adopt(run: Run, stage: str) -> None:
-    """Pin the finished attempt of a stage in a run that does not do the stage itself.
-
-    Raises:
-        DataError: There is none.
-    """
-    if run.find_or_adopt(STAGES[stage]) is None:
-        raise DataError(f"Stage {stage} of run {run.run_id} is not done, or was removed.", "Start the sweep again.")
-
-
 def _member(sweep: FlowRun[SweepConfig], cell: Cell) -> Run:
     run_id = _member_id(sweep.run_id, cell.number)
     config = TrainingConfig(**sweep.config.training(cell))
     fields = {field.name: getattr(sweep, field.name) for field in dataclasses.fields(sweep)}
     return Run(**{**fields, "slug": slug(run_id), "run_id": run_id, "config": config})
+
+
+def _adopt(run: Run, stage: Stage) -> None:
+    if run.find_or_adopt(stage) is None:
+        raise DataError(
+            f"Stage {stage.name} of run {run.run_id} is not done, or was removed.", "Start the sweep again."
+        )
 
 
 def _member_id(run_id: str, number: int) -> str:

@@ -19,12 +19,12 @@ def test_the_data_are_prepared_once_and_the_best_is_evaluated_alone(dag):
         "data.extract": ["data.join_labels"],
         "data.join_labels": ["data.chip"],
         "data.chip": ["data.featurize"],
-        "data.featurize": ["model.explore", "open_members"],
-        "model.explore": ["choose_best"],
+        "data.featurize": ["open_members"],
         "open_members": ["train"],
         "train": ["sweep"],
         "sweep": ["choose_best"],
-        "choose_best": ["evaluate"],
+        "choose_best": ["explore"],
+        "explore": ["evaluate"],
         "evaluate": [],
     }
 

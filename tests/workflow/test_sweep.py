@@ -9,7 +9,7 @@ from ml.flow.table import STAGES, SWEEP
 from ml.stages.sweep import sweep as compare
 from ml.workflow.execution import Result, run_stage
 from ml.workflow.run import load_run
-from ml.workflow.sweep import DATA, adopt, member_uri, open_members, open_sweep
+from ml.workflow.sweep import DATA, member_uri, open_members, open_sweep
 from support.records import Stated
 from support.training import make_record
 
@@ -70,7 +70,7 @@ def test_a_training_of_a_sweep_is_that_of_a_run_with_its_parameters(opened_sweep
     (member,) = map(load_run, open_members(prepare(opened_sweep(grid={}, seeds=1, seed=7)).uri))
     run = opened(seed=7)
     for stage in DATA:
-        adopt(run, stage.name)
+        assert run.find_or_adopt(stage)
     assert run.key(STAGES["train"]) == member.key(STAGES["train"])
 
 
