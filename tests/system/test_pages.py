@@ -112,9 +112,9 @@ def test_a_prediction_shows_its_answers_and_hands_them_out(predicted, page, shoo
     tab.get_by_label("Path contains").fill("HOPPER")
     answers.get_by_role("row").filter(has_text="hopper.jpg").wait_for()
     assert answers.get_by_role("row").count() == 2  # with the heading
-    tab.get_by_label("Table").select_option("photographs")
+    tab.get_by_role("search").get_by_label("Table").select_option("photographs")
     tab.get_by_label("Path contains").fill("")
-    tab.get_by_label("Status").select_option("unreadable")
+    tab.get_by_role("search").get_by_label("Status").select_option("unreadable")
     tab.get_by_text("broken.jpg").wait_for()
     with page.expect_download() as download:
         tab.get_by_role("link", name="faces as CSV").click()
@@ -124,7 +124,7 @@ def test_a_prediction_shows_its_answers_and_hands_them_out(predicted, page, shoo
     picture = tab.get_by_role("img", name=re.compile("hopper.jpg with its faces"))
     picture.scroll_into_view_if_needed()
     wait_for("the annotated photograph", lambda: picture.evaluate("img => img.complete && img.naturalWidth"))
-    tab.get_by_label("Table").select_option("faces")
+    tab.get_by_role("search").get_by_label("Table").select_option("faces")
     tab.evaluate("pane => pane.scrollTo(0, 0)")
     shoot("prediction")
 

@@ -66,7 +66,7 @@ function Headline({ data: { predictions, photographs, model, min_confidence: lea
     h(
       "p",
       null,
-      `faces on ${number(predictions.photographs)} photographs: `,
+      `${faces === 1 ? "face" : "faces"} on ${number(predictions.photographs)} photographs: `,
       Object.entries(predictions.faces)
         .map(([label, count]) => `${number(count)} ${label}`)
         .join(", "),
