@@ -116,8 +116,8 @@ ARROWS = {
         "workflow",
     },
     "__main__": {
-        *("config", "doctor", "download", "errors", "export", "flow", "logs", "photographs", "prediction"),
-        *("promotion", "release", "retention"),
+        *("config", "doctor", "download", "errors", "export", "flow", "logs", "object_store", "photographs"),
+        *("prediction", "promotion", "release", "retention"),
         *("sample", "workflow"),
     },
 }
