@@ -65,7 +65,7 @@ def render_dataset_card(content: DatasetCardContent) -> str:
         language="en",
         license="other",
         task_categories=[content.task],
-        source_datasets=["open-images-v5"],
+        source_datasets=["open-images"],
         pretty_name=dataset_name(config),
         configs=[{"config_name": "default", "data_files": files}] if files else None,
     )

@@ -33,6 +33,11 @@ def test_its_metadata_tell_where_the_files_are():
     assert config == {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}
 
 
+def test_it_states_no_version_of_open_images_which_the_run_may_not_have_read():
+    assert DatasetCard(card()).data.to_dict()["source_datasets"] == ["open-images"]
+    assert "v5" not in card().lower()
+
+
 def test_faces_and_what_was_left_out_are_counted():
     for row in ("| train | 1,234 | 2 |", "| chip | too small | 5 |", "| [CC BY 2.0]("):
         assert row in card()
