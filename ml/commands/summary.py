@@ -10,8 +10,6 @@ from ml.metrics.records import EvaluationRecord
 from ml.public.run import Run, shown
 from ml.report.subject import subject_of
 
-RIGHT = "right"
-
 
 def print_run(run: Run, console: Console) -> None:
     """Print the main metrics of a run with intervals, and the paths or URIs of its pages and its model."""
@@ -37,7 +35,7 @@ def metrics_table(record: EvaluationRecord, title: str) -> Table:
     """Return a table of the main metrics with 95% intervals."""
     table = Table(title=title, title_justify="left")
     for column in ("metric", "value", "95% interval", "faces"):
-        table.add_column(column, justify="left" if column == "metric" else RIGHT)
+        table.add_column(column, justify="left" if column == "metric" else "right")
     rows: list[tuple[str, Proportion]] = [
         ("accuracy", record.accuracy),
         (f"always {record.majority.label} (baseline)", record.majority),
