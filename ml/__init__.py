@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ml import quiet
+
 if TYPE_CHECKING:
     from ml.public.storage import open_storage
 
 # Must be set before TensorFlow is loaded. Its default is to use oneDNN's kernels only on processors with AVX-512, but
 # with AVX2 alone they also train the compact network two to three times as fast as TensorFlow's own kernels.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers would hide our log
+quiet.install()
 
 __all__ = ["open_storage"]
 
