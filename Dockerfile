@@ -46,7 +46,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYSPARK_PYTHON=/opt/venv/bin/python \
     PYSPARK_DRIVER_PYTHON=/opt/venv/bin/python \
     PYTHONUNBUFFERED=1 \
-    TF_CPP_MIN_LOG_LEVEL=2 \
     # All that this project writes on its own disk: the root is read-only in docker-compose.yaml.
     HOME=/scratch \
     TMPDIR=/scratch \

@@ -11,7 +11,6 @@ Prints Markdown for `benchmarks/README.md`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -21,7 +20,6 @@ from pathlib import Path
 from jobs import ROOT, prepare
 
 sys.path.insert(0, str(ROOT / "tests"))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 BATCH, SIZE, STEPS = 64, 96, 40
 

@@ -25,7 +25,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 BATCH = 64
 BARE, WAITING = "bare `fit` on arrays, to its last step", "bare `fit` on arrays, until it returns"

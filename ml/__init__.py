@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from ml import quiet
+
 if TYPE_CHECKING:
     from ml.public.storage import open_storage
 
@@ -19,7 +21,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 USERS_KERAS_BACKEND = os.environ.get("KERAS_BACKEND")
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.pop("TF_USE_LEGACY_KERAS", None)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its notes about processors and drivers would hide our log
+quiet.install()
 
 __all__ = ["open_storage"]
 

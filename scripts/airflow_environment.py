@@ -57,7 +57,6 @@ def environment(root: Path, port: int | None = None) -> dict[str, str]:
         "PYSPARK_DRIVER_PYTHON": sys.executable,
         "SPARK_LOCAL_IP": HOST,
         **submit_environment(java),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
         # Processes that Airflow renames keep their environment, so that `down` finds orphans by its mark.
         "SPT_NOENV": "1",
         **job_environment(),

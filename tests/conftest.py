@@ -25,7 +25,6 @@ os.environ |= {
     "PYSPARK_PYTHON": sys.executable,
     "PYSPARK_DRIVER_PYTHON": sys.executable,
     "SPARK_LOCAL_IP": "127.0.0.1",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
     "JAVA_HOME": str(java_home()),
     **submit_environment(java_home()),
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from rich.console import Console
 from rich.table import Table
 
@@ -11,8 +9,6 @@ from ml.metrics.estimate import Proportion
 from ml.metrics.records import EvaluationRecord
 from ml.public.run import Run, shown
 from ml.report.subject import subject_of
-
-RIGHT: Final = "right"
 
 
 def print_run(run: Run, console: Console) -> None:
@@ -39,7 +35,7 @@ def metrics_table(record: EvaluationRecord, title: str) -> Table:
     """Return a table of the main metrics with 95% intervals."""
     table = Table(title=title, title_justify="left")
     for column in ("metric", "value", "95% interval", "faces"):
-        table.add_column(column, justify="left" if column == "metric" else RIGHT)
+        table.add_column(column, justify="left" if column == "metric" else "right")
     rows: list[tuple[str, Proportion]] = [
         ("accuracy", record.accuracy),
         (f"always {record.majority.label} (baseline)", record.majority),

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from ml import storage
 from ml.model.description import Description
-from ml.model.loading import read_description
 from ml.model.record import EpochRow, TrainingRecord
 from ml.tracking.registry import Version
 from ml.workflow.manifest import Manifest
@@ -64,6 +63,8 @@ class Model:
     @functools.cached_property
     def description(self) -> Description:
         """Its labels, chip size, margin, network, temperature and threshold."""
+        from ml.model.loading import read_description  # loads OpenCV
+
         return read_description(self._manifest)
 
     @property

@@ -17,6 +17,7 @@ from ml.errors import PreprocessingError
 from ml.model import onnx as onnx_file
 from ml.model import saved_model as saved_model_file
 from ml.model import write
+from ml.model.onnx_classifier import ONNX
 from ml.vision import images
 from support.models import make_model, reds_and_blues
 
@@ -161,15 +162,13 @@ def test_every_kind_of_network_is_exported_as_it_is(tmp_path, name):
     found = saved_model_file.ask_saved_model(folder / saved_model_file.SAVED_MODEL, ["female", "male"], encoded)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     for count in (1, 5):
-        np.testing.assert_allclose(
-            onnx_file.ask_onnx(folder / onnx_file.ONNX, chips[:count]), expected[:count], atol=1e-5
-        )
+        np.testing.assert_allclose(onnx_file.ask_onnx(folder / ONNX, chips[:count]), expected[:count], atol=1e-5)
 
-    session = onnxruntime.InferenceSession(folder / onnx_file.ONNX, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(folder / ONNX, providers=["CPUExecutionProvider"])
     (given,), (answer,) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape) == ("pixels", "tensor(uint8)", ["batch", side, side, 3])
     assert (answer.name, answer.type, answer.shape) == ("probabilities", "tensor(float)", ["batch", 2])
-    properties = {prop.key: prop.value for prop in onnx.load(folder / onnx_file.ONNX).metadata_props}
+    properties = {prop.key: prop.value for prop in onnx.load(folder / ONNX).metadata_props}
     assert json.loads(properties["labels"]) == ["female", "male"]
     assert float(properties["margin"]) == 0.2
 
@@ -177,7 +176,7 @@ def test_every_kind_of_network_is_exported_as_it_is(tmp_path, name):
 def test_the_exports_are_files_of_the_attempt_in_any_storage(model):
     paths = {file.path for file in model.files}
     assert {
-        onnx_file.ONNX,
+        ONNX,
         f"{saved_model_file.SAVED_MODEL}/saved_model.pb",
         f"{saved_model_file.SAVED_MODEL}/fingerprint.pb",
     } <= paths
