@@ -211,9 +211,7 @@ def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_mark
     page = render(context, measured(), ["shown"])
     tags = Tags(page)
     assert "script" not in tags.seen
-    assert all(link.startswith(("data:", "#")) for link in tags.links), (
-        "an address that is none of a page is not linked"
-    )
+    assert all(link.startswith(("data:", "#")) for link in tags.links), "what is no page is not linked"
     assert "<script>alert(1)</script>, by <b>A & B</b>" in text_of(page)
     assert "nobody" not in page
 
