@@ -324,7 +324,7 @@ def test_drawings_are_called_drawings_and_have_no_credits(context):
         return text_of(render_report(dataclasses.replace(data, credits=[Credit(**photo, landing_url=address)])))
 
     page = page_of(DRAWN_PAGE)
-    assert "has a badge on its forehead, a ring for female or a cross for male, and the badge alone decides" in page
+    assert "each drawn face has a badge on its forehead, a ring or a cross, and it alone decides the label" in page
     assert "Nothing here is a photograph" in page
     assert "Cartoonist" not in page
     assert "CC BY" not in page

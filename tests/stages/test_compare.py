@@ -13,7 +13,6 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, LabelOrderError, PreprocessingError
 from ml.metrics.comparison import RightTable, measure
 from ml.metrics.predictions import TestPredictions
-from ml.report.figures import base as figures_base
 from ml.stages.compare import compare
 from support.features import make_context, make_features, make_run
 from support.models import make_model
@@ -22,9 +21,8 @@ FACES = {"train": (4, 4), "validation": (3, 3), "test": (40, 40)}
 
 
 @pytest.fixture
-def compared(tmp_path, monkeypatch):
+def compared(tmp_path):
     """Compare a model that is always right with another one, on features whose manifest may be changed."""
-    monkeypatch.setattr(figures_base, "DPI", 40)
 
     def run(baseline=None, change=None, values=None, **other):
         features = make_features(tmp_path, FACES)
