@@ -33,7 +33,8 @@ from ml.workflow.run import Run, load_run, slug
 
 LOG = ROOT / "var" / "demo.log"
 TASK = re.compile(r"\[DAG TEST\] (starting|end task) task_id=(\S+)")
-EPOCH = re.compile(r"epoch (\d+)/(\d+): (?:loss .*?; )?(.*)")  # of the training's log, see `ml.training`
+# A line of the training's log, see `ml.training`; Airflow adds at its end where it was logged.
+EPOCH = re.compile(r"epoch (\d+)/(\d+): (?:loss .*?; )?(.*?)(?: \[airflow\.|$)")
 TOLD_SECONDS = 10.0
 FAILURE = re.compile(r"^airflow\.sdk\.exceptions\.\w+: (.*)")
 

@@ -12,7 +12,7 @@ from ml.metrics.records import EvaluationMetrics
 from ml.metrics.shift import LARGE_PSI, MODERATE_PSI, SIGNIFICANCE
 from ml.report.calibration import temperature_line, threshold_line
 from ml.report.captions import caption, part_of
-from ml.report.credits import are_drawn
+from ml.report.credits import are_drawn, drawn_line
 from ml.report.data import ComparisonData, ExplorationData, MonitoringData, ReportData, SuspectsData, SweepData
 from ml.report.drift import drift_line, reference_name, shift_rows, table_rows, title_of
 from ml.report.formats import (
@@ -58,7 +58,7 @@ def templates() -> jinja2.Environment:
     }
     environment.globals |= {"caption": caption, "part_of": part_of, "drift_line": drift_line}
     environment.globals |= {"temperature_line": temperature_line, "threshold_line": threshold_line}
-    environment.globals |= {"drawn": are_drawn}
+    environment.globals |= {"drawn": are_drawn, "drawn_line": drawn_line}
     environment.globals |= {"reference_name": reference_name, "shift_rows": shift_rows, "table_rows": table_rows}
     return environment
 

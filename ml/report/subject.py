@@ -26,6 +26,7 @@ class Subject:
         limits: What the labels are not, as sentences; empty for subjects other than people.
         purpose: What the data or a model may be used for, completing 'may be used'.
         must_not: Prohibited uses, each completing 'must not be used'.
+        cue: By what `ml.sample` shows the label in its drawings; empty if it does not.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Subject:
     limits: str
     purpose: str
     must_not: tuple[str, ...]
+    cue: str = ""
 
     @property
     def heading(self) -> str:
@@ -84,6 +86,7 @@ def _gender_presentation(noun: str) -> Subject:
         purpose="to study the data set, this method and their flaws: how well gender presentation as annotators "
         f"perceived it can be predicted from a {noun}, and for whom that fails",
         must_not=("to infer, record or check the gender or identity of any person", *_DECISIONS),
+        cue=f"each drawn {noun} has a badge on its forehead, a ring or a cross",
     )
 
 

@@ -16,6 +16,8 @@ RUNS = {
     "validation": {"epoch_loss": "val_loss", "epoch_accuracy": "val_accuracy"},
 }
 
+EVENTS = "events.out.tfevents"  # without the name of the machine, which TensorFlow adds
+
 
 def event_files(history: Sequence[EpochRow]) -> dict[str, bytes]:
     """Return the event files of a training by their paths: a run for training and one for validation.
@@ -23,16 +25,18 @@ def event_files(history: Sequence[EpochRow]) -> dict[str, bytes]:
     They are written from the whole history at the end, not by a callback, so that a training that was killed and
     resumed has one curve too.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        for run, fields in RUNS.items():
-            writer = tf.summary.create_file_writer(str(Path(folder, run)))
+    files = {}
+    for run, fields in RUNS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            writer = tf.summary.create_file_writer(folder)
             with writer.as_default():
                 for row in history:
                     for tag, field in fields.items():
                         tf.summary.write(tag, tf.constant(getattr(row, field)), row.epoch, _scalar())
             writer.close()
-        files = [file for file in Path(folder).rglob("events.*") if file.is_file()]
-        return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(files)}
+            (file,) = Path(folder).iterdir()
+            files[f"{run}/{EVENTS}"] = file.read_bytes()
+    return files
 
 
 def _scalar() -> tf.compat.v1.SummaryMetadata:

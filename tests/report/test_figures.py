@@ -141,6 +141,8 @@ def test_no_bin_of_a_few_faces_spans_the_whole_reliability_diagram():
     assert all(row.confidence >= 0.5 for row in measured.after.reliability)
     svg = evaluation_figures.reliability(measured, 61)
     assert "Reliability, 61 test chips, 3 bins of about 20 chips" in words(svg)
+    assert "Temperature 1: nothing is scaled" in words(svg), "and there is no second, equal diagram"
+    assert not [text for text in words(svg) if text.startswith("Before")]
 
 
 def test_a_bin_is_as_wide_as_what_it_spans():

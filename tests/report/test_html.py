@@ -211,9 +211,7 @@ def test_the_photographs_shown_are_credited_and_nothing_from_the_release_is_mark
     page = render(context, measured(), ["shown"])
     tags = Tags(page)
     assert "script" not in tags.seen
-    assert all(link.startswith(("data:", "#")) for link in tags.links), (
-        "an address that is none of a page is not linked"
-    )
+    assert all(link.startswith(("data:", "#")) for link in tags.links), "what is no page is not linked"
     assert "<script>alert(1)</script>, by <b>A & B</b>" in text_of(page)
     assert "nobody" not in page
 
@@ -326,7 +324,7 @@ def test_drawings_are_called_drawings_and_have_no_credits(context):
         return text_of(render_report(dataclasses.replace(data, credits=[Credit(**photo, landing_url=address)])))
 
     page = page_of(DRAWN_PAGE)
-    assert "has a badge on its forehead, a ring for female or a cross for male, and the badge alone decides" in page
+    assert "each drawn face has a badge on its forehead, a ring or a cross, and it alone decides the label" in page
     assert "Nothing here is a photograph" in page
     assert "Cartoonist" not in page
     assert "CC BY" not in page

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import demo
 
 LINE = (
-    "[2026-01-01T00:00:00+0000] {subprocess.py:99} INFO - 12:00:00 INFO epoch 3/30: loss 0.5012, accuracy 0.8000; "
-    "validation loss 0.4012, accuracy 0.8500; 4.3 s, 250 images/s, about 2 min left"
+    "2026-01-01T00:00:00.000000Z [info     ] 12:00:00 INFO epoch 3/30: loss 0.5012, accuracy 0.8000; validation loss "
+    "0.4012, accuracy 0.8500; 4.3 s, 250 images/s, about 2 min left "
+    "[airflow.task.hooks.airflow.providers.standard.hooks.subprocess.SubprocessHook] loc=subprocess.py:106"
 )
 
 

@@ -15,7 +15,6 @@ from ml.errors import DataError, LabelOrderError, PreprocessingError
 from ml.features.output_checks import check_table
 from ml.features.outputs import OUTPUTS
 from ml.features.reader import split_table
-from ml.report.figures import base as figures_base
 from ml.stages.evaluate import evaluate
 from ml.stages.examples import EXAMPLES
 from support.answers import assert_only_test_faces
@@ -26,9 +25,8 @@ FACES = {"train": (4, 4), "validation": (3, 3), "test": (30, 50)}
 
 
 @pytest.fixture
-def evaluated(tmp_path, monkeypatch):
+def evaluated(tmp_path):
     """Evaluate a model with the given faults on features of which only the test split can be read."""
-    monkeypatch.setattr(figures_base, "DPI", 40)  # drawing is most of the work here
 
     def run(faces=FACES, change=None, values=None, miap=False, **model):
         features = make_features(tmp_path, faces, miap=miap)

@@ -13,7 +13,6 @@ from ml import storage
 from ml.config.deployment import load_deployment
 from ml.flow.table import STAGES
 from ml.promotion.run import gate, open_promotion
-from ml.report.figures import base
 from ml.workflow.folder import read_run_record
 from ml.workflow.opening import open_run
 from support.airflow_root import SMALL
@@ -64,7 +63,6 @@ def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, m
     (tmp_path / "deployment.yaml").write_text(json.dumps(deployment))
     monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
     drawn, save = [], matplotlib.figure.Figure.savefig
-    monkeypatch.setattr(base, "DPI", 40)
 
     def savefig(figure, *arguments, **options):
         drawn.extend(text.get_text() for text in figure.findobj(matplotlib.text.Text))

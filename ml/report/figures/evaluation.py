@@ -150,18 +150,18 @@ def precision_recall(
 
 
 def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
-    """Draw accuracy against confidence, before and after temperature scaling, in bins of equally many faces.
+    """Draw accuracy against confidence, before and after any temperature scaling, in bins of equally many faces.
 
     Args:
         calibration: Calibration before and after scaling.
         faces: Number of test faces.
     """
+    before, after = calibration.before, calibration.after
+    sides = [(after, "Temperature 1: nothing is scaled", BLUE)]
+    if calibration.temperature != 1:
+        sides = [(before, "Before scaling", GRAY), (after, f"After, temperature {calibration.temperature:.3f}", BLUE)]
     figure = new_figure(5.0)
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    sides = (
-        (calibration.before, "Before scaling", GRAY),
-        (calibration.after, f"After, temperature {calibration.temperature:.3f}", BLUE),
-    )
+    panels = np.atleast_1d(figure.subplots(1, len(sides), sharex=True, sharey=True))
     rows = [row for found, _, _ in sides for row in found.reliability]
     # Confidence is at least one half. Accuracy may be lower, but a bin's whole interval need not be shown.
     lowest = max(0.0, min([0.5, *(row.accuracy.value or 0.0 for row in rows)]) - 0.03)
