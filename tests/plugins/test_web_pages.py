@@ -121,6 +121,7 @@ def test_a_prediction_run_has_its_counts_and_its_sample(web):
     assert run["ledger"]["unreadable"] == 1
     assert (run["photographs"], run["min_confidence"], run["model"]) == ("/photographs", 0.75, "first")
     assert run["about"]["title"] == "perceived gender presentation"
+    assert run["pages"] == {"monitoring": ["monitor", "monitoring.html", "Compared with the training"]}
     (copy,) = run["sample"]
     status, headers, body = web.get(f"{RUNS}/{PREDICTION}/{RUN}/files/predict/{copy}")
     assert (status, headers["content-type"], body) == (200, "image/jpeg", b"\xff\xd8annotated")

@@ -213,7 +213,7 @@ def write_predicted_run(root: str, run_id: str) -> None:
     write_run(
         root,
         run_id,
-        [predicted_run(root)],
+        [predicted_run(root), commit(root, "monitor", {"monitoring.html": b"<html>compared</html>"})],
         "prediction",
         slug(run_id, "prediction"),
         config=config.model_dump(mode="json"),

@@ -11,7 +11,7 @@ from ml.workflow.layout import attempt_name
 from open_images.web.airflow_runs import AirflowRun
 from open_images.web.answers import CATEGORIES
 from open_images.web.folders import RunFolder
-from open_images.web.report import about, run_state
+from open_images.web.report import about, pages, run_state
 
 
 def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: TrainingConfig) -> dict[str, Any]:
@@ -43,6 +43,7 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         **known,
         "predictions": {name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
         "ledger": manifest.ledger,
+        "pages": pages(folder.manifests()),
         "tables": {name: manifest.rows(name) for name in CATEGORIES},
         "sample": sorted(file.path for file in manifest.files if file.path.startswith(f"{SAMPLE}/")),
     }

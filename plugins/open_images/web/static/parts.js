@@ -8,6 +8,7 @@ export const TRAINING = "open_images_training";
 export const PROMOTION = "open_images_promotion";
 export const PREDICTION = "open_images_prediction";
 export const COMPARISON = "open_images_comparison";
+export const SWEEP = "open_images_sweep";
 const ROOT = new URL("../", import.meta.url);
 const AIRFLOW = new URL("../api/v2/", ROOT); // Airflow's own REST API
 const STYLE = new URL("style.css", import.meta.url).href;

@@ -43,6 +43,13 @@ export function PredictionReport({ data, runId }) {
             ),
           ),
         ),
+      Object.entries(data.pages ?? {}).map(([page, [stage, file, title]]) =>
+        h(
+          "li",
+          { key: page },
+          h("a", { href: fileUrl(runId, stage, file, PREDICTION), target: "_blank", rel: "noopener noreferrer" }, title),
+        ),
+      ),
       h("li", null, h(Inside, { to: runPath(runId, PREDICTION) }, "Tasks")),
       h("li", null, h(Inside, { to: "/plugin/models" }, "All models")),
     ),

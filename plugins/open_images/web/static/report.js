@@ -11,6 +11,7 @@ import {
   PREDICTION,
   PROMOTION,
   RunName,
+  SWEEP,
   Section,
   Table,
   TRAINING,
@@ -39,6 +40,7 @@ const REPORTS = {
   [PROMOTION]: PromotionReport,
   [PREDICTION]: PredictionReport,
   [COMPARISON]: ComparisonReport,
+  [SWEEP]: SweepReport,
 };
 
 globalThis.Report = function Report({ dagId, runId }) {
@@ -69,6 +71,21 @@ function TrainingReport({ data, runId }) {
     (data.evaluation || data.comparison) && h(Champion, data),
     data.ledgers?.length > 0 && h(Ledger, data),
     data.figures?.length > 0 && h(Figures, { figures: data.figures, dagId: TRAINING, runId }),
+    data.parameters && h(Parameters, data),
+  );
+}
+
+/** A sweep: its page holds the table of its trainings. */
+function SweepReport({ data, runId }) {
+  const [stage, file, title] = data.pages?.sweep ?? [];
+  return h(
+    Fragment,
+    null,
+    h(RunState, { data, dagId: SWEEP, nothing: "Nothing to show yet: the sweep has not read the release.", done: stage, missing: "This sweep has no result." }),
+    data.opened && h(Links, { data, dagId: SWEEP, runId }),
+    data.opened && h(Limits, data),
+    stage && h("iframe", { className: "page", title, src: fileUrl(runId, stage, file, SWEEP) }),
+    data.ledgers?.length > 0 && h(Ledger, data),
     data.parameters && h(Parameters, data),
   );
 }
