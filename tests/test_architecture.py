@@ -122,8 +122,8 @@ ARROWS = {
         *("config", "errors", "flow", "metrics", "model", "prediction", "storage", "tracking", "vision", "workflow"),
     },
     "commands": {
-        *("class_data", "config", "errors", "flow", "java", "metrics", "object_store", "prediction", "promotion"),
-        *("public", "report", "storage", "tracking", "workflow"),
+        *("class_data", "config", "environment", "errors", "flow", "java", "metrics", "object_store", "prediction"),
+        *("promotion", "public", "report", "storage", "tracking", "workflow"),
     },
     "__main__": {
         *("commands", "config", "doctor", "download", "errors", "export", "flow", "logs", "object_store"),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
+from ml import environment as users_environment
 from ml import storage
 from ml.class_data import submit_environment
 from ml.config.deployment import Deployment
@@ -61,6 +62,7 @@ def job_environment(stage: Stage, environment: Mapping[str, str] = os.environ) -
     java = java_home()
     return {
         **own,
+        **users_environment.job_environment(environment),
         "JAVA_HOME": str(java),
         # Driver and workers must run the same Python.
         "PYSPARK_PYTHON": sys.executable,

@@ -112,7 +112,7 @@ def promote(
     if promotion.compares:
         run_stage(load_run(promotion.run), STAGES["compare"])
     verdict = promotion_run.gate(promotion.run)
-    typer.echo(verdict.markdown())
+    typer.echo("\n".join([verdict.markdown(), *(f"{name}: {uri}" for name, uri in verdict.reports.items())]))
     if not verdict.passed:
         failed = [rule.title for rule in verdict.rules if not rule.passed]
         raise ConfigurationError(

@@ -32,11 +32,13 @@ def run(
     from ml.commands.stages import do_stages, local_master
     from ml.commands.summary import print_run
     from ml.config.deployment import load_deployment
+    from ml.environment import check_environment
     from ml.promotion.reference import find_reference
     from ml.public.run import Run
     from ml.tracking.models import find_baseline
     from ml.workflow import opening
 
+    check_environment()
     deployment, console = load_deployment(), Console()
     opened = opening.open_run(
         storage or deployment.storage,
