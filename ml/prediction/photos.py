@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
+from time import sleep
 
 from ml.config.training import TrainingConfig
 from ml.errors import DataError, ResourceError
@@ -89,7 +89,7 @@ def watch_photos(
     with PredictionFiles(predictor, attempt, out) as files:
         work = _Work(predictor, files, given, out)
         try:
-            for ready in arrivals(given, out, lambda: time.sleep(seconds)):
+            for ready in arrivals(given, out, lambda: sleep(seconds)):
                 for each in ready:
                     if fault := work.classify(each):
                         print(fault, flush=True)

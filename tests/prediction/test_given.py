@@ -89,7 +89,7 @@ def test_a_watched_folders_answers_are_complete_after_each_look(tmp_path, monkey
         elif looks == 6:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(photos.time, "sleep", arrive)
+    monkeypatch.setattr(photos, "sleep", arrive)  # that of the whole process serves other threads too
     photos.watch_photos([folder], out, model, "unused", 0.75, TrainingConfig(), seconds=2.0)
     counts = [None if content is None else len(content["photographs"]) for content in told]
     assert counts == [None, None, 1, 1, 3, 3]
