@@ -56,9 +56,9 @@ def test_the_comparison_has_the_key_that_a_promotion_gives_it(tmp_path, make, op
 
 def test_models_that_cannot_be_compared_are_named(make, open_):
     one = make("one", 1)
-    with pytest.raises(ConfigurationError, match="no champion to compare with"):
+    with pytest.raises(ConfigurationError, match="there is no model 'champion'"):
         open_()
     with pytest.raises(ConfigurationError, match="Both models are the same"):
         open_(model=one.trained.uri, baseline=one.trained.uri)
-    with pytest.raises(ConfigurationError, match=r"No run in .* has evaluated"):
+    with pytest.raises(ConfigurationError, match="is no run and no finished attempt"):
         open_(model="/nowhere", baseline=one.trained.uri)

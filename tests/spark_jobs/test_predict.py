@@ -259,7 +259,7 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
         ({"photographs": "/absent"}, DataError, "There is no folder"),
         ({"min_confidence": 0.2}, ConfigurationError, r"min_confidence = 0\.2"),
         ({"seed": 1}, ConfigurationError, "known: photographs"),
-        ({"model": "/absent"}, DataError, "was never committed"),
+        ({"model": "/absent"}, ConfigurationError, "is no run and no finished attempt"),
     ],
 )
 def test_a_run_that_cannot_work_is_refused_when_it_is_opened(opened, values, error, message):

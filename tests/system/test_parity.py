@@ -24,6 +24,7 @@ from ml.features.columns import names
 from ml.model import onnx as onnx_file
 from ml.model import saved_model as saved_model_file
 from ml.model.classifier import Classifier
+from ml.model.onnx_classifier import ONNX
 from ml.prediction.predictor import Predictor
 from ml.vision import detection, images
 from spark_jobs import chipping, featurize, predict
@@ -140,7 +141,7 @@ def saved_model_of_pngs(photographs, chips, model):
 
 
 def onnx(photographs, chips, model):
-    return onnx_file.ask_onnx(storage.local_path(model.uri) / onnx_file.ONNX, chips[1])
+    return onnx_file.ask_onnx(storage.local_path(model.uri) / ONNX, chips[1])
 
 
 def command(photographs, chips, model):

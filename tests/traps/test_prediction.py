@@ -21,6 +21,8 @@ from ml.model import write
 from ml.model.classifier import Classifier
 from ml.model.description import DESCRIPTION
 from ml.model.keras_file import MODEL
+from ml.model.onnx import export_onnx
+from ml.model.onnx_classifier import ONNX
 from ml.prediction.photos import predict_photos
 from ml.prediction.predictor import load_predictor
 from ml.vision import images
@@ -49,6 +51,11 @@ def predict(model, tmp_path):
         return (out / "predictions.csv").read_text().splitlines()[1].split(",")[7]
 
     return run
+
+
+def file_of(model, name):
+    """The path of a model's file, which its manifest need not list."""
+    return Path(storage.local_path(storage.join(model.uri, name)))
 
 
 def overwrite(model, file, value):
@@ -96,7 +103,7 @@ def test_trap_5_pixels_that_are_scaled_before_the_network(predict, monkeypatch, 
 
 
 @pytest.mark.parametrize("times", [0, 2])
-def test_trap_5_a_network_that_scales_another_number_of_times(model, predict, times):
+def test_trap_5_a_network_that_scales_another_number_of_times(model, predict, tmp_path, times):
     import keras
 
     trained = Classifier.load(model).network
@@ -106,8 +113,10 @@ def test_trap_5_a_network_that_scales_another_number_of_times(model, predict, ti
         x = keras.layers.Rescaling(1 / 255)(x)
     other = keras.Model(pixels, trained.layers[-1](keras.layers.GlobalAveragePooling2D()(keras.ops.cast(x, "float32"))))
     other.save(storage.local_path(model.file(MODEL)))
-    with pytest.raises(PreprocessingError, match="reference chips"):
-        predict()
+    export_onnx(other, Classifier.load(make_model(tmp_path, name="same").uri).description, file_of(model, ONNX))
+    for refused in (predict, lambda: load_predictor(model.uri, 0.5)):  # the one reads the ONNX file, the other Keras'
+        with pytest.raises(PreprocessingError, match="reference chips"):
+            refused()
 
 
 def test_trap_5_a_served_model_that_scales_once_more(tmp_path, monkeypatch):
@@ -133,9 +142,11 @@ def test_trap_6_a_spark_worker_refuses_as_the_command_does(model, monkeypatch):
 
 def test_trap_6_a_network_of_another_training_with_bgr_chips(model, predict, tmp_path):
     other = make_model(tmp_path, sharpness=-10.0, name="bgr")  # what is red to it is blue to the other
-    shutil.copyfile(storage.local_path(other.file(MODEL)), storage.local_path(model.file(MODEL)))
-    with pytest.raises(PreprocessingError, match="reference chips"):
-        predict()
+    for name in (MODEL, ONNX):
+        shutil.copyfile(file_of(other, name), file_of(model, name))
+    for refused in (predict, lambda: load_predictor(model.uri, 0.5)):
+        with pytest.raises(PreprocessingError, match="reference chips"):
+            refused()
 
 
 def test_trap_6_a_served_model_that_decodes_as_opencv_does(tmp_path, monkeypatch):
