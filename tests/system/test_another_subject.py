@@ -85,7 +85,7 @@ def test_a_run_about_ages_says_the_word_nowhere(spark, release_copy, tmp_path, m
     page = storage.read_bytes(first.pinned("evaluate").file("report.html")).decode()
     for words in (
         "Labeled boxes by outcome of chipping",
-        "Credits of the photographs shown",
+        "Nothing here is a photograph",
         "<td>join_labels",
     ):
         assert words in page, "what stages further up left is handed to the report"
