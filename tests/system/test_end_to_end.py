@@ -29,14 +29,18 @@ STAGES = (*SPARK, *MODEL)  # these runs name no baseline, so nothing is compared
 RUNS = """
 import json, os, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = [sys.argv[1], str(Path(sys.argv[1]).parent / "plugins")]
 from support.airflow_root import attempts
 from demo import run_dag
 from airflow.models.xcom import XComModel
 from airflow.sdk.log import configure_logging
 from airflow.utils.session import create_session
+from open_images.operators import spark
 
 configure_logging()  # masks secrets, as the supervisor of each task does; `dag.test()` alone masks nothing
+# The spark-submit that PATH finds first; jobs otherwise get that of their Python.
+its = spark.job_environment
+spark.job_environment = lambda: {**its(), "PATH": os.environ["PATH"]}
 storage, stub, out = map(Path, sys.argv[2:5])
 told = {}
 for name, values in json.loads(sys.argv[5]).items():
@@ -50,7 +54,7 @@ for name, values in json.loads(sys.argv[5]).items():
     out.write_text(json.dumps(told))
     # From the second run on there is no spark-submit to be had, not even the project's own.
     os.environ["PATH"] = os.pathsep.join([str(stub), os.environ["PATH"]])
-    sys.modules["open_images.operators.spark"].job_environment = lambda: {"SPARK_HOME": ""}
+    spark.job_environment = lambda: {"SPARK_HOME": ""}
 """
 
 
