@@ -13,7 +13,7 @@ import typer
 from ml.commands.models import compare, models, move_back, promote
 from ml.commands.options import RUN_HELP, AttemptOption, RunIdOption, StorageOption, new_run_id, run_uri
 from ml.commands.predict import predict
-from ml.commands.runs import report, run, runs
+from ml.commands.runs import open_training, report, run, runs
 from ml.config.clean_up import CleanUpConfig
 from ml.config.command_help import in_force
 from ml.config.download import DownloadConfig
@@ -151,20 +151,8 @@ command("report", RUNS)(report)
 def open_run(values: dict[str, object], storage: StorageOption = None, run_id: RunIdOption = None) -> None:
     """Validate the parameters and the release, write a run folder and print its URI."""
     from ml.config.deployment import load_deployment
-    from ml.promotion.reference import find_reference
-    from ml.tracking.models import find_baseline
-    from ml.workflow import opening
 
-    deployment = load_deployment()
-    opened = opening.open_run(
-        storage or deployment.storage,
-        run_id or new_run_id(),
-        values,
-        defaults=deployment.defaults,
-        find_reference=find_reference,
-        find_baseline=find_baseline,
-    )
-    typer.echo(opened.uri)
+    typer.echo(open_training(values, load_deployment(), storage, run_id).uri)
 
 
 def _add_command(stage: Stage) -> None:

@@ -128,7 +128,7 @@ ARROWS = {
     "__main__": {
         *("commands", "config", "doctor", "download", "errors", "export", "flow", "logs", "object_store"),
         "photographs",
-        *("prediction", "promotion", "release", "retention", "sample", "tracking", "workflow"),
+        *("prediction", "release", "retention", "sample", "workflow"),
     },
 }
 SINGLE_MODULES = {

@@ -11,7 +11,9 @@ from ml.commands.options import RUN_HELP, JsonOption, RunIdOption, StorageOption
 from ml.flow.table import STAGES
 
 if TYPE_CHECKING:
+    from ml.config.deployment import Deployment
     from ml.public.run import Run as PublicRun
+    from ml.workflow.run import Run as TrainingRun
 
 
 def run(
@@ -33,14 +35,36 @@ def run(
     from ml.commands.summary import print_run
     from ml.config.deployment import load_deployment
     from ml.environment import check_environment
-    from ml.promotion.reference import find_reference
     from ml.public.run import Run
-    from ml.tracking.models import find_baseline
-    from ml.workflow import opening
 
     check_environment()
     deployment, console = load_deployment(), Console()
-    opened = opening.open_run(
+    opened = open_training(values, deployment, storage, run_id)
+    console.print(f"Run {opened.run_id}: {opened.uri}", soft_wrap=True, highlight=False)
+    do_stages(opened, deployment, local_master(cores), console)
+    print_run(Run(opened.uri), console)
+
+
+def open_training(
+    values: dict[str, object], deployment: Deployment, storage: str | None, run_id: str | None
+) -> TrainingRun:
+    """Validate parameters given in a shell, and write the folder of a training run.
+
+    Args:
+        values: Parameters that override the deployment's defaults.
+        deployment: The deployment's settings.
+        storage: Storage root; None: the deployment's.
+        run_id: Name of the run; None: a new one.
+
+    Raises:
+        ConfigurationError: A parameter is wrong, or there is no such baseline.
+        DataError: The release is missing or malformed.
+    """
+    from ml.promotion.reference import find_reference
+    from ml.tracking.models import find_baseline
+    from ml.workflow.opening import open_run
+
+    return open_run(
         storage or deployment.storage,
         run_id or new_run_id(),
         values,
@@ -48,9 +72,6 @@ def run(
         find_reference=find_reference,
         find_baseline=find_baseline,
     )
-    console.print(f"Run {opened.run_id}: {opened.uri}", soft_wrap=True, highlight=False)
-    do_stages(opened, deployment, local_master(cores), console)
-    print_run(Run(opened.uri), console)
 
 
 def runs(
