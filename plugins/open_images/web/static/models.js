@@ -29,12 +29,15 @@ const SPLITS = ["train", "validation", "test"];
 globalThis.Models = function Models() {
   const answer = useData(urlOf("history"), ({ runs }) => runs.some(({ state }) => UNDER_WAY.includes(state)));
   const registry = useData(urlOf("models"));
-  return h(Loaded, { answer, show: ({ runs }) => h(History, { runs, registry }) });
+  // Both before either is shown: without the registry, every model would be called "not registered" for a moment.
+  const both = registry.data || registry.error ? answer : { error: answer.error };
+  return h(Loaded, { answer: both, show: ({ runs }) => h(History, { runs, registry }) });
 };
 
 /**
  * Return one row for each model, oldest first. Its fields are those of the newest run that has them; `runs` are all runs
- * that use it, `version` is its registered version, `role` is champion, previous or empty.
+ * that use it, `version` is its registered version (undefined if there is none or the registry cannot be read: `known` is
+ * false then), `role` is champion, previous or empty.
  */
 function modelsOf(runs, registry) {
   const byModel = new Map();
@@ -46,7 +49,7 @@ function modelsOf(runs, registry) {
     const shown = newestOf(users.filter((run) => run.accuracy)) ?? newestOf(users);
     const version = registry?.versions.find((each) => each.model === model);
     const role = { [registry?.previous]: "previous", [registry?.champion]: "champion" }[model] ?? "";
-    return { ...shown, runs: users, version, role };
+    return { ...shown, runs: users, version, known: Boolean(registry), role };
   });
   return labelled(rows);
 }

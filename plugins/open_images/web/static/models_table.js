@@ -25,7 +25,10 @@ import {
 import { Comparison, RunState } from "./run.js";
 
 const { Fragment, useState } = globalThis.React;
-const nameOf = (row) => (row.version ? `version ${row.version.number}` : "not registered");
+const nameOf = ({ version, known }) => {
+  if (version) return `version ${version.number}`;
+  return known ? "not registered" : "version unknown";
+};
 
 export function ModelsTable({ rows }) {
   const [text, setText] = useState("");
