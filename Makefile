@@ -7,6 +7,8 @@ ROOT := $(shell cd "$$(dirname "$(strip $(MAKEFILE_LIST))")" && pwd)
 PY := "$(ROOT)/.venv/bin/python"
 # Names of files are UTF-8 whatever the locale says.
 export PYTHONUTF8 := 1
+# Compiled modules are kept, whatever the environment says: each of Airflow's tasks is a process, and would compile anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup tools docs-tools env demo up down mlflow doctor test test-all stack-test kills lint audit sbom docs bench
 

@@ -54,25 +54,34 @@ def maintenance():
     return dag
 
 
-@pytest.mark.parametrize("module", DAGS)
-def test_parsing_loads_nothing_heavy_and_warns_of_nothing(airflow_home, module):
+@pytest.fixture(scope="module")
+def parsed(airflow_home):
+    """By DAG file: the heavy modules that are loaded once a process has parsed it, and its warnings."""
     code = (
-        "import sys, json, warnings\n"
+        "import importlib, json, sys, warnings\n"
         "import airflow.sdk\n"
-        "with warnings.catch_warnings(record=True) as told:\n"
-        "    warnings.simplefilter('always')\n"
-        f"    import {module}\n"
-        "print(json.dumps([sorted(sys.modules), [str(w.message) for w in told if 'packages' not in w.filename]]))\n"
+        "parsed = {}\n"
+        "for name in sys.argv[1].split(','):\n"
+        "    with warnings.catch_warnings(record=True) as told:\n"
+        "        warnings.simplefilter('always')\n"
+        "        importlib.import_module(name)\n"
+        "    parsed[name] = sorted(sys.modules), [str(w.message) for w in told if 'packages' not in w.filename]\n"
+        "print(json.dumps(parsed))\n"
     )
     folders = [p for p in sys.path if p.endswith(("dags", "plugins"))]
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, ",".join(DAGS)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
         capture_output=True,
         text=True,
         check=True,
     )
-    modules, warnings = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("module", DAGS)
+def test_parsing_loads_nothing_heavy_and_warns_of_nothing(parsed, module):
+    modules, warnings = parsed[module]
     assert not HEAVY & set(modules)
     assert warnings == []
 

@@ -25,10 +25,12 @@ FACES = {"train": (4, 4), "validation": (3, 3), "test": (30, 50)}
 
 
 @pytest.fixture
-def evaluated(tmp_path):
+def evaluated(tmp_path, monkeypatch):
     """Evaluate a model with the given faults on features of which only the test split can be read."""
 
-    def run(faces=FACES, change=None, values=None, miap=False, **model):
+    def run(faces=FACES, change=None, values=None, miap=False, plots=False, **model):
+        if not plots:  # they take a second
+            monkeypatch.setattr("ml.stages.evaluate.draw_plots", lambda *_: {})
         features = make_features(tmp_path, faces, miap=miap)
         for split in ("train", "validation"):
             for uri in features.table(split_table(split)):
@@ -61,7 +63,7 @@ def read(context, name):
 
 
 def test_a_model_that_is_right_is_measured_as_right(evaluated):
-    result, context = evaluated()
+    result, context = evaluated(plots=True)
     metrics = json.loads(read(context, "metrics.json"))
     assert metrics["confusion"]["counts"] == [[30, 0], [0, 50]]
     assert result.metrics["faces"] == 80
@@ -87,7 +89,7 @@ def test_a_model_that_is_right_is_measured_as_right(evaluated):
 
 
 def test_the_manifest_has_the_keys_and_order_that_it_had(evaluated):
-    result, _ = evaluated({**FACES, "test": (90, 90)}, sharpness=4.0, bias=0.3, miap=True)
+    result, _ = evaluated({**FACES, "test": (90, 90)}, sharpness=4.0, bias=0.3, miap=True, plots=True)
     # As text, since dictionaries of another order are equal.
     assert json.dumps(keys_of(result.metrics)) == json.dumps(GOLDEN["evaluate"])
 

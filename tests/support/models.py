@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ml import storage
+from ml.model.description import DESCRIPTION, Description
+from ml.model.record import EpochRow
 from ml.report.figures import training as training_figures
 from ml.vision import images
 from ml.workflow.manifest import File, Manifest
@@ -46,16 +48,16 @@ def make_model(
         network: Another network than that of the reds and blues.
     """
     uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
-    described = (size, chip_class, threshold, temperature)
+    described = _describe(size, chip_class, threshold, temperature)
     if network is None:
-        for path, content in _files_of_reds_and_blues(sharpness, bias, *described).items():
+        for path, content in _files_of_reds_and_blues(sharpness, bias, size).items():
             storage.write_bytes(storage.join(uri, path), content)
+        storage.write_json(storage.join(uri, DESCRIPTION), described.model_dump(mode="json"))
     else:
-        _write(uri, network, *described)
+        _write(uri, network, described)
     record = make_record(uri)
-    history = [make_epoch(epoch) for epoch in (1, 2, 3)]
-    storage.write_json(storage.join(uri, "history.json"), [row.json_values() for row in history])
-    storage.write_bytes(storage.join(uri, "curves.svg"), training_figures.training_curves(history, 2))
+    storage.write_json(storage.join(uri, "history.json"), [row.json_values() for row in _history()])
+    storage.write_bytes(storage.join(uri, "curves.svg"), _curves())
     manifest = Manifest(
         stage="train",
         version=1,
@@ -88,19 +90,28 @@ def reds_and_blues(size: int, sharpness: float = 40.0, bias: float = 0.0) -> ker
     return network
 
 
-@functools.cache  # the exports take a second, and most tests ask for the same few models
-def _files_of_reds_and_blues(sharpness: float, bias: float, size: int, *described: Any) -> dict[str, bytes]:
+@functools.cache
+def _history() -> tuple[EpochRow, ...]:
+    return tuple(make_epoch(epoch) for epoch in (1, 2, 3))
+
+
+@functools.cache
+def _curves() -> bytes:
+    return training_figures.training_curves(_history(), 2)
+
+
+@functools.cache  # the exports take a second, and most tests ask for the same few networks
+def _files_of_reds_and_blues(sharpness: float, bias: float, size: int) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         uri = storage.normalize(folder)
-        _write(uri, reds_and_blues(size, sharpness, bias), size, *described)
+        _write(uri, reds_and_blues(size, sharpness, bias), _describe(size))
         return {path: storage.read_bytes(storage.join(uri, path)) for path in storage.list_files(uri)}
 
 
-def _write(uri: str, network: keras.Model, size: int, chip_class: str, threshold: float, temperature: float) -> None:
-    from ml.model.description import Description
-    from ml.model.write import write_model
-
-    description = Description(
+def _describe(
+    size: int, chip_class: str = "Human face", threshold: float = 0.5, temperature: float = 1.0
+) -> Description:
+    return Description(
         labels=["female", "male"],
         meaning="as perceived",
         chip_size=size,
@@ -109,12 +120,18 @@ def _write(uri: str, network: keras.Model, size: int, chip_class: str, threshold
         network="compact",
         parameters=8,
         best_epoch=2,
-        validation=make_record(uri).validation,
+        validation=make_record("").validation,
         features="file:///features",
         threshold=threshold,
         temperature=temperature,
     )
-    write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, size, size, 3), np.uint8))
+
+
+def _write(uri: str, network: keras.Model, description: Description) -> None:
+    from ml.model.write import write_model
+
+    side = description.chip_size
+    write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, side, side, 3), np.uint8))
 
 
 def png_of(color: tuple[int, int, int], side: int = 8) -> bytes:
