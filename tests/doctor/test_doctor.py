@@ -261,8 +261,9 @@ def test_mlflows_database_and_server(machine, tmp_path):
     database.unlink()
     assert "first training" in found("MLflow").found
     machine(mlflow="http://127.0.0.1:9")
-    assert "does not answer" in found("MLflow").found
-    assert experiments.SQLITE not in found("MLflow").found
+    told = found("MLflow").found
+    assert "does not answer" in told
+    assert experiments.SQLITE not in told
 
 
 def test_a_detector_without_its_weights_is_a_fault(machine, monkeypatch):

@@ -172,6 +172,7 @@ def efficientnet(tmp_path_factory) -> tuple[keras.Model, str]:
         return keras.applications.EfficientNetB0(weights="imagenet", **values), str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["imagenet", "saved"])
 def test_an_efficientnet_sees_what_keras_own_does_with_imagenets_weights(
     weights: str, efficientnet: tuple[keras.Model, str], tmp_path, monkeypatch: pytest.MonkeyPatch
@@ -188,6 +189,7 @@ def test_an_efficientnet_sees_what_keras_own_does_with_imagenets_weights(
     np.testing.assert_allclose(found / expected.std(), expected / expected.std(), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_efficientnet_that_never_had_imagenets_weights_is_given_chips_as_they_are(tmp_path) -> None:
     values = {"include_top": False, "weights": None, "input_shape": (32, 32, 3), "pooling": "avg"}
     own = keras.applications.EfficientNetB0(**values)

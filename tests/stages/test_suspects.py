@@ -22,7 +22,7 @@ from ml.stages.suspects import suspects
 from ml.workflow.exclusions import EXCLUDED, write_excluded
 from ml.workflow.manifest import File
 from support.features import make_context, make_features, make_run
-from support.models import make_model
+from support.models import describe, make_model
 
 FACES = {"train": (60, 60), "validation": (10, 10), "test": (12, 12)}
 WRONG = {"train": (3, 8, 11, 40), "validation": (2,), "test": (5, 6)}
@@ -164,10 +164,10 @@ def test_an_embedder_gives_what_the_last_layer_takes_on_average_with_the_mirror_
 
 
 @pytest.mark.parametrize("name", ["compact", "notebook"])
-def test_the_networks_have_embeddings(name, tmp_path, monkeypatch):
+def test_the_networks_have_embeddings(name):
     from ml.networks.table import build_network
 
-    classifier = Classifier.load(make_model(tmp_path, network=build_network(name, 32, 2)))
+    classifier = Classifier(build_network(name, 32, 2), describe(32))
     embedder = Embedder(classifier)
     chips = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8)
     embeddings, _ = embedder.embed(chips)

@@ -48,7 +48,7 @@ def make_model(
         network: Another network than that of the reds and blues.
     """
     uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
-    described = _describe(size, chip_class, threshold, temperature)
+    described = describe(size, chip_class, threshold, temperature)
     if network is None:
         for path, content in _files_of_reds_and_blues(sharpness, bias, size).items():
             storage.write_bytes(storage.join(uri, path), content)
@@ -104,11 +104,11 @@ def _curves() -> bytes:
 def _files_of_reds_and_blues(sharpness: float, bias: float, size: int) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         uri = storage.normalize(folder)
-        _write(uri, reds_and_blues(size, sharpness, bias), _describe(size))
+        _write(uri, reds_and_blues(size, sharpness, bias), describe(size))
         return {path: storage.read_bytes(storage.join(uri, path)) for path in storage.list_files(uri)}
 
 
-def _describe(
+def describe(
     size: int, chip_class: str = "Human face", threshold: float = 0.5, temperature: float = 1.0
 ) -> Description:
     return Description(
