@@ -92,7 +92,7 @@ except AirflowException as error:
 """
 
 
-@pytest.mark.parametrize("operator", [pytest.param("spark", marks=pytest.mark.slow), "process"])
+@pytest.mark.parametrize("operator", ["spark", "process"])
 def test_an_operator_that_is_killed_ends_all_processes_of_its_job(opened, start, tmp_path, operator):
     run, ready = opened(), tmp_path / "ready"
     stub = tmp_path / "bin" / "spark-submit"
