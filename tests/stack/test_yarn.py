@@ -156,11 +156,13 @@ def test_a_driver_in_the_cluster_does_the_same_and_finds_it_done_afterwards(clus
     assert first_difference(local.pinned("extract"), load_run(run.uri).pinned("extract")) is None
 
 
-def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, release, conf, local):
+def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, release, conf, local, trained):
     values = {**local.config.model_dump(), "margin": 0.4}
     here = open_run(local.root, "undisturbed", values)
     there = {"release": release, "photographs": f"{release}/photographs"}
     run = open_run(f"{cluster.root}/storage", "namenode-lost", {**values, **there})
+    for stage in ("extract", "join_labels"):
+        assert all(each.find_or_adopt(STAGES[stage]) for each in (here, run)), "what a margin changes nothing of is done"
     run_stage(here, STAGES["chip"], lambda context: BODIES["chip"](spark, context))
     settings = {name.replace(".", "_"): value for name, value in conf.items()}
     before = cluster.running()
