@@ -29,6 +29,7 @@ def make_model(
     name: str = "first",
     threshold: float = 0.5,
     temperature: float = 1.0,
+    risk: tuple[float, int, int] | None = None,
     network: keras.Model | None = None,
 ) -> Manifest:
     """Write a train attempt below `root`.
@@ -43,10 +44,12 @@ def make_model(
         name: Of the attempt.
         threshold: The one that its training chose.
         temperature: That it says it has inside.
+        risk: What its promises rest on: a confidence, and how many of the validation faces above it there are and are
+            wrong. None: as in models of older versions.
         network: Another network than that of the reds and blues.
     """
     uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
-    described = (size, chip_class, threshold, temperature)
+    described = (size, chip_class, threshold, temperature, risk)
     if network is None:
         for path, content in _files_of_reds_and_blues(sharpness, bias, *described).items():
             storage.write_bytes(storage.join(uri, path), content)
@@ -96,10 +99,24 @@ def _files_of_reds_and_blues(sharpness: float, bias: float, size: int, *describe
         return {path: storage.read_bytes(storage.join(uri, path)) for path in storage.list_files(uri)}
 
 
-def _write(uri: str, network: keras.Model, size: int, chip_class: str, threshold: float, temperature: float) -> None:
+def _write(
+    uri: str,
+    network: keras.Model,
+    size: int,
+    chip_class: str,
+    threshold: float,
+    temperature: float,
+    risk: tuple[float, int, int] | None,
+) -> None:
+    from ml.metrics.promise import RiskTable
     from ml.model.description import Description
     from ml.model.write import write_model
 
+    table = None
+    if risk:
+        limit, answered, wrong = risk
+        counts = {"answered": [answered], "wrong": [wrong], "photographs": [float(answered)]}
+        table = RiskTable(faces=answered, thresholds=[limit], **counts)
     description = Description(
         labels=["female", "male"],
         meaning="as perceived",
@@ -113,6 +130,7 @@ def _write(uri: str, network: keras.Model, size: int, chip_class: str, threshold
         features="file:///features",
         threshold=threshold,
         temperature=temperature,
+        risk=table,
     )
     write_model(uri, network, description, np.random.default_rng(0).integers(0, 255, (4, size, size, 3), np.uint8))
 
