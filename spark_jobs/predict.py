@@ -101,7 +101,9 @@ class PhotographRow:
 Contents = Callable[[dict[str, Any]], Iterator[tuple[PhotographRow, Content]]]
 
 
-def classify(spark: SparkSession, uri: str, config: PredictionConfig, photographs: Photographs) -> DataFrame:
+def classify(
+    spark: SparkSession, uri: str, config: PredictionConfig, photographs: Photographs, min_confidence: float
+) -> DataFrame:
     """Read photographs, find their faces and classify them.
 
     Args:
@@ -110,6 +112,7 @@ def classify(spark: SparkSession, uri: str, config: PredictionConfig, photograph
             bytes.
         config: A configuration with `photographs` and `model` resolved.
         photographs: The photographs.
+        min_confidence: Predictions with a lower confidence become `unknown`.
 
     Returns:
         One row per photograph: its status, and its faces with their predictions.
@@ -123,7 +126,7 @@ def classify(spark: SparkSession, uri: str, config: PredictionConfig, photograph
         tasks = max(spark.sparkContext.defaultParallelism, listed.count() // PHOTOGRAPHS_PER_TASK)
         listed = listed.repartition(tasks, "photo")
         contents = partial(_of_file, config.photographs)
-    return listed.mapInArrow(_classifier(contents, config.model, config.min_confidence), SCHEMA)
+    return listed.mapInArrow(_classifier(contents, config.model, min_confidence), SCHEMA)
 
 
 def _classifier(contents: Contents, model: str, min_confidence: float) -> Callable[[Batches], Batches]:
@@ -280,10 +283,11 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
     config = context.config
     assert config.model is not None
     # Load the model here too: an error raised in a worker reaches the driver only as text, without its type.
-    description = load_predictor(config.model, config.min_confidence).description
+    predictor = load_predictor(config.model, config.min_confidence, config.max_risk)
+    description = predictor.description
     photographs = open_photographs(config.photographs, Columns.parse(config.photograph_columns))
     listing = layout.photographs_uri(context.run.uri)
-    classified = classify(spark, listing, config, photographs).persist(StorageLevel.DISK_ONLY)
+    classified = classify(spark, listing, config, photographs, predictor.min_confidence).persist(StorageLevel.DISK_ONLY)
     try:
         write_table(classified.drop("warned").withColumn("faces", F.size("faces")), context, "photographs")
         counts = classified.groupBy("status").agg(
@@ -313,6 +317,8 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         labels=description.labels,
         meaning=description.meaning,
         threshold=description.threshold,
+        min_confidence=predictor.min_confidence,
+        promise=predictor.promise,
         model=config.model,
         sample=context.path(SAMPLE),
     )

@@ -71,7 +71,7 @@ ARROWS = {
     "workflow": {"config", "errors", "flow", "photographs", "redaction", "release", "storage", "store_faults"},
     "features": {"errors", "flow", "guards", "photographs", "release", "storage", "workflow"},
     "metrics": {"errors", "features", "flow"},
-    "model": {"errors", "flow", "guards", "storage", "vision", "workflow"},
+    "model": {"errors", "flow", "guards", "metrics", "storage", "vision", "workflow"},
     "training": {"config", "errors", "features", "flow", "metrics", "model", "networks", "storage"},
     "report": {"config", "flow", "metrics", "model"},
     "tracking": {"config", "errors", "features", "flow", "metrics", "model", "storage", "workflow"},

@@ -31,6 +31,16 @@ def predict(
         float | None,
         typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
     ] = None,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(
+            metavar="<share>",
+            help="Predict 'unknown' wherever needed so that at most this share of the other labels is wrong, with 95% "
+            "confidence. Not with --min-confidence.",
+            min=0.001,
+            max=0.5,
+        ),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Then wait for photographs that appear in the folders, until Ctrl-C.")
     ] = False,
@@ -39,16 +49,22 @@ def predict(
     ] = 2.0,
 ) -> None:
     """Find faces, predict the gender presentation that annotators would perceive, and draw both on the photographs."""
+    from ml.errors import ConfigurationError
     from ml.prediction.given import check_given, check_watched
 
+    if min_confidence is not None and max_risk is not None:
+        raise ConfigurationError("--min-confidence and --max-risk exclude each other.", "Give one of them.")
     (check_watched if watch else check_given)(photos, out)  # before anything slow is imported
     from ml.config.deployment import load_deployment
     from ml.prediction.photos import predict_photos, watch_photos
 
     deployment = load_deployment()
-    confidence = deployment.prediction.min_confidence if min_confidence is None else min_confidence
+    config = deployment.prediction
+    # What the command states takes precedence over either setting of the deployment.
+    risk = config.max_risk if min_confidence is None and max_risk is None else max_risk
+    confidence = config.min_confidence if min_confidence is None else min_confidence
     root, defaults = storage or deployment.storage, deployment.defaults
     if watch:
-        watch_photos(photos, out, model, root, confidence, defaults, every)
+        watch_photos(photos, out, model, root, confidence, defaults, every, risk)
     else:
-        predict_photos(photos, out, model, root, confidence, defaults)
+        predict_photos(photos, out, model, root, confidence, defaults, risk)

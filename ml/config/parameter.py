@@ -73,6 +73,20 @@ def columns_field(section: str) -> Any:
     )
 
 
+def risk_field(section: str) -> Any:
+    """Declare the parameter that states a tolerated error rate; `ml.metrics.promise` turns it into a confidence."""
+    return field(
+        None,
+        section,
+        "Tolerated error rate",
+        "Predict 'unknown' wherever needed so that, with 95% confidence, at most this share of the other labels is "
+        "wrong; the validation split gives the confidence that holds it. Empty: `min_confidence` decides.",
+        ge=0.001,
+        le=0.5,
+        examples=[0.05, 0.02],
+    )
+
+
 def labels_in_order(labels: dict[str, list[str]]) -> dict[str, list[str]]:
     """Return labels with their classes in alphabetical order of the labels.
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ml.config.parameter import FlowConfig, OneOf, check_fields, columns_field, field, model_field, place_field
+from ml.config.parameter import (
+    FlowConfig,
+    OneOf,
+    check_fields,
+    columns_field,
+    field,
+    model_field,
+    place_field,
+    risk_field,
+)
 from ml.flow.table import PREDICT
 
 
@@ -38,10 +47,11 @@ class PredictionConfig(FlowConfig):
         0.75,
         "Predictions",
         "Minimum confidence",
-        "Predict 'unknown' for a face when the probability of its label is below this.",
+        "Predict 'unknown' for a face when the probability of its label is below this. `max_risk` overrides it.",
         ge=0.5,
         le=0.999,
     )
+    max_risk: float | None = risk_field("Predictions")
     sample: int = field(
         24,
         "Predictions",

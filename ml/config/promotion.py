@@ -63,6 +63,16 @@ class PromotionConfig(FlowConfig):
         ge=0.0,
         le=0.5,
     )
+    slice_floor: float | None = field(
+        None,
+        "Gate",
+        "Slice floor",
+        "Accuracy that the candidate must reach in each slice of at least 50 faces, such as children if age is known. "
+        "Empty: any.",
+        ge=0.0,
+        le=1.0,
+        examples=[0.7],
+    )
     mode: Literal["approve", "automatic"] = field(
         "approve",
         "Approval",

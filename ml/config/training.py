@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from ml.config.networks import NETWORK_NAMES
 from ml.config.parameter import (
     FlowConfig,
     OneOf,
@@ -17,22 +18,12 @@ from ml.config.parameter import (
     labels_in_order,
     model_field,
     place_field,
+    risk_field,
 )
 from ml.flow.code import is_code
 from ml.flow.table import STAGES
 
 FACE = "Human face"  # for this class, the labels are perceived gender presentation
-# The backbones of keras.applications that accept chips this small, listed because this module must not load Keras.
-BACKBONES = (
-    *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
-    *(f"DenseNet{depth}" for depth in (121, 169, 201)),
-    *(f"EfficientNetB{number}" for number in range(8)),
-    *(f"EfficientNetV2{size}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L")),
-    *("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"),
-    *(f"ResNet{depth}{version}" for version in ("", "V2") for depth in (50, 101, 152)),
-    *("VGG16", "VGG19"),
-)
-NETWORK_NAMES = ("compact", "notebook", *(f"transfer:{name}" for name in BACKBONES))
 
 
 class TrainingConfig(FlowConfig):
@@ -290,10 +281,11 @@ class TrainingConfig(FlowConfig):
         0.75,
         "Evaluation",
         "Minimum confidence",
-        "Predict 'unknown' for a face when the probability of its label is below this.",
+        "Predict 'unknown' for a face when the probability of its label is below this. `max_risk` overrides it.",
         ge=0.5,
         le=0.999,
     )
+    max_risk: float | None = risk_field("Evaluation")
     baseline: str | None = model_field(
         "Evaluation",
         "Compare with",
@@ -333,6 +325,8 @@ class TrainingConfig(FlowConfig):
             raise ValueError(f"chip_class {self.chip_class!r} must not be one of the labels' classes")
         if self.validation_share + self.test_share > 0.8:
             raise ValueError("validation_share and test_share together must leave at least 0.2 for training")
+        if self.max_risk is not None and self.threshold is not None:
+            raise ValueError("max_risk needs the threshold that training chose: leave threshold empty")
         return self
 
     @property

@@ -141,4 +141,5 @@ CARRIED = of_origin(Origin.FACE)
 CHIPS = of_origin(Origin.IMAGE, Origin.FACE, Origin.CHIP)  # the table `chips`, without the encoded chips
 FEATURES = _in_features()  # the table `features`, without split and pixels
 SLICINGS = _slicings()  # by column name, in the order of the report
+AGE_COLUMNS = ("age_presentation",)  # those that tell the age of a person, the best first
 EVALUATED = (*SLICINGS, MIAP_LABEL)  # the columns that evaluation reads besides label and pixels

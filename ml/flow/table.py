@@ -101,7 +101,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="train",
-        version=6,
+        version=7,
         engine="process",
         timeout=48.0,
         body="ml.stages.train:train",
@@ -124,14 +124,14 @@ STAGES = check_rows(
     # The report shows the plots of explore.
     Stage(
         name="evaluate",
-        version=8,
+        version=9,
         engine="process",
         timeout=6.0,
         body="ml.stages.evaluate:evaluate",
         purpose="Evaluate the model of a run on its test split, look for drift, and write the report.",
         leaves="`report.html`, model card, metrics, plots, profile of the data",
         pushes="metrics with intervals, drift, URIs",
-        fields=("labels", "threshold", "min_confidence"),
+        fields=("labels", "threshold", "min_confidence", "max_risk"),
         inputs=("explore", "featurize", "train"),
         reads=("extract", "join_labels", "chip"),
         sources=("reference",),  # the report compares the data with its own
@@ -178,13 +178,13 @@ STAGES = check_rows(
 # The stages of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=5,
+    version=6,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",
     leaves="tables `faces` and `photographs`, some annotated photographs",
     pushes="faces by label, ledger of photographs",
-    fields=("photographs", "min_confidence", "sample", "max_fault_share"),
+    fields=("photographs", "min_confidence", "max_risk", "sample", "max_fault_share"),
     sources=("photographs", "model"),
     unkeyed=("model", "photograph_columns"),  # the digests in `sources` cover them
 )

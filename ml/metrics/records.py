@@ -9,8 +9,9 @@ from ml.metrics.calibration import CalibrationMetrics
 from ml.metrics.classification import Classification, LabelMetrics, Majority, RecallGap
 from ml.metrics.comparison import AccuracyByRole, Comparison, LogLossByRole, McNemar, RightTable, Role
 from ml.metrics.estimate import Bounded, Estimate
+from ml.metrics.promise import CheckedPromise, PromiseMetrics
 from ml.metrics.shift import Level
-from ml.metrics.slices import SliceMetrics, TitledSlice
+from ml.metrics.slices import SliceMetrics, SlicingMetrics, TitledSlice
 
 
 class EvaluationMetrics(Classification):
@@ -21,6 +22,7 @@ class EvaluationMetrics(Classification):
         brier: Brier score.
         calibration: Calibration before and after temperature scaling.
         abstention: Coverage and accuracy when unsure faces are predicted 'unknown'.
+        promises: Stated risks checked on the test faces; None if the run sets a threshold of its own.
         slices: Metrics by slice.
         miap: Agreement with MIAP; None if the release holds nothing from MIAP.
     """
@@ -29,6 +31,7 @@ class EvaluationMetrics(Classification):
     brier: Estimate
     calibration: CalibrationMetrics
     abstention: AbstentionMetrics
+    promises: PromiseMetrics | None = None
     slices: SliceMetrics
     miap: MiapMetrics | None
 
@@ -75,13 +78,17 @@ class EvaluationSummary(Headline):
     """The numbers of stage evaluate that the page of a run shows.
 
     Attributes:
-        abstention: Coverage and accuracy at the run's own `min_confidence`.
+        abstention: Coverage and accuracy at the confidence that the run requires.
+        promise: The run's own `max_risk` checked on the test faces; None without one.
         worst_slice: The slice of enough faces with the lowest accuracy; None without such a slice.
+        age: The slices by age; None if nothing tells it, or in attempts of older versions.
         drift: Drift of the data; None if there was no earlier run to compare with.
     """
 
     abstention: Abstention
+    promise: CheckedPromise | None = None
     worst_slice: TitledSlice | None
+    age: SlicingMetrics | None = None
     drift: DriftSummary | None = None
 
 

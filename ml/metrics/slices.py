@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.features.columns import SLICINGS
+from ml.features.columns import AGE_COLUMNS, SLICINGS
 from ml.features.slicing import Slicing
 from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
@@ -100,6 +100,12 @@ class SliceMetrics(Record):
     by: list[SlicingMetrics]
     worst: TitledSlice | None
     widest_recall_gap: TitledSlice | None
+
+    @property
+    def by_age(self) -> SlicingMetrics | None:
+        """The slices by age, from the first column that tells it; None if none does."""
+        found = {part.column: part for part in self.by}
+        return next((found[column] for column in AGE_COLUMNS if column in found), None)
 
 
 class SliceDifference(Record):

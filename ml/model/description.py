@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, field_serializer
 
+from ml.metrics.promise import RiskTable
 from ml.model.record import ValidationScores
 
 DESCRIPTION = "model.json"
@@ -26,6 +27,7 @@ class Description(BaseModel):
         temperature: Divisor of the logits, which calibrates probabilities on the validation split; already built into
             the network.
         threshold: The second label is predicted where its probability is at least this; chosen on the validation split.
+        risk: What promises are made of, see `ml.metrics.promise`; None in models of older versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +44,7 @@ class Description(BaseModel):
     features: str
     temperature: float = 1.0
     threshold: float = 0.5
+    risk: RiskTable | None = None
 
     @field_serializer("validation")
     def _numbers(self, scores: ValidationScores) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Self
 
 from ml.errors import ResourceError
 from ml.flow.record import Record
+from ml.metrics.promise import Promise
 from ml.prediction.predictor import Answer, Predictor
 from ml.vision.drawing import Rectangle
 
@@ -38,13 +39,23 @@ class Outcome:
 
 
 class Heading(Record):
-    """The part of `predictions.json` that applies to all photographs."""
+    """The part of `predictions.json` that applies to all photographs.
+
+    Attributes:
+        model: URI of the model's attempt.
+        meaning: What the labels stand for.
+        labels: The labels, in the order of the model's outputs.
+        threshold: The second label is predicted where its probability is at least this.
+        min_confidence: Predictions with a lower confidence are `unknown`.
+        promise: The promise that `min_confidence` is from; None if it was set.
+    """
 
     model: str
     meaning: str
     labels: list[str]
     threshold: float
     min_confidence: float
+    promise: Promise | None
 
 
 class FaceEntry(Record):
@@ -83,6 +94,7 @@ class PredictionFiles:
             labels=predictor.description.labels,
             threshold=predictor.description.threshold,
             min_confidence=predictor.min_confidence,
+            promise=predictor.promise,
         )
         self._separator = "\n"
 

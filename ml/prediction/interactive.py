@@ -34,12 +34,13 @@ PROTOCOL = ConfigDict(frozen=True, extra="forbid")
 
 
 class Request(BaseModel):
-    """A request: the model's attempt, the minimum confidence, and the bytes of the photograph that follows."""
+    """A request: the model's attempt, what decides that a face gets no label, and the bytes of the photograph."""
 
     model_config = PROTOCOL
 
     model: str
     min_confidence: float
+    max_risk: float | None = None
     bytes: int
 
 
@@ -80,6 +81,7 @@ class Reply(Record):
         faces: Its faces, from left to right.
         meaning: What the labels stand for.
         threshold: The second label is predicted where its probability is at least this.
+        min_confidence: Predictions with a lower confidence are `unknown`.
         fault: Why there is no answer; None if there is one.
     """
 
@@ -88,6 +90,7 @@ class Reply(Record):
     faces: list[ExplainedFace] = []
     meaning: str = ""
     threshold: float = 0.5
+    min_confidence: float = 0.5
     fault: Fault | None = None
 
 
@@ -102,11 +105,11 @@ def main() -> None:
 
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer requests in turn; keep the latest model in memory."""
-    loaded: dict[tuple[str, float], ExplainingPredictor] = {}
+    loaded: dict[tuple[str, float, float | None], ExplainingPredictor] = {}
     while message := read_message(requests):
         request = Request.model_validate_json(message)
         photograph = requests.read(request.bytes)
-        key = request.model, request.min_confidence
+        key = request.model, request.min_confidence, request.max_risk
         try:
             if key not in loaded:
                 loaded.clear()
@@ -145,6 +148,7 @@ def explain(predictor: ExplainingPredictor, photograph: bytes) -> Reply:
         ],
         meaning=predictor.description.meaning,
         threshold=predictor.description.threshold,
+        min_confidence=predictor.min_confidence,
     )
 
 

@@ -22,7 +22,13 @@ LISTED_FAULTS = 20  # the error's message only counts any more; the files name a
 
 
 def predict_photos(
-    given: list[Path], out: Path, model: str | None, storage: str, min_confidence: float, defaults: TrainingConfig
+    given: list[Path],
+    out: Path,
+    model: str | None,
+    storage: str,
+    min_confidence: float,
+    defaults: TrainingConfig,
+    max_risk: float | None = None,
 ) -> None:
     """Find the faces of photographs, classify them, and write annotated copies, `predictions.csv` and `.json`.
 
@@ -38,15 +44,16 @@ def predict_photos(
         storage: Storage root that is searched for the model.
         min_confidence: Predictions with a lower confidence become `unknown`.
         defaults: The deployment's defaults, whose `chip_class` names the champion's registered model.
+        max_risk: The tolerated share of wrong labels, which then decides instead of `min_confidence`.
 
     Raises:
-        ConfigurationError: There is no model, or `out` is not usable.
+        ConfigurationError: There is no model, it cannot promise `max_risk`, or `out` is not usable.
         DataError: A photograph is missing or unreadable, or the detector finds no face on any photograph.
         ResourceError: `out` cannot be written.
     """
     check_given(given, out)
     attempt = choose_model(storage, model, defaults)
-    predictor = load_quick_predictor(attempt, min_confidence)
+    predictor = load_quick_predictor(attempt, min_confidence, max_risk)
     with PredictionFiles(predictor, attempt, out) as files:
         work = _Work(predictor, files, given, out)
         for each in find_photographs(given, out):
@@ -62,6 +69,7 @@ def watch_photos(
     min_confidence: float,
     defaults: TrainingConfig,
     seconds: float,
+    max_risk: float | None = None,
 ) -> None:
     """Classify the photographs in folders, and then those that appear, until the process is interrupted.
 
@@ -76,15 +84,16 @@ def watch_photos(
         min_confidence: As for `predict_photos`.
         defaults: As for `predict_photos`.
         seconds: Time between two looks.
+        max_risk: As for `predict_photos`.
 
     Raises:
-        ConfigurationError: There is no such folder or model, or `out` is not usable.
+        ConfigurationError: There is no such folder or model, it cannot promise `max_risk`, or `out` is not usable.
         DataError: The model is damaged.
         ResourceError: `out` cannot be written.
     """
     check_watched(given, out)
     attempt = choose_model(storage, model, defaults)
-    predictor = load_quick_predictor(attempt, min_confidence)
+    predictor = load_quick_predictor(attempt, min_confidence, max_risk)
     print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
     with PredictionFiles(predictor, attempt, out) as files:
         work = _Work(predictor, files, given, out)
@@ -157,7 +166,9 @@ class _Work:
         labels = [*self._predictor.description.labels, UNKNOWN]
         faces = ", ".join(f"{self._seen['label ' + label]} {label}" for label in labels)
         print(f"faces: {faces}; labels are {self._predictor.description.meaning}")
-        print(f"{UNKNOWN}: the model's confidence is below {self._predictor.min_confidence:.0%}")
+        print(f"{UNKNOWN}: the model's confidence is below {100 * self._predictor.min_confidence:.4g}%")
+        if promise := self._predictor.promise:
+            print(promise.sentence)
         print(f"annotated photographs, predictions.csv and predictions.json are in {escaped(self._out)}")
 
     def finish(self) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ml.config.training import FACE
 from ml.errors import ConfigurationError
 from ml.metrics.decision import UNKNOWN, decide, given_confidence, is_sure
+from ml.metrics.promise import require_promise
 from ml.vision import drawing, images
 
 if TYPE_CHECKING:
@@ -44,19 +45,28 @@ class Answer:
 
 
 class Predictor:
-    """Predicts faces with a trained model and a minimum confidence.
+    """Predicts faces with a trained model, and says `unknown` where it is unsure.
 
     Args:
         classifier: The model.
         min_confidence: Predictions with a lower confidence become `unknown`.
+        max_risk: The tolerated share of wrong labels. If it is given, the model's promise decides, and not
+            `min_confidence`.
+
+    Attributes:
+        description: The model's description.
+        promise: The model's promise for `max_risk`; None without one.
+        min_confidence: The confidence that decides.
 
     Raises:
-        ConfigurationError: The model was not trained on faces, the only objects that the detector finds.
+        ConfigurationError: The model was not trained on faces, the only objects that the detector finds, or it cannot
+            promise `max_risk`.
     """
 
-    def __init__(self, classifier: ChipClassifier, min_confidence: float) -> None:
+    def __init__(self, classifier: ChipClassifier, min_confidence: float, max_risk: float | None = None) -> None:
         self.description = classifier.description
-        self.min_confidence = min_confidence
+        self.promise = None if max_risk is None else require_promise(self.description.risk, max_risk)
+        self.min_confidence = self.promise.min_confidence if self.promise else min_confidence
         self._classifier = classifier
         if self.description.chip_class != FACE:
             raise ConfigurationError(
@@ -95,10 +105,11 @@ class ExplainingPredictor(Predictor):
     Args:
         classifier: The model, in Keras.
         min_confidence: Predictions with a lower confidence become `unknown`.
+        max_risk: As for `Predictor`.
     """
 
-    def __init__(self, classifier: Classifier, min_confidence: float) -> None:
-        super().__init__(classifier, min_confidence)
+    def __init__(self, classifier: Classifier, min_confidence: float, max_risk: float | None = None) -> None:
+        super().__init__(classifier, min_confidence, max_risk)
         self._network = classifier.network
 
     def explain(self, chips: Sequence[images.Pixels], answers: Sequence[Answer]) -> NDArray[np.float32]:
@@ -156,40 +167,42 @@ def describe(answer: Answer) -> str:
     return f"{answer.label} >99%" if answer.confidence > 0.99 else f"{answer.label} {answer.confidence:.0%}"
 
 
-def load_predictor(attempt: str, min_confidence: float) -> Predictor:
+def load_predictor(attempt: str, min_confidence: float, max_risk: float | None = None) -> Predictor:
     """Load a trained model for prediction.
 
     Raises:
         DataError: There is no such model, or it is damaged.
-        ConfigurationError: The model was not trained on faces.
+        ConfigurationError: The model was not trained on faces, or cannot promise `max_risk`.
     """
     from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
 
-    return Predictor(Classifier.load(attempt), min_confidence)
+    return Predictor(Classifier.load(attempt), min_confidence, max_risk)
 
 
-def load_explaining_predictor(attempt: str, min_confidence: float) -> ExplainingPredictor:
+def load_explaining_predictor(
+    attempt: str, min_confidence: float, max_risk: float | None = None
+) -> ExplainingPredictor:
     """Load a trained model that also shows where it looked.
 
     Raises:
         DataError: There is no such model, or it is damaged.
-        ConfigurationError: The model was not trained on faces.
+        ConfigurationError: The model was not trained on faces, or cannot promise `max_risk`.
     """
     from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
 
-    return ExplainingPredictor(Classifier.load(attempt), min_confidence)
+    return ExplainingPredictor(Classifier.load(attempt), min_confidence, max_risk)
 
 
-def load_quick_predictor(attempt: str, min_confidence: float) -> Predictor:
+def load_quick_predictor(attempt: str, min_confidence: float, max_risk: float | None = None) -> Predictor:
     """Load a trained model for a few photographs: on ONNX Runtime, which starts in a fraction of TensorFlow's time.
 
     Raises:
         DataError: There is no such model, or it is damaged.
-        ConfigurationError: The model was not trained on faces.
+        ConfigurationError: The model was not trained on faces, or cannot promise `max_risk`.
     """
     from ml.model.onnx_classifier import load_quickly
 
-    return Predictor(load_quickly(attempt), min_confidence)
+    return Predictor(load_quickly(attempt), min_confidence, max_risk)
 
 
 @cache

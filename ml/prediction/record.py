@@ -6,6 +6,7 @@ import hashlib
 import posixpath
 
 from ml.flow.record import Record
+from ml.metrics.promise import Promise
 
 SAMPLE = "sample"  # the folder of annotated photographs in the attempt
 
@@ -26,6 +27,8 @@ class PredictionsRecord(Record):
         labels: The labels, in the order of the model's outputs.
         meaning: What the labels stand for.
         threshold: The second label is predicted where its probability is at least this.
+        min_confidence: Predictions with a lower confidence are `unknown`; None in attempts of older versions.
+        promise: The promise that `min_confidence` is from; None if the run set it.
         model: URI of the model's attempt.
         sample: URI of the folder of annotated photographs.
     """
@@ -36,5 +39,7 @@ class PredictionsRecord(Record):
     labels: list[str]
     meaning: str
     threshold: float
+    min_confidence: float | None = None
+    promise: Promise | None = None
     model: str
     sample: str

@@ -115,7 +115,8 @@ def open_prediction(
         roots: The places that parameters may name; None: any.
 
     Raises:
-        ConfigurationError: A parameter is wrong, there is no model, or the storage root has a forbidden character.
+        ConfigurationError: A parameter is wrong, there is no model, it cannot promise `max_risk`, or the storage root
+            has a forbidden character.
         DataError: There are no photographs.
     """
     config = validate_below(values, deployment.prediction, roots)
@@ -125,6 +126,12 @@ def open_prediction(
     root = storage.normalize(root)
     storage.check_root(root)
     model = choose_model(root, config.model, deployment.defaults)
+    if config.max_risk is not None:  # before the listing, which may take long
+        # Imported here, because it loads NumPy, and most runs need neither.
+        from ml.metrics.promise import require_promise
+        from ml.model.loading import read_description
+
+        require_promise(read_description(load_manifest(model)).risk, config.max_risk)
     # Fix both now: the job may start later and in another folder, and must not see newer photographs or models.
     config = config.model_copy(update={"photographs": photographs, "model": model})
     name = slug(run_id, "prediction")

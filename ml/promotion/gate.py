@@ -168,6 +168,8 @@ def judge(candidate: Version, champion: Version | None, evidence: Evidence, conf
     """
     evaluation, comparison, about = evidence.evaluation, evidence.comparison, evidence.subject
     rules = [_floor(evaluation, config)]
+    if config.slice_floor is not None:
+        rules.append(_slice_floor(evaluation, config.slice_floor))
     if champion:
         rules.insert(0, as_of_rule(candidate, champion, config))
     if comparison:
@@ -212,6 +214,29 @@ def _floor(evaluation: EvaluationRecord, config: PromotionConfig) -> Rule:
         passed=accuracy.low >= threshold,
         told=f"Accuracy is at least {percent(accuracy.low)} (lower end of the interval); required: "
         f"{percent(threshold)}. Always predicting {majority.label} reaches {percent(majority.value)}.",
+    )
+
+
+def _slice_floor(evaluation: EvaluationRecord, floor: float) -> Rule:
+    """Require an accuracy of the worst slice; one of few faces, whose accuracy is mostly chance, does not count."""
+    title, worst = "accurate enough in every slice", evaluation.worst_slice
+    age = evaluation.age
+    unknown = "" if age else " Accuracy by age is not measured: nothing here is about children."
+    if worst is None:
+        told = f"No slice has {ENOUGH_FACES} chips.{unknown}"
+        return Rule(name="slice_floor", title=title, value=None, threshold=floor, passed=True, told=told)
+    accuracy = worst.accuracy
+    few = [f"{each.name} ({each.faces})" for each in (age.slices if age else []) if each.faces < ENOUGH_FACES]
+    left_out = f" Too few chips to count, by age: {', '.join(few)}." if few else ""
+    return Rule(
+        name="slice_floor",
+        title=title,
+        value=accuracy.value,
+        threshold=floor,
+        passed=accuracy.value >= floor - ROUNDING,
+        told=f"The worst slice is {worst.title}: {worst.name}, accuracy {percent(accuracy.value)} "
+        f"({percent(accuracy.low)} to {percent(accuracy.high)}) on {worst.faces} chips; required: "
+        f"{percent(floor)}.{unknown}{left_out}",
     )
 
 

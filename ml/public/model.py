@@ -92,22 +92,26 @@ class Model:
         """
         return self._classifier.predict(chips)
 
-    def predict_photograph(self, path: str | Path, min_confidence: float = 0.75) -> list[Face]:
+    def predict_photograph(
+        self, path: str | Path, min_confidence: float = 0.75, max_risk: float | None = None
+    ) -> list[Face]:
         """Find the faces on a photograph and predict each one's label, as perceived by annotators.
 
         Args:
             path: A JPEG or PNG file.
             min_confidence: Predictions with a lower confidence become `unknown`; 0.5 to 1.
+            max_risk: The tolerated share of wrong labels among those given, which then decides instead of
+                `min_confidence`; the model's promise holds it with 95% confidence.
 
         Raises:
             DataError: There is no such file, or it is no photograph.
-            ConfigurationError: The model was not trained on faces.
+            ConfigurationError: The model was not trained on faces, or cannot promise `max_risk`.
         """
         from ml.prediction.photos import read_photo
         from ml.prediction.predictor import Predictor
         from ml.vision.detection import find_faces
 
-        predictor, photo = Predictor(self._classifier, min_confidence), read_photo(Path(path))
+        predictor, photo = Predictor(self._classifier, min_confidence, max_risk), read_photo(Path(path))
         boxes = find_faces(photo)
         answers = predictor.answer([predictor.cut_chip(photo, box) for box in boxes])
         labels = self.description.labels

@@ -23,6 +23,7 @@ from ml.metrics.calibration import calibration_metrics
 from ml.metrics.classification import classification_metrics
 from ml.metrics.drift import DriftMetrics
 from ml.metrics.predictions import TestPredictions
+from ml.metrics.promise import PromiseMetrics, RiskTable, promise_metrics
 from ml.metrics.records import EvaluationMetrics, EvaluationRecord, Headline
 from ml.metrics.slices import slice_metrics
 from ml.model.record import TrainingRecord
@@ -60,7 +61,10 @@ def evaluate(context: Context) -> Result:
     answers = collector.answers()
     joined = context.inputs.get("join_labels")
     miap_counts = joined.record(LabelsRecord).miap if joined else None
-    metrics = measure(answers, classifier.description.temperature, config.min_confidence, miap_counts)
+    # The table was made at the model's own threshold.
+    table = classifier.description.risk if config.threshold is None else None
+    promises = check_promises(answers, table, config.max_risk)
+    metrics = measure(answers, classifier.description.temperature, config.min_confidence, miap_counts, promises)
     figures = {
         **draw_plots(metrics, answers, subject(config)),
         "curves": storage.read_bytes(trained.file("curves.svg")),
@@ -70,30 +74,51 @@ def evaluate(context: Context) -> Result:
     return _write(context, metrics, answers, figures | drawn, examples.image_ids, drift)
 
 
+def check_promises(
+    answers: TestPredictions, table: RiskTable | None, max_risk: float | None = None
+) -> PromiseMetrics | None:
+    """Check the model's promises on the test faces.
+
+    Args:
+        answers: The model's predictions.
+        table: What the promises are made of; None if there is nothing to make them of.
+        max_risk: The run's own stated risk; None without one.
+    """
+    if table is None:
+        return None
+    bootstrap = ImageBootstrap(answers.columns["image_id"])
+    return promise_metrics(table, max_risk, answers.truth, answers.probabilities, answers.predicted, bootstrap)
+
+
 def measure(
     answers: TestPredictions,
     temperature: float = 1.0,
     min_confidence: float = 0.75,
     miap_counts: Mapping[str, Mapping[str, Agreement]] | None = None,
+    promises: PromiseMetrics | None = None,
 ) -> EvaluationMetrics:
     """Compute all metrics of the test faces.
 
     Args:
         answers: The model's predictions.
         temperature: The temperature that is built into the model.
-        min_confidence: Below this confidence a face is predicted 'unknown'.
+        min_confidence: Below this confidence a face is predicted 'unknown', unless the run's own promise decides.
         miap_counts: MIAP counts of stage join_labels, see `miap_metrics`.
+        promises: The model's promises, checked on the same faces.
     """
     labels, truth, predicted = answers.labels, answers.truth, answers.predicted
     bootstrap = ImageBootstrap(answers.columns["image_id"])
     classification = classification_metrics(labels, truth, answers.probabilities, answers.threshold, bootstrap)
+    own = promises.own if promises else None
+    limit = own.promise.min_confidence if own and own.promise else min_confidence
     calibration = calibration_metrics(truth, answers.probabilities, temperature, bootstrap)
     return EvaluationMetrics(
         **dict(classification),
         ece=calibration.after.ece,
         brier=calibration.after.brier,
         calibration=calibration,
-        abstention=abstention_metrics(truth, answers.probabilities, predicted, min_confidence, bootstrap),
+        abstention=abstention_metrics(truth, answers.probabilities, predicted, limit, bootstrap),
+        promises=promises,
         slices=slice_metrics(labels, truth, predicted, answers.columns, bootstrap),
         miap=miap_metrics(labels, truth, predicted, answers.columns.get(MIAP_LABEL), miap_counts, bootstrap),
     )
@@ -130,7 +155,9 @@ def _write(
         EvaluationRecord(
             **dict(headline),
             abstention=Abstention(**dict(metrics.abstention)),
+            promise=metrics.promises.own if metrics.promises else None,
             worst_slice=metrics.slices.worst,
+            age=metrics.slices.by_age,
             drift=drift_summary(context, drift) if drift else None,
             report=context.path("report.html"),
             card=context.path("model_card.md"),

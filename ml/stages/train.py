@@ -238,6 +238,7 @@ def _describe(
         features=context.inputs["featurize"].uri,
         temperature=found.temperature.chosen,
         threshold=found.threshold.chosen,
+        risk=found.risk,
     )
 
 

@@ -12,6 +12,7 @@ from ml.features.reader import FeatureReader
 from ml.metrics.calibration import apply_temperature, face_log_losses
 from ml.metrics.choice import Choice, choose_cut, choose_temperature
 from ml.metrics.decision import decide
+from ml.metrics.promise import RiskTable, risk_table
 from ml.model.record import FittedValue, ValidationScores
 
 REFERENCE_CANDIDATES = 256
@@ -25,11 +26,13 @@ class Calibrated:
         temperature: The temperature, which is built into the network.
         threshold: The decision threshold.
         scores: The calibrated network's scores on the validation split.
+        risk: Answers and errors on the validation split by the confidence that a face needs to get a label.
     """
 
     temperature: FittedValue
     threshold: FittedValue
     scores: ValidationScores
+    risk: RiskTable
 
 
 def calibrate(network: keras.Model, validation: FeatureReader) -> Calibrated:
@@ -58,7 +61,8 @@ def calibrate(network: keras.Model, validation: FeatureReader) -> Calibrated:
         faces=validation.rows,
         majority=max(validation.faces) / validation.rows,
     )
-    return Calibrated(_record(temperature), _record(threshold), scores)
+    risk = risk_table(probabilities, truth, threshold.chosen, images)
+    return Calibrated(_record(temperature), _record(threshold), scores, risk)
 
 
 def _record(choice: Choice) -> FittedValue:

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from ml import storage
-from ml.config.training import BACKBONES, NETWORK_NAMES
+from ml.config.networks import BACKBONES, NETWORK_NAMES
 from ml.errors import ConfigurationError, ResourceError
 from ml.features.augmentation import augment, mix
 from ml.model.keras_file import load_network, network_bytes

@@ -18,10 +18,10 @@ HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=Fal
 
 
 def answers(*asked):
-    """Let the process answer requests: each a model, a minimum confidence and a photograph."""
+    """Let the process answer requests: each a model, a minimum confidence, a photograph and perhaps an error rate."""
     requests = io.BytesIO()
-    for model, least, photograph in asked:
-        request = Request(model=model, min_confidence=least, bytes=len(photograph))
+    for model, least, photograph, *risk in asked:
+        request = Request(model=model, min_confidence=least, max_risk=risk[0] if risk else None, bytes=len(photograph))
         write_message(requests, request.model_dump_json().encode())
         requests.write(photograph)
     requests.seek(0)
@@ -47,11 +47,17 @@ def model(tmp_path):
     return make_model(tmp_path, network=network).uri
 
 
+def test_an_error_rate_that_the_model_cannot_promise_is_a_fault(model):
+    refused, answered = answers((model, 0.75, HOPPER.read_bytes(), 0.05), (model, 0.75, HOPPER.read_bytes()))
+    assert "before models recorded what a promise needs" in refused.fault.message
+    assert answered.fault is None, "the process goes on"
+
+
 def test_a_face_is_found_classified_and_explained(model):
     (reply,) = answers((model, 0.75, HOPPER.read_bytes()))
     (face,) = reply.faces
     assert (reply.width, reply.height, reply.fault) == (512, 600, None)
-    assert (face.label, reply.threshold) == ("female", 0.5)
+    assert (face.label, reply.threshold, reply.min_confidence) == ("female", 0.5, 0.75)
     assert sum(face.probabilities.values()) == pytest.approx(1)
     left, top, right, bottom = face.box
     assert left < 265 < right

@@ -256,8 +256,8 @@ def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
         predict_photos([folder], out, model, "unused", 0.75, TrainingConfig())
         assert written(out) == {"a.jpg", "2020/a.jpg", *FILES}
     content = json.loads((out / "predictions.json").read_text())
-    assert {name: content[name] for name in ("model", "labels", "threshold", "min_confidence")} == {
-        **{"model": model, "labels": ["female", "male"], "threshold": 0.5, "min_confidence": 0.75},
+    assert {name: content[name] for name in ("model", "labels", "threshold", "min_confidence", "promise")} == {
+        **{"model": model, "labels": ["female", "male"], "threshold": 0.5, "min_confidence": 0.75, "promise": None},
     }
     assert content["meaning"] == "as perceived"
     by_photo = {entry["photograph"]: entry for entry in content["photographs"]}
@@ -318,6 +318,38 @@ def test_no_face_at_all_is_an_error_and_leaves_nothing(folder, model, tmp_path):
     with pytest.raises(DataError, match="No face was found on the photograph"):
         predict_photos([folder / "2020" / "plain.png"], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tolerated_error_rate_decides_by_the_models_promise(photo, tmp_path, capsys):
+    promising = make_model(tmp_path, sharpness=8.0, risk=(0.8, 1000, 20)).uri
+    predict_photos([photo], tmp_path / "out", promising, "unused", 0.999, TrainingConfig(), max_risk=0.05)
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert content["min_confidence"] == 0.8, "and not the 0.999"
+    assert (content["promise"]["max_risk"], content["promise"]["wrong"]) == (0.05, 20)
+    (face,) = content["photographs"][0]["faces"]
+    assert face["label"] == ("female" if face["confidence"] >= 0.8 else "unknown")
+    told = capsys.readouterr().out
+    assert "the model's confidence is below 80%" in told
+    assert "With 95% confidence, at most 5% of the labels are wrong" in told
+
+
+@pytest.mark.parametrize(
+    ("risk", "message"),
+    [((0.8, 1000, 20), r"The smallest error rate that it can promise is 0\.03"), (None, "Train it again")],
+)
+def test_an_error_rate_that_cannot_be_promised_is_refused_before_any_photograph(photo, tmp_path, risk, message):
+    model = make_model(tmp_path, risk=risk).uri
+    with pytest.raises(ConfigurationError, match=message):
+        predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig(), max_risk=0.01)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_takes_a_confidence_or_an_error_rate_and_not_both(photo, tmp_path, monkeypatch, capsys):
+    options = ["--out", str(tmp_path / "out"), "--min-confidence", "0.8", "--max-risk", "0.05"]
+    monkeypatch.setattr("sys.argv", ["ml", "predict", str(photo), *options])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    assert "exclude each other" in capsys.readouterr().err
 
 
 def test_an_unsure_answer_is_unknown_and_still_says_its_probabilities(photo, tmp_path, capsys):

@@ -11,7 +11,7 @@ from ml.config.promotion import PromotionConfig
 from ml.config.training import TrainingConfig
 from ml.metrics.comparison import measure
 from ml.metrics.predictions import TestPredictions
-from ml.metrics.records import ComparisonMetrics
+from ml.metrics.records import ComparisonMetrics, EvaluationRecord
 from ml.promotion.gate import Evidence, Verdict, judge
 from ml.report.subject import subject, subject_of
 from ml.tracking.registry import Version
@@ -67,6 +67,46 @@ def test_without_a_champion_only_the_floor_counts():
     assert verdict.passed
     assert "none yet" in verdict.markdown()
     assert "| accuracy | 0.900 | 120 |" in verdict.markdown()
+
+
+def sliced(accuracy, faces, age=True):
+    """An evaluation whose worst slice are the young, one of its two slices by age."""
+    names = {"name": "Young", "faces": faces, "images": faces}
+    share = {
+        "value": accuracy,
+        "low": accuracy - 0.1,
+        "high": min(1.0, accuracy + 0.1),
+        "count": faces,
+        "images": faces,
+    }
+    young = {**names, "accuracy": share, "recall": {}, "recall_gap": share}
+    by_age = {"column": "age_presentation", "title": "Age", "without_value": 0, "accuracy_gap": None, "slices": [young]}
+    record = evaluation(108).json_values()
+    record["worst_slice"] = {"title": "Age", **young} if faces >= 50 else None
+    record["age"] = by_age if age else None
+    return EvaluationRecord.model_validate(record)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "faces", "floor", "passed", "told"),
+    [
+        (0.65, 80, None, None, ""),
+        (0.65, 80, 0.7, False, "The worst slice is Age: Young, accuracy 65.0% (55.0% to 75.0%) on 80 chips"),
+        (0.7, 80, 0.7, True, "required: 70.0%"),
+        (0.2, 30, 0.7, True, "No slice has 50 chips."),
+    ],
+)
+def test_a_slice_of_enough_faces_must_reach_the_slice_floor(accuracy, faces, floor, passed, told):
+    config = PromotionConfig(slice_floor=floor)
+    verdict = judged(version(1), None, sliced(accuracy, faces), None, config)
+    assert rules(verdict).get("slice_floor") is passed
+    assert verdict.passed is (passed is not False)
+    assert told in " ".join(rule.told for rule in verdict.rules)
+
+
+def test_the_slice_floor_says_if_nothing_is_known_of_children():
+    verdict = judged(version(1), None, sliced(0.9, 80, age=False), None, PromotionConfig(slice_floor=0.7))
+    assert "Accuracy by age is not measured" in verdict.markdown()
 
 
 def test_without_a_champion_the_table_has_no_blank_columns():

@@ -260,6 +260,8 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
         ({"min_confidence": 0.2}, ConfigurationError, r"min_confidence = 0\.2"),
         ({"seed": 1}, ConfigurationError, "known: photographs"),
         ({"model": "/absent"}, ConfigurationError, "is no run and no finished attempt"),
+        ({"max_risk": 0.05}, ConfigurationError, "before models recorded what a promise needs"),
+        ({"max_risk": 0.9}, ConfigurationError, r"max_risk = 0\.9"),
     ],
 )
 def test_a_run_that_cannot_work_is_refused_when_it_is_opened(opened, values, error, message):

@@ -157,13 +157,42 @@ def test_below_the_least_confidence_a_face_is_unknown(evaluated):
     assert f"{unknown} of the 80 test faces" in read(context, "report.html").decode()
 
 
+def test_the_runs_own_error_rate_decides_and_is_checked(evaluated):
+    model = {"sharpness": 4.0, "bias": 0.3, "risk": (0.65, 1000, 20)}
+    result, context = evaluated(values={"max_risk": 0.05, "min_confidence": 0.99}, **model)
+    assert result.metrics["abstention"]["min_confidence"] == 0.65
+    own = result.metrics["promise"]
+    assert own["promise"]["max_risk"] == 0.05
+    assert own["coverage"]["value"] == result.metrics["abstention"]["coverage"]["value"]
+    assert own["risk"]["value"] == pytest.approx(1 - result.metrics["abstention"]["accuracy"]["value"])
+    report, card = read(context, "report.html").decode(), read(context, "model_card.md").decode()
+    assert "at most 5% of the labels are wrong" in report
+    assert "the promise is <strong>held</strong>" in report
+    assert "The smallest error rate that this model can promise is 3." in report
+    assert "**Promised error rate.**" in card
+
+
+def test_an_error_rate_that_no_threshold_holds_is_said_in_report_and_card(evaluated):
+    result, context = evaluated(values={"max_risk": 0.01}, risk=(0.65, 1000, 20))
+    assert result.metrics["promise"]["promise"] is None
+    assert result.metrics["abstention"]["min_confidence"] == 0.75
+    assert "No threshold holds the stated error rate of 1.0%" in read(context, "report.html").decode()
+    assert "No threshold holds the stated error rate of 1.0%" in read(context, "model_card.md").decode()
+
+
 def test_a_release_with_miap_is_sliced_by_age_and_measured_against_it(evaluated):
     _, context = evaluated(miap=True)
     metrics = json.loads(read(context, "metrics.json"))
     assert metrics["slices"]["by"][0]["column"] == "age_presentation"
     assert metrics["miap"]["model"]["value"] == 1
     assert metrics["miap"]["model"]["count"] == 80
-    assert "Agreement with MIAP" in read(context, "report.html").decode()
+    report, card = read(context, "report.html").decode(), read(context, "model_card.md").decode()
+    assert "Agreement with MIAP" in report
+    first = metrics["slices"]["by"][0]["slices"][0]
+    assert "By age: " in report.partition('<nav class="contents"')[0], "on the first screen"
+    limits = card.partition("## Limits")[2].strip().splitlines()
+    assert limits[0].startswith(f"- **Age presentation (MIAP): {first['name']}**: accuracy 100.0% (")
+    assert f"on {first['faces']} faces" in limits[0]
 
 
 def test_a_release_without_miap_says_what_is_left_out(evaluated):
@@ -173,6 +202,8 @@ def test_a_release_without_miap_says_what_is_left_out(evaluated):
     assert metrics["slices"]["left_out"] == ["Age presentation (MIAP)"]
     report = read(context, "report.html").decode()
     assert "Left out" in report
+    assert "<strong>not measured</strong>" in report.partition('<nav class="contents"')[0]
+    assert "Accuracy by age is not measured" in read(context, "model_card.md").decode()
     assert "Agreement with MIAP" not in report
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ml import storage
+from ml.metrics.promise import RiskTable
 from ml.model.description import DESCRIPTION, Description
 from ml.model.record import EpochRow
 from ml.report.figures import training as training_figures
@@ -31,6 +32,7 @@ def make_model(
     name: str = "first",
     threshold: float = 0.5,
     temperature: float = 1.0,
+    risk: tuple[float, int, int] | None = None,
     network: keras.Model | None = None,
 ) -> Manifest:
     """Write a train attempt below `root`.
@@ -45,10 +47,12 @@ def make_model(
         name: Of the attempt.
         threshold: The one that its training chose.
         temperature: That it says it has inside.
+        risk: What its promises rest on: a confidence, and how many of the validation faces above it there are and are
+            wrong. None: as in models of older versions.
         network: Another network than that of the reds and blues.
     """
     uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
-    described = describe(size, chip_class, threshold, temperature)
+    described = describe(size, chip_class, threshold, temperature, risk)
     if network is None:
         for path, content in _files_of_reds_and_blues(sharpness, bias, size).items():
             storage.write_bytes(storage.join(uri, path), content)
@@ -109,8 +113,18 @@ def _files_of_reds_and_blues(sharpness: float, bias: float, size: int) -> dict[s
 
 
 def describe(
-    size: int, chip_class: str = "Human face", threshold: float = 0.5, temperature: float = 1.0
+    size: int,
+    chip_class: str = "Human face",
+    threshold: float = 0.5,
+    temperature: float = 1.0,
+    risk: tuple[float, int, int] | None = None,
 ) -> Description:
+    """Describe a model of chips of `size` pixels; the arguments are those of `make_model`."""
+    table = None
+    if risk:
+        limit, answered, wrong = risk
+        counts = {"answered": [answered], "wrong": [wrong], "photographs": [float(answered)]}
+        table = RiskTable(faces=answered, thresholds=[limit], **counts)
     return Description(
         labels=["female", "male"],
         meaning="as perceived",
@@ -124,6 +138,7 @@ def describe(
         features="file:///features",
         threshold=threshold,
         temperature=temperature,
+        risk=table,
     )
 
 

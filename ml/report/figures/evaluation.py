@@ -15,6 +15,7 @@ from ml.metrics.calibration import CalibrationMetrics
 from ml.metrics.decision import decide
 from ml.metrics.estimate import Estimate
 from ml.metrics.predictions import TestPredictions
+from ml.metrics.promise import PromiseMetrics
 from ml.metrics.records import ComparisonMetrics, EvaluationMetrics
 from ml.metrics.slices import ENOUGH_FACES
 from ml.report.figures.base import BLUE, DARK, GRAY, GRID, ORANGE, new_figure, plain_axes, to_svg
@@ -189,12 +190,13 @@ def reliability(calibration: CalibrationMetrics, faces: int) -> bytes:
     return to_svg(figure)
 
 
-def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
+def risk_coverage(abstention: AbstentionMetrics, faces: int, promises: PromiseMetrics | None = None) -> bytes:
     """Draw the error rate against the share of faces that get a label, by the confidence that a label needs.
 
     Args:
         abstention: Coverage and accuracy, with the curve.
         faces: Number of test faces.
+        promises: Stated risks that the model can promise, drawn at the coverage that they leave.
     """
     figure = new_figure(4.6, SQUARE_WIDTH)
     axes = figure.subplots()
@@ -213,8 +215,11 @@ def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
         color=ORANGE,
         markersize=8,
         clip_on=False,
-        label=f"'unknown' below {abstention.min_confidence:g}",
+        label=f"'unknown' below {abstention.min_confidence:.3g}",
     )
+    if made := [row for row in (promises.checked if promises else []) if row.coverage and row.coverage.value]:
+        places = [row.coverage.defined for row in made if row.coverage]
+        axes.plot(places, [row.max_risk for row in made], "v", color=DARK, markersize=7, label="promised at most")
     plain_axes(axes)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_xlim(0, 1.01)
@@ -224,7 +229,7 @@ def risk_coverage(abstention: AbstentionMetrics, faces: int) -> bytes:
     axes.set_xlabel("coverage: share of the chips that get a label, most confident first")
     axes.set_ylabel("risk: share of these labels that are wrong")
     axes.set_title(f"Risk and coverage, {faces:,} test chips", loc="left", fontsize=12)
-    figure.legend(loc="outside lower right", ncols=3, frameon=False)
+    figure.legend(loc="outside lower right", ncols=2 if promises else 3, frameon=False)
     return to_svg(figure)
 
 
@@ -315,7 +320,7 @@ PLOTS: dict[str, Callable[[EvaluationMetrics, TestPredictions, Subject], bytes |
         subject,
     ),
     "reliability": lambda m, a, subject: reliability(m.calibration, m.faces),
-    "risk_coverage": lambda m, a, subject: risk_coverage(m.abstention, m.faces),
+    "risk_coverage": lambda m, a, subject: risk_coverage(m.abstention, m.faces, m.promises),
     "slices": lambda m, a, subject: accuracy_by_slice(m, subject),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ml.config.training import TrainingConfig
+from ml.metrics.promise import Promise
 from ml.prediction.record import SAMPLE
 from ml.report.subject import subject
 from ml.workflow.layout import attempt_name
@@ -30,6 +31,7 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         **shown,
         "photographs": config["photographs"],
         "min_confidence": config["min_confidence"],
+        "promise": None,
         "model": attempt_name(str(config["model"])),
         "about": None,
         "predictions": None,
@@ -39,6 +41,9 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
     metrics = manifest.metrics
     if metrics["meaning"] == subject(defaults).meaning:
         known["about"] = about(defaults.chip_class, defaults.labels)
+    if metrics.get("promise"):
+        promise = Promise.model_validate(metrics["promise"])
+        known |= {"min_confidence": promise.min_confidence, "promise": promise.sentence}
     return {
         **known,
         "predictions": {name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},

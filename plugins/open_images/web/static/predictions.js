@@ -62,7 +62,7 @@ export function PredictionReport({ data, runId }) {
 
 const NAMES = { csv: "CSV", parquet: "Parquet" };
 
-function Headline({ data: { predictions, photographs, model, min_confidence: least } }) {
+function Headline({ data: { predictions, photographs, model, min_confidence: least, promise } }) {
   const { data: registry } = useData(urlOf("models"));
   const version = registry?.versions.find((row) => row.model === model);
   const faces = Object.values(predictions.faces).reduce((total, count) => total + count, 0);
@@ -84,6 +84,7 @@ function Headline({ data: { predictions, photographs, model, min_confidence: lea
       { className: "soft" },
       `The labels are ${predictions.meaning}. `,
       `'unknown' means that the model's confidence is below ${percent(least)}. `,
+      promise ? `${promise} ` : "",
       version ? `Model: version ${version.number}` : "Model: one that is not registered",
       version && registry.champion === model ? ", the champion. " : ". ",
       "Photographs: ",

@@ -49,7 +49,7 @@ function Trial({ data }) {
     state.waiting &&
       h("p", { role: "status", className: "soft" }, "Working … The first photograph takes up to half a minute: the model is loaded."),
     photograph && h(Photograph, { url: photograph.url, reply: state.reply }),
-    state.reply && h(Faces, { reply: state.reply, least: data.min_confidence }),
+    state.reply && h(Faces, { reply: state.reply, risk: data.max_risk }),
   );
 }
 
@@ -111,7 +111,7 @@ function Photograph({ url, reply }) {
 
 const said = ({ label, confidence }) => (label === "unknown" ? "unknown" : `${label} ${confidence > 0.99 ? ">99%" : `${Math.round(100 * confidence)}%`}`);
 
-function Faces({ reply, least }) {
+function Faces({ reply, risk }) {
   if (!reply.faces.length) {
     return h(
       Notice,
@@ -125,7 +125,7 @@ function Faces({ reply, least }) {
     h(
       "p",
       { className: "soft" },
-      `The labels are ${reply.meaning}. Below a confidence of ${percent(least)} the answer is 'unknown'. `,
+      `The labels are ${reply.meaning}. Below a confidence of ${percent(reply.min_confidence)} the answer is 'unknown'${risk ? `, so that at most ${percent(risk)} of the other answers are wrong on photographs like those of training` : ""}. `,
       "Yellow in the second picture marks what spoke for the more likely label (Grad-CAM). It shows where the network looked, not that it looked at the right thing.",
     ),
     h(
