@@ -148,16 +148,24 @@ class TestFaces:
             photo = images.decode(self._run.view.read_photograph(row["subset"], row["image_id"]))
             yield photo, (row["x_min"], row["x_max"], row["y_min"], row["y_max"]), row["rotation"] or 0
 
-    def chips(self, kind: Kind, side: int, margin: float) -> Pixels:
-        """Return the faces' chips as the network takes them, as a kind shows them: shape (n, side, side, 3)."""
+    def cut(self, kind: Kind, side: int, margin: float) -> tuple[Pixels, list[tuple[int, int, int, int]]]:
+        """Return the faces as a kind shows them: their chips as the network takes them, and their boxes in pixels.
+
+        Args:
+            kind: The kind.
+            side: Width and height of the chips.
+            margin: Margin around a face, as a share of its box's longer side.
+        """
         from ml.vision import images
 
-        chips = []
+        chips, boxes = [], []
         for photo, box, rotation in self.photographs():
-            shown, moved = show(photo, box, kind)
-            stored = images.encode_jpeg(images.cut_chip(shown, moved, margin, rotation))
-            chips.append(images.decode_chip(stored, side))
-        return np.stack(chips)
+            shown, (x_min, x_max, y_min, y_max) = show(photo, box, kind)
+            height, width = shown.shape[:2]
+            boxes.append((round(x_min * width), round(y_min * height), round(x_max * width), round(y_max * height)))
+            chip = images.cut_chip(shown, (x_min, x_max, y_min, y_max), margin, rotation)
+            chips.append(images.decode_chip(images.encode_jpeg(chip), side))
+        return np.stack(chips), boxes
 
 
 def show(photo: Pixels, box: Box, kind: Kind) -> tuple[Pixels, Box]:

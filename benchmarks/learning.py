@@ -135,7 +135,7 @@ def robustness(run) -> None:
     faces = TestFaces(run)
 
     def accuracy(kind: Kind) -> float:
-        chips = faces.chips(kind, classifier.chip_size, classifier.description.margin)
+        chips, _ = faces.cut(kind, classifier.chip_size, classifier.description.margin)
         decisions = decide(classifier.predict(chips), classifier.description.threshold)
         return float((decisions == faces.truth).mean())
 

@@ -4,7 +4,8 @@
 
 Trains the compact network on real portraits as `learning.py` does, and reuses what that left in its folder. Then
 predicts the same test faces as other sources show them: boxed more tightly or loosely, turned, of few pixels,
-compressed, gray, dark, noisy and blurred (`kinds.py`). Prints accuracy, recall gap and calibration of each kind.
+compressed, gray, dark, noisy and blurred (`kinds.py`). Prints accuracy, recall gap and calibration of each kind, and
+the share of its faces that lie outside the range of training's, by reason.
 
 Needs the optional folder of test data `../shared/realfaces`, and skips the benchmark with a message without it. Prints
 Markdown for `benchmarks/README.md`.
@@ -56,41 +57,49 @@ def main() -> int:
 
 def transfer(run: Run) -> None:
     """Print the scores of a run's model on its test faces as each kind shows them."""
+    from ml.model.novelty import REASONS
     from ml.prediction.predictor import load_predictor
 
     predictor = load_predictor(run.pinned("train").uri, 0.5)
     faces = TestFaces(run)
-    print(
-        f"\n| the {len(faces.truth):,} test faces | accuracy | points lost | recall gap | ECE |\n|---|---|---|---|---|"
-    )
+    columns = ("accuracy", "points lost", "recall gap", "ECE", "unusual", *REASONS)
+    print(f"\n| the {len(faces.truth):,} test faces | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|")
     plain, worse = 0.0, []
     for kind in KINDS:
-        found, ece = measure(kind, faces, predictor)
+        found, ece, unusual = measure(kind, faces, predictor)
         accuracy = found.accuracy.defined
         plain = accuracy if kind is PLAIN else plain
         lost = 100 * (plain - accuracy)
         worse += [f"{kind.name} ({lost:.1f})"] if lost > ALLOWED else []
         print(
             f"| {kind.name} | {accuracy:.3f} ({found.accuracy.low:.3f} to {found.accuracy.high:.3f}) "
-            f"| {f'{lost:+.1f}' if kind is not PLAIN else ''} | {found.recall_gap.defined:.3f} | {ece:.3f} |",
+            f"| {f'{lost:+.1f}' if kind is not PLAIN else ''} | {found.recall_gap.defined:.3f} | {ece:.3f} "
+            f"| {' | '.join(f'{share:.1%}' for share in unusual)} |",
             flush=True,
         )
     print(f"\nMore than {ALLOWED:.0f} points below the plain chips: {', '.join(worse) or 'none'}.")
 
 
-def measure(kind: Kind, faces: TestFaces, predictor: Predictor) -> tuple[Classification, float]:
-    """Return the scores and the expected calibration error on the faces as a kind shows them."""
+def measure(kind: Kind, faces: TestFaces, predictor: Predictor) -> tuple[Classification, float, list[float]]:
+    """Return what the model makes of the faces as a kind shows them.
+
+    Returns:
+        The scores, the expected calibration error, and the share of unusual faces, of all and by reason.
+    """
     from ml.metrics.bootstrap import ImageBootstrap
     from ml.metrics.calibration import calibration_metrics
     from ml.metrics.classification import classification_metrics
+    from ml.model.novelty import REASONS
 
-    told = predictor.description
-    chips = faces.chips(kind, told.chip_size, told.margin)
-    probabilities = np.array([answer.probabilities for answer in predictor.answer(chips)])
+    description = predictor.description
+    answers = predictor.answer(*faces.cut(kind, description.chip_size, description.margin))
+    probabilities = np.array([answer.probabilities for answer in answers])
     bootstrap = ImageBootstrap(faces.image_ids)
-    found = classification_metrics(told.labels, faces.truth, probabilities, told.threshold, bootstrap)
+    found = classification_metrics(description.labels, faces.truth, probabilities, description.threshold, bootstrap)
     calibration = calibration_metrics(faces.truth, probabilities, 1.0, bootstrap)
-    return found, calibration.after.ece.defined
+    unusual = [answer.unusual or () for answer in answers]
+    counts = [sum(map(bool, unusual)), *(sum(reason in each for each in unusual) for reason in REASONS)]
+    return found, calibration.after.ece.defined, [count / len(answers) for count in counts]
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="train",
-        version=6,
+        version=7,
         engine="process",
         timeout=48.0,
         body="ml.stages.train:train",
@@ -178,7 +178,7 @@ STAGES = check_rows(
 # The stages of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=5,
+    version=6,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",

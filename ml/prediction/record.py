@@ -16,6 +16,18 @@ def sample_name(photo: str) -> str:
     return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
 
 
+class UnusualFaces(Record):
+    """The faces outside the range of the model's training faces.
+
+    Attributes:
+        faces: Their number.
+        by_reason: Their number by reason of `ml.model.novelty.REASONS`; a face may have several.
+    """
+
+    faces: int
+    by_reason: dict[str, int]
+
+
 class PredictionsRecord(Record):
     """The record that stage predict writes to its manifest.
 
@@ -28,6 +40,7 @@ class PredictionsRecord(Record):
         threshold: The second label is predicted where its probability is at least this.
         model: URI of the model's attempt.
         sample: URI of the folder of annotated photographs.
+        unusual: The faces outside the range of training's; None if the model does not know it.
     """
 
     photographs: int
@@ -38,3 +51,4 @@ class PredictionsRecord(Record):
     threshold: float
     model: str
     sample: str
+    unusual: UnusualFaces | None = None

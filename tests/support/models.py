@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml import storage
+from ml.model.novelty import NOVELTY, Looks, Novelty
 from ml.report.figures import training as training_figures
 from ml.vision import images
 from ml.workflow.manifest import File, Manifest
@@ -30,6 +31,7 @@ def make_model(
     threshold: float = 0.5,
     temperature: float = 1.0,
     network: keras.Model | None = None,
+    novelty: Novelty | None = None,
 ) -> Manifest:
     """Write a train attempt below `root`.
 
@@ -44,6 +46,7 @@ def make_model(
         threshold: The one that its training chose.
         temperature: That it says it has inside.
         network: Another network than that of the reds and blues.
+        novelty: The range of its training faces; by default it knows none, as models of older versions.
     """
     uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
     described = (size, chip_class, threshold, temperature)
@@ -52,6 +55,8 @@ def make_model(
             storage.write_bytes(storage.join(uri, path), content)
     else:
         _write(uri, network, *described)
+    if novelty:
+        storage.write_bytes(storage.join(uri, NOVELTY), novelty.content())
     record = make_record(uri)
     history = [make_epoch(epoch) for epoch in (1, 2, 3)]
     storage.write_json(storage.join(uri, "history.json"), [row.json_values() for row in history])
@@ -86,6 +91,17 @@ def reds_and_blues(size: int, sharpness: float = 40.0, bias: float = 0.0) -> ker
     network = keras.Model(pixels, head(mean))
     head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
     return network
+
+
+def dull_reds() -> Novelty:
+    """Return a range of training faces: of medium brightness, 16 pixels or more, soft, and red (label 0) or blue."""
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    colors = np.where(labels[:, None] == 0, (0.6, 0.4, 0.3), (0.3, 0.4, 0.6)) + random.normal(0, 0.05, (200, 3))
+    looks = Looks(
+        brightness=random.uniform(0.3, 0.7, 200), size=np.full(200, 16.0), sharpness=random.uniform(5, 5000, 200)
+    )
+    return Novelty.fit(looks, colors, labels, colors)
 
 
 @functools.cache  # the exports take a second, and most tests ask for the same few models
