@@ -5,7 +5,7 @@
 `learning`: test accuracy against CPU minutes on 8,000 real portraits, split by digest of ImageID, for the compact
 network, the notebook's network with the report's settings (`AS_REPORTED`), and a transfer network.
 `robustness`: the accuracy of the compact network on the same test faces with boxes enlarged, shrunk and shifted, and
-with photographs blurred, darkened and compressed.
+with photographs blurred, darkened and compressed. `transfer.py` has more kinds, with intervals and calibration.
 
 Needs the optional folder of test data `../shared/realfaces`, and skips the benchmark with a message without it. Keeps
 everything in `--folder` and reuses what is done there. Prints Markdown for `benchmarks/README.md`.
@@ -21,12 +21,9 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
-import pyarrow.dataset as ds
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -129,75 +126,36 @@ def quietly(command: list[str]) -> None:
 
 def robustness(run) -> None:
     """Print the accuracy of a run's model on changed versions of its test faces."""
-    from ml import storage
-    from ml.features.reader import FeatureReader
+    from kinds import BLURS, BOXES, DARKENED, PLAIN, QUALITIES, SHIFTS, Kind, TestFaces, shifted
+
     from ml.metrics.decision import decide
     from ml.model.classifier import Classifier
-    from ml.vision import images
 
     classifier = Classifier.load(run.pinned("train"))
-    reader = FeatureReader(run.pinned("featurize"), "test", columns=("face_id",))
-    labels = {f: y for b in reader.batches(256) for f, y in zip(b.columns["face_id"], b.labels, strict=True)}
-    table = ds.dataset([storage.local_path(uri) for uri in run.pinned("join_labels").table("faces")])
-    faces = [row for row in table.to_table().to_pylist() if row["face_id"] in labels]
-    truth = np.array([labels[row["face_id"]] for row in faces])
+    faces = TestFaces(run)
 
-    def accuracy(change: Callable[[images.Pixels], images.Pixels], scale: float, x: float, y: float) -> float:
-        chips = []
-        for row in faces:
-            photo = images.decode(run.view.read_photograph(row["subset"], row["image_id"]))
-            chip = images.cut_chip(
-                change(photo), moved(row, scale, x, y), classifier.description.margin, row["rotation"] or 0
-            )
-            chips.append(images.decode_chip(images.encode_jpeg(chip), classifier.chip_size))
-        decisions = decide(classifier.predict(np.stack(chips)), classifier.description.threshold)
-        return float((decisions == truth).mean())
+    def accuracy(kind: Kind) -> float:
+        chips, _ = faces.cut(kind, classifier.chip_size, classifier.description.margin)
+        decisions = decide(classifier.predict(chips), classifier.description.threshold)
+        return float((decisions == faces.truth).mean())
 
-    same = accuracy(lambda photo: photo, 1, 0, 0)
-    print(f"\n| the {len(faces):,} test faces | accuracy | points lost |\n|---|---|---|\n| unchanged | {same:.3f} | |")
-    for scale in (0.7, 0.8, 0.9, 1.1, 1.2, 1.3):
-        row(f"box scaled by {scale}", same, accuracy(lambda photo: photo, scale, 0, 0))
-    for shift in (0.05, 0.1, 0.15):
+    same = accuracy(PLAIN)
+    print(f"\n| the {len(faces.truth):,} test faces | accuracy | points lost |\n|---|---|---|")
+    print(f"| unchanged | {same:.3f} | |")
+    for kind in BOXES:
+        row(kind.name, same, accuracy(kind))
+    for share in SHIFTS:
         # In all four directions: their mean, and the worst.
-        found = [accuracy(lambda p: p, 1, shift * x, shift * y) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1))]
-        row(f"box shifted by {shift:.0%}, mean of four directions", same, float(np.mean(found)))
-        row(f"box shifted by {shift:.0%}, worst direction", same, min(found))
-    for name, change in CHANGES.items():
-        row(name, same, accuracy(change, 1, 0, 0))
+        found = [accuracy(kind) for kind in shifted(share)]
+        row(f"box shifted by {share:.0%}, mean of four directions", same, float(np.mean(found)))
+        row(f"box shifted by {share:.0%}, worst direction", same, min(found))
+    for kind in (*BLURS, *DARKENED, QUALITIES[0]):
+        row(kind.name, same, accuracy(kind))
 
 
 def row(name: str, same: float, value: float) -> None:
     """Print a row of the robustness table."""
     print(f"| {name} | {value:.3f} | {100 * (same - value):+.1f} |", flush=True)
-
-
-def moved(face: dict, scale: float, x: float, y: float) -> tuple[float, float, float, float]:
-    """Scale a face's box about its center, and shift it by fractions of its width and height."""
-    width, height = face["x_max"] - face["x_min"], face["y_max"] - face["y_min"]
-    middle_x, middle_y = (
-        (face["x_min"] + face["x_max"]) / 2 + x * width,
-        (face["y_min"] + face["y_max"]) / 2 + y * height,
-    )
-    return (
-        *(middle_x - scale * width / 2, middle_x + scale * width / 2),
-        *(middle_y - scale * height / 2, middle_y + scale * height / 2),
-    )
-
-
-def compressed(photo: np.ndarray) -> np.ndarray:
-    """Compress a photograph as JPEG at quality 30, and decode it again."""
-    from ml.vision import images
-
-    return images.decode(images.encode_jpeg(photo, 30))
-
-
-CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "blurred, Gaussian of 1% of the photograph's width": lambda p: cv2.GaussianBlur(p, (0, 0), p.shape[1] * 0.01),
-    "blurred, Gaussian of 2%": lambda p: cv2.GaussianBlur(p, (0, 0), p.shape[1] * 0.02),
-    "darkened to a half": lambda p: (p * 0.5).astype(np.uint8),
-    "darkened to a quarter": lambda p: (p * 0.25).astype(np.uint8),
-    "JPEG quality 30": compressed,
-}
 
 
 if __name__ == "__main__":

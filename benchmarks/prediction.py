@@ -170,7 +170,7 @@ def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int
         times.append(time.perf_counter())
         chips = [predictor.cut_chip(photo, face) for face in faces]
         times.append(time.perf_counter())
-        predictor.answer(chips)
+        predictor.answer(chips, faces)
         times.append(time.perf_counter())
         measured.append({part: b - a for part, a, b in zip(PARTS, times, times[1:], strict=False)})
     return measured, len(measured)

@@ -23,11 +23,12 @@ from ml.config.prediction import PredictionConfig
 from ml.errors import DataError
 from ml.guards import check_count
 from ml.metrics.decision import UNKNOWN
+from ml.model.novelty import REASONS
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import SUFFIX, Columns, Key, Photographs, Shard, photograph_name
 from ml.prediction.listing import unescaped
-from ml.prediction.predictor import Answer, Predictor, annotate, load_predictor, worker_predictor
-from ml.prediction.record import SAMPLE, PredictionsRecord, sample_name
+from ml.prediction.predictor import Answer, Predictor, annotate, load_predictor, unusual_text, worker_predictor
+from ml.prediction.record import SAMPLE, PredictionsRecord, UnusualFaces, sample_name
 from ml.vision import images
 from ml.vision.detection import decode_upright, find_faces
 from ml.workflow import layout
@@ -43,7 +44,7 @@ BATCH_FACES = 64  # faces, of several photographs, that the model classifies at 
 BATCH_PHOTOGRAPHS = 256  # photographs after which predictions are returned even if the batch of faces is not full
 FACE = (
     "struct<face: int, left: int, top: int, right: int, bottom: int, brightness: double, label: string, "
-    "confidence: double, probabilities: array<double>>"
+    "confidence: double, unusual: string, probabilities: array<double>>"
 )
 SCHEMA = f"photo string, bytes long, status string, width int, height int, warned boolean, faces array<{FACE}>"
 _ARROW_FACE = pa.struct(
@@ -52,6 +53,7 @@ _ARROW_FACE = pa.struct(
         ("brightness", pa.float64()),
         ("label", pa.string()),
         ("confidence", pa.float64()),
+        ("unusual", pa.string()),
         ("probabilities", pa.list_(pa.float64())),
     ]
 )
@@ -72,7 +74,7 @@ Content = Callable[[], bytes]  # returns a photograph, encoded, or raises the er
 
 @dataclass
 class FaceRow:
-    """A face in the table of photographs: number on the photograph, box in pixels, brightness, prediction."""
+    """A face in the table of photographs: number there, box in pixels, brightness, prediction, what is unusual."""
 
     face: int
     left: int
@@ -82,6 +84,7 @@ class FaceRow:
     brightness: float | None = None
     label: str | None = None
     confidence: float | None = None
+    unusual: str | None = None
     probabilities: list[float] | None = None
 
 
@@ -208,15 +211,16 @@ def _with_predictions(
     rows: list[PhotographRow], chips: list[images.Pixels], predictor: Predictor
 ) -> list[PhotographRow]:
     faces = (face for row in rows for face in row.faces)
-    for face, answer in zip(faces, predictor.answer(chips), strict=True):
-        face.label, face.confidence = answer.label, answer.confidence
+    boxes = [(face.left, face.top, face.right, face.bottom) for row in rows for face in row.faces]
+    for face, answer in zip(faces, predictor.answer(chips, boxes), strict=True):
+        face.label, face.confidence, face.unusual = answer.label, answer.confidence, unusual_text(answer)
         face.probabilities = list(answer.probabilities)
     return rows
 
 
 def face_table(classified: DataFrame, labels: list[str]) -> DataFrame:
-    """Return one row per face: photo, its size, face number, box in pixels, brightness, label, confidence, label
-    probabilities.
+    """Return one row per face: photo, its size, face number, box in pixels, brightness, label, confidence, what is
+    unusual about it, label probabilities.
     """
     probabilities = (
         F.col("face.probabilities")[index].alias(f"probability_{label}") for index, label in enumerate(labels)
@@ -226,6 +230,16 @@ def face_table(classified: DataFrame, labels: list[str]) -> DataFrame:
         .select("photo", "width", "height", "face.*", *probabilities)
         .drop("probabilities")
     )
+
+
+def count_unusual(faces: DataFrame) -> UnusualFaces:
+    """Count the faces outside the range of training's, by reason."""
+    reasons = F.split("unusual", ",")
+    row = faces.agg(
+        F.count_if(F.col("unusual") != "").alias("faces"),
+        *(F.count_if(F.array_contains(reasons, reason)).alias(reason) for reason in REASONS),
+    ).collect()[0]
+    return UnusualFaces(faces=row["faces"], by_reason={reason: row[reason] for reason in REASONS})
 
 
 def choose_sample(classified: DataFrame, count: int) -> DataFrame:
@@ -304,6 +318,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         faces = face_table(classified, description.labels)
         write_table(faces, context, "faces")
         answers = {row["label"]: row["count"] for row in faces.groupBy("label").count().collect()}
+        unusual = count_unusual(faces) if predictor.novelty is not None else None
         read = _reader(config.photographs, photographs)
         annotator = _annotator(read, context.path(SAMPLE), description.labels)
         sample = choose_sample(classified, config.sample)
@@ -321,6 +336,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         promise=predictor.promise,
         model=config.model,
         sample=context.path(SAMPLE),
+        unusual=unusual,
     )
     return Result(record, ledger)
 

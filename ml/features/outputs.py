@@ -243,6 +243,7 @@ def _predict() -> tuple[OutputTable, ...]:
                 *(OutputColumn(side, "int", limits=(0, _INF)) for side in ("left", "top", "right", "bottom")),
                 OutputColumn("brightness", "double", limits=(0, 1)),
                 *(_text("label"), OutputColumn("confidence", "double", limits=(0, 1))),
+                OutputColumn("unusual", "string", filled=False),
                 OutputColumn(f"probability_{ANY}", "double", limits=(0, 1)),
             ),
             keys=(Key(("photo", "face")),),

@@ -9,8 +9,9 @@ is predicted. `saved_model` and `model.onnx` hold the same network for other ser
 
 from __future__ import annotations
 
+import functools
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import keras
@@ -23,6 +24,7 @@ from ml.guards import check_pixels, check_probabilities
 from ml.model.description import Description
 from ml.model.keras_file import MODEL, load_network
 from ml.model.loading import check_model, read_description, refusal
+from ml.model.penultimate import narrowed, with_features
 from ml.workflow.manifest import Manifest, load_manifest
 
 BATCH_SIZE = 64
@@ -114,3 +116,33 @@ class Classifier:
         probabilities = np.concatenate(parts or [np.zeros((0, len(self.labels)), np.float32)])
         check_probabilities(probabilities)
         return probabilities
+
+    def predict_with_features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Predict chips as `predict` does, and return the network's features of each in the same pass.
+
+        Args:
+            pixels: As for `predict`.
+
+        Returns:
+            float32, shape (n, labels), and float32, shape (n, width of `ml.model.penultimate.narrowed`).
+
+        Raises:
+            PreprocessingError: As `predict`.
+            MetricsError: As `predict`.
+        """
+        check_pixels(pixels, self.chip_size)
+        # A batch without chips has no rows, but tells the width.
+        starts = range(0, len(pixels) or 1, BATCH_SIZE)
+        parts = [self._forward_both(pixels[start : start + BATCH_SIZE]) for start in starts]
+        probabilities, features = (np.concatenate([part[side].numpy() for part in parts]) for side in (0, 1))
+        check_probabilities(probabilities)
+        return probabilities, narrowed(features)
+
+    @functools.cached_property
+    def _forward_both(self) -> Callable[[NDArray[np.uint8]], list[tf.Tensor]]:
+        both, side = with_features(self.network), self.chip_size
+        signature = [tf.TensorSpec((None, side, side, 3), tf.uint8)]
+        forward: Callable[[NDArray[np.uint8]], list[tf.Tensor]] = tf.function(
+            lambda chips: both(chips, training=False), input_signature=signature
+        )
+        return forward

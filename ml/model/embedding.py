@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from ml.guards import check_pixels, check_probabilities
 from ml.model.classifier import BATCH_SIZE, Classifier
-
-# Wider embeddings are projected at random to this width, which keeps their distances (Johnson and Lindenstrauss, 1984)
-# and bounds the memory for all training faces.
-WIDEST = 256
+from ml.model.penultimate import WIDEST, narrowed, with_features
 
 
 class Embedder:
@@ -27,13 +23,8 @@ class Embedder:
 
     def __init__(self, classifier: Classifier) -> None:
         self._chip_size = classifier.chip_size
-        network = classifier.network
-        head = next(layer for layer in reversed(network.layers) if layer.weights)
-        both = keras.Model(network.inputs, [head.input, network.outputs[0]])
-        given = int(head.input.shape[-1])
-        self.width = min(given, WIDEST)
-        projection = np.random.default_rng(0).normal(0, self.width**-0.5, (given, self.width)).astype(np.float32)
-        self._projection = projection if given > WIDEST else None
+        both = with_features(classifier.network)
+        self.width = min(int(both.outputs[1].shape[-1]), WIDEST)
         side = self._chip_size
         signature = [tf.TensorSpec((None, side, side, 3), tf.uint8)]
         self._forward = tf.function(lambda chips: both(chips, training=False), input_signature=signature)
@@ -56,8 +47,8 @@ class Embedder:
         check_pixels(pixels, self._chip_size)
         chips = [pixels[start : start + BATCH_SIZE] for start in range(0, len(pixels), BATCH_SIZE)]
         parts = [(*self._forward(batch), *self._forward(batch[:, :, ::-1])) for batch in chips]
-        embeddings, probabilities = (
+        probabilities, embeddings = (
             np.concatenate([(part[side].numpy() + part[side + 2].numpy()) / 2 for part in parts]) for side in (0, 1)
         )
         check_probabilities(probabilities)
-        return embeddings if self._projection is None else embeddings @ self._projection, probabilities
+        return narrowed(embeddings), probabilities

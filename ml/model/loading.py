@@ -26,6 +26,9 @@ class ChipClassifier(Protocol):
     def predict(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict the probability of each label for each chip, see `ml.model.classifier.Classifier.predict`."""
 
+    def predict_with_features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Predict chips, and return the network's features of each, see `ml.model.classifier.Classifier`."""
+
 
 def read_description(manifest: Manifest, labels: Sequence[str] | None = None) -> Description:
     """Read a model's description, and check that everyone has the labels in the same order.

@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ml.model.onnx_classifier import INPUT, OUTPUT
+from ml.model.onnx_classifier import FEATURES, INPUT, OUTPUT
+from ml.model.penultimate import with_features
 
 if TYPE_CHECKING:
     from ml.model.description import Description
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def export_onnx(network: keras.Model, description: Description, file: Path) -> None:
     """Write an ONNX file: uint8 `pixels` (batch, side, side, 3) to float32 `probabilities` (batch, labels).
 
+    A second output, `features` (batch, width), is what the network's last layer with weights is given.
     The file's metadata hold `labels`, a JSON list in the order of the probabilities' columns, and `margin`.
 
     Args:
@@ -34,14 +36,16 @@ def export_onnx(network: keras.Model, description: Description, file: Path) -> N
     signature = [tf.TensorSpec((None, side, side, 3), tf.uint8, name=INPUT)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras uses a numpy name whose meaning will change
-        network.export(file, format="onnx", verbose=False, input_signature=signature)
+        with_features(network).export(file, format="onnx", verbose=False, input_signature=signature)
     model = onnx.load(file)
-    (output,) = model.graph.output  # tf2onnx names it after a TensorFlow operation
+    # tf2onnx names the outputs after TensorFlow operations.
+    names = dict(zip((output.name for output in model.graph.output), (OUTPUT, FEATURES), strict=True))
     for node in model.graph.node:
-        node.output[:] = [OUTPUT if name == output.name else name for name in node.output]
-        node.input[:] = [OUTPUT if name == output.name else name for name in node.input]
-    output.name = OUTPUT
-    for value in (*model.graph.input, output):
+        node.output[:] = [names.get(name, name) for name in node.output]
+        node.input[:] = [names.get(name, name) for name in node.input]
+    for output in model.graph.output:
+        output.name = names[output.name]
+    for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.helper.set_model_props(model, {"labels": json.dumps(description.labels), "margin": str(description.margin)})
     onnx.checker.check_model(model)

@@ -16,13 +16,14 @@ from ml.errors import PreprocessingError
 from ml.guards import check_pixels, check_probabilities
 from ml.model.description import Description
 from ml.model.loading import ChipClassifier, check_model, read_description, refusal
+from ml.model.penultimate import narrowed
 from ml.workflow.manifest import Manifest, load_manifest
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 ONNX = "model.onnx"
-OUTPUT = "probabilities"
+OUTPUT, FEATURES = "probabilities", "features"
 INPUT = "pixels"
 BATCH_SIZE = 64
 ERRORS_ONLY = 3  # ONNX Runtime's severity
@@ -93,6 +94,16 @@ class OnnxClassifier:
         probabilities = np.concatenate(parts or [np.zeros((0, len(self.description.labels)), np.float32)])
         check_probabilities(probabilities)
         return probabilities
+
+    def predict_with_features(self, pixels: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Predict chips, and return the network's features of each, see `ml.model.classifier.Classifier`."""
+        check_pixels(pixels, self.description.chip_size)
+        # A batch without chips has no rows, but tells the width.
+        starts = range(0, len(pixels) or 1, BATCH_SIZE)
+        parts = [self._session.run([OUTPUT, FEATURES], {INPUT: pixels[at : at + BATCH_SIZE]}) for at in starts]
+        probabilities, features = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
+        check_probabilities(probabilities)
+        return probabilities, narrowed(features)
 
 
 def load_quickly(source: Manifest | str) -> ChipClassifier:

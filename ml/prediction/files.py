@@ -13,7 +13,7 @@ from typing import Self
 from ml.errors import ResourceError
 from ml.flow.record import Record
 from ml.metrics.promise import Promise
-from ml.prediction.predictor import Answer, Predictor
+from ml.prediction.predictor import Answer, Predictor, unusual_text
 from ml.vision.drawing import Rectangle
 
 EDGES = ("left", "top", "right", "bottom")
@@ -59,13 +59,14 @@ class Heading(Record):
 
 
 class FaceEntry(Record):
-    """A face in `predictions.json`: its number on the photograph, its box by edge, and its prediction."""
+    """A face in `predictions.json`: its number on the photograph, its box by edge, prediction, why it is unusual."""
 
     face: int
     box: dict[str, int]
     label: str
     confidence: float
     probabilities: dict[str, float]
+    unusual: tuple[str, ...] | None
 
 
 class PhotographEntry(Record):
@@ -107,7 +108,7 @@ class PredictionFiles:
             [
                 *("photograph", "status", "face", *EDGES, "label", "confidence"),
                 *(f"probability {label}" for label in self._heading.labels),
-                *("annotated", "model", "meaning"),
+                *("unusual", "annotated", "model", "meaning"),
             ]
         )
         self._json_file.write(json.dumps(self._heading.json_values())[:-1] + ', "photographs": [')
@@ -123,11 +124,11 @@ class PredictionFiles:
         annotated = outcome.annotated.relative_to(self._out).as_posix() if outcome.annotated else None
         tail = [annotated, self._heading.model, self._heading.meaning]
         if not outcome.faces:
-            empty = [None] * (len(EDGES) + 3 + len(self._heading.labels))
+            empty = [None] * (len(EDGES) + 4 + len(self._heading.labels))
             self._csv.writerow([outcome.photo, outcome.status, *empty, *tail])
         faces: list[FaceEntry] = []
         for number, (face, answer) in enumerate(zip(outcome.faces, outcome.answers, strict=True), start=1):
-            values = [answer.label, answer.confidence, *answer.probabilities]
+            values = [answer.label, answer.confidence, *answer.probabilities, unusual_text(answer)]
             self._csv.writerow([outcome.photo, outcome.status, number, *face, *values, *tail])
             faces.append(
                 FaceEntry(
@@ -136,6 +137,7 @@ class PredictionFiles:
                     label=answer.label,
                     confidence=answer.confidence,
                     probabilities=dict(zip(self._heading.labels, answer.probabilities, strict=True)),
+                    unusual=answer.unusual,
                 )
             )
         entry = PhotographEntry(photograph=outcome.photo, status=outcome.status, annotated=annotated, faces=faces)

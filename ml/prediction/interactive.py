@@ -130,7 +130,7 @@ def explain(predictor: ExplainingPredictor, photograph: bytes) -> Reply:
     height, width = photo.shape[:2]
     boxes = find_faces(photo)
     chips = [predictor.cut_chip(photo, box) for box in boxes]
-    answers = predictor.answer(chips)
+    answers = predictor.answer(chips, boxes)
     heats = _heats(predictor, boxes, chips, answers)
     return Reply(
         width=width,

@@ -9,6 +9,7 @@ from time import sleep
 from ml.config.training import TrainingConfig
 from ml.errors import DataError, ResourceError
 from ml.metrics.decision import UNKNOWN
+from ml.model.novelty import REASONS
 from ml.prediction.files import Outcome, PredictionFiles
 from ml.prediction.given import Given, arrivals, check_given, check_watched, find_photographs
 from ml.prediction.listing import escaped
@@ -143,6 +144,8 @@ class _Work:
             _print(outcome)
         self._seen[outcome.status] += 1
         self._seen.update(f"label {answer.label}" for answer in outcome.answers)
+        self._seen.update(f"unusual {reason}" for answer in outcome.answers for reason in answer.unusual or ())
+        self._seen["unusual"] += sum(bool(answer.unusual) for answer in outcome.answers)
         self._files.add(outcome)
         return fault
 
@@ -150,7 +153,7 @@ class _Work:
         faces = find_faces(photo)
         if not faces:
             return Outcome(escaped(given.path), "no face")
-        answers = self._predictor.answer([self._predictor.cut_chip(photo, face) for face in faces])
+        answers = self._predictor.answer([self._predictor.cut_chip(photo, face) for face in faces], faces)
         drawn = annotate(photo, faces, answers, self._predictor.description.labels)
         # A PNG may be a drawing or a screenshot, which JPEG would blur.
         suffix = ".png" if given.path.suffix.lower() == ".png" else ".jpg"
@@ -169,6 +172,9 @@ class _Work:
         print(f"{UNKNOWN}: the model's confidence is below {100 * self._predictor.min_confidence:.4g}%")
         if promise := self._predictor.promise:
             print(promise.sentence)
+        if self._predictor.novelty is not None:
+            by_reason = ", ".join(f"{reason} {self._seen['unusual ' + reason]}" for reason in REASONS)
+            print(f"outside the range of the training faces: {self._seen['unusual']} ({by_reason})")
         print(f"annotated photographs, predictions.csv and predictions.json are in {escaped(self._out)}")
 
     def finish(self) -> None:

@@ -7,7 +7,7 @@ training.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,9 @@ from ml.config.training import FACE
 from ml.errors import ConfigurationError
 from ml.metrics.decision import UNKNOWN, decide, given_confidence, is_sure
 from ml.metrics.promise import require_promise
+from ml.model.novelty import Novelty, look, read_novelty
 from ml.vision import drawing, images
+from ml.workflow.manifest import load_manifest
 
 if TYPE_CHECKING:
     from ml.model.classifier import Classifier
@@ -37,11 +39,14 @@ class Answer:
         label: The predicted label, or `unknown` if the confidence is too low.
         confidence: Probability of the label that the threshold selects, even if `label` is `unknown`.
         probabilities: Probability of each label, in the model's order.
+        unusual: Why the face lies outside the range of training's, of `ml.model.novelty.REASONS`; empty if it does not,
+            None if that was not measured.
     """
 
     label: str
     confidence: float
     probabilities: tuple[float, ...]
+    unusual: tuple[str, ...] | None = None
 
 
 class Predictor:
@@ -52,21 +57,30 @@ class Predictor:
         min_confidence: Predictions with a lower confidence become `unknown`.
         max_risk: The tolerated share of wrong labels. If it is given, the model's promise decides, and not
             `min_confidence`.
+        novelty: The range of the model's training faces; None if it is not known.
 
     Attributes:
         description: The model's description.
         promise: The model's promise for `max_risk`; None without one.
         min_confidence: The confidence that decides.
+        novelty: As given.
 
     Raises:
         ConfigurationError: The model was not trained on faces, the only objects that the detector finds, or it cannot
             promise `max_risk`.
     """
 
-    def __init__(self, classifier: ChipClassifier, min_confidence: float, max_risk: float | None = None) -> None:
+    def __init__(
+        self,
+        classifier: ChipClassifier,
+        min_confidence: float,
+        max_risk: float | None = None,
+        novelty: Novelty | None = None,
+    ) -> None:
         self.description = classifier.description
         self.promise = None if max_risk is None else require_promise(self.description.risk, max_risk)
         self.min_confidence = self.promise.min_confidence if self.promise else min_confidence
+        self.novelty = novelty
         self._classifier = classifier
         if self.description.chip_class != FACE:
             raise ConfigurationError(
@@ -90,13 +104,23 @@ class Predictor:
         stored = images.encode_jpeg(images.cut_chip(photo, box, self.description.margin))
         return images.decode_chip(stored, self.description.chip_size)
 
-    def answer(self, chips: Sequence[images.Pixels]) -> list[Answer]:
-        """Predict chips, which may come from several photographs."""
+    def answer(self, chips: Sequence[images.Pixels], faces: Sequence[drawing.Rectangle]) -> list[Answer]:
+        """Predict chips, which may come from several photographs.
+
+        Args:
+            chips: The faces as the network takes them.
+            faces: Their boxes in pixels of their photographs.
+        """
         side = self.description.chip_size
-        pixels = np.stack(chips) if chips else np.zeros((0, side, side, 3), np.uint8)
-        return answers_of(
-            self._classifier.predict(pixels), self.description.labels, self.description.threshold, self.min_confidence
-        )
+        pixels = np.stack(chips) if len(chips) else np.zeros((0, side, side, 3), np.uint8)
+        labels, threshold = self.description.labels, self.description.threshold
+        if self.novelty is None:
+            return answers_of(self._classifier.predict(pixels), labels, threshold, self.min_confidence)
+        probabilities, features = self._classifier.predict_with_features(pixels)
+        answers = answers_of(probabilities, labels, threshold, self.min_confidence)
+        face_px = np.array([min(right - left, bottom - top) for left, top, right, bottom in faces], float)
+        reasons = self.novelty.reasons(look(pixels, face_px, self.description.margin), features)
+        return [replace(answer, unusual=unusual) for answer, unusual in zip(answers, reasons, strict=True)]
 
 
 class ExplainingPredictor(Predictor):
@@ -106,10 +130,17 @@ class ExplainingPredictor(Predictor):
         classifier: The model, in Keras.
         min_confidence: Predictions with a lower confidence become `unknown`.
         max_risk: As for `Predictor`.
+        novelty: As for `Predictor`.
     """
 
-    def __init__(self, classifier: Classifier, min_confidence: float, max_risk: float | None = None) -> None:
-        super().__init__(classifier, min_confidence, max_risk)
+    def __init__(
+        self,
+        classifier: Classifier,
+        min_confidence: float,
+        max_risk: float | None = None,
+        novelty: Novelty | None = None,
+    ) -> None:
+        super().__init__(classifier, min_confidence, max_risk, novelty)
         self._network = classifier.network
 
     def explain(self, chips: Sequence[images.Pixels], answers: Sequence[Answer]) -> NDArray[np.float32]:
@@ -167,6 +198,11 @@ def describe(answer: Answer) -> str:
     return f"{answer.label} >99%" if answer.confidence > 0.99 else f"{answer.label} {answer.confidence:.0%}"
 
 
+def unusual_text(answer: Answer) -> str | None:
+    """Return why a face lies outside the range of training's, as the tables hold it: `brightness,size`."""
+    return None if answer.unusual is None else ",".join(answer.unusual)
+
+
 def load_predictor(attempt: str, min_confidence: float, max_risk: float | None = None) -> Predictor:
     """Load a trained model for prediction.
 
@@ -176,7 +212,8 @@ def load_predictor(attempt: str, min_confidence: float, max_risk: float | None =
     """
     from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
 
-    return Predictor(Classifier.load(attempt), min_confidence, max_risk)
+    manifest = load_manifest(attempt)
+    return Predictor(Classifier.load(manifest), min_confidence, max_risk, read_novelty(manifest))
 
 
 def load_explaining_predictor(
@@ -190,7 +227,8 @@ def load_explaining_predictor(
     """
     from ml.model.classifier import Classifier  # imported late, because it imports TensorFlow
 
-    return ExplainingPredictor(Classifier.load(attempt), min_confidence, max_risk)
+    manifest = load_manifest(attempt)
+    return ExplainingPredictor(Classifier.load(manifest), min_confidence, max_risk, read_novelty(manifest))
 
 
 def load_quick_predictor(attempt: str, min_confidence: float, max_risk: float | None = None) -> Predictor:
@@ -202,7 +240,8 @@ def load_quick_predictor(attempt: str, min_confidence: float, max_risk: float | 
     """
     from ml.model.onnx_classifier import load_quickly
 
-    return Predictor(load_quickly(attempt), min_confidence, max_risk)
+    manifest = load_manifest(attempt)
+    return Predictor(load_quickly(manifest), min_confidence, max_risk, read_novelty(manifest))
 
 
 @cache

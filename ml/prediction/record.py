@@ -17,6 +17,18 @@ def sample_name(photo: str) -> str:
     return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
 
 
+class UnusualFaces(Record):
+    """The faces outside the range of the model's training faces.
+
+    Attributes:
+        faces: Their number.
+        by_reason: Their number by reason of `ml.model.novelty.REASONS`; a face may have several.
+    """
+
+    faces: int
+    by_reason: dict[str, int]
+
+
 class PredictionsRecord(Record):
     """The record that stage predict writes to its manifest.
 
@@ -31,6 +43,7 @@ class PredictionsRecord(Record):
         promise: The promise that `min_confidence` is from; None if the run set it.
         model: URI of the model's attempt.
         sample: URI of the folder of annotated photographs.
+        unusual: The faces outside the range of training's; None if the model does not know it.
     """
 
     photographs: int
@@ -43,3 +56,4 @@ class PredictionsRecord(Record):
     promise: Promise | None = None
     model: str
     sample: str
+    unusual: UnusualFaces | None = None

@@ -113,7 +113,7 @@ class Model:
 
         predictor, photo = Predictor(self._classifier, min_confidence, max_risk), read_photo(Path(path))
         boxes = find_faces(photo)
-        answers = predictor.answer([predictor.cut_chip(photo, box) for box in boxes])
+        answers = predictor.answer([predictor.cut_chip(photo, box) for box in boxes], boxes)
         labels = self.description.labels
         return [
             Face(box, answer.label, answer.confidence, dict(zip(labels, answer.probabilities, strict=True)))

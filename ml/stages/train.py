@@ -20,11 +20,13 @@ from ml.features.record import FeaturesRecord
 from ml.guards import check_label_order
 from ml.model.description import Description
 from ml.model.keras_file import MODEL
+from ml.model.novelty import NOVELTY
 from ml.model.record import EpochRow, Exclusion, MlflowRun, TrainingProgress, TrainingRecord
 from ml.model.write import write_model
 from ml.networks.table import build_network, find_network
 from ml.report.figures import training as training_figures
 from ml.report.subject import subject_of
+from ml.stages.novelty import fit_novelty
 from ml.tracking import training_run
 from ml.training.calibrate import REFERENCE_CANDIDATES, Calibrated, calibrate
 from ml.training.checkpoints import Checkpoints, best_epoch
@@ -45,10 +47,10 @@ COPIES = 8
 def train(context: Context) -> Result:
     """Train the run's network on its features and write the model into the attempt.
 
-    The stage writes the files of `ml.model.write.write_model`, `history.json`, `curves.svg`, `tensorboard/` and, if the
-    run excludes faces, their ids as `excluded.csv`. It learns nothing from the test split. A killed training resumes
-    from its last checkpoint when the same run tries again. While it trains, `progress.json` in the run's folder says
-    how far it is.
+    The stage writes the files of `ml.model.write.write_model`, the range of the training faces as `novelty.npz`,
+    `history.json`, `curves.svg`, `tensorboard/` and, if the run excludes faces, their ids as `excluded.csv`. It learns
+    nothing from the test split. A killed training resumes from its last checkpoint when the same run tries again. While
+    it trains, `progress.json` in the run's folder says how far it is.
 
     Raises:
         DataError: There are too few faces, or the features do not match their manifest.
@@ -76,7 +78,7 @@ def train(context: Context) -> Result:
         with terminal_progress() as shown:
             reports = (ProgressFile(progress), shown)
             network, history = _fit(context, training, validation, tracked.log_history, reports, _devices(gpus))
-        result = _write(context, network, history, validation.reader, tracked, exclusion)
+        result = _write(context, network, history, validation.reader, tracked, exclusion, excluded)
     storage.remove(progress)  # a training that fails leaves it, so that one sees how far it came
     return result
 
@@ -186,12 +188,15 @@ def _write(
     validation: FeatureReader,
     tracked: training_run.TrackedRun,
     exclusion: Exclusion | None,
+    excluded: Collection[str],
 ) -> Result:
     """Calibrate the network, write the attempt's files, and return the record."""
     found = calibrate(network, validation)
     scores, temperature, threshold = found.scores, found.temperature.chosen, found.threshold.chosen
     description = _describe(context, network, best_epoch(history), validation, found)
-    write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
+    model = write_model(context.uri, network, description, next(validation.batches(REFERENCE_CANDIDATES)).pixels)
+    novelty = fit_novelty(model, context.inputs["featurize"], excluded)
+    storage.write_bytes(context.path(NOVELTY), novelty.content())
     storage.write_json(context.path("history.json"), [row.json_values() for row in history])
     for path, events in event_files(history).items():
         storage.write_bytes(context.path("tensorboard", *path.split("/")), events)

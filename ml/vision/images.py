@@ -261,3 +261,8 @@ def brightness(pixels: Pixels) -> float:
     """Return the mean luma of a chip by ITU-R BT.601, as a share of 255, in [0, 1]."""
     sums = pixels.sum(axis=(0, 1), dtype=np.int64)
     return float(sums @ LUMA / (255 * pixels.shape[0] * pixels.shape[1]))
+
+
+def sharpness(pixels: Pixels) -> float:
+    """Return the variance of the Laplacian of a chip's luma (Pech-Pacheco et al. 2000), at least 0; noise raises it."""
+    return float(cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())

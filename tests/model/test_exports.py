@@ -165,9 +165,10 @@ def test_every_kind_of_network_is_exported_as_it_is(tmp_path, name):
         np.testing.assert_allclose(onnx_file.ask_onnx(folder / ONNX, chips[:count]), expected[:count], atol=1e-5)
 
     session = onnxruntime.InferenceSession(folder / ONNX, providers=["CPUExecutionProvider"])
-    (given,), (answer,) = session.get_inputs(), session.get_outputs()
+    (given,), (answer, features) = session.get_inputs(), session.get_outputs()
     assert (given.name, given.type, given.shape) == ("pixels", "tensor(uint8)", ["batch", side, side, 3])
     assert (answer.name, answer.type, answer.shape) == ("probabilities", "tensor(float)", ["batch", 2])
+    assert (features.name, features.type, features.shape[0]) == ("features", "tensor(float)", "batch")
     properties = {prop.key: prop.value for prop in onnx.load(folder / ONNX).metadata_props}
     assert json.loads(properties["labels"]) == ["female", "male"]
     assert float(properties["margin"]) == 0.2

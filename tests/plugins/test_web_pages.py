@@ -119,6 +119,7 @@ def test_a_prediction_run_has_its_counts_and_its_sample(web):
     assert run["predictions"]["faces"] == {"female": 1, "male": 1, "unknown": 1}
     assert run["tables"] == {"faces": 3, "photographs": 3}
     assert run["ledger"]["unreadable"] == 1
+    assert run["unusual"] == {"faces": 1, "by_reason": {"brightness": 1, "size": 0, "sharpness": 0, "features": 1}}
     assert (run["photographs"], run["min_confidence"], run["model"]) == ("/photographs", 0.75, "first")
     assert run["about"]["title"] == "perceived gender presentation"
     assert run["pages"] == {"monitoring": ["monitor", "monitoring.html", "Compared with the training"]}

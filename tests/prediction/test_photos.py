@@ -32,7 +32,7 @@ from ml.vision import detection
 from ml.vision.detection import find_faces
 from ml.vision.images import encode_jpeg, encode_png
 from ml.workflow.manifest import load_manifest
-from support.models import make_model, png_of
+from support.models import dull_reds, make_model, png_of
 from support.photographs import bomb
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -477,13 +477,49 @@ def test_another_models_onnx_file_is_refused(model, tmp_path):
         load_quick_predictor(model, 0.75)
 
 
-def test_onnx_runtime_and_keras_give_a_face_the_same_probabilities(tmp_path):
-    attempt = make_model(tmp_path, sharpness=2.0).uri
+@pytest.mark.parametrize("novelty", [None, dull_reds()], ids=["older", "newer"])
+def test_onnx_runtime_and_keras_give_a_face_the_same_answer(tmp_path, novelty):
+    attempt = make_model(tmp_path, sharpness=2.0, novelty=novelty).uri
     chips = np.random.default_rng(0).integers(0, 256, (70, 32, 32, 3), np.uint8)
-    quick, keras = (load(attempt, 0.5).answer(list(chips)) for load in (load_quick_predictor, load_predictor))
+    chips[::2] //= 8
+    faces = [(0, 0, side, 40) for side in range(1, 71)]
+    quick, keras = (load(attempt, 0.5).answer(list(chips), faces) for load in (load_quick_predictor, load_predictor))
     for one, other in zip(quick, keras, strict=True):
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
-    assert load_quick_predictor(attempt, 0.5).answer([]) == []
+    assert [answer.unusual for answer in quick] == [answer.unusual for answer in keras]
+    assert load_quick_predictor(attempt, 0.5).answer([], []) == load_predictor(attempt, 0.5).answer([], []) == []
+    if novelty is None:
+        assert {answer.unusual for answer in quick} == {None}
+    else:
+        assert all(
+            ("brightness" in answer.unusual) == dark for answer, dark in zip(quick, [True, False] * 35, strict=True)
+        )
+        assert ["size" in answer.unusual for answer in quick] == [True] * 15 + [False] * 55
+
+
+def test_the_files_and_the_summary_say_which_faces_are_unusual(photo, tmp_path, capsys):
+    attempt = make_model(tmp_path, novelty=dull_reds()).uri
+    dark = tmp_path / "dark.jpg"
+    dark.write_bytes(encode_jpeg(read_photo(photo) // 8 + 8))
+    predict_photos([photo, dark], tmp_path / "out", attempt, "unused", 0.5, TrainingConfig())
+    rows = {Path(row["photograph"]).name: row for row in read_csv(tmp_path / "out")}
+    told = json.loads((tmp_path / "out" / "predictions.json").read_text())["photographs"]
+    assert "brightness" in rows["dark.jpg"]["unusual"].split(",")
+    assert "brightness" not in rows["hopper.jpg"]["unusual"].split(",")
+    assert {Path(each["photograph"]).name: ",".join(each["faces"][0]["unusual"]) for each in told} == {
+        name: row["unusual"] for name, row in rows.items()
+    }
+    counted = sum(bool(row["unusual"]) for row in rows.values())
+    assert f"outside the range of the training faces: {counted} (brightness 1, size 0, " in capsys.readouterr().out
+
+
+def test_a_model_that_knows_no_training_faces_says_nothing_of_unusual_ones(photo, model, tmp_path, capsys):
+    predict_photos([photo], tmp_path / "out", model, "unused", 0.5, TrainingConfig())
+    (row,) = read_csv(tmp_path / "out")
+    assert row["unusual"] == ""
+    (told,) = json.loads((tmp_path / "out" / "predictions.json").read_text())["photographs"]
+    assert told["faces"][0]["unusual"] is None
+    assert "outside the range" not in capsys.readouterr().out
 
 
 def test_a_model_without_an_onnx_file_predicts_with_keras(photo, model, tmp_path):

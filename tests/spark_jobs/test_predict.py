@@ -15,6 +15,7 @@ from ml import storage
 from ml.config.deployment import Deployment
 from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow.table import PREDICT
+from ml.model.novelty import REASONS
 from ml.photographs.pack import pack
 from ml.prediction.listing import escaped, list_photographs, unescaped
 from ml.prediction.predictor import load_predictor, worker_predictor
@@ -26,7 +27,7 @@ from ml.workflow.layout import photographs_uri
 from ml.workflow.run import load_run
 from spark_jobs import predict
 from support import photographs
-from support.models import make_model
+from support.models import dull_reds, make_model
 from support.outputs import faults_of
 
 ODD = {
@@ -67,7 +68,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(root):
-    return make_model(root, sharpness=8.0).uri
+    return make_model(root, sharpness=8.0, novelty=dull_reds()).uri
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,7 @@ def test_the_record_is_written_as_the_manifest_has_always_held_it(done):
         "threshold",
         "model",
         "sample",
+        "unusual",
     ]
     assert list(stated["faces"]) == ["female", "male", "unknown"]
 
@@ -162,15 +164,32 @@ def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
     for photo in sorted(by_photo)[:4]:
         pixels = detection.decode_upright((folder / unescaped(photo)).read_bytes())
         faces = detection.find_faces(pixels)
-        expected = predictor.answer([predictor.cut_chip(pixels, face) for face in faces])
+        expected = predictor.answer([predictor.cut_chip(pixels, face) for face in faces], faces)
         found = sorted(by_photo[photo], key=lambda row: row["face"])
         assert [(r["left"], r["top"], r["right"], r["bottom"]) for r in found] == faces
         assert [row["label"] for row in found] == [answer.label for answer in expected]
+        assert [row["unusual"] for row in found] == [",".join(answer.unusual) for answer in expected]
         for row, answer in zip(found, expected, strict=True):
             both = (row["probability_female"], row["probability_male"])
             np.testing.assert_allclose(both, answer.probabilities, atol=1e-4)
             assert row["confidence"] == max(both)
             assert (row["height"], row["width"]) == pixels.shape[:2]
+
+
+def test_the_record_counts_the_unusual_faces_of_the_table(done):
+    rows = [row["unusual"].split(",") for row in table(done, "faces") if row["unusual"]]
+    unusual = done.record(PredictionsRecord).unusual
+    assert unusual.faces == len(rows) > 0
+    assert unusual.by_reason == {reason: sum(reason in row for row in rows) for reason in REASONS}
+
+
+def test_without_the_range_of_the_training_faces_none_is_called_usual(spark, root, opened, folder):
+    older = make_model(root, sharpness=8.0, name="older").uri
+    run = opened("older", model=older, photographs=str(folder / "people"))
+    manifest = run_stage(run, PREDICT, lambda context: predict.run(spark, context))
+    assert manifest.record(PredictionsRecord).unusual is None
+    assert {row["unusual"] for row in table(manifest, "faces")} == {None}
+    assert faults_of(manifest) == []
 
 
 def test_the_annotated_sample_is_that_of_the_smallest_digests(done, folder):
@@ -240,7 +259,8 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
         def cut_chip(self, photo, face):
             return photo[:2, :2]
 
-        def answer(self, chips):
+        def answer(self, chips, faces):
+            assert len(faces) == len(chips)
             asked.append(len(chips))
             return [predict.Answer("female", 1.0, (1.0, 0.0))] * len(chips)
 

@@ -162,7 +162,9 @@ def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, rele
     there = {"release": release, "photographs": f"{release}/photographs"}
     run = open_run(f"{cluster.root}/storage", "namenode-lost", {**values, **there})
     for stage in ("extract", "join_labels"):
-        assert all(each.find_or_adopt(STAGES[stage]) for each in (here, run)), "what a margin changes nothing of is done"
+        assert all(each.find_or_adopt(STAGES[stage]) for each in (here, run)), (
+            "what a margin changes nothing of is done"
+        )
     run_stage(here, STAGES["chip"], lambda context: BODIES["chip"](spark, context))
     settings = {name.replace(".", "_"): value for name, value in conf.items()}
     before = cluster.running()

@@ -27,6 +27,7 @@ from ml.flow.table import STAGES
 from ml.model import classifier as classifier_module
 from ml.model.classifier import Classifier
 from ml.model.keras_file import network_bytes
+from ml.model.novelty import look, read_novelty
 from ml.model.record import EpochRow, TrainingProgress, TrainingRecord
 from ml.networks.table import NETWORKS, Network
 from ml.networks.transfer import BACKBONE
@@ -129,7 +130,7 @@ def test_metrics_say_what_was_done(trained: Manifest) -> None:
     assert (metrics["validation"]["faces"], metrics["validation"]["majority"]) == (24, 0.5)
     assert metrics["images_per_second"] > 0
     assert {file.path for file in trained.files} == {
-        *("model.keras", "model.json", "reference.json", "history.json", "curves.svg", "model.onnx"),
+        *("model.keras", "model.json", "reference.json", "history.json", "curves.svg", "model.onnx", "novelty.npz"),
         *(f"saved_model/1/{name}" for name in ("saved_model.pb", "fingerprint.pb")),
         *(f"saved_model/1/variables/variables.{name}" for name in ("index", "data-00000-of-00001")),
         *(f"tensorboard/{run}/events.out.tfevents" for run in ("train", "validation")),
@@ -140,6 +141,21 @@ def test_metrics_say_what_was_done(trained: Manifest) -> None:
     assert {name: description[name] for name in ("temperature", "threshold")} == {
         name: metrics[name] for name in ("temperature", "threshold")
     }
+
+
+def test_about_one_in_a_hundred_test_faces_is_unusual_and_noise_is(trained: Manifest) -> None:
+    novelty = read_novelty(trained)
+    assert novelty is not None
+    batch = next(FeatureReader(storage_features(trained), "test", ("face_px",)).batches(64))
+    noise = np.random.default_rng(0).integers(0, 256, batch.pixels.shape, np.uint8)
+    classifier = Classifier.load(trained.uri)
+    usual, odd = (
+        novelty.reasons(look(chips, batch.columns["face_px"], 0.2), classifier.predict_with_features(chips)[1])
+        for chips in (batch.pixels, noise)
+    )
+    assert sum("features" in each for each in usual) <= 2
+    assert not any("size" in each for each in usual)
+    assert all("sharpness" in each for each in odd)
 
 
 def test_the_record_is_written_as_the_manifest_has_always_held_it(trained: Manifest) -> None:

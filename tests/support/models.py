@@ -12,6 +12,7 @@ import numpy as np
 from ml import storage
 from ml.metrics.promise import RiskTable
 from ml.model.description import DESCRIPTION, Description
+from ml.model.novelty import NOVELTY, Looks, Novelty
 from ml.model.record import EpochRow
 from ml.report.figures import training as training_figures
 from ml.vision import images
@@ -34,6 +35,7 @@ def make_model(
     temperature: float = 1.0,
     risk: tuple[float, int, int] | None = None,
     network: keras.Model | None = None,
+    novelty: Novelty | None = None,
 ) -> Manifest:
     """Write a train attempt below `root`.
 
@@ -50,6 +52,7 @@ def make_model(
         risk: What its promises rest on: a confidence, and how many of the validation faces above it there are and are
             wrong. None: as in models of older versions.
         network: Another network than that of the reds and blues.
+        novelty: The range of its training faces; by default it knows none, as models of older versions.
     """
     uri = storage.join(storage.normalize(root), f"stages/train/0a/attempts/{name}")
     described = describe(size, chip_class, threshold, temperature, risk)
@@ -59,6 +62,8 @@ def make_model(
         storage.write_json(storage.join(uri, DESCRIPTION), described.model_dump(mode="json"))
     else:
         _write(uri, network, described)
+    if novelty:
+        storage.write_bytes(storage.join(uri, NOVELTY), novelty.content())
     record = make_record(uri)
     storage.write_json(storage.join(uri, "history.json"), [row.json_values() for row in _history()])
     storage.write_bytes(storage.join(uri, "curves.svg"), _curves())
@@ -92,6 +97,17 @@ def reds_and_blues(size: int, sharpness: float = 40.0, bias: float = 0.0) -> ker
     network = keras.Model(pixels, head(mean))
     head.set_weights([sharpness * np.array([[1, -1], [0, 0], [-1, 1]], float), np.array([0.0, bias])])
     return network
+
+
+def dull_reds() -> Novelty:
+    """Return a range of training faces: of medium brightness, 16 pixels or more, soft, and red (label 0) or blue."""
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    colors = np.where(labels[:, None] == 0, (0.6, 0.4, 0.3), (0.3, 0.4, 0.6)) + random.normal(0, 0.05, (200, 3))
+    looks = Looks(
+        brightness=random.uniform(0.3, 0.7, 200), size=np.full(200, 16.0), sharpness=random.uniform(5, 5000, 200)
+    )
+    return Novelty.fit(looks, colors, labels, colors)
 
 
 @functools.cache

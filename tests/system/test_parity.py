@@ -152,7 +152,7 @@ def command(photographs, chips, model):
     for image_id, box in boxes.items():
         photo = detection.decode_upright((folder / f"{image_id}.jpg").read_bytes())
         cut.append(predictor.cut_chip(photo, box))
-    return np.array([answer.probabilities for answer in predictor.answer(cut)])
+    return np.array([answer.probabilities for answer in predictor.answer(cut, list(boxes.values()))])
 
 
 def bulk_job(photographs, chips, model):

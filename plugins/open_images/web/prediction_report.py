@@ -47,6 +47,7 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
     return {
         **known,
         "predictions": {name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
+        "unusual": metrics.get("unusual"),  # None too in what older versions wrote
         "ledger": manifest.ledger,
         "pages": pages(folder.manifests()),
         "tables": {name: manifest.rows(name) for name in CATEGORIES},

@@ -56,6 +56,7 @@ export function PredictionReport({ data, runId }) {
     found && h(Limits, data),
     found && h(Answers, { data, runId }),
     found && h(Photographs, { ledger: data.ledger }),
+    found && h(Unusual, { unusual: data.unusual, predictions: found }),
     data.sample?.length > 0 && h(Sample, { sample: data.sample, runId }),
   );
 }
@@ -168,6 +169,7 @@ function Rows({ table, found, offset, setOffset, runId, labels }) {
         number: true,
         cell: (row) => percent(row[`probability_${label}`]),
       })),
+      { name: "unusual", cell: (row) => unusualText(row.unusual) },
       { name: "box in pixels", cell: (row) => `${row.left},${row.top} – ${row.right},${row.bottom}` },
     ],
     photographs: [
@@ -231,6 +233,47 @@ const Photographs = ({ ledger }) =>
       mark: ([status]) => (status === "classified" ? "kept" : null),
     }),
   );
+
+const REASONS = {
+  brightness: "darker or brighter than the training faces",
+  size: "smaller in pixels",
+  sharpness: "more blurred, or noisier",
+  features: "far from them in the network's features",
+};
+
+const unusualText = (reasons) => (reasons ? reasons.split(",").join(", ") : reasons === "" ? "" : "–");
+
+/** The faces outside the range of the training faces, for which the model's measured accuracy says little. */
+function Unusual({ unusual, predictions }) {
+  const faces = Object.values(predictions.faces).reduce((total, count) => total + count, 0);
+  const shareOf = (count) => (faces ? percent(count / faces) : "–");
+  return h(
+    Section,
+    { title: "Faces unlike those of the training" },
+    unusual
+      ? h(
+          Fragment,
+          null,
+          h(
+            "p",
+            null,
+            `${number(unusual.faces)} of ${number(faces)} faces (${shareOf(unusual.faces)}) lie outside the range of the `,
+            "model's training faces, where about 3% would by chance. The measured accuracy says little about them.",
+          ),
+          h(Table, {
+            caption: "Faces by reason; a face may have several",
+            columns: [
+              { name: "reason", cell: ([reason]) => reason },
+              { name: "the face is", cell: ([reason]) => REASONS[reason] },
+              { name: "faces", number: true, cell: ([, count]) => number(count) },
+              { name: "share", number: true, cell: ([, count]) => shareOf(count) },
+            ],
+            rows: Object.entries(unusual.by_reason),
+          }),
+        )
+      : h("p", { className: "soft" }, "Not measured: an older version of the program trained the model or made this prediction."),
+  );
+}
 
 function Sample({ sample, runId }) {
   const [all, setAll] = useState(false);
