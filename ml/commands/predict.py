@@ -31,6 +31,18 @@ def predict(
         float | None,
         typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(metavar="<name>", help="What finds the faces; docs/detection.md names the detectors."),
+    ] = None,
+    min_face: Annotated[
+        int | None,
+        typer.Option(metavar="<pixels>", help="Smallest face to look for; the smaller, the longer it takes."),
+    ] = None,
+    detector_file: Annotated[
+        str | None,
+        typer.Option(metavar="<path or URI>", help="File of the detector yunet."),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Then wait for photographs that appear in the folders, until Ctrl-C.")
     ] = False,
@@ -43,12 +55,14 @@ def predict(
 
     (check_watched if watch else check_given)(photos, out)  # before anything slow is imported
     from ml.config.deployment import load_deployment
+    from ml.prediction.finding import choose_finding
     from ml.prediction.photos import predict_photos, watch_photos
 
     deployment = load_deployment()
     confidence = deployment.prediction.min_confidence if min_confidence is None else min_confidence
     root, defaults = storage or deployment.storage, deployment.defaults
+    finding = choose_finding(deployment.prediction, detector, min_face, detector_file)
     if watch:
-        watch_photos(photos, out, model, root, confidence, defaults, every)
+        watch_photos(photos, out, model, root, confidence, defaults, every, finding)
     else:
-        predict_photos(photos, out, model, root, confidence, defaults)
+        predict_photos(photos, out, model, root, confidence, defaults, finding)

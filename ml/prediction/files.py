@@ -13,6 +13,7 @@ from typing import Self
 from ml.errors import ResourceError
 from ml.flow.record import Record
 from ml.prediction.predictor import Answer, Predictor
+from ml.prediction.record import DetectorRecord
 from ml.vision.drawing import Rectangle
 
 EDGES = ("left", "top", "right", "bottom")
@@ -45,6 +46,7 @@ class Heading(Record):
     labels: list[str]
     threshold: float
     min_confidence: float
+    detector: DetectorRecord
 
 
 class FaceEntry(Record):
@@ -73,9 +75,10 @@ class PredictionFiles:
         predictor: Makes the predictions.
         attempt: The model's attempt.
         out: The folder for both files and the annotated copies; paths of copies are relative to it.
+        detector: How faces are found.
     """
 
-    def __init__(self, predictor: Predictor, attempt: str, out: Path) -> None:
+    def __init__(self, predictor: Predictor, attempt: str, out: Path, detector: DetectorRecord) -> None:
         self._out = out
         self._heading = Heading(
             model=attempt,
@@ -83,6 +86,7 @@ class PredictionFiles:
             labels=predictor.description.labels,
             threshold=predictor.description.threshold,
             min_confidence=predictor.min_confidence,
+            detector=detector,
         )
         self._separator = "\n"
 
@@ -95,7 +99,7 @@ class PredictionFiles:
             [
                 *("photograph", "status", "face", *EDGES, "label", "confidence"),
                 *(f"probability {label}" for label in self._heading.labels),
-                *("annotated", "model", "meaning"),
+                *("annotated", "model", "meaning", "detector"),
             ]
         )
         self._json_file.write(json.dumps(self._heading.json_values())[:-1] + ', "photographs": [')
@@ -109,7 +113,7 @@ class PredictionFiles:
     def add(self, outcome: Outcome) -> None:
         """Write one photograph: one row per face, or a single row without faces."""
         annotated = outcome.annotated.relative_to(self._out).as_posix() if outcome.annotated else None
-        tail = [annotated, self._heading.model, self._heading.meaning]
+        tail = [annotated, self._heading.model, self._heading.meaning, self._heading.detector.name]
         if not outcome.faces:
             empty = [None] * (len(EDGES) + 3 + len(self._heading.labels))
             self._csv.writerow([outcome.photo, outcome.status, *empty, *tail])

@@ -21,9 +21,12 @@ from pydantic import BaseModel, ConfigDict
 
 from ml.errors import DataError, StageError
 from ml.flow.record import Record
+from ml.prediction.finder import detector_record, load_finder
+from ml.prediction.finding import Finding
 from ml.prediction.predictor import Answer, ExplainingPredictor, load_explaining_predictor
+from ml.prediction.record import DetectorRecord
 from ml.vision import drawing, images
-from ml.vision.detection import decode_upright, find_faces
+from ml.vision.detection import FaceFinder, decode_upright
 
 log = logging.getLogger(__name__)
 LARGEST = 50_000_000  # pixels of a photograph, which bounds the memory of this process
@@ -34,12 +37,15 @@ PROTOCOL = ConfigDict(frozen=True, extra="forbid")
 
 
 class Request(BaseModel):
-    """A request: the model's attempt, the minimum confidence, and the bytes of the photograph that follows."""
+    """A request: the model's attempt, the minimum confidence, how to find faces, the bytes of the photograph."""
 
     model_config = PROTOCOL
 
     model: str
     min_confidence: float
+    detector: str
+    min_face: int | None = None
+    detector_file: str | None = None
     bytes: int
 
 
@@ -80,6 +86,7 @@ class Reply(Record):
         faces: Its faces, from left to right.
         meaning: What the labels stand for.
         threshold: The second label is predicted where its probability is at least this.
+        detector: How faces were found.
         fault: Why there is no answer; None if there is one.
     """
 
@@ -88,6 +95,7 @@ class Reply(Record):
     faces: list[ExplainedFace] = []
     meaning: str = ""
     threshold: float = 0.5
+    detector: DetectorRecord | None = None
     fault: Fault | None = None
 
 
@@ -111,13 +119,15 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             if key not in loaded:
                 loaded.clear()
                 loaded[key] = load_explaining_predictor(*key)
-            reply = explain(loaded[key], photograph)
+            finding = Finding(request.detector, request.min_face, request.detector_file)
+            reply = explain(loaded[key], load_finder(finding), photograph)
+            reply = reply.model_copy(update={"detector": detector_record(finding)})
         except StageError as error:
             reply = Reply(fault=Fault(kind=error.kind, message=error.message, advice=error.advice))
         write_message(replies, reply.model_dump_json().encode())
 
 
-def explain(predictor: ExplainingPredictor, photograph: bytes) -> Reply:
+def explain(predictor: ExplainingPredictor, finder: FaceFinder, photograph: bytes) -> Reply:
     """Find the faces of a photograph, classify them, and show where the network looked.
 
     Raises:
@@ -125,8 +135,9 @@ def explain(predictor: ExplainingPredictor, photograph: bytes) -> Reply:
     """
     photo = _decode(photograph)
     height, width = photo.shape[:2]
-    boxes = find_faces(photo)
-    chips = [predictor.cut_chip(photo, box) for box in boxes]
+    found = finder.detect(photo)
+    boxes = [face.rectangle() for face in found]
+    chips = [predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found]
     answers = predictor.answer(chips)
     heats = _heats(predictor, boxes, chips, answers)
     return Reply(

@@ -10,19 +10,27 @@ from ml.config.training import TrainingConfig
 from ml.errors import DataError, ResourceError
 from ml.metrics.decision import UNKNOWN
 from ml.prediction.files import Outcome, PredictionFiles
+from ml.prediction.finder import detector_record, load_finder
+from ml.prediction.finding import DEFAULT, Finding
 from ml.prediction.given import Given, arrivals, check_given, check_watched, find_photographs
 from ml.prediction.listing import escaped
 from ml.prediction.predictor import Predictor, annotate, describe, load_quick_predictor
 from ml.prediction.run import choose_model
 from ml.storage import write_bytes
 from ml.vision import images
-from ml.vision.detection import decode_upright, find_faces
+from ml.vision.detection import FaceFinder, decode_upright
 
 LISTED_FAULTS = 20  # the error's message only counts any more; the files name all
 
 
 def predict_photos(
-    given: list[Path], out: Path, model: str | None, storage: str, min_confidence: float, defaults: TrainingConfig
+    given: list[Path],
+    out: Path,
+    model: str | None,
+    storage: str,
+    min_confidence: float,
+    defaults: TrainingConfig,
+    finding: Finding = DEFAULT,
 ) -> None:
     """Find the faces of photographs, classify them, and write annotated copies, `predictions.csv` and `.json`.
 
@@ -38,17 +46,19 @@ def predict_photos(
         storage: Storage root that is searched for the model.
         min_confidence: Predictions with a lower confidence become `unknown`.
         defaults: The deployment's defaults, whose `chip_class` names the champion's registered model.
+        finding: How to find faces.
 
     Raises:
-        ConfigurationError: There is no model, or `out` is not usable.
+        ConfigurationError: There is no model, `out` is not usable, or the detector's file is missing or wrong.
         DataError: A photograph is missing or unreadable, or the detector finds no face on any photograph.
         ResourceError: `out` cannot be written.
     """
     check_given(given, out)
+    finder = load_finder(finding)
     attempt = choose_model(storage, model, defaults)
     predictor = load_quick_predictor(attempt, min_confidence)
-    with PredictionFiles(predictor, attempt, out) as files:
-        work = _Work(predictor, files, given, out)
+    with PredictionFiles(predictor, attempt, out, detector_record(finding)) as files:
+        work = _Work(predictor, finder, files, given, out)
         for each in find_photographs(given, out):
             work.classify(each)
         work.finish()
@@ -62,6 +72,7 @@ def watch_photos(
     min_confidence: float,
     defaults: TrainingConfig,
     seconds: float,
+    finding: Finding = DEFAULT,
 ) -> None:
     """Classify the photographs in folders, and then those that appear, until the process is interrupted.
 
@@ -76,18 +87,21 @@ def watch_photos(
         min_confidence: As for `predict_photos`.
         defaults: As for `predict_photos`.
         seconds: Time between two looks.
+        finding: As for `predict_photos`.
 
     Raises:
-        ConfigurationError: There is no such folder or model, or `out` is not usable.
+        ConfigurationError: There is no such folder or model, `out` is not usable, or the detector's file is missing or
+            wrong.
         DataError: The model is damaged.
         ResourceError: `out` cannot be written.
     """
     check_watched(given, out)
+    finder = load_finder(finding)
     attempt = choose_model(storage, model, defaults)
     predictor = load_quick_predictor(attempt, min_confidence)
     print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
-    with PredictionFiles(predictor, attempt, out) as files:
-        work = _Work(predictor, files, given, out)
+    with PredictionFiles(predictor, attempt, out, detector_record(finding)) as files:
+        work = _Work(predictor, finder, files, given, out)
         try:
             for ready in arrivals(given, out, lambda: sleep(seconds)):
                 for each in ready:
@@ -105,13 +119,16 @@ class _Work:
 
     Args:
         predictor: The model.
+        finder: Finds the faces.
         files: The files that hold every outcome.
         given: The photographs and folders of the command, whose files no copy may overwrite.
         out: Folder for the annotated copies.
     """
 
-    def __init__(self, predictor: Predictor, files: PredictionFiles, given: list[Path], out: Path) -> None:
-        self._predictor, self._files, self._out = predictor, files, out
+    def __init__(
+        self, predictor: Predictor, finder: FaceFinder, files: PredictionFiles, given: list[Path], out: Path
+    ) -> None:
+        self._predictor, self._finder, self._files, self._out = predictor, finder, files, out
         self._taken = {str(path.resolve()) for path in given}
         self._seen: Counter[str] = Counter()
         self._faults: list[str] = []
@@ -138,10 +155,13 @@ class _Work:
         return fault
 
     def _outcome(self, photo: images.Pixels, given: Given) -> Outcome:
-        faces = find_faces(photo)
-        if not faces:
+        found = self._finder.detect(photo)
+        if not found:
             return Outcome(escaped(given.path), "no face")
-        answers = self._predictor.answer([self._predictor.cut_chip(photo, face) for face in faces])
+        faces = [face.rectangle() for face in found]
+        answers = self._predictor.answer(
+            [self._predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found]
+        )
         drawn = annotate(photo, faces, answers, self._predictor.description.labels)
         # A PNG may be a drawing or a screenshot, which JPEG would blur.
         suffix = ".png" if given.path.suffix.lower() == ".png" else ".jpg"
@@ -176,7 +196,7 @@ class _Work:
             )
         if not seen["classified"]:
             which = f"any of {total} photographs" if total > 1 else "the photograph"
-            raise DataError(f"No face was found on {which}.", "Nothing was written. The detector misses small faces.")
+            raise DataError(f"No face was found on {which}.", "Nothing was written. For smaller faces, set --min-face.")
 
 
 def read_photo(path: Path) -> images.Pixels:

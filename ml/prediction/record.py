@@ -16,6 +16,20 @@ def sample_name(photo: str) -> str:
     return f"{hashlib.sha256(photo.encode()).hexdigest()[:8]}-{stem}.jpg"
 
 
+class DetectorRecord(Record):
+    """How the faces of a prediction were found.
+
+    Attributes:
+        name: The detector's name in `ml.vision.detectors.table`.
+        min_face: Side in pixels of the smallest face that was looked for; None: a share of each photograph.
+        box_map: How its boxes were made those of training, and what that was fitted on.
+    """
+
+    name: str
+    min_face: int | None
+    box_map: str
+
+
 class PredictionsRecord(Record):
     """The record that stage predict writes to its manifest.
 
@@ -27,6 +41,7 @@ class PredictionsRecord(Record):
         meaning: What the labels stand for.
         threshold: The second label is predicted where its probability is at least this.
         model: URI of the model's attempt.
+        detector: How faces were found; None in records of older versions.
         sample: URI of the folder of annotated photographs.
     """
 
@@ -37,4 +52,5 @@ class PredictionsRecord(Record):
     meaning: str
     threshold: float
     model: str
+    detector: DetectorRecord | None = None
     sample: str

