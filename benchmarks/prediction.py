@@ -153,11 +153,13 @@ def parts(photographs: Path, model: str) -> None:
 
 def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int]:
     """Return seconds of each part for each readable photograph, and the number of those photographs."""
+    from ml.prediction.finder import load_finder
+    from ml.prediction.finding import DEFAULT
     from ml.prediction.predictor import worker_predictor
-    from ml.vision.detection import decode_upright, find_faces
+    from ml.vision.detection import decode_upright
     from ml.vision.images import UnreadableImageError
 
-    predictor = worker_predictor(model, 0.75)
+    predictor, finder = worker_predictor(model, 0.75), load_finder(DEFAULT)
     measured = []
     for path in photos:
         times = [time.perf_counter()]
@@ -166,9 +168,9 @@ def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int
         except UnreadableImageError:
             continue
         times.append(time.perf_counter())
-        faces = find_faces(photo)
+        faces = finder.detect(photo)
         times.append(time.perf_counter())
-        chips = [predictor.cut_chip(photo, face) for face in faces]
+        chips = [predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in faces]
         times.append(time.perf_counter())
         predictor.answer(chips, faces)
         times.append(time.perf_counter())

@@ -26,11 +26,13 @@ from ml.metrics.decision import UNKNOWN
 from ml.model.novelty import REASONS
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import SUFFIX, Columns, Key, Photographs, Shard, photograph_name
+from ml.prediction.finder import detector_record, load_finder
+from ml.prediction.finding import Finding
 from ml.prediction.listing import unescaped
 from ml.prediction.predictor import Answer, Predictor, annotate, load_predictor, unusual_text, worker_predictor
 from ml.prediction.record import SAMPLE, PredictionsRecord, UnusualFaces, sample_name
 from ml.vision import images
-from ml.vision.detection import decode_upright, find_faces
+from ml.vision.detection import FaceFinder, decode_upright
 from ml.workflow import layout
 from ml.workflow.execution import FlowContext, Result
 from spark_jobs.main import main
@@ -129,16 +131,19 @@ def classify(
         tasks = max(spark.sparkContext.defaultParallelism, listed.count() // PHOTOGRAPHS_PER_TASK)
         listed = listed.repartition(tasks, "photo")
         contents = partial(_of_file, config.photographs)
-    return listed.mapInArrow(_classifier(contents, config.model, min_confidence), SCHEMA)
+    classifier = _classifier(contents, config.model, min_confidence, Finding.of(config))
+    return listed.mapInArrow(classifier, SCHEMA)
 
 
-def _classifier(contents: Contents, model: str, min_confidence: float) -> Callable[[Batches], Batches]:
+def _classifier(
+    contents: Contents, model: str, min_confidence: float, finding: Finding
+) -> Callable[[Batches], Batches]:
     """Return the function that Spark's Python workers run over the rows of a listing or of shards."""
 
     def run_batches(batches: Batches) -> Batches:
         listed = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         rows = itertools.chain.from_iterable(map(contents, listed))
-        for done in classify_rows(rows, worker_predictor(model, min_confidence)):
+        for done in classify_rows(rows, worker_predictor(model, min_confidence), load_finder(finding)):
             yield pa.RecordBatch.from_pylist([asdict(row) for row in done], schema=_ARROW_SCHEMA)
 
     return run_batches
@@ -158,13 +163,14 @@ def _of_shard(
 
 
 def classify_rows(
-    photographs: Iterable[tuple[PhotographRow, Content]], predictor: Predictor
+    photographs: Iterable[tuple[PhotographRow, Content]], predictor: Predictor, finder: FaceFinder
 ) -> Iterator[list[PhotographRow]]:
     """Fill in the rows of photographs in batches, holding no more than the chips of one batch in memory.
 
     Args:
         photographs: The photographs, each with a function that returns its content.
         predictor: The predictor that classifies the chips.
+        finder: Finds the faces.
     """
     done: list[PhotographRow] = []
     chips: list[images.Pixels] = []
@@ -175,9 +181,9 @@ def classify_rows(
         row.warned = bool(warnings)
         if photo is not None:
             row.height, row.width = photo.shape[:2]
-            for number, face in enumerate(find_faces(photo), start=1):
-                chips.append(predictor.cut_chip(photo, face))
-                row.faces.append(FaceRow(number, *face, brightness=images.brightness(chips[-1])))
+            for number, face in enumerate(finder.detect(photo), start=1):
+                chips.append(predictor.cut_chip(photo, face.rectangle(), face.rotation))
+                row.faces.append(FaceRow(number, *face.rectangle(), brightness=images.brightness(chips[-1])))
             row.status = CLASSIFIED if row.faces else "no face"
         if len(chips) >= BATCH_FACES or len(done) >= BATCH_PHOTOGRAPHS:
             yield _with_predictions(done, chips, predictor)
@@ -299,6 +305,8 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
     # Load the model here too: an error raised in a worker reaches the driver only as text, without its type.
     predictor = load_predictor(config.model, config.min_confidence, config.max_risk)
     description = predictor.description
+    finding = Finding.of(config)
+    load_finder(finding)
     photographs = open_photographs(config.photographs, Columns.parse(config.photograph_columns))
     listing = layout.photographs_uri(context.run.uri)
     classified = classify(spark, listing, config, photographs, predictor.min_confidence).persist(StorageLevel.DISK_ONLY)
@@ -335,6 +343,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         min_confidence=predictor.min_confidence,
         promise=predictor.promise,
         model=config.model,
+        detector=detector_record(finding),
         sample=context.path(SAMPLE),
         unusual=unusual,
     )

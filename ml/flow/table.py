@@ -184,9 +184,9 @@ PREDICT = Stage(
     purpose="Classify the faces of a folder or bucket of photographs.",
     leaves="tables `faces` and `photographs`, some annotated photographs",
     pushes="faces by label, ledger of photographs",
-    fields=("photographs", "min_confidence", "max_risk", "sample", "max_fault_share"),
-    sources=("photographs", "model"),
-    unkeyed=("model", "photograph_columns"),  # the digests in `sources` cover them
+    fields=("photographs", "min_confidence", "max_risk", "sample", "max_fault_share", "detector", "min_face"),
+    sources=("photographs", "model", "detector_file"),
+    unkeyed=("model", "photograph_columns", "detector_file"),  # the digests in `sources` cover them
 )
 MONITOR = Stage(
     name="monitor",

@@ -14,6 +14,7 @@ from ml.errors import ResourceError
 from ml.flow.record import Record
 from ml.metrics.promise import Promise
 from ml.prediction.predictor import Answer, Predictor, unusual_text
+from ml.prediction.record import DetectorRecord
 from ml.vision.drawing import Rectangle
 
 EDGES = ("left", "top", "right", "bottom")
@@ -56,6 +57,7 @@ class Heading(Record):
     threshold: float
     min_confidence: float
     promise: Promise | None
+    detector: DetectorRecord
 
 
 class FaceEntry(Record):
@@ -85,9 +87,10 @@ class PredictionFiles:
         predictor: Makes the predictions.
         attempt: The model's attempt.
         out: The folder for both files and the annotated copies; paths of copies are relative to it.
+        detector: How faces are found.
     """
 
-    def __init__(self, predictor: Predictor, attempt: str, out: Path) -> None:
+    def __init__(self, predictor: Predictor, attempt: str, out: Path, detector: DetectorRecord) -> None:
         self._out = out
         self._heading = Heading(
             model=attempt,
@@ -96,6 +99,7 @@ class PredictionFiles:
             threshold=predictor.description.threshold,
             min_confidence=predictor.min_confidence,
             promise=predictor.promise,
+            detector=detector,
         )
         self._separator = "\n"
 
@@ -108,7 +112,7 @@ class PredictionFiles:
             [
                 *("photograph", "status", "face", *EDGES, "label", "confidence"),
                 *(f"probability {label}" for label in self._heading.labels),
-                *("unusual", "annotated", "model", "meaning"),
+                *("unusual", "annotated", "model", "meaning", "detector"),
             ]
         )
         self._json_file.write(json.dumps(self._heading.json_values())[:-1] + ', "photographs": [')
@@ -122,7 +126,7 @@ class PredictionFiles:
     def add(self, outcome: Outcome) -> None:
         """Write one photograph: one row per face, or a single row without faces."""
         annotated = outcome.annotated.relative_to(self._out).as_posix() if outcome.annotated else None
-        tail = [annotated, self._heading.model, self._heading.meaning]
+        tail = [annotated, self._heading.model, self._heading.meaning, self._heading.detector.name]
         if not outcome.faces:
             empty = [None] * (len(EDGES) + 4 + len(self._heading.labels))
             self._csv.writerow([outcome.photo, outcome.status, *empty, *tail])

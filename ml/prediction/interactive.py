@@ -21,9 +21,12 @@ from pydantic import BaseModel, ConfigDict
 
 from ml.errors import DataError, StageError
 from ml.flow.record import Record
+from ml.prediction.finder import detector_record, load_finder
+from ml.prediction.finding import Finding
 from ml.prediction.predictor import Answer, ExplainingPredictor, load_explaining_predictor
+from ml.prediction.record import DetectorRecord
 from ml.vision import drawing, images
-from ml.vision.detection import decode_upright, find_faces
+from ml.vision.detection import FaceFinder, decode_upright
 
 log = logging.getLogger(__name__)
 LARGEST = 50_000_000  # pixels of a photograph, which bounds the memory of this process
@@ -34,13 +37,18 @@ PROTOCOL = ConfigDict(frozen=True, extra="forbid")
 
 
 class Request(BaseModel):
-    """A request: the model's attempt, what decides that a face gets no label, and the bytes of the photograph."""
+    """A request: the model's attempt, what decides that a face gets no label, how to find faces, and the bytes of the
+    photograph.
+    """
 
     model_config = PROTOCOL
 
     model: str
     min_confidence: float
     max_risk: float | None = None
+    detector: str
+    min_face: int | None = None
+    detector_file: str | None = None
     bytes: int
 
 
@@ -82,6 +90,7 @@ class Reply(Record):
         meaning: What the labels stand for.
         threshold: The second label is predicted where its probability is at least this.
         min_confidence: Predictions with a lower confidence are `unknown`.
+        detector: How faces were found.
         fault: Why there is no answer; None if there is one.
     """
 
@@ -91,6 +100,7 @@ class Reply(Record):
     meaning: str = ""
     threshold: float = 0.5
     min_confidence: float = 0.5
+    detector: DetectorRecord | None = None
     fault: Fault | None = None
 
 
@@ -114,13 +124,15 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             if key not in loaded:
                 loaded.clear()
                 loaded[key] = load_explaining_predictor(*key)
-            reply = explain(loaded[key], photograph)
+            finding = Finding(request.detector, request.min_face, request.detector_file)
+            reply = explain(loaded[key], load_finder(finding), photograph)
+            reply = reply.model_copy(update={"detector": detector_record(finding)})
         except StageError as error:
             reply = Reply(fault=Fault(kind=error.kind, message=error.message, advice=error.advice))
         write_message(replies, reply.model_dump_json().encode())
 
 
-def explain(predictor: ExplainingPredictor, photograph: bytes) -> Reply:
+def explain(predictor: ExplainingPredictor, finder: FaceFinder, photograph: bytes) -> Reply:
     """Find the faces of a photograph, classify them, and show where the network looked.
 
     Raises:
@@ -128,8 +140,9 @@ def explain(predictor: ExplainingPredictor, photograph: bytes) -> Reply:
     """
     photo = _decode(photograph)
     height, width = photo.shape[:2]
-    boxes = find_faces(photo)
-    chips = [predictor.cut_chip(photo, box) for box in boxes]
+    found = finder.detect(photo)
+    boxes = [face.rectangle() for face in found]
+    chips = [predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found]
     answers = predictor.answer(chips, boxes)
     heats = _heats(predictor, boxes, chips, answers)
     return Reply(

@@ -11,13 +11,15 @@ from ml.errors import DataError, ResourceError
 from ml.metrics.decision import UNKNOWN
 from ml.model.novelty import REASONS
 from ml.prediction.files import Outcome, PredictionFiles
+from ml.prediction.finder import detector_record, load_finder
+from ml.prediction.finding import DEFAULT, Finding
 from ml.prediction.given import Given, arrivals, check_given, check_watched, find_photographs
 from ml.prediction.listing import escaped
 from ml.prediction.predictor import Predictor, annotate, describe, load_quick_predictor
 from ml.prediction.run import choose_model
 from ml.storage import write_bytes
 from ml.vision import images
-from ml.vision.detection import decode_upright, find_faces
+from ml.vision.detection import FaceFinder, decode_upright
 
 LISTED_FAULTS = 20  # the error's message only counts any more; the files name all
 
@@ -30,6 +32,7 @@ def predict_photos(
     min_confidence: float,
     defaults: TrainingConfig,
     max_risk: float | None = None,
+    finding: Finding = DEFAULT,
 ) -> None:
     """Find the faces of photographs, classify them, and write annotated copies, `predictions.csv` and `.json`.
 
@@ -46,17 +49,20 @@ def predict_photos(
         min_confidence: Predictions with a lower confidence become `unknown`.
         defaults: The deployment's defaults, whose `chip_class` names the champion's registered model.
         max_risk: The tolerated share of wrong labels, which then decides instead of `min_confidence`.
+        finding: How to find faces.
 
     Raises:
-        ConfigurationError: There is no model, it cannot promise `max_risk`, or `out` is not usable.
+        ConfigurationError: There is no model, it cannot promise `max_risk`, `out` is not usable, or the detector's file
+            is missing or wrong.
         DataError: A photograph is missing or unreadable, or the detector finds no face on any photograph.
         ResourceError: `out` cannot be written.
     """
     check_given(given, out)
+    finder = load_finder(finding)
     attempt = choose_model(storage, model, defaults)
     predictor = load_quick_predictor(attempt, min_confidence, max_risk)
-    with PredictionFiles(predictor, attempt, out) as files:
-        work = _Work(predictor, files, given, out)
+    with PredictionFiles(predictor, attempt, out, detector_record(finding)) as files:
+        work = _Work(predictor, finder, files, given, out)
         for each in find_photographs(given, out):
             work.classify(each)
         work.finish()
@@ -71,6 +77,7 @@ def watch_photos(
     defaults: TrainingConfig,
     seconds: float,
     max_risk: float | None = None,
+    finding: Finding = DEFAULT,
 ) -> None:
     """Classify the photographs in folders, and then those that appear, until the process is interrupted.
 
@@ -86,18 +93,21 @@ def watch_photos(
         defaults: As for `predict_photos`.
         seconds: Time between two looks.
         max_risk: As for `predict_photos`.
+        finding: As for `predict_photos`.
 
     Raises:
-        ConfigurationError: There is no such folder or model, it cannot promise `max_risk`, or `out` is not usable.
+        ConfigurationError: There is no such folder or model, it cannot promise `max_risk`, `out` is not usable, or the
+            detector's file is missing or wrong.
         DataError: The model is damaged.
         ResourceError: `out` cannot be written.
     """
     check_watched(given, out)
+    finder = load_finder(finding)
     attempt = choose_model(storage, model, defaults)
     predictor = load_quick_predictor(attempt, min_confidence, max_risk)
     print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
-    with PredictionFiles(predictor, attempt, out) as files:
-        work = _Work(predictor, files, given, out)
+    with PredictionFiles(predictor, attempt, out, detector_record(finding)) as files:
+        work = _Work(predictor, finder, files, given, out)
         try:
             for ready in arrivals(given, out, lambda: sleep(seconds)):
                 for each in ready:
@@ -115,13 +125,16 @@ class _Work:
 
     Args:
         predictor: The model.
+        finder: Finds the faces.
         files: The files that hold every outcome.
         given: The photographs and folders of the command, whose files no copy may overwrite.
         out: Folder for the annotated copies.
     """
 
-    def __init__(self, predictor: Predictor, files: PredictionFiles, given: list[Path], out: Path) -> None:
-        self._predictor, self._files, self._out = predictor, files, out
+    def __init__(
+        self, predictor: Predictor, finder: FaceFinder, files: PredictionFiles, given: list[Path], out: Path
+    ) -> None:
+        self._predictor, self._finder, self._files, self._out = predictor, finder, files, out
         self._taken = {str(path.resolve()) for path in given}
         self._seen: Counter[str] = Counter()
         self._faults: list[str] = []
@@ -150,10 +163,12 @@ class _Work:
         return fault
 
     def _outcome(self, photo: images.Pixels, given: Given) -> Outcome:
-        faces = find_faces(photo)
-        if not faces:
+        found = self._finder.detect(photo)
+        if not found:
             return Outcome(escaped(given.path), "no face")
-        answers = self._predictor.answer([self._predictor.cut_chip(photo, face) for face in faces], faces)
+        faces = [face.rectangle() for face in found]
+        chips = [self._predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found]
+        answers = self._predictor.answer(chips, faces)
         drawn = annotate(photo, faces, answers, self._predictor.description.labels)
         # A PNG may be a drawing or a screenshot, which JPEG would blur.
         suffix = ".png" if given.path.suffix.lower() == ".png" else ".jpg"
@@ -193,7 +208,7 @@ class _Work:
             )
         if not seen["classified"]:
             which = f"any of {total} photographs" if total > 1 else "the photograph"
-            raise DataError(f"No face was found on {which}.", "Nothing was written. The detector misses small faces.")
+            raise DataError(f"No face was found on {which}.", "Nothing was written. For smaller faces, set --min-face.")
 
 
 def read_photo(path: Path) -> images.Pixels:

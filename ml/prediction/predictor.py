@@ -88,12 +88,13 @@ class Predictor:
                 f"Name a model that was trained on {FACE} chips.",
             )
 
-    def cut_chip(self, photo: images.Pixels, face: drawing.Rectangle) -> images.Pixels:
+    def cut_chip(self, photo: images.Pixels, face: drawing.Rectangle, rotation: int = 0) -> images.Pixels:
         """Cut a face out of a photograph as the network takes it.
 
         Args:
             photo: RGB, upright.
             face: The face's box in pixels of the photograph.
+            rotation: Degrees counterclockwise, 0, 90, 180 or 270, that make the face upright.
 
         Returns:
             uint8, shape (chip_size, chip_size, 3).
@@ -101,7 +102,7 @@ class Predictor:
         height, width = photo.shape[:2]
         left, top, right, bottom = face
         box = (left / width, right / width, top / height, bottom / height)
-        stored = images.encode_jpeg(images.cut_chip(photo, box, self.description.margin))
+        stored = images.encode_jpeg(images.cut_chip(photo, box, self.description.margin, rotation))
         return images.decode_chip(stored, self.description.chip_size)
 
     def answer(self, chips: Sequence[images.Pixels], faces: Sequence[drawing.Rectangle]) -> list[Answer]:

@@ -29,6 +29,20 @@ class UnusualFaces(Record):
     by_reason: dict[str, int]
 
 
+class DetectorRecord(Record):
+    """How the faces of a prediction were found.
+
+    Attributes:
+        name: The detector's name in `ml.vision.detectors.table`.
+        min_face: Side in pixels of the smallest face that was looked for; None: a share of each photograph.
+        box_map: How its boxes were made those of training, and what that was fitted on.
+    """
+
+    name: str
+    min_face: int | None
+    box_map: str
+
+
 class PredictionsRecord(Record):
     """The record that stage predict writes to its manifest.
 
@@ -42,6 +56,7 @@ class PredictionsRecord(Record):
         min_confidence: Predictions with a lower confidence are `unknown`; None in attempts of older versions.
         promise: The promise that `min_confidence` is from; None if the run set it.
         model: URI of the model's attempt.
+        detector: How faces were found; None in records of older versions.
         sample: URI of the folder of annotated photographs.
         unusual: The faces outside the range of training's; None if the model does not know it.
     """
@@ -55,5 +70,6 @@ class PredictionsRecord(Record):
     min_confidence: float | None = None
     promise: Promise | None = None
     model: str
+    detector: DetectorRecord | None = None
     sample: str
     unusual: UnusualFaces | None = None

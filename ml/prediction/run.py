@@ -13,6 +13,7 @@ from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.photographs.opening import open_photographs
 from ml.photographs.source import Columns
+from ml.prediction.finding import Finding, file_digest
 from ml.prediction.listing import list_photographs, write_listing
 from ml.tracking.models import find_model
 from ml.tracking.registry import Registry
@@ -138,7 +139,12 @@ def open_prediction(
     source = open_photographs(photographs, Columns.parse(config.photograph_columns))
     # Shards are not listed: that would read the archives once more.
     digest = source.digest() if source.shards() else _list(photographs, layout.run_uri(root, name))
-    sources = {"photographs": digest, "model": model, "evaluation": find_evaluation(root, model)}
+    sources = {
+        "photographs": digest,
+        "model": model,
+        "detector_file": file_digest(Finding.of(config).file),
+        "evaluation": find_evaluation(root, model),
+    }
     run = FlowRun(root, name, run_id, config, sources)
     run.write()
     # The listing may take long. The run now holds its model, but maintenance may have removed it before.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml import storage
+from ml.config.prediction import DETECTOR_NAMES
 from ml.model.description import Description
 from ml.model.record import EpochRow, TrainingRecord
 from ml.tracking.registry import Version
@@ -93,7 +94,13 @@ class Model:
         return self._classifier.predict(chips)
 
     def predict_photograph(
-        self, path: str | Path, min_confidence: float = 0.75, max_risk: float | None = None
+        self,
+        path: str | Path,
+        min_confidence: float = 0.75,
+        max_risk: float | None = None,
+        detector: str = DETECTOR_NAMES[0],
+        min_face: int | None = None,
+        detector_file: str | None = None,
     ) -> list[Face]:
         """Find the faces on a photograph and predict each one's label, as perceived by annotators.
 
@@ -102,18 +109,25 @@ class Model:
             min_confidence: Predictions with a lower confidence become `unknown`; 0.5 to 1.
             max_risk: The tolerated share of wrong labels among those given, which then decides instead of
                 `min_confidence`; the model's promise holds it with 95% confidence.
+            detector: What finds the faces; docs/detection.md compares the detectors.
+            min_face: Side in pixels of the smallest face to look for; None: a sixteenth of the longer side.
+            detector_file: Path or URI of the detector's file, for a detector that needs one.
 
         Raises:
             DataError: There is no such file, or it is no photograph.
-            ConfigurationError: The model was not trained on faces, or cannot promise `max_risk`.
+            ConfigurationError: The model was not trained on faces, it cannot promise `max_risk`, or the detector's file
+                is missing or wrong.
         """
+        from ml.prediction.finder import load_finder
+        from ml.prediction.finding import Finding
         from ml.prediction.photos import read_photo
         from ml.prediction.predictor import Predictor
-        from ml.vision.detection import find_faces
 
         predictor, photo = Predictor(self._classifier, min_confidence, max_risk), read_photo(Path(path))
-        boxes = find_faces(photo)
-        answers = predictor.answer([predictor.cut_chip(photo, box) for box in boxes], boxes)
+        found = load_finder(Finding(detector, min_face, detector_file)).detect(photo)
+        boxes = [face.rectangle() for face in found]
+        chips = [predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found]
+        answers = predictor.answer(chips, boxes)
         labels = self.description.labels
         return [
             Face(box, answer.label, answer.confidence, dict(zip(labels, answer.probabilities, strict=True)))

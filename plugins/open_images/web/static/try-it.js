@@ -49,6 +49,7 @@ function Trial({ data }) {
     state.waiting &&
       h("p", { role: "status", className: "soft" }, "Working … The first photograph takes up to half a minute: the model is loaded."),
     photograph && h(Photograph, { url: photograph.url, reply: state.reply }),
+    state.reply?.detector && h("p", { className: "soft" }, `Faces were found by ${state.reply.detector.name}.`),
     state.reply && h(Faces, { reply: state.reply, risk: data.max_risk }),
   );
 }
