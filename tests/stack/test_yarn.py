@@ -156,7 +156,7 @@ def test_a_driver_in_the_cluster_does_the_same_and_finds_it_done_afterwards(clus
     assert first_difference(local.pinned("extract"), load_run(run.uri).pinned("extract")) is None
 
 
-def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, release, conf, local, trained):
+def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, release, conf, local, trained, tmp_path):
     values = {**local.config.model_dump(), "margin": 0.4}
     here = open_run(local.root, "undisturbed", values)
     there = {"release": release, "photographs": f"{release}/photographs"}
@@ -167,23 +167,22 @@ def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, rele
         )
     run_stage(here, STAGES["chip"], lambda context: BODIES["chip"](spark, context))
     settings = {name.replace(".", "_"): value for name, value in conf.items()}
-    before = cluster.running()
+    before, log = cluster.running(), tmp_path / "job.log"
     with code_archive() as code:
         command = submit("chip", run.uri, "yarn", **settings, spark_submit_pyFiles=str(code))
-        job = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        try:
-            wait_for(
-                "the job",
-                lambda: [a for a in cluster.applications() if a["id"] not in before and a["state"] == "RUNNING"],
-            )
-            cluster.daemons["namenode"].kill()
-            time.sleep(10)
-            cluster.daemons["namenode"].start()
-            told, _ = job.communicate(timeout=600)
-        finally:
-            job.kill()
+        # Into a file: a pipe that nobody reads while the NameNode is away would stop the job.
+        with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as job:
+            try:
+                wait_for("the job", lambda: job.poll() is not None or cluster.running() - before)
+                assert job.poll() is None, log.read_text()[-3000:]
+                cluster.daemons["namenode"].kill()
+                time.sleep(10)
+                cluster.daemons["namenode"].start()
+                job.wait(600)
+            finally:
+                job.kill()
         if job.returncode:
-            assert "chip failed (passing)" in told, told[-3000:]
+            assert "chip failed (passing)" in log.read_text(), log.read_text()[-3000:]
             again = subprocess.run(command, capture_output=True, text=True, timeout=600)
             assert again.returncode == 0, again.stderr[-3000:] + cluster.told()
     assert first_difference(here.pinned("chip"), load_run(run.uri).pinned("chip")) is None
