@@ -13,10 +13,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from ml.features.slicing import Slicing, by_flag, by_range
-from ml.release.miap import AGES
+from ml.release.miap import AGES, UNKNOWN
 
 FACE_EDGES = (48.0, 64.0, 96.0, 160.0)  # pixels; training refuses faces below min_face_size, 32 by default
 BRIGHTNESS_EDGES = (0.2, 0.35, 0.5, 0.65)
+CHILD, ADULT = "Girl or Boy", "Woman or Man"
+AGE_OF_CLASS = {"Girl": CHILD, "Boy": CHILD, "Woman": ADULT, "Man": ADULT}
 ARROW_TYPES = {
     "string": pa.string(),
     "boolean": pa.bool_(),
@@ -80,6 +82,12 @@ FACE_COLUMNS = (
     Column("miap_label", "string", Origin.FACE),
     Column("age_presentation", "string", Origin.FACE, Slicing("Age presentation (MIAP)", order=AGES, rank=1)),
     Column(
+        "source_class",
+        "string",
+        Origin.FACE,
+        Slicing("Age by the class of the person box", AGE_OF_CLASS.get, (CHILD, ADULT), rank=1),
+    ),
+    Column(
         "face_px",
         "double",
         Origin.CHIP,
@@ -141,5 +149,6 @@ CARRIED = of_origin(Origin.FACE)
 CHIPS = of_origin(Origin.IMAGE, Origin.FACE, Origin.CHIP)  # the table `chips`, without the encoded chips
 FEATURES = _in_features()  # the table `features`, without split and pixels
 SLICINGS = _slicings()  # by column name, in the order of the report
-AGE_COLUMNS = ("age_presentation",)  # those that tell the age of a person, the best first
+# The columns that tell the age of a person, with the slices that do: a release without children may call all adults.
+AGE_SLICES = {"age_presentation": tuple(age for age in AGES if age != UNKNOWN), "source_class": (CHILD,)}
 EVALUATED = (*SLICINGS, MIAP_LABEL)  # the columns that evaluation reads besides label and pixels

@@ -21,13 +21,13 @@ class Slicing:
 
     Attributes:
         title: The criterion, as shown to people.
-        name: Returns the name of the slice that a value other than NULL belongs to.
+        name: Returns the name of the slice that a value other than NULL belongs to; None if it belongs to none.
         order: All names in order; empty if the values are the names.
         rank: The position in the report. Lower ranks come first; equal ranks keep the order of the table of columns.
     """
 
     title: str
-    name: Callable[[Any], str] = str
+    name: Callable[[Any], str | None] = str
     order: tuple[str, ...] = ()
     rank: int = LAST
 

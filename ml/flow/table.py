@@ -44,7 +44,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="join_labels",
-        version=4,
+        version=5,
         engine="spark",
         timeout=6.0,
         purpose="Give each face a label, or the reason why it has none.",
@@ -58,7 +58,7 @@ STAGES = check_rows(
     # A new delivery leaves the output for earlier ones valid, unless it changes their faces.
     Stage(
         name="chip",
-        version=4,
+        version=5,
         engine="spark",
         timeout=24.0,
         purpose="Cut every labeled face out of its photograph.",
@@ -74,7 +74,7 @@ STAGES = check_rows(
     # good as it was.
     Stage(
         name="featurize",
-        version=3,
+        version=4,
         engine="spark",
         timeout=12.0,
         purpose="Turn the chips into shuffled tensors, sharded by split.",

@@ -81,14 +81,14 @@ class EvaluationSummary(Headline):
         abstention: Coverage and accuracy at the confidence that the run requires.
         promise: The run's own `max_risk` checked on the test faces; None without one.
         worst_slice: The slice of enough faces with the lowest accuracy; None without such a slice.
-        age: The slices by age; None if nothing tells it, or in attempts of older versions.
+        age: The slicings that tell the age of the faces; none in attempts of older versions.
         drift: Drift of the data; None if there was no earlier run to compare with.
     """
 
     abstention: Abstention
     promise: CheckedPromise | None = None
     worst_slice: TitledSlice | None
-    age: SlicingMetrics | None = None
+    age: list[SlicingMetrics] = []
     drift: DriftSummary | None = None
 
 

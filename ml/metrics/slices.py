@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.features.columns import AGE_COLUMNS, SLICINGS
+from ml.features.columns import AGE_SLICES, SLICINGS
 from ml.features.slicing import Slicing
 from ml.flow.record import Record
 from ml.metrics.bootstrap import ImageBootstrap
@@ -72,7 +72,7 @@ class SlicingMetrics(Record):
     Attributes:
         column: The column of the features that the slicing reads.
         title: What the slicing groups faces by, for people.
-        without_value: Number of faces whose column is NULL.
+        without_value: Number of faces whose column is NULL or belongs to no slice.
         accuracy_gap: Gap between the best and the worst slice; None if fewer than two slices have enough faces.
         slices: The slices that have faces.
     """
@@ -102,10 +102,9 @@ class SliceMetrics(Record):
     widest_recall_gap: TitledSlice | None
 
     @property
-    def by_age(self) -> SlicingMetrics | None:
-        """The slices by age, from the first column that tells it; None if none does."""
-        found = {part.column: part for part in self.by}
-        return next((found[column] for column in AGE_COLUMNS if column in found), None)
+    def by_age(self) -> list[SlicingMetrics]:
+        """The slicings that tell the age of the faces; none if nothing tells it."""
+        return [part for part in self.by if any(row.name in AGE_SLICES.get(part.column, ()) for row in part.slices)]
 
 
 class SliceDifference(Record):
@@ -135,7 +134,7 @@ class SlicingDifferences(Record):
 
 
 def slice_names(part: Slicing, values: NDArray[Any]) -> NDArray[np.object_]:
-    """Return the name of each face's slice, shape (n,), None where the value is NULL."""
+    """Return the name of each face's slice, shape (n,), None where the value is NULL or belongs to no slice."""
     import pandas as pd
 
     return np.array([None if pd.isna(value) else part.name(value) for value in values], dtype=object)

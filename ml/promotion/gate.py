@@ -220,13 +220,13 @@ def _floor(evaluation: EvaluationRecord, config: PromotionConfig) -> Rule:
 def _slice_floor(evaluation: EvaluationRecord, floor: float) -> Rule:
     """Require an accuracy of the worst slice; one of few faces, whose accuracy is mostly chance, does not count."""
     title, worst = "accurate enough in every slice", evaluation.worst_slice
-    age = evaluation.age
-    unknown = "" if age else " Accuracy by age is not measured: nothing here is about children."
+    unknown = "" if evaluation.age else " Accuracy by age is not measured: nothing here is about children."
     if worst is None:
         told = f"No slice has {ENOUGH_FACES} chips.{unknown}"
         return Rule(name="slice_floor", title=title, value=None, threshold=floor, passed=True, told=told)
     accuracy = worst.accuracy
-    few = [f"{each.name} ({each.faces})" for each in (age.slices if age else []) if each.faces < ENOUGH_FACES]
+    by_age = [each for part in evaluation.age for each in part.slices]
+    few = [f"{each.name} ({each.faces})" for each in by_age if each.faces < ENOUGH_FACES]
     left_out = f" Too few chips to count, by age: {', '.join(few)}." if few else ""
     return Rule(
         name="slice_floor",

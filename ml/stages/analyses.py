@@ -160,7 +160,7 @@ def balance(chips: pl.LazyFrame, splits: Mapping[str, Mapping[str, int]], labels
 
 
 def _over(chips: pl.LazyFrame, column: str, slicing: Slicing, labels: Sequence[str]) -> Balance:
-    """Count the faces by the values of one column; those without a value are left out."""
+    """Count the faces by the values of one column; those without a value or a slice are left out."""
     value, name_of = pl.col(column), slicing.name
     if column == "face_px":  # group by the number of edges that are reached, not by each size
         value, name_of = pl.sum_horizontal(value >= edge for edge in FACE_EDGES), slicing.order.__getitem__
@@ -172,7 +172,8 @@ def _over(chips: pl.LazyFrame, column: str, slicing: Slicing, labels: Sequence[s
     )
     found: dict[str, dict[str, int]] = {}
     for row in counts.iter_rows(named=True):
-        found.setdefault(name_of(row["value"]), dict.fromkeys(labels, 0))[row["label"]] += row["faces"]
+        if (name := name_of(row["value"])) is not None:
+            found.setdefault(name, dict.fromkeys(labels, 0))[row["label"]] += row["faces"]
     order = {name: place for place, name in enumerate(slicing.order)}
     names = sorted(found, key=lambda name: (order.get(name, len(order)), name))
     return Balance(column=column, title=slicing.title, rows=tuple(BalanceRow(name=n, faces=found[n]) for n in names))

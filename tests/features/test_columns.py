@@ -27,19 +27,19 @@ def test_join_labels_digests_the_same_columns_in_the_same_order():
     """The digest of the faces asked of a delivery is part of the key of its chips."""
     assert ", ".join(columns.ASKED) == (
         "face_id, image_id, subset, rotation, x_min, x_max, y_min, y_max, label, source, is_occluded, is_truncated, "
-        "miap_label, age_presentation"
+        "miap_label, age_presentation, source_class"
     )
 
 
 def test_the_table_of_chips():
     assert ddl(chipping.SCHEMA) == (
         "face_id string, image_id string, subset string, rotation int, label string, source string, "
-        "is_occluded tinyint, is_truncated tinyint, miap_label string, age_presentation string, face_px double, "
-        "image_hash long, chip binary"
+        "is_occluded tinyint, is_truncated tinyint, miap_label string, age_presentation string, "
+        "source_class string, face_px double, image_hash long, chip binary"
     )
     assert arrow_schema(chipping.SCHEMA).types == [
         *(pa.string(), pa.string(), pa.string(), pa.int32(), pa.string(), pa.string(), pa.int8(), pa.int8()),
-        *(pa.string(), pa.string(), pa.float64(), pa.int64(), pa.binary()),
+        *(pa.string(), pa.string(), pa.string(), pa.float64(), pa.int64(), pa.binary()),
     ]
 
 
@@ -47,12 +47,14 @@ def test_the_table_of_features():
     assert ddl(featurize.SCHEMA) == (
         "split string, face_id string, image_id string, label tinyint, rotation int, face_px double, "
         "is_occluded tinyint, is_truncated tinyint, source string, miap_label string, age_presentation string, "
-        "image_hash long, brightness double, red long, green long, blue long, pixels binary"
+        "source_class string, image_hash long, brightness double, red long, green long, blue long, pixels binary"
     )
 
 
 def test_the_order_of_the_slices_is_that_of_the_report():
-    assert ", ".join(SLICINGS) == "age_presentation, face_px, is_occluded, is_truncated, source, rotation, brightness"
+    assert ", ".join(SLICINGS) == (
+        "age_presentation, source_class, face_px, is_occluded, is_truncated, source, rotation, brightness"
+    )
 
 
 def test_slices_read_columns_that_features_have():

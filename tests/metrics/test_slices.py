@@ -33,6 +33,11 @@ def measure(truth, predicted, **columns):
         ("brightness", [0.0, 0.2, 0.64, 1.0], ["below 20%", "20 to 35%", "50 to 65%", "65% and more"]),
         ("rotation", [0, 90], ["0°", "90°"]),
         ("age_presentation", ["Young", None, "Unknown"], ["Young", None, "Unknown"]),
+        (
+            "source_class",
+            ["Girl", "Man", None, "Boy", "Woman", "Cat"],
+            ["Girl or Boy", "Woman or Man", None, "Girl or Boy", "Woman or Man", None],
+        ),
     ],
 )
 def test_each_value_has_its_slice_and_null_none(column, values, names):
@@ -126,3 +131,21 @@ def test_without_miap_there_is_no_agreement_to_tell():
     bootstrap = ImageBootstrap(np.arange(2))
     assert miap_metrics(LABELS, truth, truth, None, None, bootstrap) is None
     assert miap_metrics(LABELS, truth, truth, np.array([None, None]), None, bootstrap) is None
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (
+            {"age_presentation": ["Young", "Middle"], "source_class": ["Girl", "Man"]},
+            ["age_presentation", "source_class"],
+        ),
+        ({"source_class": ["Woman", "Boy"]}, ["source_class"]),
+        ({"source_class": ["Woman", "Man"]}, []),
+        ({"age_presentation": ["Unknown", None], "source": ["xclick", "xclick"]}, []),
+    ],
+)
+def test_age_is_told_by_miap_or_by_boxes_of_children(columns, expected):
+    truth = np.array([0, 1])
+    found = measure(truth, truth, **{name: np.array(values) for name, values in columns.items()})
+    assert [part.column for part in found.by_age] == expected

@@ -128,6 +128,18 @@ def test_a_prediction_run_has_its_counts_and_its_sample(web):
     assert (status, headers["content-type"], body) == (200, "image/jpeg", b"\xff\xd8annotated")
 
 
+def test_a_prediction_run_names_the_promise_that_decided(web):
+    promise = {"max_risk": 0.05, "min_confidence": 0.87, "faces": 1000, "answered": 600, "wrong": 18}
+    metrics = {**dict.fromkeys(("photographs", "faces", "labels", "meaning", "threshold")), "promise": promise}
+    done = commit(web.root, "predict", {}, "promising", metrics=metrics)
+    config = {"photographs": "/here", "min_confidence": 0.75, "model": "file:///stages/train/0a/attempts/first"}
+    write_run(web.root, "promising", [done], "prediction", slug("promising", "prediction"), config=config)
+    add_run("promising", PREDICTION, open_prediction="success", predict="success")
+    run = told(web.get(f"{RUNS}/{PREDICTION}/promising"))
+    assert run["min_confidence"] == 0.87
+    assert run["promise"].startswith("With 95% confidence, at most 5% of the labels are wrong")
+
+
 def test_a_prediction_run_that_has_only_begun_is_shown(web):
     add_run("listing", PREDICTION, state="running", open_prediction="running")
     assert told(web.get(f"{RUNS}/{PREDICTION}/listing"))["opened"] is False
@@ -220,8 +232,8 @@ def child(monkeypatch):
     def set_reply(reply):
         asked = []
 
-        def ask(model, min_confidence, photograph):
-            asked.append((model.rpartition("/")[2], min_confidence, photograph))
+        def ask(model, config, photograph):
+            asked.append((model.rpartition("/")[2], config.min_confidence, photograph))
             if isinstance(reply, Exception):
                 raise reply
             return dict(reply)

@@ -83,7 +83,7 @@ def sliced(accuracy, faces, age=True):
     by_age = {"column": "age_presentation", "title": "Age", "without_value": 0, "accuracy_gap": None, "slices": [young]}
     record = evaluation(108).json_values()
     record["worst_slice"] = {"title": "Age", **young} if faces >= 50 else None
-    record["age"] = by_age if age else None
+    record["age"] = [by_age] if age else []
     return EvaluationRecord.model_validate(record)
 
 

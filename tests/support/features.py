@@ -126,6 +126,7 @@ def _table(
             ),
             "miap_label": pa.array(np.array(LABELS)[labels[rows]] if miap else [None] * count, pa.string()),
             "age_presentation": pa.array(["Middle" if miap else None] * count, pa.string()),
+            "source_class": np.array(["Woman", "Man"])[labels[rows]],
         }
     )
 
