@@ -167,6 +167,18 @@ def test_a_face_on_its_side_is_found_with_the_rotation_that_makes_it_upright(tur
     assert overlap(back, [upright])[0] > 0.6
 
 
+@pytest.mark.parametrize(("score", "sure", "found"), [(0.6, 0.7, []), (0.8, 0.7, [180]), (0.8, 0.0, [])])
+def test_a_turned_photograph_must_have_a_sure_face(score, sure, found):
+    class UpsideDown(Stub):
+        def find(self, picture):
+            return [Face((10, 10, 50, 50), score)] if picture[-1, -1, 0] == 1 else []
+
+    photo = np.zeros((100, 100, 3), np.uint8)
+    photo[0, 0] = 1
+    finder = FaceFinder(Detector(lambda *_: UpsideDown(), 0.5, 10.0, UNCHANGED, sure=sure), 10_000)
+    assert [face.rotation for face in finder.detect(photo)] == found
+
+
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_a_photograph_that_says_how_it_is_turned_has_the_face_upright(orientation, hopper, finder):
     turns = {3: 2, 6: 1, 8: 3}[orientation]
