@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -36,6 +36,7 @@ from ml.vision.detection import FaceFinder, decode_upright
 from ml.workflow import layout
 from ml.workflow.execution import FlowContext, Result
 from spark_jobs.main import main
+from spark_jobs.prediction_rows import ARROW_SCHEMA, SCHEMA, FaceRow, PhotographRow
 from spark_jobs.session import read_table, write_table
 
 CLASSIFIED = "classified"
@@ -44,65 +45,8 @@ STATUSES = (CLASSIFIED, "no face", *FAULTS)
 PHOTOGRAPHS_PER_TASK = 200  # about ten seconds of work
 BATCH_FACES = 64  # faces, of several photographs, that the model classifies at once
 BATCH_PHOTOGRAPHS = 256  # photographs after which predictions are returned even if the batch of faces is not full
-FACE = (
-    "struct<face: int, left: int, top: int, right: int, bottom: int, brightness: double, label: string, "
-    "confidence: double, unusual: string, probabilities: array<double>>"
-)
-SCHEMA = f"photo string, bytes long, status string, width int, height int, warned boolean, faces array<{FACE}>"
-_ARROW_FACE = pa.struct(
-    [
-        *((name, pa.int32()) for name in ("face", "left", "top", "right", "bottom")),
-        ("brightness", pa.float64()),
-        ("label", pa.string()),
-        ("confidence", pa.float64()),
-        ("unusual", pa.string()),
-        ("probabilities", pa.list_(pa.float64())),
-    ]
-)
-_ARROW_SCHEMA = pa.schema(
-    [
-        ("photo", pa.string()),
-        ("bytes", pa.int64()),
-        ("status", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("warned", pa.bool_()),
-        ("faces", pa.list_(_ARROW_FACE)),
-    ]
-)
 Batches = Iterator[pa.RecordBatch]
 Content = Callable[[], bytes]  # returns a photograph, encoded, or raises the error of reading it
-
-
-@dataclass
-class FaceRow:
-    """A face in the table of photographs: number there, box in pixels, brightness, prediction, what is unusual."""
-
-    face: int
-    left: int
-    top: int
-    right: int
-    bottom: int
-    brightness: float | None = None
-    label: str | None = None
-    confidence: float | None = None
-    unusual: str | None = None
-    probabilities: list[float] | None = None
-
-
-@dataclass
-class PhotographRow:
-    """A photograph: path and bytes as listed, status, size in pixels, whether the decoder warned of it, and faces."""
-
-    photo: str
-    bytes: int
-    status: str = ""
-    width: int | None = None
-    height: int | None = None
-    warned: bool = False
-    faces: list[FaceRow] = field(default_factory=list)
-
-
 Contents = Callable[[dict[str, Any]], Iterator[tuple[PhotographRow, Content]]]
 
 
@@ -144,7 +88,7 @@ def _classifier(
         listed = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         rows = itertools.chain.from_iterable(map(contents, listed))
         for done in classify_rows(rows, worker_predictor(model, min_confidence), load_finder(finding)):
-            yield pa.RecordBatch.from_pylist([asdict(row) for row in done], schema=_ARROW_SCHEMA)
+            yield pa.RecordBatch.from_pylist([asdict(row) for row in done], schema=ARROW_SCHEMA)
 
     return run_batches
 

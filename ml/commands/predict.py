@@ -9,6 +9,33 @@ import typer
 
 from ml.commands.options import MODEL_HELP, StorageOption
 
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
+]
+MaxRisk = Annotated[
+    float | None,
+    typer.Option(
+        metavar="<share>",
+        help="Predict 'unknown' wherever needed so that at most this share of the other labels is wrong, with 95% "
+        "confidence. Not with --min-confidence.",
+        min=0.001,
+        max=0.5,
+    ),
+]
+DetectorName = Annotated[
+    str | None,
+    typer.Option(metavar="<name>", help="What finds the faces; docs/detection.md names the detectors."),
+]
+MinFace = Annotated[
+    int | None,
+    typer.Option(metavar="<pixels>", help="Smallest face to look for; the smaller, the longer it takes."),
+]
+DetectorFile = Annotated[
+    str | None,
+    typer.Option(metavar="<path or URI>", help="File of the detector yunet."),
+]
+
 
 def predict(
     photos: Annotated[
@@ -27,32 +54,11 @@ def predict(
         ),
     ] = None,
     storage: StorageOption = None,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
-    ] = None,
-    max_risk: Annotated[
-        float | None,
-        typer.Option(
-            metavar="<share>",
-            help="Predict 'unknown' wherever needed so that at most this share of the other labels is wrong, with 95% "
-            "confidence. Not with --min-confidence.",
-            min=0.001,
-            max=0.5,
-        ),
-    ] = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(metavar="<name>", help="What finds the faces; docs/detection.md names the detectors."),
-    ] = None,
-    min_face: Annotated[
-        int | None,
-        typer.Option(metavar="<pixels>", help="Smallest face to look for; the smaller, the longer it takes."),
-    ] = None,
-    detector_file: Annotated[
-        str | None,
-        typer.Option(metavar="<path or URI>", help="File of the detector yunet."),
-    ] = None,
+    min_confidence: MinConfidence = None,
+    max_risk: MaxRisk = None,
+    detector: DetectorName = None,
+    min_face: MinFace = None,
+    detector_file: DetectorFile = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Then wait for photographs that appear in the folders, until Ctrl-C.")
     ] = False,

@@ -101,7 +101,7 @@ class Novelty:
         shrunk = LedoitWolf(assume_centered=True).fit(features - means[labels])
         fitted = cls(
             brightness=np.quantile(looks.brightness, (LOW, HIGH)),
-            size=np.quantile(looks.size, LOW),
+            size=np.asarray(np.quantile(looks.size, LOW)),
             sharpness=np.quantile(looks.sharpness, (LOW, HIGH)),
             means=means,
             precision=np.asarray(shrunk.precision_, float),
@@ -114,7 +114,8 @@ class Novelty:
         """Return the squared Mahalanobis distance of each face's features to the nearest label's mean: shape (n,)."""
         apart = features[:, None] - self.means
         squared: NDArray[np.float64] = np.einsum("nld,de,nle->nl", apart, self.precision, apart, optimize=True)
-        return squared.min(axis=1)
+        nearest: NDArray[np.float64] = squared.min(axis=1)
+        return nearest
 
     def reasons(self, looks: Looks, features: NDArray[np.floating]) -> list[tuple[str, ...]]:
         """Return for each face why it lies outside, of `REASONS`; empty if it does not."""
@@ -151,7 +152,7 @@ def read_novelty(manifest: Manifest) -> Novelty | None:
 
 
 def _outside(
-    values: NDArray[np.float64], low: np.float64 | NDArray[np.float64], high: float | np.float64 = np.inf
+    values: NDArray[np.float64], low: NDArray[np.float64] | np.float64, high: float | np.float64 = np.inf
 ) -> NDArray[np.bool_]:
     # Rounding apart: pixels and boxes that are measured again must not fall out.
-    return (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))
+    return (values < low - ROUNDING * np.abs(low)) | (values > high + ROUNDING * np.abs(high))
