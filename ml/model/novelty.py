@@ -155,4 +155,5 @@ def _outside(
     values: NDArray[np.float64], low: NDArray[np.float64] | np.float64, high: float | np.float64 = np.inf
 ) -> NDArray[np.bool_]:
     # Rounding apart: pixels and boxes that are measured again must not fall out.
-    return (values < low - ROUNDING * np.abs(low)) | (values > high + ROUNDING * np.abs(high))
+    outside: NDArray[np.bool_] = (values < low - ROUNDING * np.abs(low)) | (values > high + ROUNDING * np.abs(high))
+    return outside
