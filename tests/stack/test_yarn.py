@@ -167,6 +167,7 @@ def test_a_namenode_lost_during_a_job_costs_at_most_a_retry(spark, cluster, rele
         )
     run_stage(here, STAGES["chip"], lambda context: BODIES["chip"](spark, context))
     settings = {name.replace(".", "_"): value for name, value in conf.items()}
+    settings["spark_pyspark_driver_python"] = sys.executable  # the driver runs here, where no archive is unpacked
     before, log = cluster.running(), tmp_path / "job.log"
     with code_archive() as code:
         command = submit("chip", run.uri, "yarn", **settings, spark_submit_pyFiles=str(code))
