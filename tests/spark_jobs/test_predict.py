@@ -76,7 +76,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(root):
-    return make_model(root, sharpness=8.0, novelty=dull_reds()).uri
+    return make_model(root, sharpness=4.0, novelty=dull_reds()).uri
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,10 @@ def test_the_record_is_written_as_the_manifest_has_always_held_it(done):
         "labels",
         "meaning",
         "threshold",
+        "min_confidence",
+        "promise",
         "model",
+        "detector",
         "sample",
         "unusual",
     ]
@@ -240,7 +243,7 @@ def test_each_worker_loads_the_model_once(spark, done, model):
     probes = spark.range(4, numPartitions=4).mapInArrow(ask, "pid long, loads long, uses long").collect()
     workers = {row.pid: row for row in probes}
     assert os.getpid() not in workers
-    assert {row.loads for row in workers.values()} <= {0, 1}
+    assert {row.loads for row in workers.values()} <= {0, 1, 2}, "this module's tests predict with two models"
     assert max(row.uses for row in workers.values()) >= 1, "several tasks shared one model"
 
 

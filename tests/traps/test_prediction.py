@@ -111,7 +111,9 @@ def test_trap_5_a_network_that_scales_another_number_of_times(model, predict, tm
     x = pixels
     for _ in range(times):
         x = keras.layers.Rescaling(1 / 255)(x)
-    other = keras.Model(pixels, trained.layers[-1](keras.layers.GlobalAveragePooling2D()(keras.ops.cast(x, "float32"))))
+    head = keras.layers.Dense.from_config(trained.layers[-1].get_config())
+    other = keras.Model(pixels, head(keras.layers.GlobalAveragePooling2D()(keras.ops.cast(x, "float32"))))
+    head.set_weights(trained.layers[-1].get_weights())
     other.save(storage.local_path(model.file(MODEL)))
     export_onnx(other, Classifier.load(make_model(tmp_path, name="same").uri).description, file_of(model, ONNX))
     for refused in (predict, lambda: load_predictor(model.uri, 0.5)):  # the one reads the ONNX file, the other Keras'
