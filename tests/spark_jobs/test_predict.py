@@ -338,3 +338,16 @@ def test_the_listing_is_frozen_when_the_run_is_opened(opened, tmp_path):
     run = opened("frozen", photographs=str(tmp_path))
     (tmp_path / "b.jpg").write_bytes(b"2")
     assert pq.read_table(storage.local_path(photographs_uri(run.uri))).column("photo").to_pylist() == ["a.jpg"]
+
+
+# Last, because it makes the workers load a second model.
+def test_a_run_abstains_by_the_promise_of_its_model(spark, opened, root):
+    promising = make_model(root, sharpness=8.0, name="promising", risk=(0.8, 1000, 20)).uri
+    run = opened("promised", model=promising, min_confidence=0.999, max_risk=0.05)
+    manifest = run_stage(run, PREDICT, lambda context: predict.run(spark, context))
+    record = manifest.record(PredictionsRecord)
+    assert record.promise == load_predictor(promising, 0.999, 0.05).promise, "as the command promises"
+    assert (record.min_confidence, record.promise.max_risk) == (0.8, 0.05)
+    rows = table(manifest, "faces")
+    assert rows
+    assert {(row["label"] == "unknown") == (row["confidence"] < 0.8) for row in rows} == {True}
