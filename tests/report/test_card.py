@@ -49,6 +49,10 @@ def test_it_says_what_the_model_is_for_and_what_not(card):
         assert words in card
 
 
+def test_it_names_the_detector_whose_boxes_are_made_those_of_training(card):
+    assert "with the detector `blazeface-full`, unless another one is named" in " ".join(str(card).split())
+
+
 def test_every_table_row_has_as_many_cells_as_its_head(card):
     tables = [block for block in card.split("\n\n") if block.lstrip().startswith("|")]
     assert len(tables) >= 4

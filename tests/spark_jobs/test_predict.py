@@ -64,6 +64,10 @@ def folder(sample_release, tmp_path_factory):
     (root / "more" / "large.PNG").write_bytes(photographs.bomb())
     (root / "more" / "cut.jpg").write_bytes(next(root.glob("people/*.jpg")).read_bytes()[:5000])
     (root / "more" / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    # On a gray face, the model that tells red from blue is unsure.
+    Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)).convert("L").save(
+        root / "more" / "gray.jpg"
+    )
     (root / "more" / "notes.txt").write_text("no photograph")
     (root / ".hidden.jpg").write_text("none either")
     return root

