@@ -91,14 +91,15 @@ class Novelty:
         Args:
             looks: How the training faces look.
             features: Their features, shape (n, width).
-            labels: The index of each one's label; every label occurs.
+            labels: The index of each one's label.
             held_out: Features of validation faces, shape (m, width), m at least 1. The network knows training's too
                 well, so their distances would be too small.
         """
         from sklearn.covariance import LedoitWolf
 
-        means = np.stack([features[labels == label].mean(axis=0) for label in np.unique(labels)]).astype(float)
-        shrunk = LedoitWolf(assume_centered=True).fit(features - means[labels])
+        present, of_face = np.unique(labels, return_inverse=True)  # a sample may lack a rare label
+        means = np.stack([features[labels == label].mean(axis=0) for label in present]).astype(float)
+        shrunk = LedoitWolf(assume_centered=True).fit(features - means[of_face])
         fitted = cls(
             brightness=np.quantile(looks.brightness, (LOW, HIGH)),
             size=np.asarray(np.quantile(looks.size, LOW)),
@@ -120,9 +121,9 @@ class Novelty:
     def reasons(self, looks: Looks, features: NDArray[np.floating]) -> list[tuple[str, ...]]:
         """Return for each face why it lies outside, of `REASONS`; empty if it does not."""
         outside = (
-            _outside(looks.brightness, *self.brightness),
-            _outside(looks.size, self.size),
-            _outside(looks.sharpness, *self.sharpness),
+            _outside(looks.brightness, *self.brightness.tolist()),
+            _outside(looks.size, float(self.size)),
+            _outside(looks.sharpness, *self.sharpness.tolist()),
             self.distances(features) > self.distance,
         )
         return [tuple(np.array(REASONS)[list(row)].tolist()) for row in zip(*outside, strict=True)]
@@ -151,9 +152,6 @@ def read_novelty(manifest: Manifest) -> Novelty | None:
         ) from error
 
 
-def _outside(
-    values: NDArray[np.float64], low: NDArray[np.float64] | np.float64, high: float | np.float64 = np.inf
-) -> NDArray[np.bool_]:
-    # Rounding apart: pixels and boxes that are measured again must not fall out.
-    outside: NDArray[np.bool_] = (values < low - ROUNDING * np.abs(low)) | (values > high + ROUNDING * np.abs(high))
-    return outside
+def _outside(values: NDArray[np.float64], low: float, high: float = np.inf) -> NDArray[np.bool_]:
+    # A face that is measured again must not fall out by rounding.
+    return (values < low - ROUNDING * abs(low)) | (values > high + ROUNDING * abs(high))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml.features.reader import Batch, FeatureReader
 from ml.model.classifier import Classifier
@@ -33,9 +32,9 @@ def fit_novelty(classifier: Classifier, features: Manifest, excluded: Collection
         classifier.predict_with_features(batch.pixels)[1] for batch in _some(FeatureReader(features, "validation"))
     ]
     joined = Looks(
-        brightness=_join([each.brightness for each in looks]),
-        size=_join([each.size for each in looks]),
-        sharpness=_join([each.sharpness for each in looks]),
+        brightness=np.concatenate([each.brightness for each in looks]),
+        size=np.concatenate([each.size for each in looks]),
+        sharpness=np.concatenate([each.sharpness for each in looks]),
     )
     return Novelty.fit(joined, np.concatenate(known), np.concatenate(labels), np.concatenate(held_out))
 
@@ -48,7 +47,3 @@ def _some(reader: FeatureReader) -> Iterator[Batch]:
         seen += len(batch)
         if seen >= FACES:
             return
-
-
-def _join(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.concatenate(parts)

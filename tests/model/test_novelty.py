@@ -90,6 +90,14 @@ def test_a_distance_is_that_to_the_nearest_label_and_counts_spread_directions_le
     assert at_other < 0.1
 
 
+def test_faces_of_one_label_have_a_range_too():
+    known, _ = features(200)
+    looks = look(draw(200), np.full(200, 40.0), MARGIN)
+    alone = Novelty.fit(looks, known[1::2], np.ones(100, int), known[1::2])
+    assert (alone.distances(known[1::2]) <= alone.distance).mean() >= 0.99
+    assert (alone.distances(known[::2]) > alone.distance).mean() > 0.9
+
+
 def test_no_face_has_no_reason(novelty):
     nothing = np.zeros(0)
     assert novelty.reasons(Looks(nothing, nothing, nothing), np.zeros((0, 8))) == []
