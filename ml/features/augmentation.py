@@ -6,8 +6,6 @@ import math
 
 import tensorflow as tf
 
-from ml.features.degradation import degrade
-
 # The ranges keep every chip a face that an annotator would label the same.
 ROTATION_DEGREES = 20.0
 SHIFT = 0.1  # of the chip's side
@@ -28,7 +26,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.Tensor:
-    """Flip, rotate, shift, shear, zoom, relight and recolor each chip of a batch at random; degrade or erase some.
+    """Flip, rotate, shift, shear, zoom, relight and recolor each chip of a batch at random, and erase a part of some.
 
     The geometric changes of a chip are composed into one affine map, so the chip is resampled only once.
 
@@ -42,8 +40,7 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.T
     """
     count, given = tf.shape(pixels)[0], pixels.shape[1]
     side = side or given
-    of_changes, of_faults = tf.unstack(tf.random.split(seed, 2))
-    drawn = tf.random.stateless_uniform((21, count), of_changes, -1.0, 1.0)
+    drawn = tf.random.stateless_uniform((21, count), seed, -1.0, 1.0)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(pixels, tf.float32),
         transforms=_affine(drawn[:7], given, side),
@@ -53,7 +50,7 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.T
         fill_mode="NEAREST",
     )
     lit = _relight(moved, drawn[7:13])
-    erased = _erase(degrade(lit, of_faults), drawn[13:])
+    erased = _erase(lit, drawn[13:])
     return tf.ensure_shape(tf.cast(tf.round(tf.clip_by_value(erased, 0.0, 255.0)), tf.uint8), (None, side, side, 3))
 
 

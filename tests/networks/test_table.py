@@ -1,4 +1,4 @@
-"""Tests of `ml.networks.table`."""
+"""Tests of `ml.networks.table` and of `ml.features.augmentation`, which feeds them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import importlib
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ml import storage
 from ml.config.networks import BACKBONES, NETWORK_NAMES
 from ml.errors import ConfigurationError, ResourceError
+from ml.features.augmentation import augment, mix
 from ml.model.keras_file import load_network, network_bytes
 from ml.networks.table import NETWORKS, build_network
 from ml.networks.transfer import BACKBONE
+
+STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "ERASED")  # what does not move a chip
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
@@ -39,6 +43,73 @@ def test_networks_take_raw_chips_and_give_probabilities(name: str) -> None:
     probabilities = network(chips, training=False).numpy()
     assert probabilities.shape == (3, 2)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_augmentation_gives_other_raw_chips_and_is_repeatable() -> None:
+    chips = np.random.default_rng(0).integers(0, 256, (8, 48, 48, 3), dtype=np.uint8)
+    once, again, other = (augment(tf.constant(chips), tf.constant([7, step])).numpy() for step in (1, 1, 2))
+    assert once.dtype == np.uint8
+    assert once.shape == chips.shape
+    np.testing.assert_array_equal(once, again)
+    assert (once != other).any(axis=(1, 2, 3)).all()
+
+
+def test_augmentation_keeps_a_face_where_it_was_and_its_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*STILL, "SHIFT"):
+        monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
+    chips = np.full((32, 49, 49, 3), (10, 60, 200), np.uint8)
+    chips[:, 20:29, 20:29] = (200, 60, 10)
+    changed = augment(tf.constant(chips), tf.constant([7, 1])).numpy()
+    assert (changed[:, 24, 24] == (200, 60, 10)).all()  # turned and zoomed about the middle
+    assert (changed[:, 0, 0] == (10, 60, 200)).all()  # beyond the border its pixels are repeated
+
+
+def test_augmentation_flips_about_half_of_the_chips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml.features.augmentation.ZOOM", (0.0, 0.0))
+    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ASPECT"):
+        monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
+    chips = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8)
+    changed = augment(tf.constant(chips), tf.constant([7, 1])).numpy()
+    same = (changed == chips).all(axis=(1, 2, 3))
+    flipped = (changed == chips[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (same | flipped).all()
+    assert 16 < flipped.sum() < 48
+
+
+def test_augmentation_gives_chips_of_another_size_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ml.features.augmentation.ZOOM", (0.0, 0.0))
+    for name in (*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ASPECT"):
+        monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
+    ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[None, :, None] * 5, (48, 48, 3))
+    (small,) = augment(tf.constant(ramp[None]), tf.constant([7, 1]), side=16).numpy()
+    assert small.shape == (16, 16, 3)
+    expected = ramp.reshape(16, 3, 16, 3, 3)[:, 1, :, 1]
+    assert np.array_equal(small, expected) or np.array_equal(small, expected[:, ::-1])
+
+
+def test_about_the_share_of_chips_has_a_part_erased(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY"):
+        monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
+    chips = np.full((256, 32, 32, 3), 128, np.uint8)
+    changed = (augment(tf.constant(chips), tf.constant([3, 1])).numpy() != 128).any(axis=-1).mean(axis=(1, 2))
+    assert 0.2 < (changed > 0).mean() < 0.4
+    assert changed.max() < 0.3, "no face is hidden as a whole"
+
+
+def test_mixing_blends_pixels_labels_and_weights_alike() -> None:
+    chips = np.zeros((64, 8, 8, 3), np.uint8)
+    chips[32:] = 200
+    labels = np.repeat(np.eye(2, dtype=np.float32), 32, axis=0)
+    weights = np.repeat(np.array([0.5, 2.0], np.float32), 32)
+    pixels, shares, mixed = (
+        v.numpy() for v in mix(*map(tf.constant, (chips, labels, weights)), tf.constant([1, 2]), 0.5)
+    )
+    assert pixels.dtype == np.uint8
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(pixels[:, 0, 0, 0] / 200, shares[:, 1], atol=0.003)
+    np.testing.assert_allclose(mixed, shares @ np.array([0.5, 2.0]), atol=1e-5)
+    assert (shares[np.arange(64), np.repeat([0, 1], 32)] >= 0.5).all(), "a chip stays for the larger part itself"
+    assert 0.25 < (shares.max(axis=1) < 1).mean() < 0.75
 
 
 def test_every_backbone_that_can_be_named_exists() -> None:
