@@ -93,7 +93,8 @@ def hadoop(folder: Path, hidden: Path | None = None) -> Iterator[Hadoop]:
 
     def live_data() -> bool:
         query = f"http://127.0.0.1:{name_page}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
-        return bool(httpx.get(query, trust_env=False, timeout=10).json()["beans"][0]["NumLiveDataNodes"])
+        beans = httpx.get(query, trust_env=False, timeout=10).json()["beans"]  # none while the NameNode starts
+        return bool(beans) and bool(beans[0]["NumLiveDataNodes"])
 
     mains = {
         "namenode": (f"{HDFS}.namenode.NameNode", lambda: listens(name_node) and listens(name_page)),
