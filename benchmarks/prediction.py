@@ -159,7 +159,7 @@ def measure(photos: list[Path], model: str) -> tuple[list[dict[str, float]], int
     from ml.vision.detection import decode_upright
     from ml.vision.images import UnreadableImageError
 
-    predictor, finder = worker_predictor(model, 0.75), load_finder(DEFAULT)
+    predictor, finder = worker_predictor(model, 0.75), load_finder(DEFAULT, None)
     measured = []
     for path in photos:
         times = [time.perf_counter()]

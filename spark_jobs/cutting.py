@@ -40,6 +40,7 @@ class Cut:
         status: `CHIPPED`, or one of `REASONS`.
         face_px: The shorter side of the box in pixels of the stored photograph; None if the photograph is unreadable.
         image_hash: The perceptual hash of the whole photograph, or None if there is no chip.
+        box_aspect: Height of the box as a share of its width on the upright photograph, or None if there is no chip.
         chip: The encoded chip, or None.
         warned: The decoder warned of the photograph, though the picture is whole.
     """
@@ -47,6 +48,7 @@ class Cut:
     status: str
     face_px: float | None = None
     image_hash: int | None = None
+    box_aspect: float | None = None
     chip: bytes | None = None
     warned: bool = False
 
@@ -85,9 +87,16 @@ def cut_image(image: Image, content: Callable[[], bytes], margin: float, min_fac
             cuts.append(Cut(TOO_SMALL, face_px, warned=bool(warnings)))
         else:
             chip = images.encode_jpeg(images.cut_chip(pixels, box, margin, image.rotation))
-            cuts.append(Cut(CHIPPED, face_px, image_hash, chip, warned=bool(warnings)))
+            cuts.append(
+                Cut(CHIPPED, face_px, image_hash, _aspect(stored, box, image.rotation), chip, warned=bool(warnings))
+            )
     return cuts
 
 
 def _face_px(image: images.EncodedImage, box: images.Box) -> float:
     return min(images.box_size(box, image.width, image.height))
+
+
+def _aspect(image: images.EncodedImage, box: images.Box, rotation: int) -> float:
+    width, height = images.box_size(box, image.width, image.height)
+    return width / height if rotation in (90, 270) else height / width

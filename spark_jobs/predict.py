@@ -87,7 +87,9 @@ def _classifier(
     def run_batches(batches: Batches) -> Batches:
         listed = itertools.chain.from_iterable(batch.to_pylist() for batch in batches)
         rows = itertools.chain.from_iterable(map(contents, listed))
-        for done in classify_rows(rows, worker_predictor(model, min_confidence), load_finder(finding)):
+        predictor = worker_predictor(model, min_confidence)
+        finder = load_finder(finding, predictor.description.box_aspect)
+        for done in classify_rows(rows, predictor, finder):
             yield pa.RecordBatch.from_pylist([asdict(row) for row in done], schema=ARROW_SCHEMA)
 
     return run_batches
@@ -250,7 +252,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
     predictor = load_predictor(config.model, config.min_confidence, config.max_risk)
     description = predictor.description
     finding = Finding.of(config)
-    load_finder(finding)
+    load_finder(finding, description.box_aspect)
     photographs = open_photographs(config.photographs, Columns.parse(config.photograph_columns))
     listing = layout.photographs_uri(context.run.uri)
     classified = classify(spark, listing, config, photographs, predictor.min_confidence).persist(StorageLevel.DISK_ONLY)
@@ -287,7 +289,7 @@ def run(spark: SparkSession, context: FlowContext[PredictionConfig]) -> Result:
         min_confidence=predictor.min_confidence,
         promise=predictor.promise,
         model=config.model,
-        detector=detector_record(finding),
+        detector=detector_record(finding, description.box_aspect),
         sample=context.path(SAMPLE),
         unusual=unusual,
     )

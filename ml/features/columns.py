@@ -94,6 +94,7 @@ FACE_COLUMNS = (
         by_range("Face size (shorter side of the box)", FACE_EDGES, lambda edge: f"{edge:.0f}", " px", rank=2),
     ),
     Column("image_hash", "long", Origin.CHIP),  # of the whole photograph, see `ml.vision.hashing`
+    Column("box_aspect", "double", Origin.CHIP),
     Column(
         "brightness",
         "double",

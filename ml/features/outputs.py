@@ -70,6 +70,7 @@ _OF_FACES = {
         *(replace(column, where=None) for column in _FACE_BOX),
         OutputColumn("face_px", "double", limits=(0, _INF)),
         OutputColumn("image_hash", "long"),
+        OutputColumn("box_aspect", "double", limits=(0, _INF)),
         OutputColumn("brightness", "double", limits=(0, 1)),
         *(OutputColumn(CHIP.name, CHIP.spark), OutputColumn(PIXELS.name, PIXELS.spark)),
     )

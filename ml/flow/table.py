@@ -58,7 +58,7 @@ STAGES = check_rows(
     # A new delivery leaves the output for earlier ones valid, unless it changes their faces.
     Stage(
         name="chip",
-        version=5,
+        version=6,
         engine="spark",
         timeout=24.0,
         purpose="Cut every labeled face out of its photograph.",
@@ -74,7 +74,7 @@ STAGES = check_rows(
     # good as it was.
     Stage(
         name="featurize",
-        version=4,
+        version=5,
         engine="spark",
         timeout=12.0,
         purpose="Turn the chips into shuffled tensors, sharded by split.",
@@ -101,7 +101,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="train",
-        version=7,
+        version=8,
         engine="process",
         timeout=48.0,
         body="ml.stages.train:train",
@@ -178,7 +178,7 @@ STAGES = check_rows(
 # The stages of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=6,
+    version=7,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",

@@ -28,6 +28,8 @@ class Description(BaseModel):
             the network.
         threshold: The second label is predicted where its probability is at least this; chosen on the validation split.
         risk: What promises are made of, see `ml.metrics.promise`; None in models of older versions.
+        box_aspect: Median height of the training faces' boxes as a share of their width; None in models of older
+            versions.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,6 +47,7 @@ class Description(BaseModel):
     temperature: float = 1.0
     threshold: float = 0.5
     risk: RiskTable | None = None
+    box_aspect: float | None = None
 
     @field_serializer("validation")
     def _numbers(self, scores: ValidationScores) -> dict[str, float]:

@@ -60,6 +60,8 @@ class ExplainedFace(Record):
         label: The predicted label, or `unknown`.
         confidence: Probability of the label that the threshold selects.
         probabilities: Probability of each label.
+        unusual: Why the face lies outside the range of training's, of `ml.model.novelty.REASONS`; None if that was not
+            measured.
         chip: What the network saw, as a JPEG file in base64.
         heat: The same under a heat map of where the network looked, or None.
     """
@@ -68,6 +70,7 @@ class ExplainedFace(Record):
     label: str
     confidence: float
     probabilities: dict[str, float]
+    unusual: tuple[str, ...] | None
     chip: str
     heat: str | None
 
@@ -125,8 +128,9 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
                 loaded.clear()
                 loaded[key] = load_explaining_predictor(*key)
             finding = Finding(request.detector, request.min_face, request.detector_file)
-            reply = explain(loaded[key], load_finder(finding), photograph)
-            reply = reply.model_copy(update={"detector": detector_record(finding)})
+            box_aspect = loaded[key].description.box_aspect
+            reply = explain(loaded[key], load_finder(finding, box_aspect), photograph)
+            reply = reply.model_copy(update={"detector": detector_record(finding, box_aspect)})
         except StageError as error:
             reply = Reply(fault=Fault(kind=error.kind, message=error.message, advice=error.advice))
         write_message(replies, reply.model_dump_json().encode())
@@ -154,6 +158,7 @@ def explain(predictor: ExplainingPredictor, finder: FaceFinder, photograph: byte
                 label=answer.label,
                 confidence=answer.confidence,
                 probabilities=dict(zip(predictor.description.labels, answer.probabilities, strict=True)),
+                unusual=answer.unusual,
                 chip=_picture(chip),
                 heat=heats.get(index),
             )

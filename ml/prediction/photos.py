@@ -58,10 +58,11 @@ def predict_photos(
         ResourceError: `out` cannot be written.
     """
     check_given(given, out)
-    finder = load_finder(finding)
     attempt = choose_model(storage, model, defaults)
     predictor = load_quick_predictor(attempt, min_confidence, max_risk)
-    with PredictionFiles(predictor, attempt, out, detector_record(finding)) as files:
+    box_aspect = predictor.description.box_aspect
+    finder = load_finder(finding, box_aspect)
+    with PredictionFiles(predictor, attempt, out, detector_record(finding, box_aspect)) as files:
         work = _Work(predictor, finder, files, given, out)
         for each in find_photographs(given, out):
             work.classify(each)
@@ -102,11 +103,12 @@ def watch_photos(
         ResourceError: `out` cannot be written.
     """
     check_watched(given, out)
-    finder = load_finder(finding)
     attempt = choose_model(storage, model, defaults)
     predictor = load_quick_predictor(attempt, min_confidence, max_risk)
+    box_aspect = predictor.description.box_aspect
+    finder = load_finder(finding, box_aspect)
     print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
-    with PredictionFiles(predictor, attempt, out, detector_record(finding)) as files:
+    with PredictionFiles(predictor, attempt, out, detector_record(finding, box_aspect)) as files:
         work = _Work(predictor, finder, files, given, out)
         try:
             for ready in arrivals(given, out, lambda: sleep(seconds)):

@@ -33,12 +33,15 @@ class Face:
         label: The predicted label, or `unknown` if the confidence is too low.
         confidence: Probability of the label that the model's threshold selects, in [0, 1].
         probabilities: Probability of each label by name.
+        unusual: Why the face lies outside the range of the training faces: `brightness`, `size`, `sharpness` or
+            `features`; empty if it does not, None for a model that cannot tell.
     """
 
     box: tuple[int, int, int, int]
     label: str
     confidence: float
     probabilities: dict[str, float]
+    unusual: tuple[str, ...] | None = None
 
 
 class Model:
@@ -118,19 +121,28 @@ class Model:
             ConfigurationError: The model was not trained on faces, it cannot promise `max_risk`, or the detector's file
                 is missing or wrong.
         """
+        from ml.model.novelty import read_novelty
         from ml.prediction.finder import load_finder
         from ml.prediction.finding import Finding
         from ml.prediction.photos import read_photo
         from ml.prediction.predictor import Predictor
 
-        predictor, photo = Predictor(self._classifier, min_confidence, max_risk), read_photo(Path(path))
-        found = load_finder(Finding(detector, min_face, detector_file)).detect(photo)
+        predictor = Predictor(self._classifier, min_confidence, max_risk, read_novelty(self._manifest))
+        photo = read_photo(Path(path))
+        finder = load_finder(Finding(detector, min_face, detector_file), self.description.box_aspect)
+        found = finder.detect(photo)
         boxes = [face.rectangle() for face in found]
         chips = [predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found]
         answers = predictor.answer(chips, boxes)
         labels = self.description.labels
         return [
-            Face(box, answer.label, answer.confidence, dict(zip(labels, answer.probabilities, strict=True)))
+            Face(
+                box,
+                answer.label,
+                answer.confidence,
+                dict(zip(labels, answer.probabilities, strict=True)),
+                answer.unusual,
+            )
             for box, answer in zip(boxes, answers, strict=True)
         ]
 

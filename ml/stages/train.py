@@ -13,6 +13,7 @@ import tensorflow as tf
 from ml import disk, storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
+from ml.features.box_shape import median_aspect
 from ml.features.feed import Feed
 from ml.features.overlap import check_overlap
 from ml.features.reader import FeatureReader, split_table
@@ -244,6 +245,7 @@ def _describe(
         temperature=found.temperature.chosen,
         threshold=found.threshold.chosen,
         risk=found.risk,
+        box_aspect=median_aspect(context.inputs["featurize"].table(split_table("train"))),
     )
 
 

@@ -35,11 +35,11 @@ def test_the_table_of_chips():
     assert ddl(chipping.SCHEMA) == (
         "face_id string, image_id string, subset string, rotation int, label string, source string, "
         "is_occluded tinyint, is_truncated tinyint, miap_label string, age_presentation string, "
-        "source_class string, face_px double, image_hash long, chip binary"
+        "source_class string, face_px double, image_hash long, box_aspect double, chip binary"
     )
     assert arrow_schema(chipping.SCHEMA).types == [
         *(pa.string(), pa.string(), pa.string(), pa.int32(), pa.string(), pa.string(), pa.int8(), pa.int8()),
-        *(pa.string(), pa.string(), pa.string(), pa.float64(), pa.int64(), pa.binary()),
+        *(pa.string(), pa.string(), pa.string(), pa.float64(), pa.int64(), pa.float64(), pa.binary()),
     ]
 
 
@@ -47,7 +47,8 @@ def test_the_table_of_features():
     assert ddl(featurize.SCHEMA) == (
         "split string, face_id string, image_id string, label tinyint, rotation int, face_px double, "
         "is_occluded tinyint, is_truncated tinyint, source string, miap_label string, age_presentation string, "
-        "source_class string, image_hash long, brightness double, red long, green long, blue long, pixels binary"
+        "source_class string, image_hash long, box_aspect double, brightness double, red long, green long, blue long, "
+        "pixels binary"
     )
 
 

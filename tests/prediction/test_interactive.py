@@ -12,7 +12,7 @@ import pytest
 from ml.prediction import interactive
 from ml.prediction.interactive import Reply, Request, read_message, serve, write_message
 from ml.vision.images import decode, encode_png
-from support.models import make_model, png_of
+from support.models import dull_reds, make_model, png_of
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
@@ -38,14 +38,20 @@ def answers(*asked):
 @pytest.fixture
 def model(tmp_path):
     """A model that calls red chips female and blue ones male, with a feature map to look at."""
+    return make_mapping_model(tmp_path).uri
+
+
+def make_mapping_model(tmp_path, **values):
+    """Write that model; the values are arguments of `make_model`."""
     import keras
 
     pixels = keras.Input((32, 32, 3), dtype="uint8")
     maps = keras.layers.Conv2D(2, 1, use_bias=False)(keras.layers.Rescaling(1 / 255)(pixels))
-    head = keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(maps))
+    head = keras.layers.Dense(2, activation="softmax")(keras.layers.GlobalAveragePooling2D()(maps))
     network = keras.Model(pixels, head)
     network.layers[2].set_weights([40 * np.array([[[[1, -1], [0, 0], [-1, 1]]]], float)])
-    return make_model(tmp_path, network=network).uri
+    network.layers[4].set_weights([np.eye(2), np.zeros(2)])
+    return make_model(tmp_path, network=network, **values)
 
 
 def test_an_error_rate_that_the_model_cannot_promise_is_a_fault(model):
@@ -60,12 +66,22 @@ def test_a_face_is_found_classified_and_explained(model):
     assert (reply.width, reply.height, reply.fault) == (512, 600, None)
     assert (face.label, reply.threshold, reply.min_confidence) == ("female", 0.5, 0.75)
     assert sum(face.probabilities.values()) == pytest.approx(1)
+    assert face.unusual is None, "the model holds no range of training faces"
     left, top, right, bottom = face.box
     assert left < 265 < right
     assert top < 230 < bottom
     chip, heat = (decode(base64.b64decode(picture)) for picture in (face.chip, face.heat))
     assert chip.shape == heat.shape == (224, 224, 3)
     assert heat.std() > 5, "a heat map, and not one color"
+
+
+def test_a_face_unlike_those_of_training_says_why(tmp_path):
+    model = make_mapping_model(tmp_path, novelty=dull_reds(features=2)).uri
+    dark = encode_png(decode(HOPPER.read_bytes()) // 8 + 8)
+    replies = answers((model, 0.5, HOPPER.read_bytes()), (model, 0.5, dark))
+    usual, unusual = (reply.faces[0].unusual for reply in replies)
+    assert "brightness" not in usual
+    assert "brightness" in unusual
 
 
 def test_requests_are_answered_in_turn_and_a_fault_ends_nothing(model, monkeypatch):

@@ -79,7 +79,7 @@ def pin_train(root, manifest, run):
 
 
 def test_the_face_is_found_where_it_is():
-    (face,) = load_finder(DEFAULT).detect(read_photo(HOPPER))
+    (face,) = load_finder(DEFAULT, None).detect(read_photo(HOPPER))
     assert overlap(face.rectangle(), FACE) > 0.5
 
 
@@ -112,7 +112,7 @@ def test_a_phones_exif_orientation_is_obeyed(tmp_path):
     Image.open(HOPPER).transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif)
     pixels = read_photo(tmp_path / "phone.jpg")
     assert pixels.shape == (600, 512, 3)
-    (face,) = (face.rectangle() for face in load_finder(DEFAULT).detect(pixels))
+    (face,) = (face.rectangle() for face in load_finder(DEFAULT, None).detect(pixels))
     assert overlap(face, FACE) > 0.65
 
 

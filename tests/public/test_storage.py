@@ -5,16 +5,19 @@ from __future__ import annotations
 import datetime
 import subprocess
 import sys
+from pathlib import Path
 
+import matplotlib.cbook
 import numpy as np
 import pytest
 
 import ml
 from ml import open_storage
 from ml.errors import ConfigurationError, DataError
+from ml.public.model import Model
 from ml.public.table import Table
-from ml.vision.images import encode_jpeg
-from support.models import make_model
+from ml.vision.images import decode, encode_jpeg, encode_png
+from support.models import dull_reds, make_model
 
 
 def test_importing_ml_imports_nothing_and_offers_what_is_public():
@@ -92,6 +95,14 @@ def test_the_champion_predicts_chips_and_photographs(opened, tmp_path):
     np.testing.assert_allclose(probabilities, champion.keras()(chips).numpy(), atol=1e-4)
     (tmp_path / "plain.jpg").write_bytes(encode_jpeg(np.full((90, 90, 3), 120, np.uint8)))
     assert champion.predict_photograph(tmp_path / "plain.jpg") == []
+
+
+def test_a_face_on_a_photograph_says_in_what_it_is_unlike_the_training_faces(tmp_path):
+    photo = matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    (tmp_path / "dark.png").write_bytes(encode_png(decode(Path(photo).read_bytes()) // 8 + 8))
+    for novelty, told in ((dull_reds(), True), (None, None)):
+        (face,) = Model(make_model(tmp_path, novelty=novelty, name=f"{told}")).predict_photograph(tmp_path / "dark.png")
+        assert face.unusual is told or "brightness" in face.unusual
 
 
 def test_models_are_listed_newest_first(opened, tmp_path):

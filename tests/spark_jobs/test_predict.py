@@ -162,7 +162,7 @@ def test_the_record_is_written_as_the_manifest_has_always_held_it(done):
         "unusual",
     ]
     assert list(stated["faces"]) == ["female", "male", "unknown"]
-    assert stated["detector"] == detector_record(DEFAULT).json_values()
+    assert stated["detector"] == detector_record(DEFAULT, None).json_values()
 
 
 def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
@@ -179,7 +179,7 @@ def test_every_face_has_the_answer_that_the_command_gives(done, folder, model):
     predictor = load_predictor(model, 0.75)
     for photo in sorted(by_photo)[:4]:
         pixels = detection.decode_upright((folder / unescaped(photo)).read_bytes())
-        found_faces = load_finder(DEFAULT).detect(pixels)
+        found_faces = load_finder(DEFAULT, None).detect(pixels)
         faces = [face.rectangle() for face in found_faces]
         chips = [predictor.cut_chip(pixels, face.rectangle(), face.rotation) for face in found_faces]
         expected = predictor.answer(chips, faces)
@@ -216,9 +216,9 @@ def test_the_bulk_job_answers_as_the_command_does_with_each_detector(detector, m
     finding = Finding(detector, 64)
     predict_photos([photo], tmp_path / "out", model, "unused", 0.75, TrainingConfig(), finding=finding)
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
-    assert content["detector"] == detector_record(finding).json_values()
+    assert content["detector"] == detector_record(finding, None).json_values()
     rows = [(predict.PhotographRow("a.jpg", 1), photo.read_bytes)]
-    ((row,),) = predict.classify_rows(rows, load_predictor(model, 0.75), load_finder(finding))
+    ((row,),) = predict.classify_rows(rows, load_predictor(model, 0.75), load_finder(finding, None))
     (by_command,) = content["photographs"][0]["faces"]
     (by_job,) = row.faces
     assert [by_job.left, by_job.top, by_job.right, by_job.bottom] == list(by_command["box"].values())

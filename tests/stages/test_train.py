@@ -137,6 +137,7 @@ def test_metrics_say_what_was_done(trained: Manifest) -> None:
     }
     description = storage.read_json(trained.file("model.json"))
     assert description["meaning"] == "gender presentation as perceived by annotators; never identity"
+    assert description["box_aspect"] == 1.25, "the median of the training faces"
     assert description["labels"] == metrics["labels"] == ["female", "male"]
     assert {name: description[name] for name in ("temperature", "threshold")} == {
         name: metrics[name] for name in ("temperature", "threshold")

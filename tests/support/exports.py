@@ -171,7 +171,13 @@ def _face(face):
 
 
 def _chip(face):
-    return {**_common(face), "face_px": 40.5, "image_hash": face.photograph.number, "chip": face.chip}
+    return {
+        **_common(face),
+        "face_px": 40.5,
+        "image_hash": face.photograph.number,
+        "box_aspect": 1.2,
+        "chip": face.chip,
+    }
 
 
 def _commit(run, stage, by_delivery, ledger):

@@ -124,6 +124,7 @@ def _table(
             "image_hash": pa.array(
                 (hashes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)).view(np.int64), pa.int64()
             ),
+            "box_aspect": np.linspace(1.0, 1.5, count),
             "miap_label": pa.array(np.array(LABELS)[labels[rows]] if miap else [None] * count, pa.string()),
             "age_presentation": pa.array(["Middle" if miap else None] * count, pa.string()),
             "source_class": np.array(["Woman", "Man"])[labels[rows]],

@@ -40,6 +40,7 @@ def assert_chips_are_right(rotation, width, height):
     (made,) = cutting.cut_image(image, lambda: images.encode_png(stored), MARGIN, 16)
     assert made.status == cutting.CHIPPED
     assert made.face_px == pytest.approx(min(width, height))
+    assert made.box_aspect == pytest.approx(height / width), "as it is seen, however the photograph is stored"
     side = round(max(width, height) * (1 + 2 * MARGIN))
     expected = np.full((side, side, 3), GRAY, np.uint8)
     paint(expected, (side - width) // 2, (side - height) // 2, width, height)

@@ -99,15 +99,19 @@ def reds_and_blues(size: int, sharpness: float = 40.0, bias: float = 0.0) -> ker
     return network
 
 
-def dull_reds() -> Novelty:
-    """Return a range of training faces: of medium brightness, 16 pixels or more, soft, and red (label 0) or blue."""
+def dull_reds(features: int = 3) -> Novelty:
+    """Return a range of training faces: of medium brightness, 16 pixels or more, soft, and red (label 0) or blue.
+
+    Args:
+        features: How many features the network has.
+    """
     random = np.random.default_rng(0)
     labels = np.arange(200) % 2
     colors = np.where(labels[:, None] == 0, (0.6, 0.4, 0.3), (0.3, 0.4, 0.6)) + random.normal(0, 0.05, (200, 3))
     looks = Looks(
         brightness=random.uniform(0.3, 0.7, 200), size=np.full(200, 16.0), sharpness=random.uniform(5, 5000, 200)
     )
-    return Novelty.fit(looks, colors, labels, colors)
+    return Novelty.fit(looks, colors[:, :features], labels, colors[:, :features])
 
 
 @functools.cache

@@ -105,7 +105,21 @@ def test_the_fit_recovers_a_map_and_tells_what_it_leaves():
     np.testing.assert_allclose(fitted.spread, (0.04, 0, 0.1, 0), atol=0.01)
     assert (fitted.faces, fitted.source) == (400, "a test")
     assert "a test" in fitted.describe()
+    true = [(y1 - y0) / (x1 - x0) for _, (x0, y0, x1, y1) in pairs]
+    assert fitted.aspect == pytest.approx(np.median(true), abs=0.001)
     assert UNCHANGED.describe() == "boxes as the detector gives them"
+
+
+def test_boxes_of_another_shape_keep_their_width_and_grow_mostly_upward():
+    square = BoxMap((0.0, 0.05), (0.8, 0.8), "a test", aspect=1.0)
+    found = Face((100, 100, 200, 200), 1.0)
+    left, top, right, bottom = square(found).box
+    tall = square.shaped(1.5)
+    np.testing.assert_allclose(tall(found).box, (left, top - 30, right, bottom + 10))
+    assert "1.50 times as high as wide" in tall.describe()
+    np.testing.assert_allclose(tall.shaped(1.0)(found).box, square(found).box)
+    assert square.shaped(None) is square, "older models do not tell their shape"
+    assert UNCHANGED.shaped(1.5) is UNCHANGED
 
 
 @pytest.mark.slow

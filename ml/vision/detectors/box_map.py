@@ -21,6 +21,7 @@ class BoxMap:
         faces: On how many faces.
         spread: Standard deviation, over those faces, of what the map leaves: of the center, right and down, as shares
             of the true box, and of the logarithms of width and height.
+        aspect: Median height of their boxes as a share of the width; None if boxes stay as they are.
     """
 
     shift: tuple[float, float] = (0.0, 0.0)
@@ -28,6 +29,7 @@ class BoxMap:
     source: str = ""
     faces: int = 0
     spread: tuple[float, float, float, float] | None = None
+    aspect: float | None = None
 
     def __call__(self, face: Face) -> Face:
         """Return a face with its box mapped."""
@@ -37,15 +39,32 @@ class BoxMap:
         wide, high = width * self.scale[0] / 2, height * self.scale[1] / 2
         return replace(face, box=(x - wide, y - high, x + wide, y + high))
 
+    def shaped(self, aspect: float | None) -> BoxMap:
+        """Return the map for training boxes of another shape: as wide, but taller or lower.
+
+        Three quarters of the difference are at the top. Square boxes of faces end at the brows and the chin; taller
+        ones hold the forehead, and a little of the neck (docs/detection.md has the figures).
+
+        Args:
+            aspect: Height of the training boxes as a share of their width; None if it is not known.
+        """
+        if self.aspect is None or aspect is None:
+            return self
+        (right, down), (wide, high) = self.shift, self.scale
+        taller = high * (aspect / self.aspect - 1)
+        return replace(self, shift=(right, down - (ABOVE - 0.5) * taller), scale=(wide, high + taller), aspect=aspect)
+
     def describe(self) -> str:
         """Return the map as text, for reports."""
         if not self.source:
             return "boxes as the detector gives them"
         (right, down), (wide, high) = self.shift, self.scale
-        return f"center {right:+.3f}, {down:+.3f} of the box, size x {wide:.3f}, {high:.3f}; {self.source}"
+        shape = "" if self.aspect is None else f", for boxes {self.aspect:.2f} times as high as wide"
+        return f"center {right:+.3f}, {down:+.3f} of the box, size x {wide:.3f}, {high:.3f}{shape}; {self.source}"
 
 
 UNCHANGED = BoxMap()
+ABOVE = 0.75  # the share of what boxes are taller that lies above the square box
 
 
 def fit_box_map(pairs: Sequence[tuple[Edges, Edges]], source: str) -> BoxMap:
@@ -73,4 +92,5 @@ def fit_box_map(pairs: Sequence[tuple[Edges, Edges]], source: str) -> BoxMap:
             round(float(spread[2]), 3),
             round(float(spread[3]), 3),
         ),
+        round(float(np.median(true_sizes[:, 1] / true_sizes[:, 0])), 3),
     )

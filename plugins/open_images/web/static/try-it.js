@@ -112,12 +112,14 @@ function Photograph({ url, reply }) {
 
 const said = ({ label, confidence }) => (label === "unknown" ? "unknown" : `${label} ${confidence > 0.99 ? ">99%" : `${Math.round(100 * confidence)}%`}`);
 
+const smallestFace = ({ min_face }) => (min_face ? `${min_face} pixels` : "a sixteenth of the photograph's longer side");
+
 function Faces({ reply, risk }) {
   if (!reply.faces.length) {
     return h(
       Notice,
       { title: "The detector found no face." },
-      h("p", null, "It sees each photograph at 300 by 300 pixels, so it misses small faces, and often drawn ones."),
+      h("p", null, `It looks for faces of at least ${smallestFace(reply.detector)}, and often misses drawn ones.`),
     );
   }
   return h(
@@ -137,6 +139,8 @@ function Faces({ reply, risk }) {
           "article",
           { key: index, "aria-label": `Face ${index + 1}` },
           h("h3", null, `${index + 1}: ${said(face)}`),
+          face.unusual?.length > 0 &&
+            h("p", { className: "soft" }, `Unlike the training faces by ${face.unusual.join(", ")}: trust the answer less.`),
           h(
             "div",
             { className: "pair" },
