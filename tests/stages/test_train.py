@@ -330,6 +330,7 @@ def test_only_the_last_and_the_best_checkpoint_are_kept(tmp_path: Path) -> None:
     assert list(storage.list_files(uri)) == ["best-0002.npz", "state.json", "training-0004-000003.npz"]
 
 
+@pytest.mark.usefixtures("tiny_network")
 def test_without_room_for_checkpoints_no_training_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     context = make_context(make_run(tmp_path, make_features(tmp_path)))
@@ -359,9 +360,8 @@ def test_training_stops_when_patience_is_at_its_end(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(
         keras.Model, "evaluate", lambda self, *a, **k: {"loss": next(losses), "accuracy": 0.5}, raising=True
     )
-    run = make_run(tmp_path, make_features(tmp_path), epochs=9, patience=2)
-    result = train_stage.train(make_context(run))
-    assert (result.metrics["epochs"], result.metrics["best_epoch"]) == (4, 2)
+    _, rows = finished(tmp_path, epochs=9, patience=2)
+    assert (len(rows), best_epoch(rows)) == (4, 2)
 
 
 def small_backbone(
@@ -650,14 +650,10 @@ def test_a_batch_that_does_not_fit_into_memory_stops_with_advice(
 
 @pytest.mark.usefixtures("tiny_network")
 def test_the_same_seed_gives_the_same_training(tmp_path: Path) -> None:
-    run = make_run(tmp_path, make_features(tmp_path), augment=True, mixing=0.5)
-    contexts = [make_context(run, name) for name in ("one", "two")]
-    for context in contexts:
-        train_stage.train(context)
-        storage.remove(context.checkpoints)
-    one, two = map(history, contexts)
-    assert one == two
-    np.testing.assert_array_equal(*map(reference, contexts))
+    (one, rows), (two, others) = (finished(tmp_path / name, augment=True, mixing=0.5) for name in ("one", "two"))
+    assert [(row.loss, row.val_loss) for row in rows] == [(row.loss, row.val_loss) for row in others]
+    for weights, other in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, other)
 
 
 @pytest.mark.usefixtures("tiny_network")
