@@ -254,7 +254,8 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
         failure = ResourceError("The job ran out of memory.", "Give it more, or lower batch_size or chip_size.")
     elif told := _no_space(error):
         failure = ResourceError(
-            f"No space left: {told.rstrip('.')}.", "Free space under the storage root, then clear the task."
+            f"No space left: {told.strip(' .:')}.",
+            "Free space under the storage root, or where Spark's executors keep their shuffles, then clear the task.",
         )
     else:
         failure = TransientError(
