@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DOC = f"""
 ### Open Images to a classifier of perceived gender presentation
 
-Trains a network on a release of Open Images V5 (annotation files and photographs) with Spark and TensorFlow, and
+Trains a network on a release of Open Images, V4 to V7 (annotation files and photographs) with Spark and TensorFlow, and
 writes a report. **Trigger** opens a form with every parameter; its defaults come from the deployment.
 
 | task | output | XCom |

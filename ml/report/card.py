@@ -24,17 +24,20 @@ def render_card(data: CardData) -> str:
     """Return the card's Markdown, with the metadata block that model hubs read; needs no network access."""
     config = data.config
     name = f"open-images-{data.subject.name}"
+    dataset = f"Open Images {data.version}".strip()
     metadata = ModelCardData(
         model_name=name,
         language="en",
         license="other",
         library_name="keras",
         pipeline_tag="image-classification",
-        datasets=["open-images-v5"],
+        datasets=[_identifier(dataset)],
         tags=["image-classification", "open-images", config.network],
         metrics=["accuracy", "roc_auc"],
         eval_results=[
-            _result(metric, title, value) for metric, title, value in _headline(data.metrics) if value is not None
+            _result(dataset, metric, title, value)
+            for metric, title, value in _headline(data.metrics)
+            if value is not None
         ],
     )
     rows = [row for row in parameters(config.model_dump(mode="json")) if row.section in TRAINING_SECTIONS and row.value]
@@ -86,11 +89,16 @@ def _headline(metrics: EvaluationMetrics) -> list[tuple[str, str, float | None]]
     ]
 
 
-def _result(metric: str, title: str, value: float) -> EvalResult:
+def _identifier(dataset: str) -> str:
+    """Return a data set's name as model hubs write it: `open-images-v5`."""
+    return re.sub(r"\W+", "-", dataset.lower())
+
+
+def _result(dataset: str, metric: str, title: str, value: float) -> EvalResult:
     return EvalResult(
         task_type="image-classification",
-        dataset_type="open-images-v5",
-        dataset_name="Open Images V5",
+        dataset_type=_identifier(dataset),
+        dataset_name=dataset,
         dataset_split="test",
         metric_type=metric,
         metric_name=title,

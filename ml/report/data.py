@@ -106,6 +106,7 @@ class CardData:
         splits: Number of faces by split and label.
         credits: Credits of the photographs from which the report shows parts.
         attribution: Whose photographs the faces are from; None if stage extract is absent.
+        version: The published version of the release, such as `V5`, or several of them; empty if the run does not tell.
     """
 
     run_id: str
@@ -116,6 +117,7 @@ class CardData:
     splits: Mapping[str, Mapping[str, int]]
     credits: Sequence[Credit]
     attribution: Attribution | None
+    version: str
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,6 @@ class ReportData(CardData):
 
     Attributes:
         written: The present moment.
-        version: The published version of the release, such as `V5`; empty if the run does not tell.
         deliveries: Names of the dated deliveries that the run used, oldest first; empty for a plain release.
         figures: SVG and PNG files of stage evaluate, by name.
         explored: SVG and PNG files of stage explore, by name.
@@ -135,7 +136,6 @@ class ReportData(CardData):
     """
 
     written: datetime.datetime
-    version: str
     deliveries: Sequence[str]
     figures: Mapping[str, bytes]
     explored: Mapping[str, bytes]

@@ -35,6 +35,22 @@ def test_its_metadata_are_what_a_model_hub_reads(card):
     assert set(results) >= {"accuracy", "balanced_accuracy", "roc_auc", "ece"}
 
 
+@pytest.mark.parametrize(
+    ("version", "name", "identifier"),
+    [
+        ("V7", "Open Images V7", "open-images-v7"),
+        ("V5, V7", "Open Images V5, V7", "open-images-v5-v7"),
+        ("", "Open Images", "open-images"),
+    ],
+)
+def test_it_names_the_release_that_the_run_read(context, version, name, identifier):
+    data = dataclasses.replace(report_data(context, measured(), {}, []), version=version)
+    card = ModelCard(render_card(data))
+    assert card.data.datasets == [identifier]
+    assert {(result.dataset_name, result.dataset_type) for result in card.data.eval_results} == {(name, identifier)}
+    assert f"{name}. Annotations: Google LLC" in card.text
+
+
 def test_it_says_what_the_model_is_for_and_what_not(card):
     for words in (
         *("## Intended use", "## Out of scope", "## Limits", "## Training", "## Data and licenses"),
