@@ -20,6 +20,7 @@ def test_the_form_of_predictions_starts_with_photographs_that_exist(sample_relea
     deployment = load_deployment()
     assert list(list_photographs(deployment.prediction.photographs))
     assert deployment.allowed().holds(deployment.prediction.photographs)
+    assert deployment.allowed().holds("/data/open-images"), "README names such a release"
 
 
 @pytest.mark.parametrize("name", ["docker/deployment.yaml", "docker/deployment-s3.yaml", "kubernetes/configmap.yaml"])
