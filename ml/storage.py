@@ -39,15 +39,21 @@ CLIENTS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "hdfs": ("hdfs_native", 
 
 def normalize(uri: str | os.PathLike[str]) -> str:
     """Return the URI without a trailing slash; a plain path becomes an absolute `file://` URI."""
-    text = str(uri).rstrip("/") or "/"
+    text = _stripped(str(uri)) or "/"
     if "://" in text:
         return text
     return "file://" + os.path.abspath(os.path.expanduser(text))
 
 
+def _stripped(uri: str) -> str:
+    """Return the URI or path without trailing slashes, but for the one that is the root itself."""
+    scheme, separator, rest = uri.rpartition("://")
+    return scheme + separator + (rest.rstrip("/") or rest[:1])
+
+
 def join(uri: str, *parts: str) -> str:
     """Append path parts to a URI."""
-    return "/".join([uri.rstrip("/"), *(part.strip("/") for part in parts)])
+    return "/".join([_stripped(uri).removesuffix("/"), *(part.strip("/") for part in parts)])
 
 
 def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:

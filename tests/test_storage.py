@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ml import disk
+from ml import disk, storage
 from ml.errors import ResourceError
 
 
@@ -15,3 +15,20 @@ def test_space_is_told_in_a_size_that_can_be_read(tmp_path, caplog):
     told = r"Many chips need about 1000000\.0 GB, but .* has [\d.]+ [GM]B free.*folder on a larger disk"
     with pytest.raises(ResourceError, match=told):
         disk.check_space(str(tmp_path / "new"), 10**15, "Many chips")
+
+
+@pytest.mark.parametrize(
+    ("given", "normal", "below"),
+    [
+        ("/", "file:///", "file:///a/b"),
+        ("file:///", "file:///", "file:///a/b"),
+        ("/data//", "file:///data", "file:///data/a/b"),
+        ("file:///data/", "file:///data", "file:///data/a/b"),
+        ("s3://bucket/", "s3://bucket", "s3://bucket/a/b"),
+        ("s3://bucket/folder", "s3://bucket/folder", "s3://bucket/folder/a/b"),
+    ],
+)
+def test_a_uri_is_normal_once_and_for_all_the_root_of_the_machine_too(given, normal, below):
+    assert storage.normalize(given) == normal
+    assert storage.normalize(normal) == normal
+    assert storage.join(normal, "a/", "/b") == below
