@@ -8,14 +8,14 @@ from collections.abc import Collection
 from ml.flow.exploration import Credit
 from ml.report.subject import Subject
 
-# RFC 2606 reserves this domain, so no published photograph has a page there. The drawn release of `ml.sample` does.
-NOWHERE = ".invalid"
+# The host of the pages of `ml.sample`. RFC 2606 reserves its domain, so no published photograph has a page there.
+DRAWN_HOST = "drawn.invalid"
 
 
 def are_drawn(credits: Collection[Credit]) -> bool:
     """Return whether the pictures are the drawings of `python -m ml sample-release` and not photographs."""
     hosts = [urllib.parse.urlsplit(credit.landing_url or "").hostname or "" for credit in credits]
-    return bool(hosts) and all(host.endswith(NOWHERE) for host in hosts)
+    return bool(hosts) and all(host == DRAWN_HOST for host in hosts)
 
 
 def drawn_line(subject: Subject) -> str:

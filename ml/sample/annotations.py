@@ -143,15 +143,15 @@ def image_row(rng: np.random.Generator, image_id: str, subset: str, number: int,
     """Return the row of metadata; size and checksum belong to a larger original, which does not exist."""
     stated = "" if rotation == 0 and number % 17 == 4 else f"{rotation:.1f}"
     author = "" if number % 20 == 2 else f"Cartoonist {rng.integers(1, 60)}"
-    thumbnail = "" if number % 40 == 7 else f"https://example.invalid/{image_id}_z.jpg"
+    thumbnail = "" if number % 40 == 7 else f"https://drawn.invalid/{image_id}_z.jpg"
     checksum = base64.b64encode(hashlib.md5(jpeg + b"original", usedforsecurity=False).digest()).decode()
     return (
         image_id,
         subset,
-        f"https://example.invalid/{image_id}_o.jpg",
-        f"https://example.invalid/photos/{image_id}",
+        f"https://drawn.invalid/{image_id}_o.jpg",
+        f"https://drawn.invalid/photos/{image_id}",
         "https://creativecommons.org/licenses/by/2.0/",
-        f"https://example.invalid/people/{number % 60}",
+        f"https://drawn.invalid/people/{number % 60}",
         author,
         TITLES[number % len(TITLES)].format(n=number),
         len(jpeg) * 9,

@@ -31,7 +31,7 @@ FIGURES = {
         *("correct", "wrong", "grad_cam_correct", "grad_cam_wrong"),
     )
 }
-DRAWN_PAGE = "https://example.invalid/photos/a"
+DRAWN_PAGE = "https://drawn.invalid/photos/a"
 JOINED = {"labelled": 48, "no person box": 30, "two labels": 2}
 CHIPPED = {"chipped": 40, "too small": 7, "image absent": 1}
 
@@ -342,3 +342,5 @@ def test_the_drawn_release_names_pages_that_reports_know_as_drawn():
     assert are_drawn([Credit(image_id="a", landing_url=page)])
     assert not are_drawn([Credit(image_id="a", landing_url=page), Credit(image_id="b", landing_url=None)])
     assert not are_drawn([])
+    real = Credit(image_id="c", landing_url="https://example.invalid/photos/c")
+    assert not are_drawn([real]), "photographs of test data"
