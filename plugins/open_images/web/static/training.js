@@ -7,6 +7,11 @@ import { EpochsChart } from "./charts.js";
 export function Training({ training, running }) {
   const { epoch, epochs, step, steps, history, summary } = training;
   const done = (history.length * steps + step) / Math.max(epochs * steps, 1);
+  const state = !running
+    ? "A retry of the run continues from its last checkpoint."
+    : history.length === epochs
+      ? "All epochs are done. The model is being calibrated, checked and written."
+      : `Step ${number(step)} of ${number(steps)}, ${summary}.`;
   const title = running ? `Training: epoch ${epoch} of ${epochs}` : `Training ended in epoch ${epoch} of ${epochs}`;
   const best = history.reduce((least, row) => (least && least.val_loss <= row.val_loss ? least : row), null);
   // Epochs that have not come yet are gaps, so that the axis shows how many there will be.
@@ -22,7 +27,7 @@ export function Training({ training, running }) {
     h(
       "p",
       { role: "status" },
-      running ? `Step ${number(step)} of ${number(steps)}, ${summary}.` : "A retry of the run continues from its last checkpoint.",
+      state,
       best && ` Best so far: epoch ${best.epoch}, validation accuracy ${percent(best.val_accuracy)}.`,
     ),
     history.length > 0 &&
