@@ -87,7 +87,7 @@ STAGES = check_rows(
     # A process, because it needs seconds and no JVM. It runs beside train.
     Stage(
         name="explore",
-        version=5,
+        version=6,
         engine="process",
         timeout=6.0,
         body="ml.stages.explore:explore",
@@ -124,7 +124,7 @@ STAGES = check_rows(
     # The report shows the plots of explore.
     Stage(
         name="evaluate",
-        version=10,
+        version=11,
         engine="process",
         timeout=6.0,
         body="ml.stages.evaluate:evaluate",
@@ -142,7 +142,7 @@ STAGES = check_rows(
     # Separate from evaluate, so that the report neither waits for it nor depends on it.
     Stage(
         name="suspects",
-        version=3,
+        version=4,
         engine="process",
         timeout=6.0,
         body="ml.stages.suspects:suspects",
