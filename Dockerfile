@@ -54,7 +54,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/open-images-faces/dags \
     AIRFLOW__CORE__PLUGINS_FOLDER=/opt/open-images-faces/plugins \
     AIRFLOW__CORE__LOAD_EXAMPLES=False \
-    AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False \
     OPEN_IMAGES_CONFIG=/opt/open-images-faces/docker/deployment.yaml
 
 # New volumes inherit the owner of the folder that they are mounted on.

@@ -11,7 +11,7 @@ from pathlib import Path
 from ml import storage
 from ml.config.deployment import Deployment
 from ml.doctor.finding import Answer, State
-from ml.errors import ConfigurationError
+from ml.errors import StageError
 from ml.photographs.source import SUBSETS, Columns
 from ml.release.delivery import UNDATED
 from ml.release.landing import find_deliveries
@@ -29,15 +29,14 @@ def check_storage(root: str) -> Answer:
     content = os.urandom(1024)
     try:
         storage.check_root(root)
-    except ConfigurationError as error:
-        return "fault", error.message, error.advice
-    try:
         storage.write_bytes(uri, content)
         if storage.read_bytes(uri) != content or storage.survey(uri.rpartition("/")[0])["probe"].bytes != 1024:
             return "fault", f"{root} does not return what was written", advice
         storage.remove(uri.rpartition("/")[0])
         if storage.exists(uri):
             return "fault", f"{root}: a removed file still exists", advice
+    except StageError as error:
+        return "fault", error.message, error.advice
     except Exception as error:  # each file system raises its own types
         explained = explain(error)
         told, advice = (explained.message, explained.advice) if explained else (str(error), advice)

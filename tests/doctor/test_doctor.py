@@ -13,6 +13,7 @@ import yaml
 
 from ml import environment, storage
 from ml.doctor import environment_checks, examine, python_checks, services, storage_checks
+from ml.errors import TransientError
 from ml.release.note import seal
 from ml.tracking import experiments
 
@@ -199,6 +200,16 @@ def test_airflow_is_asked_for_the_connection_where_the_environment_has_none(
     finding = found("Spark connection")
     assert finding.state == state
     assert message in finding.found
+
+
+def test_a_store_that_does_not_answer_is_told_with_its_own_advice(monkeypatch):
+    def silent(uri, data):
+        raise TransientError("The object store at http://127.0.0.1:9 does not answer.", "Check the server.")
+
+    monkeypatch.setattr(storage, "write_bytes", silent)
+    outcome, told, advice = storage_checks.check_storage("memory://bucket/storage")
+    assert (outcome, advice) == ("fault", "Check the server.")
+    assert told == "The object store at http://127.0.0.1:9 does not answer."
 
 
 def test_a_storage_that_cannot_be_written_is_a_fault(machine, tmp_path):
