@@ -8,7 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import typer
+try:
+    import typer
+except ModuleNotFoundError:
+    sys.exit(
+        f"error: {sys.executable} lacks the project's packages. In the project's folder, run this first: "
+        'eval "$(.venv/bin/python scripts/local_airflow.py env)"'
+    )
 
 from ml.commands.models import compare, models, move_back, promote
 from ml.commands.options import RUN_HELP, AttemptOption, RunIdOption, StorageOption, new_run_id, run_uri

@@ -49,7 +49,13 @@ def demo(values: dict[str, Any]) -> None:
     deployment = load_deployment()
     config = validate({name: _absolute(name, value) for name, value in values.items()}, deployment.defaults)
     migrate(ROOT)
-    state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
+    try:
+        state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
+    except KeyboardInterrupt:
+        print(
+            "The stage that is running ends by itself. The next run reuses the stages that are done.", file=sys.stderr
+        )
+        raise
     if state != "success":
         raise TransientError(f"The run failed. {failure or 'See its log.'}", f"The whole log: {LOG}")
     show(load_run(run_uri(deployment.storage, slug(run_id))), time.monotonic() - started)

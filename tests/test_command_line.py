@@ -19,6 +19,15 @@ def ml(*arguments, **environment):
     )
 
 
+def test_another_python_is_told_what_to_run_first():
+    """Without the site packages, as any Python outside of `.venv` is."""
+    done = subprocess.run([sys.executable, "-S", "-m", "ml", "runs"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "lacks the project's packages" in done.stderr
+    assert "scripts/local_airflow.py env" in done.stderr
+
+
 def absent(release):
     return ["--release", release / "absent"]
 
