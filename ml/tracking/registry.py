@@ -315,8 +315,7 @@ class Registry:
         if previous is not None:
             client.set_registered_model_alias(self.name, PREVIOUS, str(previous))
         client.set_registered_model_alias(self.name, CHAMPION, str(champion))
-        before = f"the previous one is version {previous}" if previous else "there was none before"
-        log.info("version %d of %s is champion; %s", champion, self.name, before)
+        log.info("version %d of %s is champion; the version before it: %s", champion, self.name, previous or "none")
 
     def _source(self, client: MlflowClient, trained: Manifest) -> _Source:
         """Find what MLflow loads a version from: the model that the training logged, or else the attempt itself."""
