@@ -8,12 +8,12 @@ import statistics
 from collections.abc import Callable, Collection, Sequence
 
 import keras
+import polars as pl
 import tensorflow as tf
 
 from ml import disk, storage
 from ml.config.training import TrainingConfig
 from ml.errors import DataError
-from ml.features.box_shape import median_aspect
 from ml.features.feed import Feed
 from ml.features.overlap import check_overlap
 from ml.features.reader import FeatureReader, split_table
@@ -39,6 +39,7 @@ from ml.workflow import layout
 from ml.workflow.exclusions import EXCLUDED, read_excluded, write_excluded
 from ml.workflow.execution import Context, Result
 from ml.workflow.manifest import Manifest
+from ml.workflow.tables import scan_table
 
 log = logging.getLogger(__name__)
 # Copies of the weights: network, two moments and average; twice, because a checkpoint is removed after the next exists.
@@ -245,8 +246,13 @@ def _describe(
         temperature=found.temperature.chosen,
         threshold=found.threshold.chosen,
         risk=found.risk,
-        box_aspect=median_aspect(context.inputs["featurize"].table(split_table("train"))),
+        box_aspect=_median_aspect(context.inputs["featurize"]),
     )
+
+
+def _median_aspect(features: Manifest) -> float:
+    faces = scan_table(features, split_table("train"))
+    return round(float(faces.select(pl.median("box_aspect")).collect().item()), 3)
 
 
 def _record(context: Context, description: Description, history: list[EpochRow], mlflow: MlflowRun) -> TrainingRecord:
