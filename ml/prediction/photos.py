@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
 
@@ -58,12 +60,7 @@ def predict_photos(
         ResourceError: `out` cannot be written.
     """
     check_given(given, out)
-    attempt = choose_model(storage, model, defaults)
-    predictor = load_quick_predictor(attempt, min_confidence, max_risk)
-    box_aspect = predictor.description.box_aspect
-    finder = load_finder(finding, box_aspect)
-    with PredictionFiles(predictor, attempt, out, detector_record(finding, box_aspect)) as files:
-        work = _Work(predictor, finder, files, given, out)
+    with _opened(given, out, model, storage, min_confidence, defaults, max_risk, finding) as work:
         for each in find_photographs(given, out):
             work.classify(each)
         work.finish()
@@ -103,23 +100,38 @@ def watch_photos(
         ResourceError: `out` cannot be written.
     """
     check_watched(given, out)
-    attempt = choose_model(storage, model, defaults)
-    predictor = load_quick_predictor(attempt, min_confidence, max_risk)
-    box_aspect = predictor.description.box_aspect
-    finder = load_finder(finding, box_aspect)
-    print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
-    with PredictionFiles(predictor, attempt, out, detector_record(finding, box_aspect)) as files:
-        work = _Work(predictor, finder, files, given, out)
+    with _opened(given, out, model, storage, min_confidence, defaults, max_risk, finding) as work:
+        print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
         try:
             for ready in arrivals(given, out, lambda: sleep(seconds)):
                 for each in ready:
                     if fault := work.classify(each):
                         print(fault, flush=True)
                 if ready:
-                    files.publish()
+                    work.publish()
         except KeyboardInterrupt:
-            files.publish()
+            work.publish()
             work.summarize()
+
+
+@contextlib.contextmanager
+def _opened(
+    given: list[Path],
+    out: Path,
+    model: str | None,
+    storage: str,
+    min_confidence: float,
+    defaults: TrainingConfig,
+    max_risk: float | None,
+    finding: Finding,
+) -> Iterator[_Work]:
+    """Load the model and the detector, and open the files that the outcomes go to."""
+    attempt = choose_model(storage, model, defaults)
+    predictor = load_quick_predictor(attempt, min_confidence, max_risk)
+    box_aspect = predictor.description.box_aspect
+    finder = load_finder(finding, box_aspect)
+    with PredictionFiles(predictor, attempt, out, detector_record(finding, box_aspect)) as files:
+        yield _Work(predictor, finder, files, given, out)
 
 
 class _Work:
@@ -181,6 +193,10 @@ class _Work:
             raise ResourceError(f"{target} cannot be written: {error.strerror}.", "Name another folder.") from error
         return Outcome(escaped(given.path), "classified", tuple(faces), tuple(answers), target)
 
+    def publish(self) -> None:
+        """Bring the files in the output folder up to date."""
+        self._files.publish()
+
     def summarize(self) -> None:
         """Print how many faces have each label."""
         labels = [*self._predictor.description.labels, UNKNOWN]
@@ -199,7 +215,7 @@ class _Work:
         seen, faults = self._seen, self._faults
         total = sum(seen[status] for status in ("classified", "no face", "unreadable"))
         if seen["classified"]:
-            self._files.publish()
+            self.publish()
             self.summarize()
         if seen["unreadable"]:
             which = f"{seen['unreadable']} of {total} photographs" if total > 1 else "The photograph"

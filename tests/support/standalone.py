@@ -15,7 +15,7 @@ import httpx
 import psutil
 
 from ml.java import java_home
-from support.airflow_root import end, family, wait_for
+from support.airflow_root import end, family, submit, wait_for
 from support.daemons import free_ports
 
 WORKERS = 2
@@ -51,6 +51,17 @@ class Cluster:
     def done(self) -> list[str]:
         """Return the names of the applications that have ended well."""
         return sorted(app["name"] for app in self.state()["completedapps"] if app["state"] == "FINISHED")
+
+    def submit(self, stage: str, run_uri: str) -> subprocess.CompletedProcess[str]:
+        """Do a stage on the cluster; standard output holds standard error too."""
+        return subprocess.run(
+            submit(stage, run_uri, self.master, spark_executor_memory="768m"),
+            env={**os.environ, "JAVA_HOME": str(java_home())},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
 
 
 @contextlib.contextmanager

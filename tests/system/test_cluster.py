@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from ml.flow.table import STAGES
-from ml.java import java_home
 from ml.workflow.content import first_difference
 from ml.workflow.execution import run_stage
 from ml.workflow.opening import open_run
-from support.airflow_root import submit
 from support.spark_stages import BODIES
 from support.standalone import Cluster, standalone
 
@@ -34,14 +30,7 @@ def test_the_stages_give_on_a_cluster_what_they_give_locally(cluster, spark, sam
     )
     for stage, body in BODIES.items():
         run_stage(local, STAGES[stage], lambda context, body=body: body(spark, context))
-        told = subprocess.run(
-            submit(stage, remote.uri, cluster.master, spark_executor_memory="768m"),
-            env={**os.environ, "JAVA_HOME": str(java_home())},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
+        told = cluster.submit(stage, remote.uri)
         assert told.returncode == 0, told.stdout[-6000:]
     assert cluster.done() == sorted(BODIES)
     assert all(any(work.glob("app-*")) for work in cluster.work)  # both had executors
