@@ -26,6 +26,7 @@ from ml.config.forms import with_options
 from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import StageError, TransientError
+from ml.public.run import shown
 from ml.report.subject import subject
 from ml.storage import local_path, normalize
 from ml.workflow.layout import run_uri
@@ -48,6 +49,7 @@ def demo(values: dict[str, Any]) -> None:
     # Before the database is created, so that a wrong value is reported at once, not after half a minute.
     deployment = load_deployment()
     config = validate({name: _absolute(name, value) for name, value in values.items()}, deployment.defaults)
+    print(f"The release is {shown(config.release)}.", flush=True)
     migrate(ROOT)
     try:
         state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))

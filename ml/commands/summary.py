@@ -33,7 +33,9 @@ def print_run(run: Run, console: Console) -> None:
 
 def metrics_table(record: EvaluationRecord, title: str) -> Table:
     """Return a table of the main metrics with 95% intervals."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if not record.beats_majority:
+        table.caption = f"No better than always answering {record.majority.label}, as far as these faces can tell."
     for column in ("metric", "value", "95% interval", "faces"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     rows: list[tuple[str, Proportion]] = [

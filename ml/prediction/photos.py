@@ -202,6 +202,12 @@ class _Work:
         labels = [*self._predictor.description.labels, UNKNOWN]
         faces = ", ".join(f"{self._seen['label ' + label]} {label}" for label in labels)
         print(f"faces: {faces}; labels are {self._predictor.description.meaning}")
+        validation = self._predictor.description.validation
+        if validation.accuracy is not None and validation.accuracy <= validation.majority:
+            print(
+                f"do not rely on these labels: on its {validation.faces:,} validation faces the model is right about "
+                f"{validation.accuracy:.1%}, and the more common label alone about {validation.majority:.1%}"
+            )
         print(f"{UNKNOWN}: the model's confidence is below {100 * self._predictor.min_confidence:.4g}%")
         if promise := self._predictor.promise:
             print(promise.sentence)

@@ -264,6 +264,8 @@ def _slices(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
         return Rule(name="slices", title=title, value=None, threshold=-config.slice_margin, passed=True, told=told)
     name, found, _ = worst
     others = f" So are {len(worse) - 1} more." if len(worse) > 1 else ""
+    if not worse and found.defined < lowest:
+        others = " That may be chance, because the interval contains zero."
     return Rule(
         name="slices",
         title=title,

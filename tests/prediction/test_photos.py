@@ -548,3 +548,13 @@ def test_a_photograph_that_is_too_large_is_told_with_the_limit_and_where_it_is_s
     (tmp_path / "large.png").write_bytes(bomb(side=11_000))
     with pytest.raises(DataError, match=r"large.png: 11000 x 11000 pixels are more than the 100 megapixels that MAX_P"):
         read_photo(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize(("accuracy", "warned"), [(0.4, True), (0.5, True), (0.51, False), (None, False)])
+def test_a_model_no_better_than_the_more_common_label_is_told(model, photo, tmp_path, capsys, accuracy, warned):
+    file = storage.local_path(storage.join(model, "model.json"))
+    described = json.loads(file.read_text())
+    described["validation"] |= {"accuracy": accuracy, "majority": 0.5}
+    file.write_text(json.dumps(described))
+    predict_photos([photo], tmp_path / "out", model, "unused", 0.5, TrainingConfig())
+    assert ("do not rely on these labels" in capsys.readouterr().out) == warned

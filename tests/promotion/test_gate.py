@@ -152,6 +152,7 @@ def test_a_slice_that_may_be_worse_by_chance_refuses_nothing(faces_of_slice, los
     comparison = compared(faces(slice(0, lost)), faces(slice(960, 1000)), sources)
     verdict = judged(version(2), version(1), evaluation(108), comparison, PromotionConfig())
     assert verdict.passed, why
+    assert ("may be chance, because the interval contains zero" in verdict.rules[-1].told) == (why == "by chance")
 
 
 @pytest.mark.parametrize(("allowed", "passed"), [(False, False), (True, True)])

@@ -55,7 +55,7 @@ def _yunet(score: float, file: UserFile | None) -> Network:
 
 
 # The scenes' boxes are square, from brows to chin. For models of other boxes the maps are stretched.
-_SOURCE = "fitted on 100 scenes of ../shared/realfaces/build_release.py, seed 9101, part 1/2, on 2026-11-29"
+_SOURCE = "fitted on 100 scenes with real faces, seed 9101, part 1/2, by benchmarks/detection.py on 2026-11-29"
 _FULL = BoxMap((0.012, 0.039), (0.748, 0.748), _SOURCE, 179, (0.036, 0.051, 0.099, 0.099), 1.0)
 _BACK = BoxMap((-0.003, 0.002), (0.795, 0.795), _SOURCE, 178, (0.128, 0.054, 0.095, 0.095), 1.0)
 _SHORT = BoxMap((-0.006, -0.013), (0.786, 0.786), _SOURCE, 171, (0.143, 0.055, 0.089, 0.089), 1.0)
