@@ -263,9 +263,11 @@ def _slices(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
         told = f"No slice has {ENOUGH_FACES} chips."
         return Rule(name="slices", title=title, value=None, threshold=-config.slice_margin, passed=True, told=told)
     name, found, _ = worst
-    others = f" So are {len(worse) - 1} more." if len(worse) > 1 else ""
-    if not worse and found.defined < lowest:
-        others = " That may be chance, because the interval contains zero."
+    remark = ""
+    if len(worse) > 1:
+        remark = f" So are {len(worse) - 1} more."
+    elif not worse and found.defined < lowest:
+        remark = " That may be chance, because the interval contains zero."
     return Rule(
         name="slices",
         title=title,
@@ -274,7 +276,7 @@ def _slices(comparison: ComparisonMetrics, config: PromotionConfig) -> Rule:
         passed=not worse,
         told=f"{'Significantly worse' if worse else 'The lowest difference'}: {name}, {points(found.value)} points "
         f"({points(found.low)} to {points(found.high)}) on {found.count} chips; allowed: "
-        f"{points(-config.slice_margin)}.{others}",
+        f"{points(-config.slice_margin)}.{remark}",
     )
 
 
