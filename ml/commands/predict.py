@@ -75,7 +75,7 @@ def predict(
     (check_watched if watch else check_given)(photos, out)  # before anything slow is imported
     from ml.config.deployment import load_deployment
     from ml.prediction.finding import choose_finding
-    from ml.prediction.photos import predict_photos, watch_photos
+    from ml.prediction.photos import predict_photos
 
     deployment = load_deployment()
     config = deployment.prediction
@@ -84,7 +84,4 @@ def predict(
     confidence = config.min_confidence if min_confidence is None else min_confidence
     root, defaults = storage or deployment.storage, deployment.defaults
     finding = choose_finding(config, detector, min_face, detector_file)
-    if watch:
-        watch_photos(photos, out, model, root, confidence, defaults, every, risk, finding)
-    else:
-        predict_photos(photos, out, model, root, confidence, defaults, risk, finding)
+    predict_photos(photos, out, model, root, confidence, defaults, risk, finding, every if watch else None)

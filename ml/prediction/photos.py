@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from time import sleep
 
@@ -35,103 +33,63 @@ def predict_photos(
     defaults: TrainingConfig,
     max_risk: float | None = None,
     finding: Finding = DEFAULT,
+    every: float | None = None,
 ) -> None:
     """Find the faces of photographs, classify them, and write annotated copies, `predictions.csv` and `.json`.
 
     Photographs are read one after the other, so memory does not grow with their number. Unreadable photographs are
     reported at the end, after all others. If no face is found, nothing is written.
 
+    With `every`, those in the folders come first, and then those that appear or change, until the process is
+    interrupted. The files are complete after each look into the folders.
+
     Args:
-        given: Photographs, and folders that are searched recursively for JPEG and PNG files.
+        given: Photographs, and folders that are searched recursively for JPEG and PNG files; only folders with `every`.
         out: Folder for the output, created if needed. Copies keep their path below the given folder. A copy never
             overwrites a photograph: if names clash, a number is added.
         model: The model's name, see `ml.tracking.models.find_model`; None for the champion, or the newest model if none
-            was promoted.
+            was promoted. The same model predicts until the end.
         storage: Storage root that is searched for the model.
         min_confidence: Predictions with a lower confidence become `unknown`.
         defaults: The deployment's defaults, whose `chip_class` names the champion's registered model.
         max_risk: The tolerated share of wrong labels, which then decides instead of `min_confidence`.
         finding: How to find faces.
-
-    Raises:
-        ConfigurationError: There is no model, it cannot promise `max_risk`, `out` is not usable, or the detector's file
-            is missing or wrong.
-        DataError: A photograph is missing or unreadable, or the detector finds no face on any photograph.
-        ResourceError: `out` cannot be written.
-    """
-    check_given(given, out)
-    with _opened(given, out, model, storage, min_confidence, defaults, max_risk, finding) as work:
-        for each in find_photographs(given, out):
-            work.classify(each)
-        work.finish()
-
-
-def watch_photos(
-    given: list[Path],
-    out: Path,
-    model: str | None,
-    storage: str,
-    min_confidence: float,
-    defaults: TrainingConfig,
-    seconds: float,
-    max_risk: float | None = None,
-    finding: Finding = DEFAULT,
-) -> None:
-    """Classify the photographs in folders, and then those that appear, until the process is interrupted.
-
-    After each look into the folders, `predictions.csv` and `.json` are complete. A photograph that changes is
-    classified again.
-
-    Args:
-        given: The folders, searched recursively for JPEG and PNG files.
-        out: As for `predict_photos`.
-        model: As for `predict_photos`; the same model predicts until the end.
-        storage: As for `predict_photos`.
-        min_confidence: As for `predict_photos`.
-        defaults: As for `predict_photos`.
-        seconds: Time between two looks.
-        max_risk: As for `predict_photos`.
-        finding: As for `predict_photos`.
+        every: Seconds between two looks into the folders; None to look once and end.
 
     Raises:
         ConfigurationError: There is no such folder or model, it cannot promise `max_risk`, `out` is not usable, or the
             detector's file is missing or wrong.
-        DataError: The model is damaged.
+        DataError: The model is damaged; or, without `every`, a photograph is missing or unreadable, or the detector
+            finds no face on any photograph.
         ResourceError: `out` cannot be written.
     """
-    check_watched(given, out)
-    with _opened(given, out, model, storage, min_confidence, defaults, max_risk, finding) as work:
-        print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
-        try:
-            for ready in arrivals(given, out, lambda: sleep(seconds)):
-                for each in ready:
-                    if fault := work.classify(each):
-                        print(fault, flush=True)
-                if ready:
-                    work.publish()
-        except KeyboardInterrupt:
-            work.publish()
-            work.summarize()
-
-
-@contextlib.contextmanager
-def _opened(
-    given: list[Path],
-    out: Path,
-    model: str | None,
-    storage: str,
-    min_confidence: float,
-    defaults: TrainingConfig,
-    max_risk: float | None,
-    finding: Finding,
-) -> Iterator[_Work]:
-    """Load the model and the detector, and open the files that the outcomes go to."""
+    (check_given if every is None else check_watched)(given, out)
     attempt = choose_model(storage, model, defaults)
     predictor = load_quick_predictor(attempt, min_confidence, max_risk)
     box_aspect = predictor.description.box_aspect
     finder = load_finder(finding, box_aspect)
     with PredictionFiles(predictor, attempt, out, detector_record(finding, box_aspect)) as files:
-        yield _Work(predictor, finder, files, given, out)
+        work = _Work(predictor, finder, files, given, out)
+        if every is not None:
+            _watch(work, given, out, every)
+            return
+        for each in find_photographs(given, out):
+            work.classify(each)
+        work.finish()
+
+
+def _watch(work: _Work, given: list[Path], out: Path, every: float) -> None:
+    print(f"watching {', '.join(map(escaped, given))}; Ctrl-C ends it", flush=True)
+    try:
+        for ready in arrivals(given, out, lambda: sleep(every)):
+            for each in ready:
+                if fault := work.classify(each):
+                    print(fault, flush=True)
+            if ready:
+                work.publish()
+    except KeyboardInterrupt:
+        work.publish()
+        work.summarize()
 
 
 class _Work:

@@ -90,7 +90,7 @@ def test_a_watched_folders_answers_are_complete_after_each_look(tmp_path, monkey
             raise KeyboardInterrupt
 
     monkeypatch.setattr(photos, "sleep", arrive)  # that of the whole process serves other threads too
-    photos.watch_photos([folder], out, model, "unused", 0.75, TrainingConfig(), seconds=2.0)
+    photos.predict_photos([folder], out, model, "unused", 0.75, TrainingConfig(), every=2.0)
     counts = [None if content is None else len(content["photographs"]) for content in told]
     assert counts == [None, None, 1, 1, 3, 3]
     assert {path.name for path in out.iterdir()} == {"hopper.jpg", "predictions.csv", "predictions.json"}
