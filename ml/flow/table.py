@@ -124,7 +124,7 @@ STAGES = check_rows(
     # The report shows the plots of explore.
     Stage(
         name="evaluate",
-        version=11,
+        version=12,
         engine="process",
         timeout=6.0,
         body="ml.stages.evaluate:evaluate",

@@ -18,8 +18,8 @@ def temperature_line(choice: FittedValue) -> str:
             "mistake there, which does not show how sure it should be."
         )
     change = (
-        f"changes the log loss of validation photographs held out from its fit by {signed(-choice.gain)} nats per chip,"
-        f" and chance explains {fixed(choice.noise)}"
+        f"changes the log loss of validation photographs held out from its fit by {signed(-choice.gain)} nats per chip;"
+        f" chance alone gives up to {fixed(choice.noise)}"
     )
     if not choice.is_fitted:
         line = f"The temperature is 1, as trained: the fitted one, {fixed(choice.fitted)}, {change}."
@@ -33,7 +33,10 @@ def threshold_line(choice: FittedValue) -> str:
     if choice.fitted == PLAIN:
         return "The threshold is 0.5: on the validation split the recalls of the labels are equal there."
     gap, chance = (points(value).lstrip("+") for value in (choice.gain, choice.noise))
-    why = f"at 0.5 the recalls of the labels differ by {gap} points on the validation split; chance explains {chance}"
+    why = (
+        f"at 0.5 the recalls of the labels differ by {gap} points on the validation split; "
+        f"chance alone gives up to {chance}"
+    )
     if not choice.is_fitted:
         return f"The threshold is 0.5 and not the fitted {threshold(choice.fitted)}: {why}."
     line = f"The threshold is {threshold(choice.fitted)}, at which they are equal: {why}."
