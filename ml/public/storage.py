@@ -20,11 +20,12 @@ from ml.workflow.manifest import load_manifest
 
 __all__ = ["Storage", "Trained", "open_storage"]
 
-# The parameters on which a trained model depends.
+# The parameters on which a trained model depends. Stages know the release by the digests of its files.
 TRAINING_PARAMETERS = tuple(
     name
     for name in TrainingConfig.model_fields
-    if any(name in stage.fields for stage in STAGES.values() if "train" in downstream_of(stage.name))
+    if name == "release"
+    or any(name in stage.fields for stage in STAGES.values() if "train" in downstream_of(stage.name))
 )
 
 
@@ -38,7 +39,7 @@ class Trained:
         aliases: `champion`, `previous`, both or none.
         finished: When the training finished, in ISO format.
         accuracy: Accuracy on the test split; None if no run has evaluated it.
-        parameters: The parameters of its training, those of the stages before it included, as JSON values.
+        parameters: The parameters of its training and of the stages before it, and the release, as JSON values.
     """
 
     model: Model

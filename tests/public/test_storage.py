@@ -113,6 +113,7 @@ def test_models_are_listed_newest_first(opened, tmp_path):
     assert (newest.runs, newest.accuracy, newest.aliases) == (("second",), 0.5, ())
     assert (oldest.runs, oldest.aliases, oldest.model.version.number) == (("first",), ("champion",), 1)
     assert oldest.parameters["seed"] == 42
+    assert oldest.parameters["release"] == opened.run("first").parameters["release"]
     assert "threshold" not in oldest.parameters, "which the model does not depend on"
     make_model(tmp_path, name="of no run")
     assert len(opened.models()) == 2
