@@ -120,6 +120,8 @@ def _accuracy(run: PublicRun) -> float | None:
 
 
 def _done(run: PublicRun) -> str:
+    if run.flow in ("promotion", "comparison"):  # their other stages are those of the runs that they judge
+        return run.decision or ("compare" if "compare" in run.stages else "")
     needed = {name for name, stage in STAGES.items() if not stage.only_with}
     return "all" if run.flow == "training" and needed <= set(run.stages) else ", ".join(run.stages)
 
@@ -131,6 +133,7 @@ def _as_json(run: PublicRun) -> dict[str, object]:
         "flow": run.flow,
         "as_of": run.as_of,
         "stages": run.stages,
+        "decision": run.decision,
         "accuracy": _accuracy(run),
         "parameters": run.parameters,
     }

@@ -56,6 +56,14 @@ class Run:
         return {name: pin.attempt for name, pin in pins.items() if pin}
 
     @property
+    def decision(self) -> str | None:
+        """What a promotion decided about its candidate, such as `promoted`; None if nothing yet, or in other flows."""
+        try:
+            return str(storage.read_json(layout.decision_uri(self.uri))["decision"])
+        except FileNotFoundError:
+            return None
+
+    @property
     def changed_parameters(self) -> dict[str, Any]:
         """The parameters that differ from the program's defaults."""
         defaults = FLOWS.get(self.flow, FlowConfig)().model_dump(mode="json")

@@ -102,6 +102,8 @@ def test_two_models_are_compared_by_any_name(ml, tmp_path):
     assert "on 120 test faces" in shown
     assert "difference" in shown
     assert "compare.html" in shown
+    (listed,) = (line for line in ml("runs", "--flow", "comparison").splitlines() if "comparison" in line)
+    assert "│ compare " in listed, "not the stages of the models that it compares"
     with pytest.raises(ConfigurationError, match="no model 'champion'"):
         ml("compare", "second", "champion")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from typer.testing import CliRunner
 
@@ -275,6 +277,9 @@ def test_the_command_prints_the_verdict_and_moves_nothing_unless_told(make, tmp_
     assert "Version 1 of open-images-human-face is champion." in done.stdout
     assert registry.version(1).decided.startswith("at the command line, ")
     assert "is champion already" in ml("promote", "--storage", tmp_path, "--yes").stdout
+    listed = json.loads(ml("runs", "--storage", tmp_path, "--flow", "promotion", "--json").stdout)
+    assert sorted(str(row["decision"]) for row in listed) == ["None", "promoted"]
+    assert "│ promoted " in ml("runs", "--storage", tmp_path, "--flow", "promotion").stdout
 
 
 def test_the_command_fails_where_the_gate_refuses(make, tmp_path, registry):
