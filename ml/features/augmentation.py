@@ -19,6 +19,9 @@ BRIGHTNESS = 0.15  # of 255
 SATURATION = 0.4
 TINT = 0.08  # of each channel
 GRAY = 0.1  # share of the chips that lose their colors
+NOISY = 0.3  # share of the chips that get noise
+# Largest standard deviation of the noise, of 255. That of a camera becomes so large where a dark chip is normalized.
+NOISE = 25.0
 ERASED = 0.3  # share of the chips that lose a rectangle (Zhong et al. 2017, arXiv:1708.04896)
 ERASED_SIDE = (0.1, 0.45)  # of the chip's side
 MIXING_ALPHA = 0.4  # of the Beta distribution of mixup (Zhang et al. 2017, arXiv:1710.09412)
@@ -26,7 +29,9 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.Tensor:
-    """Flip, rotate, shift, shear, zoom, relight and recolor each chip of a batch at random, and erase a part of some.
+    """Flip, rotate, shift, shear, zoom, relight and recolor each chip of a batch at random, and spoil some.
+
+    Spoiled chips have noise or a part erased.
 
     The geometric changes of a chip are composed into one affine map, so the chip is resampled only once.
 
@@ -40,7 +45,8 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.T
     """
     count, given = tf.shape(pixels)[0], pixels.shape[1]
     side = side or given
-    drawn = tf.random.stateless_uniform((21, count), seed, -1.0, 1.0)
+    seeds = tf.random.split(seed, 2)
+    drawn = tf.random.stateless_uniform((23, count), seeds[0], -1.0, 1.0)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(pixels, tf.float32),
         transforms=_affine(drawn[:7], given, side),
@@ -50,7 +56,8 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.T
         fill_mode="NEAREST",
     )
     lit = _relight(moved, drawn[7:13])
-    erased = _erase(lit, drawn[13:])
+    noisy = _add_noise(lit, drawn[13:15], seeds[1])
+    erased = _erase(noisy, drawn[15:])
     return tf.ensure_shape(tf.cast(tf.round(tf.clip_by_value(erased, 0.0, 255.0)), tf.uint8), (None, side, side, 3))
 
 
@@ -123,6 +130,12 @@ def _relight(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(pixels)
     mixed = tf.reshape(pixels, (shape[0], -1, 3)) @ matrix
     return tf.reshape(mixed, shape) + shift[:, None, None, None]
+
+
+def _add_noise(pixels: tf.Tensor, drawn: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Add normally distributed noise, independent in each pixel and channel, to some chips."""
+    deviation = tf.where(drawn[0] < 2 * NOISY - 1, NOISE * (drawn[1] + 1) / 2, 0.0)
+    return pixels + deviation[:, None, None, None] * tf.random.stateless_normal(tf.shape(pixels), seed)
 
 
 def _erase(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:

@@ -101,7 +101,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="train",
-        version=8,
+        version=9,
         engine="process",
         timeout=48.0,
         body="ml.stages.train:train",

@@ -22,6 +22,8 @@ def compact(chip_size: int | None, labels_count: int) -> keras.Model:
     """
     inputs = keras.Input((chip_size, chip_size, 3), dtype="uint8", name="pixels")
     x = layers.Rescaling(1 / 64, -127.5 / 64)(inputs)  # gives photographs a standard deviation of about 1
+    # Each chip gets mean 0 and variance 1, so that a dark photograph looks like a bright one.
+    x = layers.GroupNormalization(groups=1, center=False, scale=False)(x)
     x = layers.ReLU()(_normalized(_convolution(x, 32, 3, 2)))
     x = layers.MaxPooling2D(2)(x)
     for filters, strides in ((48, 1), (96, 2), (192, 2)):

@@ -12,12 +12,12 @@ import tensorflow as tf
 from ml import storage
 from ml.config.networks import BACKBONES, NETWORK_NAMES
 from ml.errors import ConfigurationError, ResourceError
-from ml.features.augmentation import augment, mix
+from ml.features.augmentation import NOISE, augment, mix
 from ml.model.keras_file import load_network, network_bytes
 from ml.networks.table import NETWORKS, build_network
 from ml.networks.transfer import BACKBONE
 
-STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "ERASED")  # what does not move a chip
+STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "NOISY", "ERASED")  # what does not move a chip
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
@@ -33,6 +33,15 @@ def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> No
 
 def test_the_compact_network_is_small() -> None:
     assert 1_000_000 <= NETWORKS["compact"].build(96, 2).count_params() <= 2_000_000
+
+
+def test_the_compact_network_does_not_see_how_much_light_a_chip_has() -> None:
+    network = NETWORKS["compact"].build(32, 2)
+    features = keras.Model(network.inputs, network.layers[-2].output)
+    dark = np.random.default_rng(0).integers(0, 64, (3, 32, 32, 3), dtype=np.uint8)
+    expected = np.asarray(features(dark))
+    np.testing.assert_allclose(np.asarray(features(4 * dark)), expected, atol=0.02 * expected.max())
+    np.testing.assert_allclose(np.asarray(features(2 * dark + 100)), expected, atol=0.02 * expected.max())
 
 
 @pytest.mark.parametrize("name", ["compact", "notebook"])
@@ -88,12 +97,24 @@ def test_augmentation_gives_chips_of_another_size_the_same_way(monkeypatch: pyte
 
 
 def test_about_the_share_of_chips_has_a_part_erased(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY"):
+    for name in set(STILL) - {"ERASED"}:
         monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
     chips = np.full((256, 32, 32, 3), 128, np.uint8)
     changed = (augment(tf.constant(chips), tf.constant([3, 1])).numpy() != 128).any(axis=-1).mean(axis=(1, 2))
     assert 0.2 < (changed > 0).mean() < 0.4
     assert changed.max() < 0.3, "no face is hidden as a whole"
+
+
+def test_about_the_share_of_chips_has_noise_of_any_strength_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in set(STILL) - {"NOISY"}:
+        monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
+    chips = np.full((256, 32, 32, 3), 128, np.uint8)
+    changed = augment(tf.constant(chips), tf.constant([3, 1])).numpy().astype(float) - 128
+    strengths = changed.std(axis=(1, 2, 3))
+    assert 0.2 < (strengths > 0).mean() < 0.4
+    np.testing.assert_allclose(np.quantile(strengths[strengths > 0], (0.5, 1)), (NOISE / 2, NOISE), rtol=0.2)
+    assert abs(changed.mean()) < 0.1
+    assert abs(np.corrcoef(changed[..., 0].ravel(), changed[..., 1].ravel())[0, 1]) < 0.02
 
 
 def test_mixing_blends_pixels_labels_and_weights_alike() -> None:
