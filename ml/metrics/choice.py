@@ -1,8 +1,8 @@
 """Choose temperature and threshold on the validation split so that a small split does no harm.
 
 Both are fitted to the validation faces, and on few faces a fit follows chance. The network therefore keeps a
-temperature of 1 and a threshold of 0.5 unless the fitted value is better by more than noise. Faces of one photograph
-are alike, so photographs count, not faces.
+temperature of 1, and on a small split a threshold of 0.5, unless the fitted value is better by more than noise. Faces
+of one photograph are alike, so photographs count, not faces.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ PLAIN_TEMPERATURE, PLAIN_THRESHOLD = 1.0, 0.5
 FOLDS = 5
 CERTAINTY = 0.95
 NORMAL = 1.96  # standard errors of a two-sided 95% interval
+# Photographs of each label from which the fitted threshold is used in any case: from 200, it brings the recalls of new
+# faces closer together than waiting for evidence does, or as close; with 75, it does not (`benchmarks/README.md`).
+ENOUGH = 200
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Choice:
 
     Attributes:
         fitted: The fitted value.
-        chosen: The value to use: the fitted one if `gain` is more than `noise`, else the plain one.
+        chosen: The value to use: the fitted one, or the plain one if the split is small and `gain` at most `noise`.
         gain: How much the fitted value is needed or helps; see the function that made the choice.
         noise: How large `gain` may be by chance.
     """
@@ -82,7 +85,9 @@ def choose_temperature(probabilities: Probabilities, truth: Truth, images: NDArr
 
 
 def choose_cut(probabilities: Probabilities, truth: Truth, images: NDArray[np.generic]) -> Choice:
-    """Fit the decision threshold, and keep 0.5 unless the recalls of the labels differ there by more than noise.
+    """Fit the decision threshold, and on a small split keep 0.5 unless the recalls differ there by more than noise.
+
+    A split is small if a label has fewer than `ENOUGH` photographs.
 
     The fitted threshold makes the recalls equal. The interval of their difference at 0.5 is that of Agresti and Caffo
     (2000, 'Simple and effective confidence intervals for proportions and differences of proportions'), which adds a
@@ -99,14 +104,16 @@ def choose_cut(probabilities: Probabilities, truth: Truth, images: NDArray[np.ge
     """
     fitted = choose_threshold(probabilities, truth)
     right = decide(probabilities, PLAIN_THRESHOLD) == truth
-    recalls, variance = [], 0.0
+    recalls, variance, small = [], 0.0, False
     for label in (0, 1):
         of_label = truth == label
         if not of_label.any():
             return Choice(fitted, PLAIN_THRESHOLD)
-        count = len(np.unique(images[of_label])) + 2
-        recall = (float(right[of_label].mean()) * (count - 2) + 1) / count
+        photographs = len(np.unique(images[of_label]))
+        small |= photographs < ENOUGH
+        count = photographs + 2
+        recall = (float(right[of_label].mean()) * photographs + 1) / count
         recalls.append(recall)
         variance += recall * (1 - recall) / count
     gain, noise = abs(recalls[1] - recalls[0]), NORMAL * float(np.sqrt(variance))
-    return Choice(fitted, fitted if gain > noise else PLAIN_THRESHOLD, gain, noise)
+    return Choice(fitted, PLAIN_THRESHOLD if small and gain <= noise else fitted, gain, noise)

@@ -96,7 +96,7 @@ class FittedValue(Record):
 
     Attributes:
         fitted: The fitted value.
-        chosen: The value that the model uses: the fitted one only if `gain` is more than `noise`.
+        chosen: The value that the model uses: on a small split, the fitted one only if `gain` is more than `noise`.
         gain: Of a temperature, how much lower the log loss of held-out validation faces is, in nats per face; of a
             threshold, by how much the recalls of the labels differ at 0.5.
         noise: How large `gain` may be by chance.

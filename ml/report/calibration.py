@@ -40,6 +40,8 @@ def threshold_line(choice: FittedValue) -> str:
     if not choice.is_fitted:
         return f"The threshold is 0.5 and not the fitted {threshold(choice.fitted)}: {why}."
     line = f"The threshold is {threshold(choice.fitted)}, at which they are equal: {why}."
+    if choice.gain <= choice.noise:
+        line += " With so many photographs it is used all the same: on average it brings new recalls closer."
     return line + _limit("threshold", choice.fitted, THRESHOLDS, "the network nearly always prefers one label")
 
 

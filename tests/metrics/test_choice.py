@@ -1,4 +1,4 @@
-"""Temperature and threshold are changed only if that is better by more than noise."""
+"""On a small split, temperature and threshold are changed only if that is better by more than noise."""
 
 import numpy as np
 import pytest
@@ -73,6 +73,16 @@ def test_the_threshold_moves_if_the_recalls_differ_by_more() -> None:
     choice = choose_cut(second, truth, np.arange(61))
     assert choice.chosen == choice.fitted > 0.5
     assert choose_cut(second, truth, np.arange(61) % 3).chosen == 0.5, "on three photographs it may be chance"
+
+
+def test_a_large_split_moves_the_threshold_without_more_evidence() -> None:
+    # One in fifteen female faces is wrong at 0.5, one in thirty male ones.
+    second, truth = at(*[*[0.2] * 28, 0.6, 0.7] * 7, *[*[0.9] * 29, 0.4] * 7), np.repeat([0, 1], 210)
+    choice = choose_cut(second, truth, np.arange(420))
+    assert choice.chosen == choice.fitted > 0.5
+    assert 0 < choice.gain < choice.noise
+    photographs = np.minimum(np.arange(420), 408)  # 199 of male faces
+    assert choose_cut(second, truth, photographs).chosen == 0.5
 
 
 def test_one_face_of_a_label_or_none_is_too_little() -> None:
