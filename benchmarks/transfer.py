@@ -1,11 +1,12 @@
 """Measure how a model holds up on other sources' photographs: `make bench BENCH=transfer`.
 
-    python benchmarks/transfer.py [--folder DIR] [--epochs 55]
+    python benchmarks/transfer.py [--folder DIR] [--epochs 55] [--seeds 42 43 44]
 
 Trains the compact network on real portraits as `learning.py` does, and reuses what that left in its folder. Then
 predicts the same test faces as other sources show them: boxed more tightly or loosely, turned, of few pixels,
 compressed, gray, dark, noisy and blurred (`kinds.py`). Prints accuracy, recall gap and calibration of each kind, and
-the share of its faces that lie outside the range of training's, by reason.
+the share of its faces that lie outside the range of training's, by reason. With several seeds it does so for a training
+with each of them; the split into training and test faces is the same for all.
 
 Needs the optional folder of test data `../shared/realfaces`, and skips the benchmark with a message without it. Prints
 Markdown for `benchmarks/README.md`.
@@ -36,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "benchmark-learning", help="folder for all data")
     parser.add_argument("--epochs", type=int, default=55, help="epochs of the compact network")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="seeds of the trainings")
     arguments = parser.parse_args()
     from portraits import FACES, write_portraits
 
@@ -51,7 +53,11 @@ def main() -> int:
         write_portraits(release)
     print("| network | parameters | chips | epochs | CPU minutes | minutes | images/s | test accuracy | recall gap |")
     print("|---|---|---|---|---|---|---|---|---|")
-    transfer(learn(arguments.folder, "transfer", {"network": "compact", "epochs": arguments.epochs}))
+    plan = {"network": "compact", "epochs": arguments.epochs}
+    runs = [learn(arguments.folder, f"transfer, seed {seed}", {**plan, "seed": seed}) for seed in arguments.seeds]
+    for seed, run in zip(arguments.seeds, runs, strict=True):
+        print(f"\nSeed {seed}:")
+        transfer(run)
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -119,6 +119,10 @@ class FlowConfig(BaseModel):
     def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
         """Return the named fields as JSON values, for a stage's key."""
         return self.model_dump(mode="json", include=set(fields))
+
+    def trainings(self) -> Sequence[FlowConfig]:
+        """Return the configuration of each training of a sweep; of another flow, none."""
+        return ()
 
     @field_validator("*")
     @classmethod

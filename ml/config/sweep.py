@@ -99,6 +99,10 @@ class SweepConfig(TrainingConfig):
         values = self.model_dump(mode="json", exclude={"grid", "seeds"})
         return {**values, **(cell.parameters if cell else {})}
 
+    def trainings(self) -> list[TrainingConfig]:
+        """Return the configuration of each training, in the order of `cells`."""
+        return [TrainingConfig(**self.training(cell)) for cell in cells(self.grid, self.seeds, self.seed)]
+
 
 def cells(grid: Mapping[str, Sequence[Any]], seeds: int, seed: int) -> list[Cell]:
     """Return the trainings of a sweep: every combination of the grid's values, each with every seed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,9 @@ class Config(Protocol):
 
     def part(self, fields: tuple[str, ...]) -> dict[str, Any]:
         """Return the named fields as JSON values."""
+
+    def trainings(self) -> Sequence[Config]:
+        """Return the configuration of each training of a sweep; of another flow, none."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Stage:
         files: The fields among `fields` that may name a file. The file's content is part of the key.
         code: The fields among `fields` that may name a function of the user's own. The digest of its source is part of
             the key.
+        compares: The stage whose outputs in other runs it compares: those of the configuration's `trainings`. Their keys
+            are part of the key.
         unkeyed: Fields that it reads but that do not affect the output; the row says why.
         only_with: The field that the stage requires; its task is skipped if the field is empty.
         pages: The pages it writes. The first one is its report, which the task links to.
@@ -96,6 +101,7 @@ class Stage:
     by_delivery: bool = False
     files: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    compares: Stage | None = None
     unkeyed: tuple[str, ...] = ()
     only_with: str | None = None
     pages: tuple[Page, ...] = ()
@@ -117,12 +123,14 @@ class Stage:
         uris = {name: uri for name, uri in config.part(self.files).items() if uri}
         files = {name: digest for name, uri in uris.items() if (digest := _content_digest(uri))}
         code = {name: code_digest(value) for name, value in config.part(self.code).items() if is_code(value)}
+        compared = [self.compares.key(each, inputs, sources) for each in config.trainings()] if self.compares else []
         return self._digest(
             config=config.part(self.fields),
             inputs={name: inputs[name] for name in self.inputs},
             sources={name: sources[name] for name in self.sources},
             **({"files": files} if files else {}),
             **({"code": code} if code else {}),
+            **({"compared": compared} if compared else {}),
         )
 
     def part_key(self, config: Config, sources: Mapping[str, str]) -> str:
@@ -138,7 +146,7 @@ class Stage:
         """Return the digest under which the collected output for all of a run's deliveries is stored."""
         return self._digest(parts=dict(part_keys))
 
-    def _digest(self, **parts: Mapping[str, Any]) -> str:
+    def _digest(self, **parts: Mapping[str, Any] | Sequence[str]) -> str:
         content = {"stage": self.name, "version": self.version, **parts}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 

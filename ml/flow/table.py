@@ -101,7 +101,7 @@ STAGES = check_rows(
     ),
     Stage(
         name="train",
-        version=9,
+        version=10,
         engine="process",
         timeout=48.0,
         body="ml.stages.train:train",
@@ -202,10 +202,9 @@ MONITOR = Stage(
     sources=("evaluation",),  # of the model, whose test faces are what the answers are compared with
     pages=(Page("monitoring", "monitoring.html", "Compared with the training"),),
 )
-# Its inputs' keys and these fields decide every training of the sweep, and with them its table.
 SWEEP = Stage(
     name="sweep",
-    version=1,
+    version=2,
     engine="process",
     timeout=1.0,
     body="ml.stages.sweep:sweep",
@@ -213,8 +212,8 @@ SWEEP = Stage(
     leaves="`sweep.html`, `sweep.csv`",
     pushes="mean and spread by combination, the best training",
     fields=(*STAGES["train"].fields, "grid", "seeds"),
-    files=STAGES["train"].files,
     inputs=("featurize",),
+    compares=STAGES["train"],
     unkeyed=("chip_class",),  # only the page's wording depends on it
     pages=(Page("sweep", "sweep.html", "The sweep"),),
 )

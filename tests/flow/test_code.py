@@ -2,9 +2,10 @@
 
 import pytest
 
+from ml.config.sweep import SweepConfig
 from ml.config.training import TrainingConfig
 from ml.flow.code import code_digest, is_code, missing
-from ml.flow.table import STAGES
+from ml.flow.table import STAGES, SWEEP
 
 NETWORK = "raise SystemExit('imported')\n\ndef build(chip_size, labels_count):\n    pass\n"
 
@@ -55,6 +56,14 @@ def test_the_key_follows_every_file_of_the_package(package):
     (package / "notes.txt").write_text("no code")
     (package / "new.py").unlink()
     assert key_of(name) == changed
+
+
+def test_the_key_of_a_sweep_follows_the_networks_of_its_grid(package):
+    config = SweepConfig(grid={"network": ["compact", "ours.deep.small:build"]})
+    before = SWEEP.key(config, {"featurize": "0a"}, {})
+    assert SWEEP.key(config, {"featurize": "0a"}, {}) == before
+    (package / "helper.py").write_text("WIDTH = 32\n")
+    assert SWEEP.key(config, {"featurize": "0a"}, {}) != before
 
 
 def test_a_module_without_a_package_is_its_one_file(tmp_path, monkeypatch):

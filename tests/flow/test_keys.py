@@ -4,6 +4,8 @@ A key may change only with the version of its stage, for a reason that the commi
 `python tests/flow/test_keys.py` prints the current keys.
 """
 
+import dataclasses
+
 import pytest
 
 from ml.config.prediction import PredictionConfig
@@ -102,13 +104,13 @@ GOLDEN: dict[str, dict[str, str]] = {
         "chip": "8e024bd9ac685eb6048ac91680ab9ff3",
         "featurize": "1045e046fcf35f38a08688079c4c47f4",
         "explore": "e05fc5867fe7ba201c2853aeb6bb754b",
-        "train": "009b5886d7a2087e6381894ccb95bd9c",
-        "evaluate": "30c1a836836be474fa0ba41c12f3b1eb",
-        "suspects": "f17fc1c515a80b9f7f5cce42e173c7d8",
-        "compare": "669312f1337f56f95396079efffc4761",
+        "train": "32d8ab4eb99424cb8e9664c216c8dbb6",
+        "evaluate": "5b096e9e616664bdbb8e7c96267cf1a7",
+        "suspects": "f1760f669cc56bf2392997bea7d147ab",
+        "compare": "b0eff1863bbf5159cb3e52f9338e648d",
         "predict": "1a0c3ea0addae4a80327e07336275881",
         "monitor": "5a9b4b57ac0327a22284eee8af5a04d2",
-        "sweep": "e3931c43ba5e7f65d4ac850da52881d9",
+        "sweep": "b2ec183c5703c2ebd173709dbaac0be7",
     },
     "odd": {
         "extract, a delivery": "903770523867397e3c72990108f83605",
@@ -118,13 +120,13 @@ GOLDEN: dict[str, dict[str, str]] = {
         "chip": "b184838e1e1e107dcde34581a6adb4ef",
         "featurize": "b201e4e481d8cafdc3bfdb1bbcb10a66",
         "explore": "813d0ae5e460f7a1a3c0a968dbfd1fec",
-        "train": "25745dfe5b93e4c3cd626a697f3fcb3e",
-        "evaluate": "a9856e5dec5450f77834e9c791862448",
-        "suspects": "0224501f7d6c6e96628e24131fee439c",
-        "compare": "4ce536e3c2eb2c3155257b8bce51c2e7",
+        "train": "b1e269dc91502a65f83f7f4ee25caf79",
+        "evaluate": "e79c99dabd8602066fca75e14c2d133f",
+        "suspects": "38202fbf5a657ea17f618b4bcdebed8a",
+        "compare": "6574c37b382cd7a42bff85e4da608bc1",
         "predict": "8887a9179ee9b1a164f286640ef78c87",
         "monitor": "d77391abeff1b050e9dd96bc1bd55466",
-        "sweep": "a656d3f0f29a21017348433a03132fe9",
+        "sweep": "09cfd674e2de88797607c22528249d21",
     },
 }
 
@@ -132,6 +134,12 @@ GOLDEN: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("title", ["default", "odd"])
 def test_no_stage_has_another_key_than_before(title):
     assert all_keys()[title] == GOLDEN[title]
+
+
+def test_a_training_that_gives_another_model_makes_its_sweep_another():
+    train = dataclasses.replace(STAGES["train"], version=STAGES["train"].version + 1)
+    config, keys = SweepConfig(), {"featurize": "0a"}
+    assert dataclasses.replace(SWEEP, compares=train).key(config, keys, {}) != SWEEP.key(config, keys, {})
 
 
 if __name__ == "__main__":
