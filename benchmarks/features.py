@@ -3,7 +3,7 @@
     python benchmarks/features.py [--faces 8000]
 
 Reads shards of chips of 96 pixels as a training does, shuffled and checked, and as the dataset that Keras is given;
-then takes training steps of the compact network with batches that are in memory.
+then augments batches and takes training steps of the compact network, with batches that are in memory.
 
 Prints Markdown for `benchmarks/README.md`.
 """
@@ -41,6 +41,9 @@ def main() -> int:
 
 def measure_rates(folder: Path, faces: int) -> dict[str, float]:
     """Return images per second of each way."""
+    import tensorflow as tf
+
+    from ml.features.augmentation import augment
     from ml.features.feed import Feed
     from ml.features.reader import FeatureReader
     from ml.networks.table import build_network
@@ -54,9 +57,15 @@ def measure_rates(folder: Path, faces: int) -> dict[str, float]:
         "reader, shuffled and checked": faces / spent(reader.checked_batches(BATCH, epoch=1)),
         "the dataset that Keras is given": faces / spent(Feed(reader, BATCH).dataset(2)),
     }
+    batch = next(iter(Feed(reader, BATCH).dataset(3)))
+    augmented = tf.function(augment)
+    augmented(batch[0], tf.constant([0, 0]))  # traces
+    started = time.perf_counter()
+    for step in range(STEPS):
+        augmented(batch[0], tf.constant([1, step]))
+    rates["augmentation alone"] = STEPS * BATCH / (time.perf_counter() - started)
     network = build_network("compact", SIZE, 2)
     network.compile("adam", "categorical_crossentropy", jit_compile=False)
-    batch = next(iter(Feed(reader, BATCH).dataset(3)))
     network.train_on_batch(batch[0], batch[1])  # traces
     started = time.perf_counter()
     for _ in range(STEPS):

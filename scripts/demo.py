@@ -17,15 +17,16 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from airflow_environment import ROOT, ensure_deployment, environment, migrate
+from ml.commands.summary import metrics_table
 from ml.config.command_help import in_force
 from ml.config.deployment import DEPLOYMENT_VARIABLE, load_deployment
 from ml.config.forms import with_options
 from ml.config.parameter import validate
 from ml.config.training import TrainingConfig
 from ml.errors import StageError, TransientError
+from ml.metrics.records import EvaluationRecord
 from ml.public.run import shown
 from ml.report.subject import subject
 from ml.storage import local_path, normalize
@@ -54,9 +55,7 @@ def demo(values: dict[str, Any]) -> None:
     try:
         state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
     except KeyboardInterrupt:
-        print(
-            "The stage that is running ends by itself. The next run reuses the stages that are done.", file=sys.stderr
-        )
+        print("Stopped. The next run reuses the stages that are done.", file=sys.stderr)
         raise
     if state != "success":
         raise TransientError(f"The run failed. {failure or 'See its log.'}", f"The whole log: {LOG}")
@@ -141,27 +140,12 @@ class TrainingLine:
         self._status.stop()
 
 
-def figures(metrics: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return name and value with interval of each number that the demo prints, from the metrics of stage evaluate."""
-    majority = metrics["majority"]
-    rows = [("accuracy", metrics["accuracy"]), (f"always {majority['label']} (baseline)", majority)]
-    for label, of_label in metrics["by_label"].items():
-        rows += [(f"{name} {label}", of_label[name]) for name in ("precision", "recall", "f1")]
-    rows.append(("area under the ROC curve", metrics["auc"]))
-    return [(name, figure) for name, figure in rows if figure["value"] is not None]
-
-
 def show(run: Run, seconds: float) -> None:
     """Print the run's metrics with intervals, and the paths of the report and the model."""
-    metrics = run.pinned("evaluate").metrics
-    rows = figures(metrics)
-    table = Table(title=f"{subject(run.config).heading}, test split", title_justify="left")
-    for column in ("metric", "value", "95% interval", "faces"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
-    for name, figure in rows:
-        interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if "low" in figure else ""
-        table.add_row(name, f"{figure['value']:.3f}", interval, f"{figure['count']:,}")
-    Console().print(table)
+    evaluated = run.pinned("evaluate")
+    metrics = evaluated.metrics
+    title = f"{subject(run.config).heading}, test split"
+    Console().print(metrics_table(evaluated.record(EvaluationRecord), title))
     explored = run.pinned("explore").metrics["report"]
     print(f"Data:   {local_path(explored) or explored}")
     print(f"Report: {local_path(metrics['report']) or metrics['report']}")

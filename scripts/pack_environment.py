@@ -59,7 +59,7 @@ def pack(out: str, predict: bool = False) -> None:
 
 
 def pack_spark(out: str) -> None:
-    """Write Spark's jars as one zip file to a path or URI, so that YARN is not sent 400 MB anew with each job."""
+    """Write Spark's jars as one zip file to a path or URI, so that YARN is not sent 400 MB again with each job."""
     jars = Path(pyspark.__path__[0], "jars")
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "spark.zip")

@@ -78,8 +78,8 @@ class Stage:
         files: The fields among `fields` that may name a file. The file's content is part of the key.
         code: The fields among `fields` that may name a function of the user's own. The digest of its source is part of
             the key.
-        compares: The stage whose outputs in other runs it compares: those of the configuration's `trainings`. Their keys
-            are part of the key.
+        compares: The stage whose outputs in other runs it compares: one for each of the configuration's `trainings`.
+            Their keys are part of the key.
         unkeyed: Fields that it reads but that do not affect the output; the row says why.
         only_with: The field that the stage requires; its task is skipped if the field is empty.
         pages: The pages it writes. The first one is its report, which the task links to.

@@ -38,7 +38,8 @@ class Choice:
 
     Attributes:
         fitted: The fitted value.
-        chosen: The value to use: the fitted one, or the plain one if the split is small and `gain` at most `noise`.
+        chosen: The value to use: the fitted one if `gain` is more than `noise`, otherwise the plain one. A threshold is
+            the fitted one in any case if the split is not small.
         gain: How much the fitted value is needed or helps; see the function that made the choice.
         noise: How large `gain` may be by chance.
     """

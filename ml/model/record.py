@@ -41,6 +41,7 @@ class TrainingProgress(Record):
         steps: Number of steps of an epoch.
         images_per_second: Training faces per second at present; 0 before the first step.
         seconds_left: Estimate of the time to the last epoch; None before there is one.
+        ended: Whether no epoch will follow: they are all done, or patience has run out.
         written: The present moment, ISO format in UTC.
     """
 
@@ -50,19 +51,23 @@ class TrainingProgress(Record):
     steps: int = 0
     images_per_second: float = 0.0
     seconds_left: float | None = None
+    ended: bool = False
     written: str = ""
 
     @property
     def epoch(self) -> int:
-        """The current epoch, from 1."""
-        return min(len(self.history) + 1, self.epochs)
+        """The current epoch, from 1; once the epochs have ended, the last one."""
+        return len(self.history) if self.ended else min(len(self.history) + 1, self.epochs)
 
     @property
     def summary(self) -> str:
         """Speed, time left and the newest validation scores, for one line of text."""
-        parts = [f"{self.images_per_second:,.0f} images/s"] if self.images_per_second else []
-        if self.seconds_left is not None:
-            parts.append(time_left(self.seconds_left))
+        if self.ended:
+            parts = ["the model is being calibrated and written"]
+        else:
+            parts = [f"{self.images_per_second:,.0f} images/s"] if self.images_per_second else []
+            if self.seconds_left is not None:
+                parts.append(time_left(self.seconds_left))
         if self.history:
             parts.append(f"validation accuracy {self.history[-1].val_accuracy:.3f}")
         return ", ".join(parts) or "preparing the first step"
@@ -96,7 +101,8 @@ class FittedValue(Record):
 
     Attributes:
         fitted: The fitted value.
-        chosen: The value that the model uses: on a small split, the fitted one only if `gain` is more than `noise`.
+        chosen: The value that the model uses: the fitted one if `gain` is more than `noise`. A threshold is the fitted
+            one in any case if the split is not small.
         gain: Of a temperature, how much lower the log loss of held-out validation faces is, in nats per face; of a
             threshold, by how much the recalls of the labels differ at 0.5.
         noise: How large `gain` may be by chance.

@@ -11,7 +11,8 @@ def compact(chip_size: int | None, labels_count: int) -> keras.Model:
 
     It follows He et al. 2015 (arXiv:1512.03385) with two blocks at each of three sizes. Shortcuts average where they
     downsample (He et al. 2018, arXiv:1812.01187). A global average replaces the notebook's dense layer, which holds
-    99% of that network's parameters.
+    99% of that network's parameters. Each chip is normalized to mean 0 and variance 1, so that a dark photograph looks
+    like a bright one.
 
     Args:
         chip_size: Width and height of the chips in pixels, at least 32; None builds a network for any size.
@@ -22,7 +23,6 @@ def compact(chip_size: int | None, labels_count: int) -> keras.Model:
     """
     inputs = keras.Input((chip_size, chip_size, 3), dtype="uint8", name="pixels")
     x = layers.Rescaling(1 / 64, -127.5 / 64)(inputs)  # gives photographs a standard deviation of about 1
-    # Each chip gets mean 0 and variance 1, so that a dark photograph looks like a bright one.
     x = layers.GroupNormalization(groups=1, center=False, scale=False)(x)
     x = layers.ReLU()(_normalized(_convolution(x, 32, 3, 2)))
     x = layers.MaxPooling2D(2)(x)

@@ -58,6 +58,8 @@ class Run:
     @property
     def decision(self) -> str | None:
         """What a promotion decided about its candidate, such as `promoted`; None if nothing yet, or in other flows."""
+        if self.flow != "promotion":  # which spares a request to the storage
+            return None
         try:
             return str(storage.read_json(layout.decision_uri(self.uri))["decision"])
         except FileNotFoundError:

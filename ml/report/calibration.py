@@ -41,7 +41,7 @@ def threshold_line(choice: FittedValue) -> str:
         return f"The threshold is 0.5 and not the fitted {threshold(choice.fitted)}: {why}."
     line = f"The threshold is {threshold(choice.fitted)}, at which they are equal: {why}."
     if choice.gain <= choice.noise:
-        line += " With so many photographs it is used all the same: on average it brings new recalls closer."
+        line += " With so many photographs it is used anyway: on average it brings the recalls of new faces closer."
     return line + _limit("threshold", choice.fitted, THRESHOLDS, "the network nearly always prefers one label")
 
 

@@ -83,6 +83,8 @@ class Fit:
             if (epoch := len(self.position.history)) in (0, self.frozen_epochs) and not self.position.step:
                 self._compile(epoch)
             self._fit_epoch()
+        last = EpochProgress(self.training, self.config.epochs, self.position, time.monotonic()).state()
+        self.report(last.model_copy(update={"ended": True}))
         self.checkpoints.load_best(self.position.history, self.network)
         return self.position.history
 

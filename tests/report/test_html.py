@@ -307,7 +307,7 @@ def test_the_temperature_is_said_with_its_reason(context, choice):
     [
         ((0.62, 0.5, 0.064, 0.111), "The threshold is 0.5 and not the fitted 0.62: at 0.5 the recalls of the labels"),
         ((0.62, 0.62, 0.21, 0.11), "The threshold is 0.62, at which they are equal: at 0.5 the recalls"),
-        ((0.47, 0.47, 0.03, 0.05), "With so many photographs it is used all the same"),
+        ((0.47, 0.47, 0.03, 0.05), "With so many photographs it is used anyway"),
         ((0.95, 0.95, 0.9, 0.1), "This is the limit of the fit, 0.95: the network nearly always prefers one label"),
     ],
 )

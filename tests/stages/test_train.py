@@ -671,7 +671,7 @@ def test_the_progress_of_a_training_is_in_its_runs_folder_until_it_is_done(
 
     monkeypatch.setattr(train_stage, "_write", look)
     train_stage.train(context)
-    assert [(row.epochs, len(row.history), row.seconds_left) for row in seen] == [(2, 2, 0.0)]
+    assert [(row.epochs, row.epoch, row.ended) for row in seen] == [(2, 2, True)]
     assert not storage.exists(uri)
 
 

@@ -64,6 +64,12 @@ def test_a_line_says_speed_time_left_and_the_newest_score():
     assert at(0, epochs_done=30).epoch == 30
 
 
+def test_a_training_that_stopped_early_says_that_its_epochs_have_ended():
+    stopped = at(0, epochs_done=7).model_copy(update={"ended": True})
+    assert stopped.epoch == 7
+    assert stopped.summary.startswith("the model is being calibrated and written, validation accuracy")
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(12, "12 s"), (300, "5 min"), (5 * 3600, "5.0 h")])
 def test_the_time_left_has_its_largest_unit(seconds, text):
     assert time_left(seconds) == f"about {text} left"

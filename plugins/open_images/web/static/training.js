@@ -5,12 +5,12 @@ import { EpochsChart } from "./charts.js";
 
 /** A section for an unfinished training; `running` says whether it is under way or was interrupted. */
 export function Training({ training, running }) {
-  const { epoch, epochs, step, steps, history, summary } = training;
-  const done = (history.length * steps + step) / Math.max(epochs * steps, 1);
+  const { epoch, epochs, step, steps, history, ended, summary } = training;
+  const done = ended ? 1 : (history.length * steps + step) / Math.max(epochs * steps, 1);
   const state = !running
     ? "A retry of the run continues from its last checkpoint."
-    : history.length === epochs
-      ? "All epochs are done. The model is being calibrated, checked and written."
+    : ended
+      ? "The epochs are done. The model is being calibrated, checked and written."
       : `Step ${number(step)} of ${number(steps)}, ${summary}.`;
   const title = running ? `Training: epoch ${epoch} of ${epochs}` : `Training ended in epoch ${epoch} of ${epochs}`;
   const best = history.reduce((least, row) => (least && least.val_loss <= row.val_loss ? least : row), null);
