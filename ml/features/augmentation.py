@@ -19,6 +19,8 @@ BRIGHTNESS = 0.15  # of 255
 SATURATION = 0.4
 TINT = 0.08  # of each channel
 GRAY = 0.1  # share of the chips that lose their colors
+BLURRED = 0.25  # share of the chips that are blurred
+BLUR = 0.03  # largest standard deviation of the blur, of the chip's side
 NOISY = 0.3  # share of the chips that get noise
 # Largest standard deviation of the noise, of 255. That of a camera becomes so large where a dark chip is normalized.
 NOISE = 25.0
@@ -31,7 +33,7 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.Tensor:
     """Flip, rotate, shift, shear, zoom, relight and recolor each chip of a batch at random, and spoil some.
 
-    Spoiled chips have noise or a part erased.
+    A chip is spoiled by blur, by noise, by an erased part, or by several of them.
 
     The geometric changes of a chip are composed into one affine map, so the chip is resampled only once.
 
@@ -46,7 +48,7 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.T
     count, given = tf.shape(pixels)[0], pixels.shape[1]
     side = side or given
     seeds = tf.random.split(seed, 2)
-    drawn = tf.random.stateless_uniform((23, count), seeds[0], -1.0, 1.0)
+    drawn = tf.random.stateless_uniform((25, count), seeds[0], -1.0, 1.0)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(pixels, tf.float32),
         transforms=_affine(drawn[:7], given, side),
@@ -55,9 +57,9 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, side: int | None = None) -> tf.T
         interpolation="BILINEAR",
         fill_mode="NEAREST",
     )
-    lit = _relight(moved, drawn[7:13])
+    lit = _relight(_blur(moved, drawn[23:]), drawn[7:13])
     noisy = _add_noise(lit, drawn[13:15], seeds[1])
-    erased = _erase(noisy, drawn[15:])
+    erased = _erase(noisy, drawn[15:23])
     return tf.ensure_shape(tf.cast(tf.round(tf.clip_by_value(erased, 0.0, 255.0)), tf.uint8), (None, side, side, 3))
 
 
@@ -112,6 +114,16 @@ def _affine(drawn: tf.Tensor, given: int, side: int) -> tf.Tensor:
     b2 = (given - 1) / 2 - center * (b0 + b1) + shift_y
     zero = tf.zeros_like(a0)
     return tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
+
+
+def _blur(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:
+    """Blur some chips by a Gaussian, as two matrices a chip: one for its rows, the same for its columns."""
+    side = pixels.shape[1]
+    deviation = tf.where(drawn[0] < 2 * BLURRED - 1, BLUR * side * (drawn[1] + 1) / 2, 0.0)
+    distance = tf.range(side, dtype=tf.float32)[:, None] - tf.range(side, dtype=tf.float32)
+    # A deviation of zero would divide by zero; at a hundredth of a pixel the matrix is that of no change.
+    weights = tf.nn.softmax(-(distance**2) / (2 * tf.maximum(deviation, 0.01)[:, None, None] ** 2))
+    return tf.einsum("nab,nbcd,nec->naed", weights, pixels, weights)
 
 
 def _relight(pixels: tf.Tensor, drawn: tf.Tensor) -> tf.Tensor:

@@ -12,12 +12,12 @@ import tensorflow as tf
 from ml import storage
 from ml.config.networks import BACKBONES, NETWORK_NAMES
 from ml.errors import ConfigurationError, ResourceError
-from ml.features.augmentation import NOISE, augment, mix
+from ml.features.augmentation import BLUR, NOISE, augment, mix
 from ml.model.keras_file import load_network, network_bytes
 from ml.networks.table import NETWORKS, build_network
 from ml.networks.transfer import BACKBONE
 
-STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "NOISY", "ERASED")  # what does not move a chip
+STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "BLURRED", "NOISY", "ERASED")  # what does not move a chip
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
@@ -115,6 +115,26 @@ def test_about_the_share_of_chips_has_noise_of_any_strength_up_to_the_limit(monk
     np.testing.assert_allclose(np.quantile(strengths[strengths > 0], (0.5, 1)), (NOISE / 2, NOISE), rtol=0.2)
     assert abs(changed.mean()) < 0.1
     assert abs(np.corrcoef(changed[..., 0].ravel(), changed[..., 1].ravel())[0, 1]) < 0.02
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_about_the_share_of_chips_is_blurred_by_any_width_up_to_the_limit(
+    across: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml.features.augmentation.ZOOM", (0.0, 0.0))
+    for name in {*STILL, "SHIFT", "ROTATION_DEGREES", "SHEAR", "ASPECT"} - {"BLURRED"}:
+        monkeypatch.setattr(f"ml.features.augmentation.{name}", 0.0)
+    side = 96
+    chip = np.zeros((side, side, 3), np.uint8)
+    chip[:, side // 2 :] = 200
+    chips = np.stack([chip if across else chip.transpose(1, 0, 2)] * 256)
+    changed = augment(tf.constant(chips), tf.constant([3, 1])).numpy().astype(float)
+    # The slope of a blurred edge is the Gaussian that blurred it.
+    slope = np.abs(np.diff(changed.mean(axis=(1 if across else 2, 3)), axis=1)) / 200
+    np.testing.assert_allclose(slope.sum(axis=1), 1)
+    widths = np.sqrt((slope * (np.arange(side - 1) - (side / 2 - 1)) ** 2).sum(axis=1))
+    assert 0.15 < (widths > 0.1).mean() < 0.35
+    np.testing.assert_allclose(np.quantile(widths[widths > 0.1], (0.5, 1)), (BLUR * side / 2, BLUR * side), rtol=0.2)
 
 
 def test_mixing_blends_pixels_labels_and_weights_alike() -> None:
