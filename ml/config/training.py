@@ -226,8 +226,8 @@ class TrainingConfig(FlowConfig):
         True,
         "Training",
         "Augmentation",
-        "Randomly flip, rotate, shift, shear, zoom, relight and recolor training chips. Some are blurred, get noise or lose "
-        "a part.",
+        "Randomly flip, rotate, shift, shear, zoom, relight and recolor training chips. Some are blurred, get noise or "
+        "lose a part.",
     )
     mixing: float = field(
         0.5, "Training", "Mixing", "Share of the training faces that are blended with another face.", ge=0.0, le=1.0

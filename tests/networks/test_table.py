@@ -17,7 +17,8 @@ from ml.model.keras_file import load_network, network_bytes
 from ml.networks.table import NETWORKS, build_network
 from ml.networks.transfer import BACKBONE
 
-STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "BLURRED", "NOISY", "ERASED")  # what does not move a chip
+# What does not move a chip.
+STILL = ("CONTRAST", "BRIGHTNESS", "SATURATION", "TINT", "GRAY", "BLURRED", "NOISY", "ERASED")
 
 
 def test_the_notebooks_network_has_the_parameters_that_the_report_states() -> None:
