@@ -31,13 +31,8 @@ def print_run(run: Run, console: Console) -> None:
         console.print(f"{title + ':':<{width}}{place}", soft_wrap=True, highlight=False)
 
 
-def metrics_table(record: EvaluationRecord, title: str) -> Table:
-    """Return a table of the main metrics with 95% intervals."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    if not record.beats_majority:
-        table.caption = f"No better than always answering {record.majority.label}, as far as these faces can tell."
-    for column in ("metric", "value", "95% interval", "faces"):
-        table.add_column(column, justify="left" if column == "metric" else "right")
+def main_metrics(record: EvaluationRecord) -> list[tuple[str, Proportion]]:
+    """Return the name and the estimate of each metric that commands print, without those that are not defined."""
     rows: list[tuple[str, Proportion]] = [
         ("accuracy", record.accuracy),
         (f"always {record.majority.label} (baseline)", record.majority),
@@ -45,8 +40,17 @@ def metrics_table(record: EvaluationRecord, title: str) -> Table:
     for label, of_label in record.by_label.items():
         rows += [(f"{name} {label}", getattr(of_label, name)) for name in ("precision", "recall", "f1")]
     rows.append(("area under the ROC curve", record.auc))
-    for name, figure in rows:
-        if figure.value is not None:
-            interval = "" if figure.low is None else f"{figure.low:.3f} to {figure.high:.3f}"
-            table.add_row(name, f"{figure.value:.3f}", interval, f"{figure.count:,}")
+    return [(name, estimate) for name, estimate in rows if estimate.value is not None]
+
+
+def metrics_table(record: EvaluationRecord, title: str) -> Table:
+    """Return a table of the main metrics with 95% intervals."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if not record.beats_majority:
+        table.caption = f"No better than always answering {record.majority.label}, as far as these faces can tell."
+    for column in ("metric", "value", "95% interval", "faces"):
+        table.add_column(column, justify="left" if column == "metric" else "right")
+    for name, estimate in main_metrics(record):
+        interval = "" if estimate.low is None else f"{estimate.low:.3f} to {estimate.high:.3f}"
+        table.add_row(name, f"{estimate.defined:.3f}", interval, f"{estimate.count:,}")
     return table
