@@ -55,7 +55,7 @@ def demo(values: dict[str, Any]) -> None:
     try:
         state, run_id, failure = watch(config.model_dump(mode="json", include=set(values)))
     except KeyboardInterrupt:
-        print("Stopped. The next run reuses the stages that are done.", file=sys.stderr)
+        print("Stopping takes a few seconds. The next run reuses the stages that are done.", file=sys.stderr)
         raise
     if state != "success":
         raise TransientError(f"The run failed. {failure or 'See its log.'}", f"The whole log: {LOG}")
