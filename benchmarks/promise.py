@@ -142,6 +142,7 @@ def predict_portraits(folder: Path, epochs: int, file: Path) -> bool:
     """Train on half of the portraits, and write what the network predicts for the others without its temperature."""
     from learning import SPARK, quietly
     from portraits import FACES, write_portraits
+    from predicted import predicted
 
     if not FACES.exists():
         print(f"promise: skipped, because {FACES.parent} does not exist")
@@ -150,7 +151,6 @@ def predict_portraits(folder: Path, epochs: int, file: Path) -> bool:
 
     os.environ.update(environment(ROOT))
     del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
-    from ml.features.reader import FeatureReader
     from ml.model.classifier import Classifier
     from ml.workflow.opening import open_run
 
@@ -162,12 +162,7 @@ def predict_portraits(folder: Path, epochs: int, file: Path) -> bool:
         quietly(["spark-submit", "--master", "local[2]", str(ROOT / "spark_jobs" / f"{stage}.py"), "--run", run.uri])
     quietly([sys.executable, "-m", "ml", "train", "--run", run.uri])
     classifier = Classifier.load(run.pinned("train"))
-    parts = [
-        (classifier.predict(batch.pixels), batch.labels, batch.columns["image_id"])
-        for split in ("validation", "test")
-        for batch in FeatureReader(run.pinned("featurize"), split, columns=("image_id",)).batches(256)
-    ]
-    probabilities, truth, images = (np.concatenate(column) for column in zip(*parts, strict=True))
+    probabilities, truth, images = predicted(run, classifier)
     raw = apply_temperature(probabilities, 1 / classifier.description.temperature)
     columns = {"image_id": images.astype(str), "label": truth.astype(np.int8), "probability": raw[:, 1]}
     pq.write_table(pa.table(columns), file)

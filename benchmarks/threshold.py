@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jobs import ROOT, prepare
 from numpy.typing import NDArray
+from predicted import predicted
 
 if TYPE_CHECKING:
     from ml.metrics.choice import Choice
@@ -66,25 +67,18 @@ def main() -> int:
         return 0
     print("| run | validation photographs | 0.5 | unless proved | fitted | the program's |\n|---|---|---|---|---|---|")
     for run in runs:
-        faces = predicted(run)
+        faces = faces_of(run)
         for size in SIZES:
             told = (f"{rms:.2f} ({accuracy:.3f})" for rms, accuracy in gaps(faces, size, arguments.deals))
             print(f"| {run.run_id} | {size} | {' | '.join(told)} |", flush=True)
     return 0
 
 
-def predicted(run: Run) -> Faces:
+def faces_of(run: Run) -> Faces:
     """Return what a run's model predicts for its validation and test faces."""
-    from ml.features.reader import FeatureReader
     from ml.model.classifier import Classifier
 
-    classifier = Classifier.load(run.pinned("train"))
-    parts = [
-        (classifier.predict(batch.pixels), batch.labels, batch.columns["image_id"])
-        for split in ("validation", "test")
-        for batch in FeatureReader(run.pinned("featurize"), split, columns=("image_id",)).batches(256)
-    ]
-    probabilities, truth, images = (np.concatenate(column) for column in zip(*parts, strict=True))
+    probabilities, truth, images = predicted(run, Classifier.load(run.pinned("train")))
     return Faces(probabilities, truth, np.unique(images, return_inverse=True)[1])
 
 
