@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import DAG, Metadata, task
 
 from ml.config.deployment import load_deployment
-from open_images.assets import LANDING
+from open_images.assets import LANDING, list_events
 from open_images.defaults import dag_defaults
 from open_images.errors import airflow_errors
 
@@ -44,8 +44,9 @@ with DAG(
         """List the complete deliveries that no event has announced yet."""
         from ml.release.landing import news
 
-        announced = {(event.extra.get("date"), event.extra.get("digest")) for event in inlet_events[LANDING]}
         with airflow_errors():
+            events = list_events(LANDING, inlet_events[LANDING])
+            announced = {(event.extra.get("date"), event.extra.get("digest")) for event in events}
             return news(load_deployment().defaults.release, announced, datetime.datetime.now(datetime.UTC))
 
     @task(outlets=[LANDING], map_index_template="{{ task.op_kwargs['delivery'] }}")

@@ -9,7 +9,7 @@ from airflow.sdk import DAG, Context, task
 from ml.config.deployment import load_deployment
 from ml.errors import ConfigurationError
 from open_images.approval import APPROVE, VerdictApprovalOperator
-from open_images.assets import CANDIDATE, CHAMPION
+from open_images.assets import CANDIDATE, CHAMPION, list_events
 from open_images.defaults import dag_defaults, form
 from open_images.errors import airflow_errors, skip
 from open_images.operators.process import ProcessStageOperator
@@ -49,12 +49,12 @@ def choose(params: dict[str, Any], run_id: str, triggering_asset_events: Any, in
     if params["move_back"]:
         raise skip("This run only moves the champion back.")
     triggered = triggering_asset_events.get(CANDIDATE, [])
-    # Airflow passes only the first of the events that arrived while the previous run waited for its answer.
-    events = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
     with airflow_errors():
         deployment = load_deployment()
+        # Airflow passes only the first of the events that arrived while the previous run waited for its answer.
+        since = inlet_events[CANDIDATE].after(min(event.timestamp for event in triggered)) if triggered else []
         try:
-            extras = [event.extra for event in events]
+            extras = [event.extra for event in list_events(CANDIDATE, since)]
             roots = deployment.allowed()
             promotion = open_promotion(deployment.storage, run_id, dict(params), deployment, extras, roots)
         except NothingToDecideError as nothing:

@@ -577,6 +577,29 @@ def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(p
     assert asked == ["b", "c"], "by hand: none"
 
 
+def test_events_that_airflow_cannot_list_fail_with_what_to_do(promotion):
+    from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time.comms import ErrorResponse
+
+    from open_images.assets import CANDIDATE
+
+    class Events(list):
+        def after(self, moment):
+            return self
+
+        def __iter__(self):
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 500}))
+
+    with pytest.raises(AirflowException, match=r"open_images_candidate .*500.* delete it") as failure:
+        promotion.get_task("choose").python_callable(
+            {"move_back": False},
+            "run",
+            {CANDIDATE: [SimpleNamespace(timestamp=1)]},
+            {CANDIDATE: Events()},
+        )
+    assert not isinstance(failure.value, AirflowFailException), "a retry helps once the run has started"
+
+
 def test_a_comparison_without_a_champion_is_skipped_before_it_starts(promotion):
     from airflow.sdk.exceptions import AirflowSkipException
 

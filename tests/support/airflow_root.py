@@ -171,10 +171,17 @@ class Airflow:
         return wait_for(f"the end of {run_id}", lambda: (state := self.state(run_id)) in ended and state, seconds)
 
     def events(self, asset: str) -> list[dict[str, Any]]:
-        """Return the extras of an asset's events, newest first."""
+        """Return the extras of an asset's events, newest first.
+
+        Airflow answers with status 500 while a run that one of them triggered is queued: see `list_events`.
+        """
         (found,) = self.ask("GET", f"/assets?name_pattern={asset}")["assets"]
-        events = self.ask("GET", f"/assets/events?asset_id={found['id']}&order_by=-timestamp")
-        return [event["extra"] for event in events["asset_events"]]
+        path = f"/api/v2/assets/events?asset_id={found['id']}&order_by=-timestamp"
+        answer = wait_for(
+            f"the events of {asset}", lambda: (asked := self.client.get(path)).status_code < 500 and asked
+        )
+        assert answer.status_code == 200, answer.text
+        return [event["extra"] for event in answer.json()["asset_events"]]
 
 
 def submit(job: str, run_uri: str, master: str = "local[2]", **conf: str) -> list[str]:

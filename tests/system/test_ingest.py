@@ -5,6 +5,7 @@ The tests build on one another, in their order.
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+import airflow_environment
 from ml import storage
 from ml.release.landing import arrived
 from ml.sample.release import write_sample_release
@@ -142,3 +144,19 @@ def test_the_deliveries_are_announced_and_a_training_takes_them_all(airflow, tra
         # It would end as the one above did.
         trainings.ask("PATCH", f"/dags/{TRAINING}/dagRuns/{run_id}", state="failed")
     assert sorted(event["date"] for event in airflow.events("open_images_landing")) == names
+
+
+def test_where_airflow_cannot_list_the_announcements_the_task_says_what_to_do(airflow, trainings):
+    landings = Airflow(airflow.root, airflow.storage, airflow.client, airflow.password, LANDING)
+    triggered = trainings.get("/dagRuns?run_type=asset_triggered")["dag_runs"][0]["dag_run_id"]
+    # As of a run that was marked as failed before it started.
+    with sqlite3.connect(airflow_environment.airflow_home(airflow.root) / "airflow.db") as database:
+        database.execute("UPDATE dag_run SET start_date = NULL WHERE run_id = ?", (triggered,))
+    run_id = landings.trigger()
+    wait_for("the fault", lambda: landings.states(run_id)["look"] == "up_for_retry")
+    failure = landings.xcom(run_id, "look", "failure")
+    assert "could not list the events of the asset open_images_landing" in failure["message"]
+    assert "delete it" in failure["advice"]
+    airflow.client.delete(f"/api/v2/dags/{TRAINING}/dagRuns/{triggered}").raise_for_status()
+    assert landings.wait_to_end(run_id) == "success"
+    assert landings.xcom(run_id, "look") == [], "all were announced"
