@@ -6,7 +6,7 @@ import enum
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 try:
     import typer
@@ -33,6 +33,7 @@ from ml.export.formats import Format
 from ml.flow.stage import Stage
 from ml.flow.table import ALL_STAGES
 from ml.logs import log_to_stderr
+from ml.store_faults import explain
 
 
 class PackFormat(enum.StrEnum):
@@ -266,14 +267,22 @@ def _use_object_store() -> None:
 
 
 def main() -> None:
-    """Run a command. A `StageError` prints one line, not a traceback."""
+    """Run a command. An error that says what to do prints one line, not a traceback."""
     log_to_stderr()
     try:
         _use_object_store()
         app()
     except StageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _fail(error)
+    except (OSError, RuntimeError) as error:  # of a disk or a store
+        if not (explained := explain(error)):
+            raise
+        _fail(explained)
+
+
+def _fail(error: StageError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
     The listing cache is dropped, because Spark or another process may have written files since.
 
     Raises:
-        ConfigurationError: The package that opens URIs of this scheme is not installed.
+        ConfigurationError: The package that opens URIs of this scheme is not installed, or there is no such scheme.
         TransientError: The object store does not answer.
     """
     uri = normalize(uri)
@@ -75,7 +75,12 @@ def filesystem(uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
         )
     if extra == "s3" and (endpoint := os.environ.get(object_store.ENDPOINT)):
         object_store.check_endpoint(endpoint)
-    fs, path = fsspec.core.url_to_fs(uri, **({"get_client": _http_client} if uri.startswith(HTTP) else {}))
+    try:
+        fs, path = fsspec.core.url_to_fs(uri, **({"get_client": _http_client} if uri.startswith(HTTP) else {}))
+    except (ValueError, ImportError) as error:  # of an unknown scheme, or of one whose package is missing
+        raise ConfigurationError(
+            f"{uri} cannot be opened: {error}.", "Correct the URI, or install that package."
+        ) from error
     fs.invalidate_cache()
     return fs, path
 

@@ -1,10 +1,13 @@
 """Wrong input at the command line: one line that says what is wrong, a non-zero exit, and nothing written."""
 
+import errno
 import os
 import subprocess
 import sys
 
 import pytest
+
+from ml import __main__ as command_line
 
 TRAIN_BOXES = "2018_04/train/train-annotations-bbox.csv"
 
@@ -95,3 +98,14 @@ def test_a_stage_before_its_inputs_says_which_one_is_missing(sample_release, tmp
     done = ml("train", "--run", opened.stdout.strip())
     assert done.returncode != 0
     assert done.stderr.splitlines()[-1].startswith("error: Stage featurize has not been done")
+
+
+def test_an_error_of_a_disk_or_a_store_that_is_understood_prints_one_line(monkeypatch, capsys):
+    def refuse():
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/storage/runs")
+
+    monkeypatch.setattr(command_line, "app", refuse)
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("error: Access was denied: ")

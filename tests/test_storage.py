@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from ml import disk, storage
-from ml.errors import ResourceError
+from ml.errors import ConfigurationError, ResourceError
 
 
 def test_space_is_told_in_a_size_that_can_be_read(tmp_path, caplog):
@@ -32,3 +32,8 @@ def test_a_uri_is_normal_once_and_for_all_the_root_of_the_machine_too(given, nor
     assert storage.normalize(given) == normal
     assert storage.normalize(normal) == normal
     assert storage.join(normal, "a/", "/b") == below
+
+
+def test_a_uri_that_nothing_opens_is_one_clear_error():
+    with pytest.raises(ConfigurationError, match=r"foo://bucket/x cannot be opened: .*foo"):
+        storage.exists("foo://bucket/x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,7 +11,7 @@ from ml.commands.options import MODEL_HELP, StorageOption
 
 MinConfidence = Annotated[
     float | None,
-    typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=1),
+    typer.Option(metavar="<number>", help="Predict 'unknown' below this probability.", min=0.5, max=0.999),
 ]
 MaxRisk = Annotated[
     float | None,
@@ -74,14 +74,19 @@ def predict(
         raise ConfigurationError("--min-confidence and --max-risk exclude each other.", "Give one of them.")
     (check_watched if watch else check_given)(photos, out)  # before anything slow is imported
     from ml.config.deployment import load_deployment
-    from ml.prediction.finding import choose_finding
+    from ml.config.parameter import validate
+    from ml.prediction.finding import Finding
     from ml.prediction.photos import predict_photos
 
     deployment = load_deployment()
-    config = deployment.prediction
-    # What the command states takes precedence over either setting of the deployment.
-    risk = config.max_risk if min_confidence is None and max_risk is None else max_risk
-    confidence = config.min_confidence if min_confidence is None else min_confidence
-    root, defaults = storage or deployment.storage, deployment.defaults
-    finding = choose_finding(config, detector, min_face, detector_file)
-    predict_photos(photos, out, model, root, confidence, defaults, risk, finding, every if watch else None)
+    options = {
+        **{"min_confidence": min_confidence, "max_risk": max_risk},
+        **{"detector": detector, "min_face": min_face, "detector_file": detector_file},
+    }
+    values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if min_confidence is not None:
+        values["max_risk"] = None  # which would override it, if the deployment sets one
+    config = validate(values, deployment.prediction)
+    root, defaults, finding = storage or deployment.storage, deployment.defaults, Finding.of(config)
+    again = every if watch else None
+    predict_photos(photos, out, model, root, config.min_confidence, defaults, config.max_risk, finding, again)

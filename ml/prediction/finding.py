@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Self
 
 from ml import storage
-from ml.config.parameter import validate
 from ml.config.prediction import WITH_FILE, PredictionConfig
 from ml.errors import ConfigurationError
 
@@ -34,17 +33,6 @@ class Finding:
 
 
 DEFAULT = Finding.of(PredictionConfig())
-
-
-def choose_finding(defaults: PredictionConfig, detector: str | None, min_face: int | None, file: str | None) -> Finding:
-    """Return how to find faces by a command's options, each of which overrides the deployment's default.
-
-    Raises:
-        ConfigurationError: There is no such detector, it needs a file, or `min_face` is out of bounds.
-    """
-    given = {"detector": detector, "min_face": min_face, "detector_file": file}
-    values = {name: value for name, value in given.items() if value is not None}
-    return Finding.of(validate(values, defaults))
 
 
 def read_detector_file(uri: str) -> bytes:

@@ -22,29 +22,34 @@ State = tuple[int, int]  # of a file: size in bytes, and time of its last change
 
 
 def find_photographs(given: list[Path], out: Path) -> Iterator[Given]:
-    """Yield the photographs in files and folders; skip hidden files and those in `out` when a folder is searched."""
+    """Yield the photographs in files and folders; skip hidden files and those in `out` when a folder is searched.
+
+    A folder that cannot be read is yielded as a photograph, and whoever reads it reports why.
+    """
     for path in given:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             yield Given(path, Path())
             continue
-        for folder, folders, files in os.walk(path):
+        unreadable: list[OSError] = []
+        for folder, folders, files in os.walk(path, onerror=unreadable.append):
             folders[:] = sorted(
                 name for name in folders if name[0] != "." and Path(folder, name).resolve() != out.resolve()
             )
             for name in sorted(files):
                 if name[0] != "." and name.lower().endswith(SUFFIXES):
                     yield Given(Path(folder, name), Path(folder).relative_to(path))
+        yield from (Given(Path(error.filename), Path()) for error in unreadable)
 
 
 def check_given(given: list[Path], out: Path) -> None:
     """Check the arguments before anything that takes time.
 
     Raises:
-        DataError: A file or folder does not exist, or a folder holds no photograph.
+        DataError: A file or folder does not exist or is not accessible, or a folder holds no photograph.
         ConfigurationError: `out` is a file, or holds photographs that copies could overwrite.
     """
-    missing = [f"{escaped(path)}: there is no such file" for path in given if not path.exists()]
-    folders = [path for path in given if path.is_dir()]
+    missing = [f"{escaped(path)}: {fault}" for path in given if (fault := _fault(path))]
+    folders = [path for path in given if os.path.isdir(path)]
     empty = [path for path in folders if next(find_photographs([path], out), None) is None]
     faults = missing + [f"{escaped(path)}: holds no JPEG or PNG file" for path in empty]
     if faults:
@@ -58,9 +63,20 @@ def check_watched(given: list[Path], out: Path) -> None:
     Raises:
         ConfigurationError: One is not a folder, `out` is a file, or it holds photographs that copies could overwrite.
     """
-    if others := [escaped(path) for path in given if not path.is_dir()]:
+    if others := [escaped(path) for path in given if not os.path.isdir(path)]:
         raise ConfigurationError(f"{', '.join(others)}: there is no such folder.", "--watch takes existing folders.")
     _check_out(given, out)
+
+
+def _fault(path: Path) -> str | None:
+    """Return why a path cannot be used; None if it can."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "there is no such file"
+    except OSError as error:  # it may be of a folder above, or the name is too long
+        return f"cannot be read ({error.strerror})"
+    return None
 
 
 def _check_out(folders: list[Path], out: Path) -> None:

@@ -46,9 +46,7 @@ class Request(BaseModel):
     model: str
     min_confidence: float
     max_risk: float | None = None
-    detector: str
-    min_face: int | None = None
-    detector_file: str | None = None
+    finding: Finding
     bytes: int
 
 
@@ -127,10 +125,9 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
             if key not in loaded:
                 loaded.clear()
                 loaded[key] = load_explaining_predictor(*key)
-            finding = Finding(request.detector, request.min_face, request.detector_file)
             box_aspect = loaded[key].description.box_aspect
-            reply = explain(loaded[key], load_finder(finding, box_aspect), photograph)
-            reply = reply.model_copy(update={"detector": detector_record(finding, box_aspect)})
+            reply = explain(loaded[key], load_finder(request.finding, box_aspect), photograph)
+            reply = reply.model_copy(update={"detector": detector_record(request.finding, box_aspect)})
         except StageError as error:
             reply = Reply(fault=Fault(kind=error.kind, message=error.message, advice=error.advice))
         write_message(replies, reply.model_dump_json().encode())

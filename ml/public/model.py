@@ -109,7 +109,7 @@ class Model:
 
         Args:
             path: A JPEG or PNG file.
-            min_confidence: Predictions with a lower confidence become `unknown`; 0.5 to 1.
+            min_confidence: Predictions with a lower confidence become `unknown`; 0.5 to 0.999.
             max_risk: The tolerated share of wrong labels among those given, which then decides instead of
                 `min_confidence`; the model's promise holds it with 95% confidence.
             detector: What finds the faces; docs/detection.md compares the detectors.
@@ -118,18 +118,25 @@ class Model:
 
         Raises:
             DataError: There is no such file, or it is no photograph.
-            ConfigurationError: The model was not trained on faces, it cannot promise `max_risk`, or the detector's file
-                is missing or wrong.
+            ConfigurationError: The model was not trained on faces, a value is out of bounds, there is no such detector,
+                the model cannot promise `max_risk`, or the detector's file is missing or wrong.
         """
+        from ml.config.parameter import validate
+        from ml.config.prediction import PredictionConfig
         from ml.model.novelty import read_novelty
         from ml.prediction.finder import load_finder
         from ml.prediction.finding import Finding
         from ml.prediction.photos import read_photo
         from ml.prediction.predictor import Predictor
 
-        predictor = Predictor(self._classifier, min_confidence, max_risk, read_novelty(self._manifest))
+        values = {
+            **{"min_confidence": min_confidence, "max_risk": max_risk},
+            **{"detector": detector, "min_face": min_face, "detector_file": detector_file},
+        }
+        config = validate(values, PredictionConfig())
+        predictor = Predictor(self._classifier, config.min_confidence, config.max_risk, read_novelty(self._manifest))
         photo = read_photo(Path(path))
-        finder = load_finder(Finding(detector, min_face, detector_file), self.description.box_aspect)
+        finder = load_finder(Finding.of(config), self.description.box_aspect)
         found = finder.detect(photo)
         boxes = [face.rectangle() for face in found]
         chips = [predictor.cut_chip(photo, face.rectangle(), face.rotation) for face in found]

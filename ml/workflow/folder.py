@@ -71,7 +71,7 @@ def read_pin(uri: str) -> Pin | None:
 def _read(uri: str, kind: type[B]) -> B | None:
     try:
         return kind.model_validate_json(storage.read_bytes(uri))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValidationError as error:
         raise DataError(f"{uri} is damaged: {error}", "Remove the run's folder, and start the run again.") from error

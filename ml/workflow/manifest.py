@@ -132,7 +132,7 @@ def load_manifest(attempt_uri: str) -> Manifest:
     uri = layout.manifest_uri(attempt_uri)
     try:
         return Manifest.model_validate_json(storage.read_bytes(uri))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DataError(f"{attempt_uri} has no manifest: it was never committed.", "Run its stage again.") from error
     except ValueError as error:
         raise DataError(f"{uri} is damaged: {error}", "Remove the attempt and run its stage again.") from error

@@ -13,7 +13,10 @@ from open_images.web import try_it
 from open_images.web.try_it import BusyError, Explainer, NoAnswerError
 
 CONFIG = PredictionConfig(min_confidence=0.75, max_risk=0.05)
-SENT = CONFIG.model_dump(include={"min_confidence", "max_risk", "detector", "min_face", "detector_file"})
+SENT = {
+    **{"min_confidence": 0.75, "max_risk": 0.05},
+    "finding": {"detector": CONFIG.detector, "min_face": None, "file": None},
+}
 # Answers with its process id, its environment's names, and what it was asked; the model's name says what to do.
 CHILD = """
 import json, os, sys, time
@@ -60,6 +63,8 @@ def test_one_child_answers_all_and_knows_no_secret_of_airflows(make):
     assert first["pid"] == second["pid"]
     assert (first["photograph"], second["photograph"]) == ("one", "two")
     assert first["request"] == {"model": "model", **SENT, "bytes": 3}
+    other = CONFIG.model_copy(update={"detector_file": "/absent.onnx"})  # of yunet, which is not asked
+    assert explainer.ask("model", other, b"x")["request"]["finding"] == SENT["finding"]
     assert not [name for name in first["names"] if name.startswith("AIRFLOW")]
 
 

