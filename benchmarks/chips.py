@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import datetime
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -26,9 +23,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+from jobs import ROOT, prepare, submit
+
 SCENES = ROOT.parent / "shared" / "realfaces" / "build_release.py"
-sys.path.insert(0, str(ROOT / "scripts"))
 
 if TYPE_CHECKING:
     from ml.workflow.run import Run
@@ -44,12 +41,7 @@ def main() -> int:
     parser.add_argument("--release", type=Path, help="a release that exists, instead of a new one")
     parser.add_argument("--memory", action="store_true", help="measure memory for 500 and 5,000 scenes as well")
     arguments = parser.parse_args()
-    from airflow_environment import environment
-
-    os.environ.update(environment(ROOT))
-    del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    print(f"{datetime.date.today()}, {machine}\n")
+    prepare()
     with tempfile.TemporaryDirectory() as folder:
         release = arguments.release or make_release(Path(folder, "release"), arguments.scenes)
         compare(release, Path(folder, "storage"))
@@ -57,7 +49,7 @@ def main() -> int:
             print("| scenes | photographs | peak memory of the process tree, MB |\n|---|---|---|")
             for scenes in (500, 5000):
                 made = make_release(Path(folder, f"release-{scenes}"), scenes)
-                run = prepare(made, Path(folder, f"storage-{scenes}"))
+                run = prepared_run(made, Path(folder, f"storage-{scenes}"))
                 peak = peak_memory(run.uri)
                 print(f"| {scenes:,} | {photographs_of(run):,} | {peak >> 20:,} |")
     return 0
@@ -76,10 +68,8 @@ def make_release(folder: Path, scenes: int) -> Path:
     return folder
 
 
-def prepare(release: Path, storage: Path) -> Run:
+def prepared_run(release: Path, storage: Path) -> Run:
     """Open a run on a release, and execute the stages before `chip`."""
-    from jobs import submit
-
     from ml.workflow.opening import open_run
 
     run = open_run(str(storage), "bench", {"release": str(release)})
@@ -92,7 +82,7 @@ def compare(release: Path, storage: Path) -> None:
     """Print photographs per second of decoding alone, of the bare loop and of the stage."""
     from jobs import submit, work
 
-    run = prepare(release, storage)
+    run = prepared_run(release, storage)
     images = by_image(run.pinned("join_labels").table("faces"))
     decoding, loop = bare(run, images)
     before = children_cpu()
@@ -172,7 +162,6 @@ def photographs_of(run: Run) -> int:
 def peak_memory(run: str) -> int:
     """Execute the stage chip; return the largest sum of the proportional set sizes of its processes, in bytes."""
     import psutil
-    from jobs import submit
 
     peak, stop = 0, threading.Event()
 

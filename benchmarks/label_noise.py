@@ -13,17 +13,12 @@ Needs the optional folder of test data `../shared/realfaces`; without it, does n
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+from jobs import ROOT, prepare
 
 
 def main() -> int:
@@ -41,10 +36,7 @@ def main() -> int:
     if not FACES.exists():
         print(f"label_noise: skipped, because {FACES.parent} does not exist")
         return 0
-    from airflow_environment import environment
-
-    os.environ.update(environment(ROOT))
-    del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
+    prepare()
     truth = {
         image_id(face["name"]): face["label"] for face in pq.read_table(FACES, columns=["name", "label"]).to_pylist()
     }
@@ -54,11 +46,7 @@ def main() -> int:
     if not release.exists():
         write_portraits(release, flipped)
     values = {"release": str(release), "chip_size": arguments.chip_size, "epochs": arguments.epochs}
-    print(
-        f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"chips of {arguments.chip_size}, {arguments.epochs} epochs\n",
-        flush=True,
-    )
+    print(f"Chips of {arguments.chip_size}, {arguments.epochs} epochs:\n", flush=True)
     first = run_all(arguments.folder, "label-noise-first", values)
     found(first, flipped)
     values["exclude_faces"] = first.pinned("suspects").file("suspects.csv")

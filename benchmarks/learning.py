@@ -14,9 +14,6 @@ everything in `--folder` and reuses what is done there. Prints Markdown for `ben
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -24,9 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+from jobs import ROOT, prepare
 
 # The report's layers, chip size, batches and Adam at 1e-3, without decay, smoothing, averaging and mixing. Augmentation
 # and balance keep their defaults; docs/notebook.md lists the other differences from the report's training.
@@ -62,16 +57,10 @@ def main() -> int:
     if not FACES.exists():
         print(f"learning, robustness: skipped, because {FACES.parent} does not exist")
         return 0
-    from airflow_environment import environment
-
-    os.environ.update(environment(ROOT))
-    del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
+    prepare()
     release = arguments.folder / "release"
     if not release.exists():
         write_portraits(release)
-    print(
-        f"{datetime.date.today()}, {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n"
-    )
     plans = {"compact": {"network": "compact", "epochs": arguments.epochs}}
     if arguments.notebook_epochs:
         plans["notebook, as reported"] = {**AS_REPORTED, "epochs": arguments.notebook_epochs}

@@ -1,7 +1,8 @@
-"""What a run's model predicts for the faces that it has not learned from."""
+"""What the models of `transfer.py` predict for the faces that they have not learned from."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,23 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ml.model.classifier import Classifier
     from ml.workflow.run import Run
+
+
+def trained_runs(folder: Path) -> list[Run]:
+    """Return the runs in the folder of `transfer.py` whose training has ended; name the others."""
+    from ml.errors import DataError
+    from ml.workflow.run import load_run
+
+    found = []
+    for place in sorted((folder / "storage" / "runs").glob("transfer-*")):
+        run = load_run(str(place))
+        try:
+            run.pinned("train")
+        except DataError as error:
+            print(f"{run.run_id} is left out: {error}\n")
+        else:
+            found.append(run)
+    return found
 
 
 def predicted(run: Run, classifier: Classifier) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.object_]]:

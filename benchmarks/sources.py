@@ -12,9 +12,6 @@ Prints Markdown for `benchmarks/README.md`.
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -22,8 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
+from jobs import prepare
 
 if TYPE_CHECKING:
     from ml.workflow.run import Run
@@ -41,12 +37,7 @@ def main() -> int:
     arguments = parser.parse_args()
     from chips import make_release
 
-    from airflow_environment import environment
-
-    os.environ.update(environment(ROOT))
-    del os.environ["OPEN_IMAGES_CONFIG"]  # a deployment's settings must not affect the benchmark
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    print(f"{datetime.date.today()}, {machine}\n")
+    prepare()
     with tempfile.TemporaryDirectory() as folder:
         release = arguments.release or make_release(Path(folder, "release"), arguments.scenes)
         chip_from_each(Path(folder), release, arguments.turns)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jobs import ROOT, prepare
 from numpy.typing import NDArray
-from predicted import predicted
+from predicted import predicted, trained_runs
 
 if TYPE_CHECKING:
     from ml.metrics.choice import Choice
@@ -57,13 +57,13 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "var" / "benchmark-learning", help="transfer's folder")
     parser.add_argument("--deals", type=int, default=200, help="number of random deals")
     arguments = parser.parse_args()
+    if arguments.deals < 1:
+        parser.error("--deals: at least one is needed")
     prepare()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    from ml.workflow.run import load_run
-
-    runs = [load_run(uri.as_uri()) for uri in sorted((arguments.folder / "storage" / "runs").glob("transfer-*"))]
+    runs = trained_runs(arguments.folder)
     if not runs:
-        print(f"threshold: skipped, because {arguments.folder} has no run of transfer.py")
+        print(f"threshold: skipped, because {arguments.folder} has no finished training of transfer.py")
         return 0
     print("| run | validation photographs | 0.5 | unless proved | fitted | the program's |\n|---|---|---|---|---|---|")
     for run in runs:
