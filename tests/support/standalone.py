@@ -50,7 +50,7 @@ class Cluster:
 
     def done(self) -> list[str]:
         """Return the names of the applications that have ended well."""
-        return sorted(app["name"] for app in self.state()["completedapps"] if app["state"] == "FINISHED")
+        return sorted(app["name"] for app in self.state().get("completedapps", []) if app["state"] == "FINISHED")
 
     def submit(self, stage: str, run_uri: str) -> subprocess.CompletedProcess[str]:
         """Do a stage on the cluster; standard output holds standard error too."""

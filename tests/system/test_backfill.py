@@ -49,7 +49,10 @@ def airflow(landing, tmp_path_factory) -> Iterator[Backfills]:
 
 
 def test_unpausing_starts_no_run_and_the_next_month_brings_one(airflow):
-    today = datetime.datetime.now(datetime.UTC).date()
+    now = datetime.datetime.now(datetime.UTC)
+    if (now + datetime.timedelta(minutes=5)).day == 1 and now.hour in (23, 0):
+        pytest.skip("in the first hour of a month, unpausing makes up for the month before, as it should")
+    today = now.date()
     first = (today.replace(day=1) + datetime.timedelta(days=32)).replace(day=1)
     assert airflow.get("")["next_dagrun_run_after"][:10] == first.isoformat()
     assert airflow.runs("scheduled") == {}
@@ -66,7 +69,8 @@ def test_a_database_that_another_program_holds_for_a_while_ends_no_component(air
     # Python's sqlite3 gives up after five seconds by itself, and with it whatever the scheduler was about to write.
     log = airflow.root / "var" / "airflow" / "standalone.log"
     assert "database is locked" not in log.read_text(errors="replace")
-    with contextlib.closing(sqlite3.connect(airflow.root / "var" / "airflow" / "airflow.db")) as database:
+    database = sqlite3.connect(airflow.root / "var" / "airflow" / "airflow.db", timeout=60)
+    with contextlib.closing(database):
         database.execute("BEGIN IMMEDIATE")
         time.sleep(12)
         database.rollback()

@@ -11,6 +11,7 @@ from ml.flow.table import STAGES
 from ml.workflow.content import first_difference
 from ml.workflow.execution import run_stage
 from ml.workflow.opening import open_run
+from support.airflow_root import wait_for
 from support.spark_stages import BODIES
 from support.standalone import Cluster, standalone
 
@@ -32,7 +33,7 @@ def test_the_stages_give_on_a_cluster_what_they_give_locally(cluster, spark, sam
         run_stage(local, STAGES[stage], lambda context, body=body: body(spark, context))
         told = cluster.submit(stage, remote.uri)
         assert told.returncode == 0, told.stdout[-6000:]
-    assert cluster.done() == sorted(BODIES)
+    wait_for("the ends of the applications", lambda: cluster.done() == sorted(BODIES))  # the master is told later
     assert all(any(work.glob("app-*")) for work in cluster.work)  # both had executors
     for stage in BODIES:
         here, there = local.pinned(stage), remote.pinned(stage)

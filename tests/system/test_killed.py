@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -171,7 +172,8 @@ def writing(run) -> bool:
 
 def kill_tree(processes: list[psutil.Process]) -> None:
     for process in processes:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a worker ends when its JVM does
+            process.kill()
 
 
 def kill_jvm(processes: list[psutil.Process]) -> None:

@@ -25,7 +25,7 @@ from support.airflow_root import SMALL, Airflow, attempts, make_root, running, w
 
 pytestmark = pytest.mark.slow
 TRAINING, MAINTENANCE = "open_images_training", "open_images_maintenance"
-NOW = {"grace_hours": 1e-6, "run_days": 1e-6, "keep_runs": 1}
+NOW = {"grace_hours": 3e-4, "run_days": 1e-6, "keep_runs": 1}  # an attempt is pinned a moment after its commit
 
 
 Posted = list[dict[str, Any]]
@@ -104,7 +104,7 @@ def test_a_dry_run_lists_removes_nothing_and_is_told_as_a_success(airflow, maint
     assert maintenance.wait_to_end(run_id) == "success"
     assert maintenance.states(run_id) == {"plan": "success", "remove": "skipped"}
     planned = maintenance.xcom(run_id, "plan")
-    # In the first hours of a day, unpausing starts the last scheduled clean-up, whose plan is old enough to be listed.
+    # For some hours after its time of the week, unpausing starts the last scheduled clean-up, whose plan may be listed.
     assert {item["kind"] for item in planned["largest"]} - {"plan"} == {"run", "attempt"}
     assert storage.exists(planned["plan"])
     assert attempts(airflow.storage) == before
@@ -130,7 +130,8 @@ def test_a_removal_beside_a_training_takes_exactly_what_it_lists_and_the_trainin
     listed = {item["uri"]: item["kind"] for item in planned["largest"]}
     assert left_over.uri in listed
     assert not any(uri.startswith(run_uri) for uri in listed)
-    assert planned["kept"]["run: under way"] == 1
+    reasons = ("run: under way", "run: not old enough")  # its last pin may be as young as the plan
+    assert sum(planned["kept"].get(reason, 0) for reason in reasons) == 1
     for uri in listed:
         assert storage.exists(uri) == (uri in removed["stayed"])
     assert removed["stayed"] == {}
