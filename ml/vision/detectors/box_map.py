@@ -19,7 +19,7 @@ class BoxMap:
         scale: Width and height of the mapped box, as shares of the detector's.
         source: What it was fitted on, and when; empty if boxes stay as they are.
         faces: On how many faces.
-        spread: Standard deviation, over those faces, of what the map leaves: of the center, right and down, as shares
+        spread: What the map leaves over those faces, as a standard deviation: of the center, right and down, as shares
             of the true box, and of the logarithms of width and height.
         aspect: Median height of their boxes as a share of the width; None if boxes stay as they are.
     """
@@ -74,13 +74,16 @@ def fit_box_map(pairs: Sequence[tuple[Edges, Edges]], source: str) -> BoxMap:
         pairs: At least two pairs, in the same pixels.
         source: What the pairs come from.
     """
+    from scipy.stats import median_abs_deviation  # only a fit needs it, and it loads slowly
+
     found, true = (np.array(boxes) for boxes in zip(*pairs, strict=True))
     sizes, true_sizes = found[:, 2:] - found[:, :2], true[:, 2:] - true[:, :2]
     offsets = ((true[:, 2:] + true[:, :2]) - (found[:, 2:] + found[:, :2])) / 2
     ratios = np.log(true_sizes / sizes)
     shift, ratio = np.median(offsets / sizes, axis=0), np.median(ratios, axis=0)
     left = (offsets - shift * sizes) / true_sizes
-    spread = *left.std(axis=0), *(ratios - ratio).std(axis=0)
+    # As a standard deviation, if the errors are normal; a few boxes matched with a neighbor's do not inflate it.
+    spread = median_abs_deviation(np.hstack([left, ratios]), axis=0, scale="normal")
     return BoxMap(
         (round(float(shift[0]), 3), round(float(shift[1]), 3)),
         (round(float(np.exp(ratio[0])), 3), round(float(np.exp(ratio[1])), 3)),
