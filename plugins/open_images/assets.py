@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from airflow.sdk import Asset
@@ -35,8 +36,11 @@ def list_events(asset: Asset, events: Sequence[AssetEventResult]) -> list[AssetE
     try:
         return list(events)
     except AirflowRuntimeError as error:
+        message = f"Airflow could not list the events of the asset {asset.name} ({error})."
+        if (error.error.detail or {}).get("status_code") != HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise TransientError(message, "The log of Airflow's API server may say why.") from error
         raise TransientError(
-            f"Airflow could not list the events of the asset {asset.name} ({error}). It lists none while a run that "
-            "one of them triggered has no start time: a run that is queued, or was marked as failed while it was.",
+            f"{message} It lists none while a run that one of them triggered has no start time: a run that is queued, "
+            "or was marked as failed while it was.",
             "Let that run start, or delete it.",
         ) from error

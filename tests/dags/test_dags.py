@@ -577,7 +577,8 @@ def test_candidates_that_came_after_the_event_that_triggered_are_looked_at_too(p
     assert asked == ["b", "c"], "by hand: none"
 
 
-def test_events_that_airflow_cannot_list_fail_with_what_to_do(promotion):
+@pytest.mark.parametrize(("status", "advice"), [(500, "delete it"), (503, "log of Airflow's API server")])
+def test_events_that_airflow_cannot_list_fail_with_what_to_do(promotion, status, advice):
     from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowRuntimeError, ErrorType
     from airflow.sdk.execution_time.comms import ErrorResponse
 
@@ -588,9 +589,9 @@ def test_events_that_airflow_cannot_list_fail_with_what_to_do(promotion):
             return self
 
         def __iter__(self):
-            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 500}))
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": status}))
 
-    with pytest.raises(AirflowException, match=r"open_images_candidate .*500.* delete it") as failure:
+    with pytest.raises(AirflowException, match=f"open_images_candidate .*{status}.*{advice}") as failure:
         promotion.get_task("choose").python_callable(
             {"move_back": False},
             "run",
