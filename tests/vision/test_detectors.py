@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from ml.config.training import TrainingConfig
+from ml.features import augmentation
+from ml.prediction.finding import DEFAULT
 from ml.vision.detectors.blazeface import BACK, FULL, SHORT, BlazeFace
 from ml.vision.detectors.box_map import UNCHANGED, BoxMap, fit_box_map
 from ml.vision.detectors.face import Face, merge
 from ml.vision.detectors.search import search
+from ml.vision.detectors.table import DETECTORS
 from ml.vision.detectors.weights import package_file
 
 
@@ -24,6 +28,15 @@ class White:
         if rows.size < 50:  # too small to see
             return []
         return [Face((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1), 0.9)]
+
+
+def test_training_jitters_its_boxes_more_widely_than_the_default_detector_errs():
+    """A uniform change of a range has its width over the root of 12 as its standard deviation."""
+    shift = 2 * augmentation.SHIFT * (1 + 2 * TrainingConfig().margin) / np.sqrt(12)  # of the face's box
+    size = (augmentation.ZOOM[1] - augmentation.ZOOM[0]) / np.sqrt(12)
+    left = DETECTORS[DEFAULT.detector].box_map.spread
+    assert max(left[:2]) < shift
+    assert max(left[2:]) < size
 
 
 def test_merged_boxes_are_averaged_by_score_and_others_are_kept():
