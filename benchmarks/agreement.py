@@ -1,11 +1,11 @@
 """Compare a prediction by the DAG with one by the command, with each detector: `make bench BENCH=agreement`.
 
-    python benchmarks/agreement.py --model NAME_OR_PATH [--storage URI] [--scenes 200]
+    python benchmarks/agreement.py [--scenes 200] [--model NAME_OR_PATH] [--storage URI]
 
 The photographs are scenes with real faces from the optional test data `../shared/realfaces`, some of them with planted
-faults, or drawn scenes without it; the output says which. The DAG `open_images_prediction` predicts them in bulk with
-TensorFlow, and `python -m ml predict` one by one with ONNX Runtime. Both should say the same of each photograph, and of
-each face.
+faults, or drawn scenes without it; the output says which. The model is the champion or the newest one, such as that of
+`make demo`. The DAG `open_images_prediction` predicts them in bulk with TensorFlow, and `python -m ml predict` one by
+one with ONNX Runtime. Both should say the same of each photograph, and of each face.
 
 Prints Markdown for `benchmarks/README.md`. Ends with status 1 if any answer differs.
 """
@@ -59,7 +59,7 @@ class Answers:
 def main() -> int:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="the model, as `ml predict` takes it")
+    parser.add_argument("--model", help="the model, as `ml predict` takes it")
     parser.add_argument("--storage", default=str(ROOT / "var" / "storage"), help="storage root that has the model")
     parser.add_argument("--scenes", type=int, default=200, help="scenes to make photographs of")
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
 """Measure prediction: the bulk job end to end, its parts in one process, and single photographs.
 
-    python benchmarks/prediction.py [--scenes 500]
+    python benchmarks/prediction.py [--scenes 500] [--model NAME_OR_PATH] [--storage URI]
 
 The photographs are scenes with real faces from the optional folder of test data `../shared/realfaces`, or drawn scenes
-without it; the output says which. The network is an untrained `compact`: speed does not depend on its weights.
+without it; the output says which. The model is the champion or the newest one, such as that of `make demo`.
 
 Prints Markdown for `benchmarks/README.md`.
 """
@@ -31,12 +31,17 @@ def main() -> int:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=500, help="scenes to make photographs of")
+    parser.add_argument("--model", help="the model, as `ml predict` takes it")
+    parser.add_argument("--storage", default=str(ROOT / "var" / "storage"), help="storage root that has the model")
     arguments = parser.parse_args()
     prepare()
+    from ml.config.deployment import Deployment
+    from ml.prediction.run import choose_model
+
+    model = choose_model(arguments.storage, arguments.model, Deployment().defaults)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photographs = make_photographs(folder / "release", arguments.scenes)
-        model = make_model(folder / "storage")
         bulk(folder, photographs, model)
         # In another process, because this one's TensorFlow has fixed its number of threads.
         process = multiprocessing.get_context("spawn").Process(target=parts, args=(photographs, model))
@@ -57,51 +62,6 @@ def make_photographs(folder: Path, scenes: int) -> Path:
         write_sample_release(folder, scenes)
         print("Photographs: drawn scenes, because ../shared/realfaces does not exist.\n")
     return folder / "train"
-
-
-def make_model(storage_root: Path) -> str:
-    """Write an attempt of stage train with the untrained default network; return its URI."""
-    import numpy as np
-
-    from ml import storage
-    from ml.config.training import FACE, TrainingConfig
-    from ml.model.description import Description
-    from ml.model.novelty import NOVELTY, Novelty, look
-    from ml.model.penultimate import narrowed, with_features
-    from ml.model.write import write_model
-    from ml.networks.table import NETWORKS
-    from ml.workflow import layout
-    from ml.workflow.manifest import File, Manifest
-
-    config = TrainingConfig()
-    uri = layout.attempt_uri(layout.key_uri(storage.normalize(storage_root), "train", "bench"), "first")
-    network = NETWORKS[config.network].build(config.chip_size, 2)
-    description = Description(
-        labels=list(config.label_order),
-        meaning="as perceived by annotators",
-        chip_size=config.chip_size,
-        margin=config.margin,
-        chip_class=FACE,
-        network=config.network,
-        parameters=network.count_params(),
-        best_epoch=0,
-        validation={},
-        features="",
-    )
-    noise = np.random.default_rng(0).integers(0, 256, (64, config.chip_size, config.chip_size, 3), np.uint8)
-    write_model(uri, network, description, noise)
-    features = narrowed(with_features(network).predict(noise, verbose=0)[1])
-    looks = look(noise, np.full(len(noise), float(config.chip_size)), config.margin)
-    novelty = Novelty.fit(looks, features, np.arange(len(noise)) % 2, features)  # of any range: it takes as long
-    storage.write_bytes(storage.join(uri, NOVELTY), novelty.content())
-    manifest = Manifest(
-        **{"stage": "train", "version": 1, "key": "bench", "attempt": "first", "uri": uri, "config": {}, "inputs": {}},
-        **{"sources": {}, "ledger": {}, "versions": {}, "started": "", "finished": ""},
-        files=[File(path=path, bytes=size) for path, size in storage.list_files(uri).items()],
-        metrics={"labels": description.labels},
-    )
-    storage.write_bytes(layout.manifest_uri(uri), manifest.model_dump_json().encode())
-    return uri
 
 
 def bulk(folder: Path, photographs: Path, model: str) -> None:

@@ -109,11 +109,12 @@ class Predictor:
         """Predict chips, which may come from several photographs.
 
         Args:
-            chips: The faces as the network takes them.
+            chips: The faces as the network takes them; may be none.
             faces: Their boxes in pixels of their photographs.
         """
-        side = self.description.chip_size
-        pixels = np.stack(chips) if len(chips) else np.zeros((0, side, side, 3), np.uint8)
+        if not len(chips):
+            return []  # TensorFlow fails to run some networks on an empty batch
+        pixels = np.stack(chips)
         labels, threshold = self.description.labels, self.description.threshold
         if self.novelty is None:
             return answers_of(self._classifier.predict(pixels), labels, threshold, self.min_confidence)

@@ -9,10 +9,12 @@ import matplotlib.cbook
 import numpy as np
 import pytest
 
+from ml.config.training import TrainingConfig
+from ml.networks.table import NETWORKS
 from ml.prediction import interactive
 from ml.prediction.finding import Finding
 from ml.prediction.interactive import Reply, Request, read_message, serve, write_message
-from ml.vision.images import decode, encode_png
+from ml.vision.images import decode, encode_jpeg, encode_png
 from support.models import dull_reds, make_model, png_of
 
 HOPPER = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
@@ -105,3 +107,12 @@ def test_requests_are_answered_in_turn_and_a_fault_ends_nothing(model, monkeypat
 
 def test_the_reply_is_json_without_numbers_that_json_lacks():
     assert json.loads(Reply().model_dump_json())["faces"] == []
+
+
+def test_a_photograph_without_a_face_is_answered_by_the_default_network_too(tmp_path):
+    config = TrainingConfig()
+    network = NETWORKS[config.network].build(32, 2)
+    with_range = make_model(tmp_path, network=network, novelty=dull_reds()).uri
+    (reply,) = answers((with_range, 0.5, encode_jpeg(np.full((90, 90, 3), 120, np.uint8))))
+    assert reply.fault is None
+    assert reply.faces == []
