@@ -128,7 +128,7 @@ ARROWS = {
     "__main__": {
         *("commands", "config", "doctor", "download", "errors", "export", "flow", "logs", "object_store"),
         "photographs",
-        *("prediction", "release", "retention", "sample", "workflow"),
+        *("prediction", "release", "retention", "sample", "store_faults", "workflow"),
     },
 }
 SINGLE_MODULES = {

@@ -34,7 +34,7 @@ def read_excluded(uri: str) -> frozenset[str]:
         return frozenset(face for row in rows if (face := (row[COLUMN] or "").strip()))
     except FileNotFoundError as error:
         raise ConfigurationError(f"exclude_faces: there is no file {uri}.", advice) from error
-    except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or an unknown scheme
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: not UTF-8, or a null character in the path
         raise ConfigurationError(f"exclude_faces: {uri} cannot be read: {error}", advice) from error
 
 
