@@ -3,7 +3,7 @@
     python benchmarks/agreement.py [--scenes 200] [--model NAME_OR_PATH] [--storage URI]
 
 The photographs are scenes with real faces from the optional test data `../shared/realfaces`, some of them with planted
-faults, or drawn scenes without it; the output says which. The model is the champion or the newest one, such as that of
+faults, or drawn scenes without it, which the output says. The model is the champion or the newest one, such as that of
 `make demo`. The DAG `open_images_prediction` predicts them in bulk with TensorFlow, and `python -m ml predict` one by
 one with ONNX Runtime. Both should say the same of each photograph, and of each face.
 
@@ -23,9 +23,9 @@ from pathlib import Path
 
 import pandas as pd
 import yaml
+from chips import make_release
 from jobs import ROOT, prepare
 
-SHARED = ROOT.parent / "shared" / "realfaces" / "build_release.py"
 CLOSE = 1e-3  # difference of probabilities that the two programs may have: they order their sums differently
 COLUMNS = (
     *("photographs", "unreadable", "without a face", "other status", "faces", "by one program only", "other label"),
@@ -72,7 +72,7 @@ def main() -> int:
     differ = False
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        photographs = make_photographs(root / "release", arguments.scenes)
+        photographs = make_release(root / "release", arguments.scenes)
         variables = prepare_airflow(root)
         print(f"| detector | {' | '.join(COLUMNS)} |\n|---{'|---' * len(COLUMNS)}|")
         for detector in (name for name, row in DETECTORS.items() if not row.needs_file):
@@ -81,20 +81,6 @@ def main() -> int:
             print(f"| {detector} | {row} |", flush=True)
             differ |= not same
     return int(differ)
-
-
-def make_photographs(folder: Path, scenes: int) -> Path:
-    """Write scenes; return the folder that holds all subsets' photographs."""
-    if SHARED.exists():
-        command = [sys.executable, SHARED, folder, "--scenes", str(scenes)]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        print("Photographs: scenes with real faces.\n")
-    else:
-        from ml.sample.release import write_sample_release
-
-        write_sample_release(folder, scenes)
-        print("Photographs: drawn scenes, because ../shared/realfaces does not exist.\n")
-    return folder
 
 
 def prepare_airflow(root: Path) -> dict[str, str]:

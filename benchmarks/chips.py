@@ -80,7 +80,7 @@ def prepared_run(release: Path, storage: Path) -> Run:
 
 def compare(release: Path, storage: Path) -> None:
     """Print photographs per second of decoding alone, of the bare loop and of the stage."""
-    from jobs import submit, work
+    from jobs import work
 
     run = prepared_run(release, storage)
     images = by_image(run.pinned("join_labels").table("faces"))

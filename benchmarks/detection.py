@@ -85,6 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         seed, part = FIT if arguments.fit else BENCHMARK
         release = arguments.release
+        most = arguments.scenes if release else None
         if release is None and not (SHARED / "realfaces").exists():
             print(f"{SHARED / 'realfaces'} is absent: nothing is measured.")
             return
@@ -93,9 +94,9 @@ def main() -> None:
         if arguments.fit:
             source = release.name if arguments.release else f"build_release.py, seed {seed}, part {part}"
             for detector in arguments.detectors:
-                fit(detector, release, source, arguments.scenes if arguments.release else None)
+                fit(detector, release, source, most)
         else:
-            compare(release, arguments.detectors, SIZES, arguments.scenes if arguments.release else None)
+            compare(release, arguments.detectors, SIZES, most)
             if arguments.release is None:
                 print("\nReal photographs:\n")
                 compare(SHARED / "openimages_sample", arguments.detectors, SIZES[-1:])

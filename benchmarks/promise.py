@@ -15,16 +15,12 @@ Without such a run it says so and stops. Prints Markdown for `benchmarks/README.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-from jobs import ROOT, prepare
 from numpy.typing import NDArray
-from predicted import predicted, trained_runs
+from predicted import asked, predicted
 from scipy.stats import binom
 
 from ml.metrics.calibration import apply_temperature
@@ -39,26 +35,15 @@ Rule = Callable[[RiskTable, float], float | None]  # returns the confidence need
 
 def main() -> int:
     """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "benchmark-learning", help="transfer's folder")
-    parser.add_argument("--deals", type=int, default=200, help="number of random deals")
-    arguments = parser.parse_args()
-    if arguments.deals < 1:
-        parser.error("--deals: at least one is needed")
-    prepare()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    runs, number = asked(__doc__)
     from ml.model.classifier import Classifier
 
-    runs = trained_runs(arguments.folder)
-    if not runs:
-        print(f"promise: skipped, because {arguments.folder} has no finished training of transfer.py")
-        return 0
     for run in runs:
         classifier = Classifier.load(run.pinned("train"))
         probabilities, truth, images = predicted(run, classifier)
         raw = apply_temperature(probabilities, 1 / classifier.description.temperature)
         print(f"{run.run_id}:\n")
-        compare(raw, truth, images, arguments.deals)
+        compare(raw, truth, images, number)
     return 0
 
 

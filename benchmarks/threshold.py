@@ -12,17 +12,13 @@ Trains nothing: without a run in the folder it says so and stops. Prints Markdow
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jobs import ROOT, prepare
 from numpy.typing import NDArray
-from predicted import predicted, trained_runs
+from predicted import asked, predicted
 
 if TYPE_CHECKING:
     from ml.metrics.choice import Choice
@@ -53,23 +49,14 @@ class Faces:
 
 def main() -> int:
     """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=ROOT / "var" / "benchmark-learning", help="transfer's folder")
-    parser.add_argument("--deals", type=int, default=200, help="number of random deals")
-    arguments = parser.parse_args()
-    if arguments.deals < 1:
-        parser.error("--deals: at least one is needed")
-    prepare()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    runs = trained_runs(arguments.folder)
+    runs, number = asked(__doc__)
     if not runs:
-        print(f"threshold: skipped, because {arguments.folder} has no finished training of transfer.py")
         return 0
     print("| run | validation photographs | 0.5 | unless proved | fitted | the program's |\n|---|---|---|---|---|---|")
     for run in runs:
         faces = faces_of(run)
         for size in SIZES:
-            told = (f"{rms:.2f} ({accuracy:.3f})" for rms, accuracy in gaps(faces, size, arguments.deals))
+            told = (f"{rms:.2f} ({accuracy:.3f})" for rms, accuracy in gaps(faces, size, number))
             print(f"| {run.run_id} | {size} | {' | '.join(told)} |", flush=True)
     return 0
 
