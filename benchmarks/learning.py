@@ -115,13 +115,13 @@ def quietly(command: list[str]) -> None:
 
 def robustness(run) -> None:
     """Print the accuracy of a run's model on changed versions of its test faces."""
-    from kinds import BLURS, BOXES, DARKENED, PLAIN, QUALITIES, SHIFTS, Kind, TestFaces, shifted
+    from kinds import BLURS, BOXES, DARKENED, PLAIN, QUALITIES, SHIFTS, Kind, SplitFaces, shifted
 
     from ml.metrics.decision import decide
     from ml.model.classifier import Classifier
 
     classifier = Classifier.load(run.pinned("train"))
-    faces = TestFaces(run)
+    faces = SplitFaces(run, "test")
 
     def accuracy(kind: Kind) -> float:
         chips, _ = faces.cut(kind, classifier.chip_size, classifier.description.margin)

@@ -29,13 +29,13 @@ def asked(description: str | None) -> tuple[list[Run], int]:
         parser.error("--deals: at least one is needed")
     prepare()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    runs = _trained(arguments.folder)
+    runs = trained(arguments.folder)
     if not runs:
         print(f"skipped, because {arguments.folder} has no finished training of transfer.py")
     return runs, arguments.deals
 
 
-def _trained(folder: Path) -> list[Run]:
+def trained(folder: Path) -> list[Run]:
     """Return the runs whose training has ended; name the others."""
     from ml.errors import DataError
     from ml.workflow.run import load_run

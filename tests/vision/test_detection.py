@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import matplotlib.cbook
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,9 @@ from PIL import Image
 
 from ml.config.prediction import DETECTOR_NAMES, WITH_FILE
 from ml.errors import ConfigurationError
-from ml.vision import detection
 from ml.vision.detection import FaceFinder, decode_upright
-from ml.vision.detectors import table, weights
+from ml.vision.detectors import bordered, table, weights
+from ml.vision.detectors.bordered import BORDERS
 from ml.vision.detectors.box_map import UNCHANGED
 from ml.vision.detectors.face import Face, overlap
 from ml.vision.detectors.table import DETECTORS, Detector
@@ -26,12 +27,14 @@ FACE = (182, 122, 349, 330)  # from forehead to chin, by eye
 HEAD = (120, 80, 410, 370)  # a square around it
 PACKAGED = sorted(set(DETECTOR_NAMES) - set(WITH_FILE))
 DEFAULT = DETECTOR_NAMES[0]
+PORTRAITS = Path(__file__).resolve().parents[3] / "shared" / "realfaces" / "faces.parquet"
 
 
 class Stub:
     """A detector that finds what is white."""
 
     side = 100
+    blank = (0, 0, 0)
 
     def __init__(self):
         self.searched = []
@@ -230,7 +233,7 @@ def test_boxes_off_the_photograph_are_dropped_and_others_cut_at_its_edges():
 def test_a_long_panorama_is_searched_without_a_border_of_many_times_its_pixels():
     stub = Stub()
     assert finder_of(stub).detect(np.zeros((2000, 20000, 3), np.uint8)) == []
-    assert stub.searched[:2] == [(2000, 20000, 3), (2200, 4000, 3)]
+    assert stub.searched[:3] == [(2000, 20000, 3), (704, 1280, 3), (1344, 1920, 3)]
 
 
 @settings(max_examples=60)
@@ -244,22 +247,35 @@ def test_boxes_of_the_search_with_a_border_are_mapped_back(data):
     photo[top:bottom, left:right] = 255
     limit = 100
     scale = max(1, max(width, height) / limit)
-    stub = Stub()
-    found_by = stub.find
-
-    def find(picture):
-        """What the stub finds, once there is a border."""
-        return found_by(picture) if tuple(picture[0, 0]) == detection.BORDER_COLOR else []
-
-    stub.find = find
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(detection, "BORDERED_SIDE", limit)
-        found = [face.box for face in finder_of(stub).detect(photo)]
+        patch.setattr(bordered, "REDUCED_SIDE", limit)
+        found = [face.box for face in bordered.search_bordered(photo, Stub(), data.draw(st.sampled_from(BORDERS)))]
     box = (left, top, right, bottom)
-    if scale == 1 and max(width, height) > 1:
+    if scale == 1:
         np.testing.assert_allclose(found, [box], atol=1e-6)
     elif min(right - left, bottom - top) >= 2 * scale:
         np.testing.assert_allclose(found, [box], atol=scale)
+
+
+def test_the_face_is_found_that_only_a_wider_border_shows():
+    class Farther(Stub):
+        def find(self, picture):
+            (face,) = super().find(picture)
+            return [face] if face.box[2] - face.box[0] < 0.4 * picture.shape[1] else []
+
+    photo = np.zeros((100, 100, 3), np.uint8)
+    photo[5:95, 5:95] = 255
+    (face,) = finder_of(Farther()).detect(photo)
+    assert face.rectangle() == (5, 5, 95, 95)
+
+
+@pytest.mark.skipif(not PORTRAITS.exists(), reason=f"{PORTRAITS} does not exist")
+def test_most_faces_that_fill_a_real_portrait_are_found(finder):
+    rows = pq.read_table(PORTRAITS, columns=["jpeg"]).slice(0, 40).to_pylist()
+    face = Face((34, 34, 190, 190), 1.0)  # by the data set, on 224 pixels
+    found = [finder.detect(decode_upright(row["jpeg"])) for row in rows]
+    there = [bool(faces) and overlap(face, faces).max() > 0.5 for faces in found]
+    assert sum(there) >= 37  # 35 with a border in another color
 
 
 def test_a_package_that_is_not_installed_is_one_clear_error(monkeypatch):

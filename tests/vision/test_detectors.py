@@ -8,7 +8,7 @@ from ml.features import augmentation
 from ml.prediction.finding import DEFAULT
 from ml.vision.detectors.blazeface import BACK, FULL, SHORT, BlazeFace
 from ml.vision.detectors.box_map import UNCHANGED, BoxMap, fit_box_map
-from ml.vision.detectors.face import Face, merge
+from ml.vision.detectors.face import Face, merge, without_parts
 from ml.vision.detectors.search import search
 from ml.vision.detectors.table import DETECTORS
 from ml.vision.detectors.weights import package_file
@@ -51,6 +51,13 @@ def test_merged_boxes_are_averaged_by_score_and_others_are_kept():
 
 def test_boxes_without_area_do_not_stop_merging():
     assert len(merge([Face((5, 5, 5, 5), 0.9), Face((5, 5, 5, 5), 0.8)])) == 2
+
+
+def test_a_part_of_a_surer_face_is_dropped_as_is_what_holds_one_but_not_a_neighbor():
+    face, eye, neighbor = Face((10, 10, 50, 50), 0.9), Face((14, 18, 26, 28), 0.8), Face((40, 10, 80, 50), 0.7)
+    crowd, empty = Face((0, 0, 100, 100), 0.6), Face((90, 90, 90, 90), 0.5)
+    assert without_parts([face, eye, neighbor, crowd, empty]) == [face, neighbor, empty]
+    assert without_parts([]) == []
 
 
 @pytest.mark.parametrize("left", [*range(0, 380, 37), 380])

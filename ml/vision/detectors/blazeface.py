@@ -67,6 +67,8 @@ class BlazeFace:
         ConfigurationError: The package with the networks is not installed.
     """
 
+    blank = (0, 0, 0)  # what fills the network's input beside a picture, as in MediaPipe
+
     def __init__(self, network: Range, score: float) -> None:
         self.side = network.side
         self._range = network
@@ -90,7 +92,7 @@ class BlazeFace:
             shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             picture = np.asarray(cv2.resize(picture, size, interpolation=shrinks), dtype=np.uint8)
         left, top = (self.side - size[0]) // 2, (self.side - size[1]) // 2
-        square = np.zeros((self.side, self.side, 3), np.uint8)
+        square = np.full((self.side, self.side, 3), self.blank, np.uint8)
         square[top : top + size[1], left : left + size[0]] = picture
         self._network.setInput(cv2.dnn.blobFromImage(square, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
         outputs = self._network.forward((self._range.scores, self._range.boxes))

@@ -28,6 +28,7 @@ class CvlibSsd:
     """
 
     side = SIDE
+    blank = (123, 177, 104)  # RGB of `MEAN`, which it subtracts
 
     def __init__(self, score: float) -> None:
         self._score = score

@@ -13,6 +13,7 @@ from ml.vision.drawing import Rectangle
 Edges = tuple[float, float, float, float]  # left, top, right, bottom in pixels, unrounded
 Points = tuple[tuple[float, float], ...]
 SAME_FACE = 0.3  # IoU from which two boxes are of one face, as in MediaPipe's face detection
+PART = 0.7  # share of a box within another from which it is a part of that face, such as an eye or half of it
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,26 @@ def overlap(face: Face, others: Sequence[Face]) -> NDArray[np.float64]:
     shared = np.prod(np.clip(sides, 0, None), axis=1)
     union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
     return np.asarray(shared / np.maximum(union, 1e-9), dtype=np.float64)
+
+
+def without_parts(faces: Sequence[Face]) -> list[Face]:
+    """Drop each face that lies largely within a surer one, or holds one.
+
+    Args:
+        faces: Surest first.
+    """
+    kept: list[Face] = []
+    for face in faces:
+        if all(max(_within(face, other), _within(other, face)) < PART for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _within(face: Face, other: Face) -> float:
+    """Return the share of a face's box that lies within another's."""
+    (left, top, right, bottom), (x0, y0, x1, y1) = face.box, other.box
+    width, height = max(0.0, min(right, x1) - max(left, x0)), max(0.0, min(bottom, y1) - max(top, y0))
+    return width * height / max(1e-9, (right - left) * (bottom - top))
 
 
 def _average(faces: Sequence[Face]) -> Face:

@@ -25,6 +25,10 @@ class Network(Protocol):
     def side(self) -> int:
         """The longer side, in pixels, to which it scales what it is given."""
 
+    @property
+    def blank(self) -> tuple[int, int, int]:
+        """The color, RGB, in which it sees nothing: that of the border around a photograph."""
+
     def find(self, picture: Pixels) -> list[Face]:
         """Return the faces of an RGB picture in the picture's pixels; some may be there several times."""
 

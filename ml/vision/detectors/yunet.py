@@ -31,6 +31,7 @@ class YuNet:
     """
 
     side = SIDE
+    blank = (0, 0, 0)  # what OpenCV pads pictures with
 
     def __init__(self, name: str, content: bytes, score: float) -> None:
         model, no_weights = np.frombuffer(content, np.uint8), np.zeros(0, np.uint8)
