@@ -10,11 +10,14 @@ from ml.vision.detectors.search import Network
 from ml.vision.images import Pixels
 
 BORDERS = (0.5, 1.0)  # shares of the longer side, added on each side; a face of the whole photograph becomes 1/2 or 1/3
+LARGE = 0.25  # share of the photograph's longer side from which a face counts; the other looks show smaller ones better
 REDUCED_SIDE = 640  # maximum longer side in pixels before the border is added; no detector sees more
 
 
 def search_bordered(photo: Pixels, network: Network, border: float) -> list[Face]:
-    """Find the faces of a photograph that is shown with a border, whole.
+    """Find the large faces of a photograph that is shown with a border, whole.
+
+    On photographs without a face, networks often take a small thing for one there.
 
     Args:
         photo: RGB.
@@ -31,5 +34,7 @@ def search_bordered(photo: Pixels, network: Network, border: float) -> list[Face
         photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     added = round(max(photo.shape[:2]) * border)
     wide = cv2.copyMakeBorder(photo, added, added, added, added, cv2.BORDER_CONSTANT, value=network.blank)
+    least = LARGE * max(photo.shape[:2])
     found = network.find(np.asarray(wide, dtype=np.uint8))
-    return merge([face.moved(1 / scale, -added / scale, -added / scale) for face in found])
+    large = [face for face in found if max(face.box[2] - face.box[0], face.box[3] - face.box[1]) >= least]
+    return merge([face.moved(1 / scale, -added / scale, -added / scale) for face in large])
