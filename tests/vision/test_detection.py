@@ -274,6 +274,24 @@ def test_the_face_is_found_that_only_a_wider_border_shows():
     assert face.rectangle() == (5, 5, 95, 95)
 
 
+@pytest.mark.parametrize(("side", "found"), [(15, 0), (35, 1)])
+def test_a_small_thing_that_only_a_border_shows_is_no_face(side, found):
+    class Fooled(Stub):
+        def find(self, picture):
+            return super().find(picture) if picture.shape[0] > 100 else []
+
+    photo = np.zeros((100, 100, 3), np.uint8)
+    photo[40 : 40 + side, 40 : 40 + side] = 255
+    assert len(finder_of(Fooled()).detect(photo)) == found
+
+
+def test_a_part_of_a_face_is_not_a_second_face():
+    stub = Stub()
+    stub.find = lambda photo: [Face((10, 10, 80, 80), 0.9), Face((15, 20, 40, 40), 0.8), Face((70, 10, 99, 40), 0.7)]
+    found = finder_of(stub).detect(np.zeros((100, 100, 3), np.uint8))
+    assert [face.rectangle() for face in found] == [(10, 10, 80, 80), (70, 10, 99, 40)]
+
+
 @pytest.mark.skipif(not PORTRAITS.exists(), reason=f"{PORTRAITS} does not exist")
 def test_most_faces_that_fill_a_real_portrait_are_found(finder):
     rows = pq.read_table(PORTRAITS, columns=["jpeg"]).slice(0, 40).to_pylist()

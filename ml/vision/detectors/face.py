@@ -85,12 +85,8 @@ def merge(faces: Sequence[Face]) -> list[Face]:
 
 def overlap(face: Face, others: Sequence[Face]) -> NDArray[np.float64]:
     """Return the intersection over union of a face's box with each of the other boxes."""
-    boxes = np.array([other.box for other in others]).reshape(-1, 4)
-    box = np.array(face.box)
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared = np.prod(np.clip(sides, 0, None), axis=1)
-    union = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-9), dtype=np.float64)
+    shared, area, areas = _areas(face, others)
+    return np.asarray(shared / np.maximum(area + areas - shared, 1e-9), dtype=np.float64)
 
 
 def without_parts(faces: Sequence[Face]) -> list[Face]:
@@ -101,16 +97,22 @@ def without_parts(faces: Sequence[Face]) -> list[Face]:
     """
     kept: list[Face] = []
     for face in faces:
-        if all(max(_within(face, other), _within(other, face)) < PART for other in kept):
+        shared, area, areas = _areas(face, kept)
+        if (shared < PART * np.maximum(np.minimum(area, areas), 1e-9)).all():
             kept.append(face)
     return kept
 
 
-def _within(face: Face, other: Face) -> float:
-    """Return the share of a face's box that lies within another's."""
-    (left, top, right, bottom), (x0, y0, x1, y1) = face.box, other.box
-    width, height = max(0.0, min(right, x1) - max(left, x0)), max(0.0, min(bottom, y1) - max(top, y0))
-    return width * height / max(1e-9, (right - left) * (bottom - top))
+def _areas(face: Face, others: Sequence[Face]) -> tuple[NDArray[np.float64], float, NDArray[np.float64]]:
+    """Return what a face's box shares with each of the other boxes, its own area, and theirs."""
+    boxes = np.array([other.box for other in others], np.float64).reshape(-1, 4)
+    box = np.array(face.box)
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    return (
+        np.prod(np.clip(sides, 0, None), axis=1),
+        np.prod(box[2:] - box[:2]),
+        np.prod(boxes[:, 2:] - boxes[:, :2], axis=1),
+    )
 
 
 def _average(faces: Sequence[Face]) -> Face:
