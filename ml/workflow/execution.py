@@ -270,6 +270,6 @@ def _record(error: Exception, uri: str, run: str) -> StageError:
     }
     try:
         storage.write_json(layout.error_uri(uri), content)
-    except OSError as unwritable:
-        log.warning("Cannot write error.json: %s", unwritable)
+    except Exception as unwritable:  # object stores' libraries raise other errors than OSError
+        log.warning("Cannot write error.json: %s", explain(unwritable) or _shortened(str(unwritable)))
     return failure

@@ -1,5 +1,6 @@
 """A stage's work is found again by its key, is never read half done, and its failures say what to do."""
 
+import errno
 import hashlib
 import json
 import multiprocessing
@@ -171,6 +172,30 @@ def test_a_failure_leaves_error_json_and_nothing_to_read(opened, raised, kind, e
     with pytest.raises(DataError, match="extract has not been done"):
         run.pinned("extract")
     assert run_stage(run, EXTRACT, body([])).attempt != "one"
+
+
+SAFE_MODE = r'RPCError("org.apache.hadoop.hdfs.server.SafeModeException", "Name node is in safe mode.\n\tat a.b(C")'
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (OSError(errno.EROFS, "Read-only file system"), "Cannot write error.json: [Errno 30] Read-only file system"),
+        # The client of HDFS raises no OSError.
+        (RuntimeError(SAFE_MODE), "Cannot write error.json: HDFS is in safe mode: Name node is in safe mode."),
+    ],
+)
+def test_a_store_that_takes_no_error_json_does_not_hide_the_error(opened, monkeypatch, caplog, refusal, told):
+    def refuse(uri, data, **options):
+        raise refusal
+
+    def work(context):
+        monkeypatch.setattr(storage, "write_bytes", refuse)
+        raise DataError("Two faces have one id.", "Correct the file.")
+
+    with caplog.at_level("WARNING"), pytest.raises(DataError, match="Two faces have one id"):
+        run_stage(opened(), EXTRACT, work)
+    assert told in caplog.text
 
 
 def test_an_error_keeps_no_secret(opened, monkeypatch):
