@@ -54,10 +54,10 @@ mlflow: setup ## Show the experiments in MLflow (PORT=<number> for a port other 
 doctor: setup ## Check this machine and say what to fix (ARGS=--full checks more)
 	@cd "$(ROOT)" && eval "$$($(PY) scripts/local_airflow.py env)"; $(PY) -m ml doctor $(ARGS)
 
+# Three at once on two cores, here and in test-all: tests wait for processes of their own a quarter of their time.
 test: tools ## Run the tests that need nothing else (takes minutes)
-	@cd "$(ROOT)" && $(PY) -m pytest -n 2 --dist loadfile -m "not cluster and not browser and not slow and not stack and not kills" $(ARGS)
+	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "not cluster and not browser and not slow and not stack and not kills" $(ARGS)
 
-# Three at once on two cores: these tests wait for processes of their own a quarter of their time.
 test-all: tools ## Run the other tests: Spark clusters, a browser, whole runs (installs chromium with apt-get)
 	@$(PY) "$(ROOT)/scripts/apt_packages.py" chromium
 	@cd "$(ROOT)" && $(PY) -m pytest -n 3 --dist loadfile -m "cluster or browser or slow" $(ARGS)
