@@ -1,6 +1,8 @@
 """What the tests share: the drawn sample release, opened runs, and one local Spark session."""
 
+import atexit
 import functools
+import gc
 import logging
 import os
 import re
@@ -32,6 +34,8 @@ os.environ.pop("OPEN_IMAGES_CONFIG", None)
 # Two processes that look for a free port at the same time would find the same one.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["PORT"] = str(18_080 + 200 * int(worker.removeprefix("gw")))
+    # At its end Python would look for garbage among all that TensorFlow and Spark left, which took up to half a minute.
+    atexit.register(gc.freeze)
 # py4j says goodbye after pytest has closed what it would be logged to.
 logging.getLogger("py4j").setLevel(logging.WARNING)
 
