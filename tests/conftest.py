@@ -81,7 +81,6 @@ class Groups(LoadFileScheduling):
 def pytest_collection_modifyitems(items):
     """Begin with the longest groups, so that none of them is what all wait for in the end."""
     groups = ("airflow", "another airflow", "spark", "tests/system/test_killed.py", "tests/system/test_end_to_end.py")
-    groups += ("tests/vision/test_detection.py", "tests/traps/test_evaluation.py")
     found = {file: group_of(file) for file in {item.nodeid.partition("::")[0] for item in items}}
     items.sort(key=lambda item: [found[item.nodeid.partition("::")[0]] != group for group in groups])
 
